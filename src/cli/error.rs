@@ -1,0 +1,60 @@
+//! Exit codes, and errors that carry one: what went wrong, where, and what to do next.
+
+use std::process::ExitCode;
+
+/// The exit codes that every command shares (`docs/exit-codes.md`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Usage or config.
+    Usage = 64,
+    /// Repo not found or refused.
+    Repo = 66,
+    /// Agent CLI missing or unusable.
+    Agent = 68,
+    /// Hub unreachable.
+    HubUnreachable = 69,
+    /// Internal.
+    Internal = 70,
+    /// State dir unusable or in use.
+    State = 73,
+    /// Try again.
+    TryAgain = 75,
+    /// Hub refused.
+    HubRefused = 77,
+}
+
+/// A command's failure.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct CliError {
+    exit: Exit,
+    message: String,
+}
+
+impl CliError {
+    /// `message` says what, where and what to do next.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: message.into(),
+        }
+    }
+
+    /// Prints the error to stderr and gives its exit code.
+    pub(super) fn report(&self) -> ExitCode {
+        eprintln!("agent-runner: {}", self.message);
+        ExitCode::from(self.exit as u8)
+    }
+}
+
+/// Clap's own errors: help and version are no errors, the rest is usage.
+pub(super) fn usage(error: &clap::Error) -> ExitCode {
+    // A closed pipe (`--help | head`) is nobody's error.
+    drop(error.print());
+    if error.use_stderr() {
+        ExitCode::from(Exit::Usage as u8)
+    } else {
+        ExitCode::SUCCESS
+    }
+}

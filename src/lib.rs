@@ -1,0 +1,35 @@
+//! agent-runner: supervises AI coding agent CLIs and leads their Coder Hub session.
+//!
+//! Data flows one way: CLI bytes → spool → frames → events → journal → Hub. Each module may use
+//! only modules of a lower tier (`tests/architecture.rs` holds the table); the tiers up to the
+//! adapters and state machines do no I/O, know no runtime and never panic on any input.
+
+// tier 0: ids, clock, private files, settings
+pub mod clock;
+pub mod config;
+pub mod files;
+pub mod ids;
+// tier 1: the event vocabulary, framing, masking
+pub mod event;
+pub mod frame;
+pub mod redact;
+// tier 2: adapters and pure state machines (and the Hub link, tier 5, beside its protocol)
+pub mod agent;
+pub mod hub;
+pub mod turn;
+// tier 3: what is durable, and the kernel
+pub mod journal;
+#[allow(unsafe_code)]
+pub mod process;
+pub mod spool;
+// tier 4: processes and folders of a run
+pub mod sandbox;
+pub mod shim;
+pub mod workspace;
+// tier 6: sessions and servers
+pub mod local_hub;
+pub mod scripted_model;
+pub mod session;
+// tier 7 and 8: the composition root and the commands
+pub mod cli;
+pub mod tasks;

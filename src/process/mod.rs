@@ -1,0 +1,1 @@
+//! The syscall module: process trees, signals, pidfds.

@@ -1,0 +1,1 @@
+//! Where runs live: on this machine, or in a container.

@@ -1,0 +1,1 @@
+//! The model server that plays scripts.

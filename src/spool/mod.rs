@@ -1,0 +1,1 @@
+//! The raw bytes of one run, and its status record.

@@ -1,0 +1,1 @@
+//! Clones and folders that agents work in.

@@ -9,9 +9,9 @@ mod source;
 /// (`hub::protocol`) may lie lower than the rest of it.
 const TIERS: &[(&str, u8)] = &[
     ("clock", 0),
-    ("config", 0),
     ("files", 0),
     ("ids", 0),
+    ("config", 1),
     ("event", 1),
     ("frame", 1),
     ("redact", 1),

@@ -77,10 +77,10 @@ impl Performance {
     }
 }
 
-/// A reply needs the working directory, which the request does not tell.
+/// A reply names the working directory, which the request does not tell.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the script needs the working directory (a relative path or {{{{cwd}}}}), but the request names none; write absolute paths in {script}"
+    "the script uses {{{{cwd}}}}, but this request does not tell the working directory (the CLI does so in its own system prompt); write relative or absolute paths in {script}"
 )]
 pub(super) struct NoWorkingDirectory {
     script: String,
@@ -303,14 +303,17 @@ impl Filler<'_> {
         Some(text.replace(PROMPT, self.prompt))
     }
 
-    /// CLIs want absolute paths, scripts are easier to read with relative ones.
+    /// Tools are described to models as taking absolute paths; scripts are easier to read with
+    /// relative ones, which stay as they are where the working directory is not told.
     fn path(&self, path: &str) -> Option<String> {
         let path = self.text(path)?;
-        if path.starts_with('/') {
-            return Some(path);
-        }
-        let relative = path.strip_prefix("./").unwrap_or(&path);
-        Some(format!("{}/{relative}", self.cwd?.trim_end_matches('/')))
+        Some(match self.cwd {
+            Some(cwd) if !path.starts_with('/') => {
+                let relative = path.strip_prefix("./").unwrap_or(&path);
+                format!("{}/{relative}", cwd.trim_end_matches('/'))
+            }
+            _ => path,
+        })
     }
 
     fn json(&self, value: &Value) -> Option<Value> {

@@ -15,7 +15,7 @@ pub(in crate::scripted_model) fn stream(performance: &Performance, model: &str) 
         output: performance.usage.output.min(1),
         ..performance.usage
     };
-    let start = envelope(performance, model, json!([]), None, first);
+    let start = envelope(performance, model, &json!([]), None, first);
     let mut actions = vec![event("message_start", json!({"message": start}))];
     let mut index = 0;
     for step in &performance.steps {
@@ -61,7 +61,7 @@ pub(in crate::scripted_model) fn message(performance: &Performance, model: &str)
         .filter_map(|(index, step)| whole_block(performance, step, index))
         .collect();
     let stop = Some(stop_reason(performance.stop));
-    let message = envelope(performance, model, content, stop, performance.usage);
+    let message = envelope(performance, model, &content, stop, performance.usage);
     let mut body = Bytes::from(message.to_string());
     let mut end = End::Regular;
     if let Some(cut) = performance.cut {
@@ -109,7 +109,7 @@ const CUT_MESSAGE: &str = "the script cuts this reply here";
 fn envelope(
     performance: &Performance,
     model: &str,
-    content: Value,
+    content: &Value,
     stop_reason: Option<&str>,
     counts: Usage,
 ) -> Value {

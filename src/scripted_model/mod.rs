@@ -1,1 +1,31 @@
-//! The model server that plays scripts.
+//! The model server that plays scripts, so that a real CLI runs with no key, no cost and the same
+//! result every time.
+//!
+//! ```text
+//! HTTP request ─► dialect (anthropic): body → Conversation
+//!                     │
+//!                     ▼
+//!               engine: Conversation + Script → Answer        (pure)
+//!                     │
+//!                     ▼
+//!                 dialect: Answer → Playback ─► server: bytes, pauses, cut connections
+//! ```
+//!
+//! Invariants: which reply is played follows from the conversation in the request alone, so a
+//! resumed or a parallel session plays as if it were the only one; the one thing remembered is how
+//! often the same request was made, for replies that fail a number of times first. A wire dialect
+//! knows nothing of scripts and the engine nothing of any vendor's JSON.
+//!
+//! It does not imitate a model: what it says is in the script, and every response says so in the
+//! header `x-scripted-model`. `docs/scripted-model.md` documents the script format.
+
+mod anthropic;
+mod engine;
+mod playback;
+mod record;
+mod script;
+mod server;
+
+pub use record::{Record, RecordError};
+pub use script::{Script, ScriptError};
+pub use server::{Options, serve};

@@ -1,0 +1,165 @@
+//! What has happened in a session: the conversation, the events, who took part.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::Uri;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::{Answer, Failure, LIST_MAX, Shared, find, flag, number, paging, query_pairs};
+use crate::local_hub::filter::category;
+use crate::local_hub::iso::iso;
+use crate::local_hub::store::{self, EventPage, EventRow};
+
+/// Events in a page when the caller names no number.
+const EVENTS_DEFAULT: u32 = 200;
+
+/// `GET …/replay`.
+pub(crate) async fn replay(State(hub): Shared, Path(id): Path<String>, uri: Uri) -> Answer {
+    let row = find(&hub, &id).await?;
+    let query = query_pairs(&uri);
+    let offset = number(&query, "offset")?.unwrap_or(0);
+    let limit = number(&query, "limit")?.unwrap_or(u64::MAX);
+    let key = row.key;
+    let (count, _) = hub
+        .sessions
+        .store
+        .read(move |db| store::event_count(db, key))
+        .await?;
+    let entries = hub.sessions.entries(key, i64::MAX).await?;
+    let page = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    let entries: Vec<Value> = entries
+        .into_iter()
+        .skip(page(offset))
+        .take(page(limit))
+        .collect();
+    let source = if count > 0 { "event_history" } else { "none" };
+    Ok(Json(json!({
+        "sessionId": id,
+        "entriesSource": source,
+        "sourceCounts": {"durableStream": 0, "sessionEntries": 0, "eventHistory": count},
+        "entries": entries,
+    })))
+}
+
+/// `GET …/participants`.
+pub(crate) async fn participants(State(hub): Shared, Path(id): Path<String>, uri: Uri) -> Answer {
+    let row = find(&hub, &id).await?;
+    let query = query_pairs(&uri);
+    let (limit, offset) = paging(&query, LIST_MAX)?;
+    let gone_too = flag(&query, "includeDisconnected");
+    let rows = hub
+        .sessions
+        .store
+        .read(move |db| store::participants(db, row.key, gone_too, limit, offset))
+        .await?;
+    let participants: Vec<Value> = rows
+        .iter()
+        .map(|row| {
+            let connected = iso(row.connected_at);
+            let mut participant = json!({
+                "id": row.id,
+                // The public schema knows no other roles of participants.
+                "role": if row.role == "sub_agent" { "lead" } else { row.role.as_str() },
+                "transport": row.transport,
+                "connectedAt": connected,
+            });
+            if let (Some(gone), Some(fields)) = (row.disconnected_at, participant.as_object_mut()) {
+                fields.insert("disconnectedAt".into(), iso(gone).into());
+            }
+            participant
+        })
+        .collect();
+    Ok(Json(json!({"sessionId": id, "participants": participants})))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct History {
+    session_id: String,
+    events: Vec<HistoryEvent>,
+    total: u64,
+    limit: u32,
+    offset: u32,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HistoryEvent {
+    id: i64,
+    category: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_id: Option<String>,
+    payload: Box<RawValue>,
+    occurred_at: String,
+    ingested_at: String,
+    event: String,
+}
+
+/// The two fields that history lifts out of the payload.
+#[derive(Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Lifted {
+    agent: Option<Value>,
+    agent_name: Option<Value>,
+    agent_role: Option<Value>,
+    task_id: Option<Value>,
+}
+
+impl From<EventRow> for HistoryEvent {
+    fn from(row: EventRow) -> Self {
+        let lifted: Lifted = serde_json::from_str(&row.data).unwrap_or_default();
+        let text = |value: Option<Value>| value.and_then(|value| Some(value.as_str()?.to_owned()));
+        let agents = [lifted.agent, lifted.agent_name, lifted.agent_role];
+        Self {
+            id: row.id,
+            category: category(&row.name).to_owned(),
+            agent: agents.into_iter().find_map(text),
+            task_id: text(lifted.task_id),
+            payload: RawValue::from_string(row.data).unwrap_or_default(),
+            occurred_at: iso(row.at),
+            ingested_at: iso(row.at),
+            event: row.name,
+        }
+    }
+}
+
+/// `GET …/events/history`: from the oldest by `offset`, or backwards by `beforeId`; either way
+/// a page is oldest first.
+pub(crate) async fn event_history(
+    State(hub): Shared,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<axum::response::Response, Failure> {
+    let row = find(&hub, &id).await?;
+    let query = query_pairs(&uri);
+    let (limit, offset) = paging(&query, EVENTS_DEFAULT)?;
+    let before = number(&query, "beforeId")?;
+    let upto = before.map_or(i64::MAX, |id| i64::try_from(id).unwrap_or(i64::MAX) - 1);
+    let page = EventPage {
+        after: 0,
+        upto,
+        limit,
+        offset,
+        newest: before.is_some(),
+    };
+    let (rows, total) = hub
+        .sessions
+        .store
+        .read(move |db| {
+            let rows = store::events(db, row.key, page)?;
+            Ok((rows, store::event_count(db, row.key)?.0))
+        })
+        .await?;
+    let history = History {
+        session_id: id,
+        events: rows.into_iter().map(HistoryEvent::from).collect(),
+        total,
+        limit,
+        offset,
+    };
+    Ok(axum::response::IntoResponse::into_response(Json(history)))
+}

@@ -1,0 +1,244 @@
+//! A session's record as list items and details show it, and as requests change it.
+//!
+//! Optional fields are absent, never null: the official schemas refuse nulls.
+
+use serde_json::{Map, Value, json};
+
+use super::Failure;
+use crate::local_hub::iso::iso;
+use crate::local_hub::room::Snapshot;
+use crate::local_hub::server::Hub;
+use crate::local_hub::sessions::last_activity;
+use crate::local_hub::sse::with_iso;
+use crate::local_hub::store::{SessionRow, StoreError, event_count, participant_count};
+
+/// Where a session is in its life, as the public states derive from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// No lead has ever been there.
+    Provisioning,
+    /// A lead is connected, its agent at work or not.
+    Running { busy: bool },
+    /// The lead is gone.
+    Paused,
+    /// For reading only.
+    Archived,
+}
+
+impl Standing {
+    /// The standing of a session with that live side.
+    pub(crate) fn of(row: &SessionRow, live: Option<&Snapshot>) -> Self {
+        match live {
+            _ if row.archived => Self::Archived,
+            Some(live) if live.lead_connected => Self::Running {
+                busy: live.is_streaming(),
+            },
+            _ if row.lead_seen => Self::Paused,
+            _ => Self::Provisioning,
+        }
+    }
+
+    pub(crate) const fn status(self) -> &'static str {
+        match self {
+            Self::Provisioning => "created",
+            Self::Running { busy: true } => "active",
+            Self::Running { busy: false } => "idle",
+            Self::Paused => "paused",
+            Self::Archived => "archived",
+        }
+    }
+
+    const fn bucket(self) -> &'static str {
+        match self {
+            Self::Provisioning => "provisioning",
+            Self::Running { .. } => "running",
+            Self::Paused => "paused",
+            Self::Archived => "history",
+        }
+    }
+}
+
+/// The standing of a session right now.
+pub(super) fn standing(hub: &Hub, row: &SessionRow) -> Standing {
+    let live = hub.sessions.peek(&row.id).map(|room| room.snapshot());
+    Standing::of(row, live.as_ref())
+}
+
+/// What the creator asked for.
+pub(super) fn spec(row: &SessionRow) -> Map<String, Value> {
+    serde_json::from_str(&row.spec).unwrap_or_default()
+}
+
+pub(super) fn visibility(spec: &Map<String, Value>) -> &str {
+    text(spec, "visibility").unwrap_or("private")
+}
+
+pub(super) fn workflow_mode(spec: &Map<String, Value>) -> &str {
+    text(spec, "workflowMode").unwrap_or("standard")
+}
+
+fn text<'a>(spec: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
+    spec.get(key).and_then(Value::as_str)
+}
+
+/// Refuses fields of a type that answers could not carry back.
+pub(super) fn check(fields: &Map<String, Value>) -> Result<(), Failure> {
+    let wrong = |key: &str, what: &str| Err(Failure::bad_request(format!("{key} must be {what}")));
+    for (key, value) in fields {
+        match (key.as_str(), value) {
+            ("label" | "agent", value) if !value.is_string() => return wrong(key, "a string"),
+            ("defaultAgent", value) if !(value.is_string() || value.is_null()) => {
+                return wrong(key, "a string");
+            }
+            ("visibility", value) => match value.as_str() {
+                Some("private" | "organization" | "collaborate") => {}
+                _ => return wrong(key, "private, organization or collaborate"),
+            },
+            ("workflowMode", value) => match value.as_str() {
+                Some("standard" | "loop") => {}
+                _ => return wrong(key, "standard or loop"),
+            },
+            ("tags" | "enabledAgents", value) if !is_list(value, Value::is_string) => {
+                return wrong(key, "a list of strings");
+            }
+            ("skills", value) if !is_list(value, is_skill) => {
+                return wrong(key, "a list of objects with skillId and repo");
+            }
+            ("repos", value) if !is_list(value, Value::is_object) => {
+                return wrong(key, "a list of objects");
+            }
+            ("repo" | "metadata" | "env" | "loop", value) if !value.is_object() => {
+                return wrong(key, "an object");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_list(value: &Value, each: fn(&Value) -> bool) -> bool {
+    value.as_array().is_some_and(|list| list.iter().all(each))
+}
+
+fn is_skill(value: &Value) -> bool {
+    ["skillId", "repo"]
+        .iter()
+        .all(|key| value.get(key).is_some_and(Value::is_string))
+}
+
+/// Changes a record as a PATCH says; returns the answer.
+pub(super) fn merge(row: &mut SessionRow, changes: Map<String, Value>) -> Map<String, Value> {
+    let mut spec = spec(row);
+    for (key, value) in changes {
+        match key.as_str() {
+            "label" => value
+                .as_str()
+                .unwrap_or_default()
+                .clone_into(&mut row.label),
+            "defaultAgent" if value.is_null() => {
+                spec.remove("defaultAgent");
+            }
+            "agent" | "defaultAgent" | "visibility" | "workflowMode" | "loop" | "tags"
+            | "enabledAgents" | "skills" | "metadata" | "savedSkillIds" | "skillBucketIds" => {
+                spec.insert(key, value);
+            }
+            _ => {} // not something that can change
+        }
+    }
+    let mut answer = Map::new();
+    answer.insert("sessionId".into(), row.id.clone().into());
+    answer.insert("label".into(), row.label.clone().into());
+    answer.insert("visibility".into(), visibility(&spec).into());
+    for key in [
+        "tags",
+        "skills",
+        "defaultAgent",
+        "enabledAgents",
+        "metadata",
+    ] {
+        copy(&spec, key, &mut answer);
+    }
+    row.spec = Value::Object(spec).to_string();
+    answer
+}
+
+fn copy(from: &Map<String, Value>, key: &str, to: &mut Map<String, Value>) {
+    if let Some(value) = from.get(key).filter(|value| !value.is_null()) {
+        to.insert(key.into(), value.clone());
+    }
+}
+
+/// A session as the list has it.
+pub(super) async fn item(hub: &Hub, row: &SessionRow) -> Result<Map<String, Value>, StoreError> {
+    let live = hub.sessions.peek(&row.id).map(|room| room.snapshot());
+    describe(hub, row, live.as_ref()).await
+}
+
+async fn describe(
+    hub: &Hub,
+    row: &SessionRow,
+    live: Option<&Snapshot>,
+) -> Result<Map<String, Value>, StoreError> {
+    let key = row.key;
+    let (newest, ever) = hub
+        .sessions
+        .store
+        .read(move |db| Ok((event_count(db, key)?.1, participant_count(db, key)?)))
+        .await?;
+    let spec = spec(row);
+    let standing = Standing::of(row, live);
+    let running = matches!(standing, Standing::Running { .. });
+    let viewers = live.map_or(0, |live| {
+        let all = live.participants.len();
+        all.saturating_sub(usize::from(live.lead_connected))
+    });
+    let item = json!({
+        "sessionId": row.id,
+        "label": row.label,
+        "status": standing.status(),
+        "mode": "sandbox",
+        "visibility": visibility(&spec),
+        "workflowMode": workflow_mode(&spec),
+        "createdAt": iso(row.created_at),
+        "lastActivityAt": iso(last_activity(row, newest)),
+        "taskCount": live.map_or(0, |live| live.activity.task_count()),
+        "subAgentCount": live.map_or(0, |live| live.activity.sub_agent_count()),
+        "observerCount": viewers,
+        "participantCount": ever,
+        "tags": spec.get("tags").cloned().unwrap_or_else(|| json!([])),
+        "skills": spec.get("skills").cloned().unwrap_or_else(|| json!([])),
+        "bucket": standing.bucket(),
+        "runtimeAvailable": running,
+        "controlAvailable": running,
+        "wakeAvailable": standing == Standing::Paused,
+        "historyOnly": standing == Standing::Archived,
+        "liveExpected": standing != Standing::Archived,
+    });
+    let Value::Object(mut item) = item else {
+        return Ok(Map::new());
+    };
+    for key in ["repo", "repos", "enabledAgents", "defaultAgent"] {
+        copy(&spec, key, &mut item);
+    }
+    Ok(item)
+}
+
+/// A session with all that is known of it, among it what a lead has to clone.
+pub(super) async fn detail(hub: &Hub, row: &SessionRow) -> Result<Map<String, Value>, StoreError> {
+    let live = hub.sessions.room(row).await?.snapshot();
+    let mut detail = describe(hub, row, Some(&live)).await?;
+    let spec = spec(row);
+    for key in ["env", "metadata", "agent", "branch", "workspaceId", "loop"] {
+        copy(&spec, key, &mut detail);
+    }
+    let participants: Vec<Value> = live.participants.iter().map(with_iso).collect();
+    let more = [
+        ("task", row.task.clone().into()),
+        ("updatedAt", iso(row.updated_at).into()),
+        ("tasks", live.activity.tasks()),
+        ("participants", participants.into()),
+        ("agentActivity", live.activity.agents()),
+    ];
+    detail.extend(more.map(|(key, value)| (key.to_owned(), value)));
+    Ok(detail)
+}

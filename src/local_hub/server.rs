@@ -1,0 +1,133 @@
+//! The HTTP side: accepting connections, the gate before every request, the routes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::auth::{Gate, Shown};
+use super::rest::{self, Failure, query_pairs};
+use super::sessions::Sessions;
+use super::{socket, sse};
+use crate::tasks::Tasks;
+
+/// A create request may bring files.
+const MAX_BODY: usize = 8 * 1_024 * 1_024;
+
+/// How long a client may take to send its request's head.
+const HEAD_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long to wait before accepting again when the process is out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What every request is served with.
+pub(crate) struct Hub {
+    pub(crate) gate: Gate,
+    pub(crate) sessions: Sessions,
+    pub(crate) tasks: Tasks,
+}
+
+/// Accepts until the tasks are told to stop.
+pub(crate) async fn accept(hub: Arc<Hub>, listener: TcpListener) {
+    let router = router(Arc::clone(&hub));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = hub.tasks.stopping().cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let connection = connection(Arc::clone(&hub), router.clone(), stream, peer);
+                hub.tasks.spawn("hub-connection", connection);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection; trying again");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(hub: Arc<Hub>, router: Router, stream: TcpStream, peer: SocketAddr) {
+    // Frames are small and wait for nobody's Nagle.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, %peer, "a connection was gone before it was served");
+        return;
+    }
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_PATIENCE)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .with_upgrades();
+    tokio::pin!(connection);
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            served = connection.as_mut() => {
+                if let Err(error) = served {
+                    tracing::debug!(%error, %peer, "a connection broke");
+                }
+                return;
+            }
+            () = hub.tasks.stopping().cancelled(), if !stopping => {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+fn router(hub: Arc<Hub>) -> Router {
+    Router::new()
+        .route("/api/ws", get(socket::upgrade))
+        .route("/api/hub/init", get(rest::init))
+        .route("/api/hub/session", post(rest::create))
+        .route("/api/hub/sessions", get(rest::list))
+        .route(
+            "/api/hub/session/{id}",
+            get(rest::detail).patch(rest::update).delete(rest::delete),
+        )
+        .route("/api/hub/session/{id}/archive", post(rest::archive))
+        .route("/api/hub/session/{id}/resume", post(rest::resume))
+        .route("/api/hub/session/{id}/replay", get(rest::replay))
+        .route(
+            "/api/hub/session/{id}/participants",
+            get(rest::participants),
+        )
+        .route(
+            "/api/hub/session/{id}/events/history",
+            get(rest::event_history),
+        )
+        .route("/api/hub/session/{id}/events", get(sse::stream))
+        .route("/api/hub/session/{id}/loop", get(rest::loop_state))
+        .fallback(rest::unknown_path)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(Arc::clone(&hub), guard))
+        .with_state(hub)
+}
+
+/// Lets a request through, or not. A WebSocket without a key may still send it in its first
+/// frame, and is told of a wrong one by a frame and a close code, so it passes here.
+async fn guard(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Response {
+    if let Err(foreign) = hub.gate.check_origin(request.headers()) {
+        return Failure::forbidden(foreign.to_string()).into_response();
+    }
+    if request.uri().path() == "/api/ws" {
+        return next.run(request).await;
+    }
+    let query = query_pairs(request.uri());
+    match hub.gate.check(request.headers(), &query) {
+        Shown::Valid => next.run(request).await,
+        Shown::Wrong => Failure::unauthorized("the API key is not valid").into_response(),
+        Shown::Nothing => Failure::unauthorized("an API key is required").into_response(),
+    }
+}

@@ -1,0 +1,238 @@
+//! All sessions: their records in the store and their live sides.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Map, Value, json};
+
+use super::activity::Activity;
+use super::entries::{Recorded, append_entries};
+use super::frame;
+use super::room::{Participant, Room};
+use super::store::{
+    FileResume, ParticipantRow, SessionRow, Store, StoreError, Write, delete_session, event_count,
+    file_resume, find_session, insert_participant, insert_session, leave_participant,
+    marked_events, update_session,
+};
+use crate::clock::{Clock, Timestamp};
+use crate::hub::protocol::{CloseCode, Role};
+
+/// The sessions of one Hub.
+pub(crate) struct Sessions {
+    pub(crate) store: Arc<Store>,
+    rooms: Mutex<HashMap<String, Arc<Room>>>,
+}
+
+impl Sessions {
+    pub(crate) fn new(store: Store) -> Self {
+        Self {
+            store: Arc::new(store),
+            rooms: Mutex::default(),
+        }
+    }
+
+    /// Makes a session of a create request's fields.
+    pub(crate) async fn create(
+        &self,
+        task: String,
+        spec: Map<String, Value>,
+    ) -> Result<SessionRow, StoreError> {
+        let now = Clock.wall();
+        let label = ["label", "name"]
+            .iter()
+            .find_map(|key| spec.get(*key).and_then(Value::as_str))
+            .filter(|label| !label.trim().is_empty());
+        let mut row = SessionRow {
+            key: 0,
+            id: format!("codesess_{}", Clock.new_uuid().simple()),
+            label: label.map_or_else(|| label_of(&task), str::to_owned),
+            task,
+            archived: false,
+            lead_seen: false,
+            created_at: now,
+            updated_at: now,
+            spec: Value::Object(spec).to_string(),
+        };
+        let insert = row.clone();
+        row.key = self
+            .store
+            .call(move |db| insert_session(db, &insert))
+            .await?;
+        Ok(row)
+    }
+
+    /// A session's record.
+    pub(crate) async fn find(&self, id: &str) -> Result<Option<SessionRow>, StoreError> {
+        let id = id.to_owned();
+        self.store.read(move |db| find_session(db, &id)).await
+    }
+
+    /// A session's live side, if anything has needed it yet.
+    pub(crate) fn peek(&self, id: &str) -> Option<Arc<Room>> {
+        self.rooms().get(id).cloned()
+    }
+
+    /// A session's live side, made from the stored events where it does not exist yet. Nothing
+    /// is written to a session before it has one, so what is read here is not outrun.
+    pub(crate) async fn room(&self, row: &SessionRow) -> Result<Arc<Room>, StoreError> {
+        if let Some(room) = self.peek(&row.id) {
+            return Ok(room);
+        }
+        let key = row.key;
+        let (published, activity) = self
+            .store
+            .read(move |db| {
+                let (_, newest) = event_count(db, key)?;
+                let mut activity = Activity::default();
+                marked_events(db, key, i64::MAX, |event| {
+                    activity.apply(&event.name, &event.data, event.at);
+                })?;
+                Ok((newest.map_or(0, |(id, _)| id), activity))
+            })
+            .await?;
+        let fresh = || Arc::new(Room::new(row.id.clone(), key, published, activity));
+        Ok(Arc::clone(
+            self.rooms().entry(row.id.clone()).or_insert_with(fresh),
+        ))
+    }
+
+    /// Writes a changed record and tells the participants of a new label.
+    pub(crate) async fn update(&self, row: SessionRow) -> Result<(), StoreError> {
+        let (id, label) = (row.id.clone(), row.label.clone());
+        self.store.call(move |db| update_session(db, &row)).await?;
+        if let Some(room) = self.peek(&id) {
+            let news = json!({"label": label});
+            let frame = frame::announcement(&id, "session_label_updated", &news, Clock.wall());
+            room.tell_lead(frame.text.clone());
+            room.publish(&frame, None);
+        }
+        Ok(())
+    }
+
+    /// Ends a session for good, its history kept.
+    pub(crate) async fn archive(&self, mut row: SessionRow) -> Result<(), StoreError> {
+        row.archived = true;
+        row.updated_at = Clock.wall();
+        let id = row.id.clone();
+        self.store.call(move |db| update_session(db, &row)).await?;
+        if let Some(room) = self.peek(&id) {
+            room.close(CloseCode::FORBIDDEN, "the session is archived");
+        }
+        Ok(())
+    }
+
+    /// Removes a session and its history.
+    pub(crate) async fn delete(&self, row: SessionRow) -> Result<(), StoreError> {
+        // Closed first, so that nobody enters or writes while it is being removed.
+        if let Some(room) = self.peek(&row.id) {
+            room.close(CloseCode::SESSION_NOT_FOUND, "the session was deleted");
+        }
+        self.store
+            .call(move |db| delete_session(db, row.key))
+            .await?;
+        self.rooms().remove(&row.id);
+        Ok(())
+    }
+
+    /// The conversation up to an event.
+    pub(crate) async fn entries(&self, key: i64, upto: i64) -> Result<Vec<Value>, StoreError> {
+        self.store
+            .read(move |db| {
+                let mut entries = Vec::new();
+                marked_events(db, key, upto, |event| {
+                    if let Ok(data) = serde_json::from_str(&event.data) {
+                        let recorded = Recorded {
+                            id: event.id,
+                            event: &event.name,
+                            data: &data,
+                            at: event.at.millis(),
+                        };
+                        append_entries(recorded, &mut entries);
+                    }
+                })?;
+                Ok(entries)
+            })
+            .await
+    }
+
+    /// Where an earlier lead's session file lies.
+    pub(crate) async fn resume(&self, key: i64) -> Result<Option<FileResume>, StoreError> {
+        self.store.read(move |db| file_resume(db, key)).await
+    }
+
+    /// Notes that someone has come.
+    pub(crate) async fn note_join(
+        &self,
+        session: i64,
+        participant: &Participant,
+    ) -> Result<(), StoreError> {
+        let role = match participant.role {
+            Role::Lead => "lead",
+            Role::SubAgent => "sub_agent",
+            Role::Observer => "observer",
+            Role::Controller => "controller",
+        };
+        let row = ParticipantRow {
+            id: participant.id.clone(),
+            role: role.to_owned(),
+            transport: participant.transport.to_owned(),
+            connected_at: participant.connected_at,
+            disconnected_at: None,
+        };
+        let note = Note(move |db: &_| insert_participant(db, session, &row));
+        self.store.push(Box::new(note)).await
+    }
+
+    /// Notes that someone has gone.
+    pub(crate) async fn note_leave(&self, participant: &Participant) {
+        let (id, at) = (participant.id.clone(), Clock.wall());
+        let note = Note(move |db: &_| leave_participant(db, &id, at));
+        if let Err(error) = self.store.push(Box::new(note)).await {
+            tracing::debug!(%error, "nobody is left to be told who went");
+        }
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, HashMap<String, Arc<Room>>> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A write whose outcome nobody waits for.
+pub(crate) struct Note<F>(pub(crate) F);
+
+impl<F> Write for Note<F>
+where
+    F: Fn(&rusqlite::Connection) -> rusqlite::Result<()> + Send,
+{
+    fn apply(&mut self, db: &rusqlite::Connection) -> rusqlite::Result<()> {
+        (self.0)(db)
+    }
+
+    fn settle(self: Box<Self>, _outcome: Result<(), StoreError>) {}
+}
+
+/// A new participant.
+pub(crate) fn participant(role: Role, transport: &'static str) -> Participant {
+    Participant {
+        id: format!("part_{}", Clock.new_uuid().simple()),
+        role,
+        transport,
+        connected_at: Clock.wall(),
+    }
+}
+
+/// A label for a session that was given none: the start of its task.
+fn label_of(task: &str) -> String {
+    let line = task.lines().find(|line| !line.trim().is_empty());
+    let line = line.map_or("untitled", str::trim);
+    if line.chars().count() > 60 {
+        line.chars().take(59).chain(['…']).collect()
+    } else {
+        line.to_owned()
+    }
+}
+
+/// The newest of a session's stamps.
+pub(crate) fn last_activity(row: &SessionRow, newest: Option<(i64, Timestamp)>) -> Timestamp {
+    newest.map_or(row.updated_at, |(_, at)| at.max(row.updated_at))
+}

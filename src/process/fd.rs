@@ -18,15 +18,18 @@ pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
 
 /// Marks every descriptor from `first` up as close-on-exec.
 pub fn close_on_exec_from(first: u32) -> io::Result<()> {
-    // SAFETY: the call takes three integers; with CLOSE_RANGE_CLOEXEC it closes nothing now.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            first,
-            u32::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
-    };
+    close_range(first, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+/// Closes what this process inherited beyond its three standard descriptors. Only for the very start of a
+/// process, when nothing in it has opened any yet.
+pub fn close_inherited() -> io::Result<()> {
+    close_range(3, 0)
+}
+
+fn close_range(first: u32, flags: libc::c_uint) -> io::Result<()> {
+    // SAFETY: the call takes three integers. What it closes is nobody's: see `close_inherited`.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
     if result == 0 {
         Ok(())
     } else {

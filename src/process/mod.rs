@@ -17,7 +17,7 @@ mod tree;
 pub use cgroup::OomCounter;
 pub use environment::Environment;
 pub use exec::{limit_resources, replace_image};
-pub use fd::{close_on_exec_from, duplicate};
+pub use fd::{close_inherited, close_on_exec_from, duplicate};
 pub use fork::{Fork, end_now, fork, fork_into};
 pub use identity::{Identity, Stat, State};
 pub use pidfd::PidFd;

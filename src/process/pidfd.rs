@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::io::unix::AsyncFd;
 
 use super::Identity;
 
@@ -33,6 +34,14 @@ impl PidFd {
             Err(rustix::io::Errno::SRCH) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Makes the process's end something that a task can wait for: readable means ended.
+    pub fn watch(self) -> io::Result<AsyncFd<Self>> {
+        // SAFETY: the descriptor is owned by the value that the registration owns, never replaced
+        // and closed only with it.
+        let registered = unsafe { AsyncFd::register(self) };
+        registered.map_err(io::Error::from)
     }
 }
 

@@ -20,14 +20,29 @@ pub fn block_and_watch(signals: &[nix::sys::signal::Signal]) -> io::Result<Signa
 /// Gives every signal its default action and unblocks all: `exec` keeps ignored signals ignored
 /// and blocked ones blocked, and Rust's runtime ignores SIGPIPE.
 pub fn reset_all() -> io::Result<()> {
-    for number in 1..=libc::SIGRTMAX() {
-        // SAFETY: SIG_DFL installs no handler. KILL, STOP and the two that libc keeps for itself
+    // The kernel's own `struct sigaction`, all zero: the default action, no flags, an empty mask.
+    // libc's call refuses the two signals that it keeps for itself, but a parent of another libc
+    // may have left them ignored.
+    let default = [0_u64; 4];
+    for number in 1..=HIGHEST {
+        // SAFETY: the kernel reads 32 bytes from `default` and installs no handler. KILL and STOP
         // are refused with EINVAL, which is right.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                number,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            )
+        };
     }
     SigSet::empty().thread_set_mask()?;
     Ok(())
 }
+
+/// The last real-time signal.
+const HIGHEST: libc::c_int = 64;
 
 /// Signals a process group; `false` when it has no member left.
 pub fn signal_group(leader: Pid, signal: Signal) -> io::Result<bool> {

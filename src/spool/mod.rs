@@ -15,6 +15,7 @@
 //! The plan never holds the environment: it may hold keys, and those stay off the disk.
 
 mod append;
+pub mod control;
 mod dir;
 mod input;
 mod plan;

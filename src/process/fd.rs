@@ -21,8 +21,8 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     close_range(first, libc::CLOSE_RANGE_CLOEXEC)
 }
 
-/// Closes what this process inherited beyond its three standard descriptors. Only for the very start of a
-/// process, when nothing in it has opened any yet.
+/// Closes what this process inherited beyond its three standard descriptors. Only for the very
+/// start of a process, when nothing in it has opened any yet.
 pub fn close_inherited() -> io::Result<()> {
     close_range(3, 0)
 }

@@ -70,7 +70,8 @@ impl Stat {
     }
 
     fn parse(pid: i32, text: &[u8]) -> Option<Self> {
-        // The command name may hold spaces, parentheses and newlines: the fields follow the last ')'.
+        // The command name may hold spaces, parentheses and newlines: the fields follow the last
+        // ')'.
         let name_end = memchr::memrchr(b')', text)?;
         let fields = std::str::from_utf8(text.get(name_end + 1..)?).ok()?;
         let mut fields = fields.split_ascii_whitespace();

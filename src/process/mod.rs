@@ -1,8 +1,7 @@
 //! The syscall module: identities, signals, trees, and what a process does to itself before `exec`.
 //!
-//! The only module besides [`crate::shim`]'s child side that talks to the kernel about processes, and the only
-//! one with `unsafe`. Every function is a thin, safe wrapper that returns the kernel's error; policy
-//! (when to kill, how long to wait) belongs to the shim.
+//! The only module with `unsafe`. Every function is a thin, safe wrapper that returns the kernel's
+//! error; policy (when to kill, how long to wait) belongs to the shim.
 
 mod cgroup;
 mod environment;

@@ -1,7 +1,7 @@
 //! A process's descendants, found by a walk of `/proc`.
 //!
-//! Neither sessions nor process groups hold a tree together (`setsid` leaves both); parenthood does,
-//! as long as an ancestor is a subreaper: orphans then come to it and not to init.
+//! Neither sessions nor process groups hold a tree together (`setsid` leaves both); parenthood
+//! does, as long as an ancestor is a subreaper: orphans then come to it and not to init.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;

@@ -54,8 +54,8 @@ impl RunControl {
         self.ask(Command::Signal { number }).await.map(drop)
     }
 
-    /// Sends a frame to the CLI's stdin, where that is a pipe. When this returns the frame is recorded
-    /// and on its way, behind all earlier ones.
+    /// Sends a frame to the CLI's stdin, where that is a pipe. When this returns the frame is
+    /// recorded and on its way, behind all earlier ones.
     pub async fn write_stdin(&self, frame: &[u8]) -> Result<(), SandboxError> {
         let data = base64::engine::general_purpose::STANDARD.encode(frame);
         self.ask(Command::Stdin { data }).await.map(drop)

@@ -15,7 +15,7 @@ use super::attach::{self, Attach, Ending};
 use super::{RunHandle, SandboxError};
 use crate::files;
 use crate::process::Environment;
-use crate::shim::READY;
+use crate::spool::control::READY;
 use crate::spool::{Phase, Plan, RunDir, Status};
 
 /// A shim answers within milliseconds; an `execve` over a network may take its own limit of 30 s.

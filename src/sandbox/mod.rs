@@ -1,7 +1,7 @@
 //! Where runs live: for now, on this machine.
 //!
-//! A sandbox starts shims, finds them again and hears from them. It holds no state of its own: all that
-//! it needs after a restart is in the run's folder.
+//! A sandbox starts shims, finds them again and hears from them. It holds no state of its own: all
+//! that it needs after a restart is in the run's folder.
 
 mod attach;
 mod control;

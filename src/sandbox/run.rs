@@ -138,8 +138,8 @@ impl RunHandle {
         Tail::open(&path, offset).map_err(SandboxError::file(path))
     }
 
-    /// Waits for the next change; after the end it gives the end again. May be dropped and called anew at
-    /// any time: nothing is lost.
+    /// Waits for the next change; after the end it gives the end again. May be dropped and called
+    /// anew at any time: nothing is lost.
     pub async fn changed(&mut self) -> Result<Change, SandboxError> {
         loop {
             let woken = match &mut self.watch {

@@ -7,11 +7,13 @@
 //! ```
 //!
 //! Guarantees: the CLI's first instruction comes after a durable `started` record; every byte
-//! that the CLI wrote before its end is in the spool when the record says `exited`; by then its whole tree is
-//! gone or listed as leaked; a slow or lost daemon never blocks the CLI, a full spool does.
+//! that the CLI wrote before its end is in the spool when the record says `exited`; by then its
+//! whole tree is gone or listed as leaked; a slow or lost daemon never blocks the CLI, a full spool
+//! does.
 //!
-//! The shim knows nothing of what the bytes mean. It takes the environment from its stdin (an unlinked memory
-//! file), because it may hold keys that must be neither on disk nor in an argument list.
+//! The shim knows nothing of what the bytes mean. It takes the environment from its stdin (an
+//! unlinked memory file), because it may hold keys that must be neither on disk nor in an argument
+//! list.
 
 mod child;
 mod control;
@@ -29,10 +31,8 @@ use std::path::PathBuf;
 use rustix::fs::{FileType, fstat};
 
 use crate::process::{self, Environment, Fork};
+use crate::spool::control::READY;
 use crate::spool::{Appender, Claim, Phase, Plan, RunDir, SpawnFailure, Status, StatusError};
-
-/// What the shim writes to its stdout when the CLI runs.
-pub const READY: &str = "started";
 
 /// Why a shim could not do its work.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! The CLI's stdout on its way into the spool.
 //!
-//! Nothing is dropped while the CLI lives: over the quota, or with a disk that takes no more, the output is left unread
-//! and the CLI blocks in its next write.
+//! Nothing is dropped while the CLI lives: over the quota, or with a disk that takes no more, the
+//! output is left unread and the CLI blocks in its next write.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -181,4 +181,48 @@ pub(super) fn drain(source: &OwnedFd, mut sink: impl FnMut(&[u8])) -> bool {
         }
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::clock::Clock;
+
+    fn output(spool: &Path, content: &[u8], quota: u64) -> Output {
+        let (source, writer) = rustix::pipe::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&source, true).unwrap();
+        rustix::io::write(&writer, content).unwrap();
+        Output::new(source, Appender::open(spool).unwrap(), quota)
+    }
+
+    #[test]
+    fn on_a_full_disk_output_is_held_and_tried_again() {
+        let mut output = output(Path::new("/dev/full"), b"words", 100);
+        let now = Clock.now();
+        assert_eq!(output.pump(now), Left::Something);
+        assert!(output.held() && output.wanted().is_none() && !output.at_end());
+        assert_eq!(output.deadline(), Some(now + RETRY));
+        assert_eq!(output.pump(now + RETRY), Left::Something);
+        assert_eq!(output.deadline(), Some(now + RETRY * 2));
+        assert!(!output.lost());
+        output.close(Left::Something);
+        assert!(output.lost());
+    }
+
+    #[test]
+    fn the_quota_is_kept_to_the_byte_until_the_last_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spool.raw");
+        let mut output = output(&path, b"0123456789", 4);
+        let now = Clock.now();
+        assert_eq!(output.pump(now), Left::Something);
+        assert!(output.held());
+        assert_eq!(std::fs::read(&path).unwrap(), b"0123");
+        output.take_last_words();
+        assert_eq!(output.pump(now), Left::Nothing);
+        assert!(output.at_end());
+        assert_eq!(std::fs::read(&path).unwrap(), b"0123456789");
+    }
 }

@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::RunDir;
 
+/// What a shim writes to its stdout, as a line, once the CLI runs. Anything else is its complaint.
+pub const READY: &str = "started";
+
 /// The longest line on a control socket, both ways: a prompt of several MiB in base64.
 pub const MAX_LINE: usize = 16 * 1024 * 1024;
 

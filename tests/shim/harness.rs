@@ -128,8 +128,12 @@ pub(crate) async fn exited(run: &mut RunHandle) -> Stopped {
 /// Waits until the spool holds `bytes`.
 pub(crate) async fn grown(run: &mut RunHandle, bytes: u64) {
     let wait = async {
-        while !matches!(run.changed().await.unwrap(), Change::Spool { bytes: now, .. } if now >= bytes)
-        {
+        loop {
+            match run.changed().await.unwrap() {
+                Change::Spool { bytes: now, .. } if now < bytes => {}
+                Change::Spool { .. } => return,
+                Change::Ended(ending) => panic!("the run ended early: {ending:?}"),
+            }
         }
     };
     tokio::time::timeout(LIMIT, wait)
@@ -179,7 +183,7 @@ pub(crate) fn pids() -> Vec<i32> {
         .collect()
 }
 
-/// The fake agent, built when it is not: `cargo test --test shim` alone does not.
+/// The fake agent. `cargo test` builds it; `cargo test --test shim` alone does not.
 pub(crate) fn fake_agent() -> PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM
@@ -187,16 +191,32 @@ pub(crate) fn fake_agent() -> PathBuf {
             let folder = Path::new(env!("CARGO_BIN_EXE_agent-runner"))
                 .parent()
                 .unwrap();
-            let mut build = Command::new(env!("CARGO"));
-            build.args(["build", "--quiet", "--example", "fake_agent"]);
-            if folder.ends_with("release") {
-                build.arg("--release");
+            let program = folder.join("examples").join("fake_agent");
+            let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/fake_agent.rs");
+            let changed = |path: &Path| path.metadata().and_then(|metadata| metadata.modified());
+            if !changed(&program).is_ok_and(|built| built >= changed(&source).unwrap()) {
+                build_fake_agent(folder.ends_with("release"));
             }
-            assert!(
-                build.status().unwrap().success(),
-                "the fake agent cannot be built"
-            );
-            folder.join("examples").join("fake_agent")
+            program
         })
         .clone()
+}
+
+fn build_fake_agent(release: bool) {
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--example", "fake_agent"]);
+    if release {
+        build.arg("--release");
+    }
+    // What cargo tells a test of its package would make it build half of the dependencies anew.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            build.env_remove(&*name);
+        }
+    }
+    assert!(
+        build.status().unwrap().success(),
+        "the fake agent cannot be built"
+    );
 }

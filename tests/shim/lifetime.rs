@@ -17,7 +17,8 @@ async fn attach(harness: &Harness) -> Attach {
 /// Set in the process that is to start a run and be killed.
 const STARTER: &str = "SHIM_TEST_STARTER";
 
-/// The body of the starter process: starts a run in the folder that the test named, and waits to be killed.
+/// The body of the starter process: starts a run in the folder that the test named, and waits to be
+/// killed.
 #[tokio::test]
 async fn starter_process() {
     let Ok(folder) = std::env::var(STARTER) else {

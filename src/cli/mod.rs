@@ -2,7 +2,6 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // commands talk to people
 
 mod error;
-mod exec_agent;
 mod hub;
 mod replay;
 mod scripted_model;
@@ -32,8 +31,6 @@ enum Command {
     Replay(replay::Arguments),
     #[command(hide = true)]
     Shim(shim::Arguments),
-    #[command(hide = true)]
-    ExecAgent(exec_agent::Arguments),
 }
 
 /// Runs the command that the process was started with.
@@ -47,7 +44,6 @@ pub fn main() -> ExitCode {
         Command::ScriptedModel(arguments) => scripted_model::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Shim(arguments) => shim::run(&arguments),
-        Command::ExecAgent(arguments) => exec_agent::run(&arguments),
     };
     result.unwrap_or_else(|error| error.report())
 }

@@ -1,1 +1,24 @@
-//! The syscall module: process trees, signals, pidfds.
+//! The syscall module: identities, signals, trees, and what a process does to itself before `exec`.
+//!
+//! The only module with `unsafe`. Every function is a thin, safe wrapper that returns the kernel's
+//! error; policy (when to kill, how long to wait) belongs to the shim.
+
+mod cgroup;
+mod environment;
+mod exec;
+mod fd;
+mod fork;
+mod identity;
+mod pidfd;
+mod signals;
+mod tree;
+
+pub use cgroup::OomCounter;
+pub use environment::Environment;
+pub use exec::{limit_resources, replace_image};
+pub use fd::{close_inherited, close_on_exec_from, duplicate};
+pub use fork::{Fork, end_now, fork, fork_into};
+pub use identity::{Identity, Stat, State};
+pub use pidfd::PidFd;
+pub use signals::{block_and_watch, reset_all, signal_group};
+pub use tree::{Member, descendants, reap, session_members};

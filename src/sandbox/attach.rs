@@ -1,0 +1,120 @@
+//! Finds a run again by its folder, whatever happened since.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::{RunHandle, SandboxError};
+use crate::process::{self, Identity, PidFd};
+use crate::spool::{CONTRACT, Claim, Phase, RunDir, SpawnFailure, Status, Stopped};
+
+/// What became of a run.
+#[derive(Debug)]
+pub enum Attach {
+    /// It goes on.
+    Running(RunHandle),
+    /// It is over.
+    Ended(Ending),
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// The CLI ended; all its output is in the spool.
+    Exited(Stopped),
+    /// The CLI never ran.
+    SpawnFailed(SpawnFailure),
+    /// The shim died or never came: the machine, or someone, killed it. The CLI died with it; the
+    /// spool holds what was read until then.
+    Vanished,
+}
+
+/// A shim that holds its claim writes its first record within milliseconds, or dies.
+const RECORD_LIMIT: Duration = Duration::from_secs(5);
+/// Between two looks at a shim that is just starting, or a tree that is just dying.
+const PAUSE: Duration = Duration::from_millis(5);
+
+pub(super) async fn attach(dir: &RunDir) -> Result<Attach, SandboxError> {
+    let look = || Claim::take(dir).map_err(SandboxError::file(dir.path().to_owned()));
+    let mut patience = RECORD_LIMIT;
+    loop {
+        // The claim is taken first: a record that is read while it is held by us is the last one.
+        // Pids and start times alone may come again after a reboot; locks do not.
+        let claim = look()?;
+        let status = Status::read(dir)?;
+        match (claim, status) {
+            (Some(_ours), None) => {
+                abandon(dir)?;
+                return Ok(Attach::Ended(Ending::Vanished));
+            }
+            (Some(_ours), Some(status)) => return Ok(Attach::Ended(ending(status).await)),
+            (None, Some(status)) => {
+                if let Some(run) = RunHandle::open(dir, &status).await? {
+                    return Ok(Attach::Running(run));
+                }
+                // It ended between the two looks, and its lock is about to go.
+            }
+            (None, None) => {}
+        }
+        let Some(left) = patience.checked_sub(PAUSE) else {
+            return Err(SandboxError::Shim {
+                path: dir.path().to_owned(),
+                reason: format!("it holds the run without a usable record for {RECORD_LIMIT:?}"),
+            });
+        };
+        patience = left;
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// How a run ended whose shim is gone.
+pub(super) async fn ending(last: Status) -> Ending {
+    match last.phase {
+        Phase::Exited(stopped) => Ending::Exited(stopped),
+        Phase::SpawnFailed(failure) => Ending::SpawnFailed(failure),
+        Phase::Abandoned => Ending::Vanished,
+        Phase::Started => {
+            if let Some(agent) = last.agent {
+                kill_session(agent).await;
+            }
+            Ending::Vanished
+        }
+    }
+}
+
+/// Closes a run that never had a shim, so that one that comes late does not start it.
+fn abandon(dir: &RunDir) -> Result<(), SandboxError> {
+    let status = Status {
+        contract: CONTRACT,
+        phase: Phase::Abandoned,
+        shim: None,
+        agent: None,
+    };
+    Ok(status.write(dir)?)
+}
+
+/// Kills what a dead shim left of its CLI's session. The CLI itself died with the shim.
+async fn kill_session(leader: Identity) {
+    let mut patience = RECORD_LIMIT;
+    loop {
+        let members = process::session_members(leader).unwrap_or_default();
+        if members.is_empty() {
+            return;
+        }
+        for member in members {
+            // Gone meanwhile, or not ours to kill.
+            if let Ok(Some(pidfd)) = PidFd::open(member.identity) {
+                let _outcome = pidfd.signal(Signal::KILL);
+            }
+        }
+        let Some(left) = patience.checked_sub(PAUSE) else {
+            tracing::warn!(
+                pid = leader.pid,
+                "processes of a vanished run cannot be killed"
+            );
+            return;
+        };
+        patience = left;
+        tokio::time::sleep(PAUSE).await;
+    }
+}

@@ -1,0 +1,145 @@
+//! Commands to a running shim, each over a connection of its own.
+
+use std::io;
+use std::time::Duration;
+
+use base64::Engine as _;
+use rustix::process::Signal;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+
+use super::SandboxError;
+use crate::process::{Identity, PidFd};
+use crate::spool::control::{Command, MAX_LINE, Notice, Request, Stop, address};
+use crate::spool::{Phase, RunDir, Status};
+
+/// A shim answers at once; one that does not is stopped or starved.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// Commands a run; may be cloned and used from anywhere.
+#[derive(Debug, Clone)]
+pub struct RunControl {
+    dir: RunDir,
+    shim: Identity,
+}
+
+/// What a shim says of its run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunState {
+    /// The length of the spool.
+    pub spool_bytes: u64,
+    /// Whether the CLI's output is left unread, because of the quota or the disk.
+    pub held: bool,
+}
+
+impl RunControl {
+    pub(super) fn new(dir: &RunDir, shim: Identity) -> Self {
+        Self {
+            dir: dir.clone(),
+            shim,
+        }
+    }
+
+    /// Starts to end the CLI and its tree, and returns; the run's end tells of the success.
+    /// Without effect on a run that is over.
+    pub async fn stop(&self, how: Stop) -> Result<(), SandboxError> {
+        match self.ask(Command::Stop(how)).await {
+            Ok(_) => Ok(()),
+            Err(error) => self.stop_by_signal(error),
+        }
+    }
+
+    /// Sends one signal to the CLI process.
+    pub async fn signal(&self, number: i32) -> Result<(), SandboxError> {
+        self.ask(Command::Signal { number }).await.map(drop)
+    }
+
+    /// Sends a frame to the CLI's stdin, where that is a pipe. When this returns the frame is
+    /// recorded and on its way, behind all earlier ones.
+    pub async fn write_stdin(&self, frame: &[u8]) -> Result<(), SandboxError> {
+        let data = base64::engine::general_purpose::STANDARD.encode(frame);
+        self.ask(Command::Stdin { data }).await.map(drop)
+    }
+
+    /// Closes the CLI's stdin, behind all frames.
+    pub async fn close_stdin(&self) -> Result<(), SandboxError> {
+        self.ask(Command::CloseStdin).await.map(drop)
+    }
+
+    /// Changes how many bytes the spool may hold; a CLI that was held by the old quota goes on.
+    pub async fn set_quota(&self, bytes: u64) -> Result<(), SandboxError> {
+        self.ask(Command::Quota { bytes }).await.map(drop)
+    }
+
+    /// Asks how the run is.
+    pub async fn stat(&self) -> Result<RunState, SandboxError> {
+        match self.ask(Command::Stat).await? {
+            Notice::State {
+                spool_bytes, held, ..
+            } => Ok(RunState { spool_bytes, held }),
+            other => Err(self.refused(format!("it answered {other:?}"))),
+        }
+    }
+
+    /// The way to stop a shim that cannot be reached: its SIGTERM is an orderly stop.
+    fn stop_by_signal(&self, error: SandboxError) -> Result<(), SandboxError> {
+        let over = matches!(
+            Status::read(&self.dir)?,
+            Some(Status { phase, .. }) if phase != Phase::Started
+        );
+        if over {
+            return Ok(());
+        }
+        let shim = PidFd::open(self.shim).ok().flatten();
+        match shim.map(|shim| shim.signal(Signal::TERM)) {
+            // A shim that is gone has taken its CLI with it.
+            None | Some(Ok(_)) => Ok(()),
+            Some(Err(_)) => Err(error),
+        }
+    }
+
+    async fn ask(&self, command: Command) -> Result<Notice, SandboxError> {
+        let exchange = self.exchange(Request { id: 1, command });
+        let answer = tokio::time::timeout(ANSWER_LIMIT, exchange)
+            .await
+            .unwrap_or_else(|late| Err(late.into()))
+            .map_err(SandboxError::unreachable(&self.dir))?;
+        match answer {
+            Notice::Refused { reason, .. } => Err(self.refused(reason)),
+            notice => Ok(notice),
+        }
+    }
+
+    async fn exchange(&self, request: Request) -> io::Result<Notice> {
+        let mut line = serde_json::to_vec(&request)?;
+        line.push(b'\n');
+        if line.len() > MAX_LINE {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("the frame is too large: {} bytes of {MAX_LINE}", line.len()),
+            ));
+        }
+        let mut stream = connect(&self.dir).await?;
+        stream.write_all(&line).await?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\n") {
+            if stream.read_buf(&mut answer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(serde_json::from_slice(&answer)?)
+    }
+
+    fn refused(&self, reason: String) -> SandboxError {
+        SandboxError::Refused {
+            path: self.dir.path().to_owned(),
+            reason,
+        }
+    }
+}
+
+/// Connects to the shim of a run.
+pub(super) async fn connect(dir: &RunDir) -> io::Result<UnixStream> {
+    let folder = dir.open()?;
+    UnixStream::connect(address(&folder)).await
+}

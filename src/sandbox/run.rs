@@ -1,0 +1,243 @@
+//! A run that goes on, as the daemon sees it.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+
+use super::SandboxError;
+use super::attach::{Ending, ending};
+use super::control::{RunControl, connect};
+use crate::ids::SpoolOffset;
+use crate::process::{Identity, PidFd};
+use crate::spool::control::{Command, MAX_LINE, Notice, Request};
+use crate::spool::{CONTRACT, RunDir, Status, Tail};
+
+/// How often a run is looked at whose control socket was lost.
+const SLOW_LOOK: Duration = Duration::from_millis(250);
+
+/// Watches one run. Commands go through its [`RunControl`].
+#[derive(Debug)]
+pub struct RunHandle {
+    dir: RunDir,
+    watch: Watch,
+    known: u64,
+}
+
+/// What happened to a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// There is more in the spool, or the reading of output stopped or went on.
+    Spool {
+        /// The length of the spool.
+        bytes: u64,
+        /// Whether the CLI's output is left unread, because of the quota or the disk.
+        held: bool,
+    },
+    /// It is over. Nothing follows.
+    Ended(Ending),
+}
+
+#[derive(Debug)]
+enum Watch {
+    Living(Living),
+    Over(Ending),
+}
+
+#[derive(Debug)]
+struct Living {
+    shim: Identity,
+    agent: Identity,
+    /// Readable once the shim is gone.
+    gone: AsyncFd<PidFd>,
+    /// None once it is lost.
+    socket: Option<Socket>,
+}
+
+#[derive(Debug)]
+struct Socket {
+    stream: UnixStream,
+    incoming: Vec<u8>,
+}
+
+/// What woke a watcher.
+enum Woken {
+    Notice(Notice),
+    SocketLost,
+    ShimGone,
+    Time,
+}
+
+impl RunHandle {
+    /// Opens a run whose record says that it goes on; `None` when its shim is gone by now.
+    pub(super) async fn open(dir: &RunDir, status: &Status) -> Result<Option<Self>, SandboxError> {
+        if status.contract != CONTRACT {
+            return Err(SandboxError::UnknownContract {
+                path: dir.path().to_owned(),
+                contract: status.contract,
+            });
+        }
+        let (Some(shim), Some(agent)) = (status.shim, status.agent) else {
+            return Ok(None);
+        };
+        let unreachable = SandboxError::unreachable(dir);
+        let Some(pidfd) = PidFd::open(shim).map_err(&unreachable)? else {
+            return Ok(None);
+        };
+        let gone = pidfd.watch().map_err(&unreachable)?;
+        // Without its socket a run is still watched, only more slowly.
+        let socket = Socket::open(dir).await.ok();
+        Ok(Some(Self {
+            dir: dir.clone(),
+            known: 0,
+            watch: Watch::Living(Living {
+                shim,
+                agent,
+                gone,
+                socket,
+            }),
+        }))
+    }
+
+    /// A run that was over before it could be watched.
+    pub(super) fn ended(dir: &RunDir, ending: Ending) -> Result<Self, SandboxError> {
+        if let Ending::SpawnFailed(failure) = ending {
+            return Err(failure.into());
+        }
+        Ok(Self {
+            dir: dir.clone(),
+            known: 0,
+            watch: Watch::Over(ending),
+        })
+    }
+
+    /// The run's folder.
+    pub fn dir(&self) -> &RunDir {
+        &self.dir
+    }
+
+    /// The shim and the CLI process, while there is something to say of them.
+    pub fn identities(&self) -> Option<(Identity, Identity)> {
+        match &self.watch {
+            Watch::Living(living) => Some((living.shim, living.agent)),
+            Watch::Over(_) => None,
+        }
+    }
+
+    /// The means to command the run; `None` once it is over.
+    pub fn control(&self) -> Option<RunControl> {
+        let (shim, _) = self.identities()?;
+        Some(RunControl::new(&self.dir, shim))
+    }
+
+    /// Reads the spool from `offset` on.
+    pub fn tail(&self, offset: SpoolOffset) -> Result<Tail, SandboxError> {
+        let path = self.dir.spool();
+        Tail::open(&path, offset).map_err(SandboxError::file(path))
+    }
+
+    /// Waits for the next change; after the end it gives the end again. May be dropped and called
+    /// anew at any time: nothing is lost.
+    pub async fn changed(&mut self) -> Result<Change, SandboxError> {
+        loop {
+            let woken = match &mut self.watch {
+                Watch::Over(ending) => return Ok(Change::Ended(ending.clone())),
+                Watch::Living(living) => living.wait().await,
+            };
+            match woken {
+                Woken::Notice(
+                    Notice::Spool { bytes, held }
+                    | Notice::State {
+                        spool_bytes: bytes,
+                        held,
+                        ..
+                    },
+                ) => {
+                    self.known = bytes;
+                    return Ok(Change::Spool { bytes, held });
+                }
+                Woken::Notice(Notice::Exited) | Woken::ShimGone => return self.end().await,
+                Woken::Notice(Notice::Done { .. } | Notice::Refused { .. }) => {}
+                Woken::SocketLost => self.lose_socket(),
+                Woken::Time => {
+                    let bytes = self.spool_bytes();
+                    if bytes != self.known {
+                        self.known = bytes;
+                        return Ok(Change::Spool { bytes, held: false });
+                    }
+                }
+            }
+        }
+    }
+
+    fn lose_socket(&mut self) {
+        if let Watch::Living(living) = &mut self.watch {
+            living.socket = None;
+        }
+    }
+
+    fn spool_bytes(&self) -> u64 {
+        std::fs::metadata(self.dir.spool()).map_or(0, |metadata| metadata.len())
+    }
+
+    async fn end(&mut self) -> Result<Change, SandboxError> {
+        let ending = match Status::read(&self.dir)? {
+            Some(status) => ending(status).await,
+            None => Ending::Vanished,
+        };
+        self.watch = Watch::Over(ending.clone());
+        Ok(Change::Ended(ending))
+    }
+}
+
+impl Living {
+    /// Cancel-safe: a part of a notice stays in the socket's buffer.
+    async fn wait(&mut self) -> Woken {
+        let Some(socket) = &mut self.socket else {
+            return tokio::select! {
+                biased;
+                _ = self.gone.readable() => Woken::ShimGone,
+                () = tokio::time::sleep(SLOW_LOOK) => Woken::Time,
+            };
+        };
+        tokio::select! {
+            // The socket first: what it still holds came before the shim's end.
+            biased;
+            notice = socket.next() => notice.map_or(Woken::SocketLost, Woken::Notice),
+            _ = self.gone.readable() => Woken::ShimGone,
+        }
+    }
+}
+
+impl Socket {
+    async fn open(dir: &RunDir) -> io::Result<Self> {
+        let mut stream = connect(dir).await?;
+        let hello = Request {
+            id: 0,
+            command: Command::Hello { contract: CONTRACT },
+        };
+        let mut line = serde_json::to_vec(&hello)?;
+        line.push(b'\n');
+        stream.write_all(&line).await?;
+        Ok(Self {
+            stream,
+            incoming: Vec::new(),
+        })
+    }
+
+    async fn next(&mut self) -> io::Result<Notice> {
+        loop {
+            if let Some(end) = memchr::memchr(b'\n', &self.incoming) {
+                let rest = self.incoming.split_off(end + 1);
+                let line = std::mem::replace(&mut self.incoming, rest);
+                return Ok(serde_json::from_slice(&line)?);
+            }
+            let read = self.stream.read_buf(&mut self.incoming).await?;
+            if read == 0 || self.incoming.len() > MAX_LINE {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The forked child on its way to becoming the CLI.
+//!
+//! It runs between `fork` and `execve`, in a copy of a process with one thread. It never returns to
+//! the shim's code: it becomes the CLI, or it reports why not and ends.
+
+use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use nix::unistd::{Gid, Uid};
+use rustix::fs::Mode;
+use rustix::process::{Pid, Signal};
+
+use crate::process::{self, Environment};
+use crate::spool::{Plan, SpawnFailure, Stdout, User};
+
+/// The child's ends of everything.
+#[derive(Debug)]
+pub(super) struct Stdio {
+    pub(super) stdin: OwnedFd,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+    /// Readable with one byte once the child may go on; at its end when the shim is dead.
+    pub(super) release: OwnedFd,
+    /// Where a failure is reported. Closed by a successful exec.
+    pub(super) failure: OwnedFd,
+}
+
+/// Becomes the CLI; returns the exit code of a child that could not.
+pub(super) fn become_agent(plan: &Plan, environment: &Environment, stdio: Stdio, shim: Pid) -> i32 {
+    let failure = match prepare(plan, &stdio, shim) {
+        Ok(true) => failure(
+            "execute",
+            &plan.program,
+            &process::replace_image(plan.program.as_os_str(), &plan.args, environment),
+        ),
+        Ok(false) => return RELEASE_LOST,
+        Err(failure) => failure,
+    };
+    if let Ok(report) = serde_json::to_vec(&failure) {
+        // Only the shim could hear it.
+        let _unheard = std::fs::File::from(stdio.failure).write_all(&report);
+    }
+    SPAWN_FAILED
+}
+
+/// The exit code of a child that could not become the CLI (a shell's code for the same).
+const SPAWN_FAILED: i32 = 127;
+/// The exit code of a child whose shim died before it let it go.
+const RELEASE_LOST: i32 = 126;
+
+/// Everything before `execve`; `false` when there is nobody left to run for.
+fn prepare(plan: &Plan, stdio: &Stdio, shim: Pid) -> Result<bool, SpawnFailure> {
+    let step = |step: &'static str| move |error: io::Error| failure(step, &plan.program, &error);
+    rustix::process::setsid().map_err(|error| step("start a session for")(error.into()))?;
+    take_stdio(stdio, plan).map_err(step("set up the descriptors of"))?;
+    process::limit_resources().map_err(step("limit the resources of"))?;
+    if let Some(user) = &plan.user {
+        become_user(user).map_err(step("change the user of"))?;
+    }
+    // Changing the user clears it, so that it comes after.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| step("tie to the shim")(error.into()))?;
+    if plan.user.is_some() || plan.confined {
+        rustix::thread::set_no_new_privs(true)
+            .map_err(|error| step("deny privileges to")(error.into()))?;
+        rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    }
+    std::env::set_current_dir(&plan.workspace)
+        .map_err(|error| failure("enter", &plan.workspace, &error))?;
+    let released = wait_for_release(stdio).map_err(step("wait for the release of"))?;
+    // A shim that died before the tie was made sends no signal.
+    if !released || rustix::process::getppid() != Some(shim) {
+        return Ok(false);
+    }
+    process::reset_all().map_err(step("reset the signals of"))?;
+    process::close_on_exec_from(3).map_err(step("close the descriptors of"))?;
+    Ok(true)
+}
+
+fn take_stdio(stdio: &Stdio, plan: &Plan) -> io::Result<()> {
+    nix::unistd::dup2_stdin(&stdio.stdin)?;
+    nix::unistd::dup2_stdout(&stdio.stdout)?;
+    nix::unistd::dup2_stderr(&stdio.stderr)?;
+    if matches!(plan.stdout, Stdout::Pty(_)) {
+        // As its controlling terminal the PTY hangs up on the whole session when the shim dies.
+        rustix::process::ioctl_tiocsctty(io::stdout())?;
+    }
+    Ok(())
+}
+
+fn become_user(user: &User) -> io::Result<()> {
+    let groups: Vec<Gid> = user.groups.iter().copied().map(Gid::from_raw).collect();
+    nix::unistd::setgroups(&groups)?;
+    let gid = Gid::from_raw(user.gid);
+    nix::unistd::setresgid(gid, gid, gid)?;
+    let uid = Uid::from_raw(user.uid);
+    nix::unistd::setresuid(uid, uid, uid)?;
+    Ok(())
+}
+
+fn wait_for_release(stdio: &Stdio) -> io::Result<bool> {
+    let mut byte = [0];
+    let count = rustix::io::retry_on_intr(|| rustix::io::read(&stdio.release, &mut byte))?;
+    Ok(count == 1)
+}
+
+/// A failure at `step`, on `path`.
+pub(super) fn failure(step: &str, path: &Path, error: &io::Error) -> SpawnFailure {
+    SpawnFailure {
+        step: step.to_owned(),
+        path: path.to_owned(),
+        errno: error.raw_os_error(),
+        message: error.to_string(),
+    }
+}

@@ -1,0 +1,91 @@
+//! The control socket as a stranger meets it.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+
+use agent_runner::spool::control::{Stop, address};
+
+use crate::harness::{Harness, control, exited, skip};
+
+#[tokio::test]
+async fn bad_requests_are_refused_with_a_reason_and_harm_nothing() {
+    let harness = Harness::new("mark here wait");
+    let mut run = harness.start().await;
+    harness.marked("here").await;
+    let folder = harness.dir.open().unwrap();
+    let mut stream = UnixStream::connect(address(&folder)).unwrap();
+    stream
+        .write_all(
+            b"nonsense\n{\"id\":4,\"command\":\"hello\",\"contract\":99}\n\
+              {\"id\":5,\"command\":\"signal\",\"number\":999}\n{\"id\":6,\"command\":\"stat\"}\n",
+        )
+        .unwrap();
+    let mut lines = BufReader::new(stream).lines();
+    let mut next =
+        || -> serde_json::Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    assert_eq!((next()["notice"]).as_str(), Some("refused"));
+    let wrong_contract = next();
+    assert_eq!(wrong_contract["id"], 4);
+    assert!(
+        wrong_contract["reason"]
+            .as_str()
+            .unwrap()
+            .contains("contract 99")
+    );
+    assert_eq!(next()["id"], 5);
+    assert_eq!(next()["notice"], "state");
+    control(&run).stop(Stop::NOW).await.unwrap();
+    assert_eq!(exited(&mut run).await.sent, [9]);
+}
+
+#[tokio::test]
+async fn another_user_is_not_heard() {
+    if !rustix::process::geteuid().is_root() {
+        skip("becoming another user needs root");
+        return;
+    }
+    // The shim itself runs as root here, so that its socket is opened to all by hand.
+    let harness = Harness::new("mark here wait");
+    let mut run = harness.start().await;
+    harness.marked("here").await;
+    let open = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let socket = harness.dir.path().join("control.sock");
+    open(harness.root.path(), 0o777);
+    open(harness.dir.path().parent().unwrap(), 0o777);
+    open(harness.dir.path(), 0o777);
+    open(&socket, 0o777);
+    let stranger = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "control::stranger_process"])
+        .env(STRANGER, &socket)
+        .uid(65_534)
+        .output();
+    // The test program's folder may be closed to that user.
+    if let Ok(stranger) = stranger {
+        assert!(stranger.status.success(), "{stranger:?}");
+    } else {
+        skip("the test program is not open to another user");
+    }
+    control(&run).stop(Stop::NOW).await.unwrap();
+    exited(&mut run).await;
+}
+
+/// Set in the process that plays another user.
+const STRANGER: &str = "SHIM_TEST_STRANGER";
+
+/// The body of that process: asks, and must be cut off without an answer.
+#[test]
+fn stranger_process() {
+    let Ok(socket) = std::env::var(STRANGER) else {
+        return;
+    };
+    let mut stream = UnixStream::connect(socket).unwrap();
+    // The shim may have closed it before the write.
+    drop(stream.write_all(b"{\"id\":6,\"command\":\"stat\"}\n"));
+    let mut answer = String::new();
+    drop(std::io::Read::read_to_string(&mut stream, &mut answer));
+    assert_eq!(answer, "");
+}

@@ -1,0 +1,117 @@
+//! Who may die when: the starter, the shim, the CLI.
+
+use std::process::{Command, Stdio};
+
+use agent_runner::process::PidFd;
+use agent_runner::sandbox::{Attach, Ending};
+use agent_runner::spool::control::Stop;
+use agent_runner::spool::{Phase, Plan, Status};
+use rustix::process::Signal;
+
+use crate::harness::{Harness, control, ended, eventually, exited, fake_agent};
+
+async fn attach(harness: &Harness) -> Attach {
+    harness.sandbox.attach(&harness.dir).await.unwrap()
+}
+
+/// Set in the process that is to start a run and be killed.
+const STARTER: &str = "SHIM_TEST_STARTER";
+
+/// The body of the starter process: starts a run in the folder that the test named, and waits to be
+/// killed.
+#[tokio::test]
+async fn starter_process() {
+    let Ok(folder) = std::env::var(STARTER) else {
+        return;
+    };
+    let mut harness = Harness::new("");
+    harness.dir = agent_runner::spool::RunDir::new(format!("{folder}/run"));
+    let words = ["lines", "1", "mark", "here", "echo", "exit", "6"];
+    harness.plan = Plan::new(
+        &fake_agent(),
+        words.map(str::to_owned).to_vec(),
+        folder.as_ref(),
+        1 << 20,
+    );
+    harness.plan.stdin = agent_runner::spool::Stdin::Pipe;
+    let _run = harness.start().await;
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn a_cli_outlives_the_kill_of_its_starter_and_is_found_again() {
+    let mut harness = Harness::new("");
+    let folder = harness.plan.workspace.clone();
+    harness.dir = agent_runner::spool::RunDir::new(folder.join("run"));
+    let mut starter = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "lifetime::starter_process"])
+        .env(STARTER, &folder)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    harness.marked("here").await;
+    starter.kill().unwrap();
+    starter.wait().unwrap();
+    let Attach::Running(mut run) = attach(&harness).await else {
+        panic!("the run did not survive");
+    };
+    control(&run).write_stdin(b"still here\n").await.unwrap();
+    control(&run).close_stdin().await.unwrap();
+    assert_eq!(exited(&mut run).await.exit.code, Some(6));
+    assert!(harness.output().ends_with(b"still here\n"));
+    harness.assert_nothing_left().await;
+    let Attach::Ended(Ending::Exited(stopped)) = attach(&harness).await else {
+        panic!("the end is not recorded");
+    };
+    assert_eq!(stopped.exit.code, Some(6));
+}
+
+#[tokio::test]
+async fn the_cli_dies_with_its_shim_and_the_run_counts_as_vanished() {
+    for directives in ["ignore-term mark here wait", "mark here flood"] {
+        let harness = Harness::new(directives).on_a_pipe();
+        let mut run = harness.start().await;
+        harness.marked("here").await;
+        let (shim, agent) = run.identities().unwrap();
+        let pidfd = PidFd::open(shim).unwrap().unwrap();
+        pidfd.signal(Signal::KILL).unwrap();
+        assert_eq!(ended(&mut run).await, Ending::Vanished);
+        eventually("the CLI is dead", || !agent.is_alive()).await;
+        assert!(matches!(
+            attach(&harness).await,
+            Attach::Ended(Ending::Vanished)
+        ));
+        eventually("nothing is left", || harness.processes().is_empty()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_never_had_a_shim_is_closed_for_good() {
+    let harness = Harness::new("lines 1");
+    std::fs::create_dir_all(harness.dir.path()).unwrap();
+    assert!(matches!(
+        attach(&harness).await,
+        Attach::Ended(Ending::Vanished)
+    ));
+    let status = Status::read(&harness.dir).unwrap().unwrap();
+    assert_eq!(status.phase, Phase::Abandoned);
+    let error = harness.try_start().await.unwrap_err().to_string();
+    assert!(error.contains("started or given up before"), "{error}");
+}
+
+#[tokio::test]
+async fn without_its_socket_a_run_is_still_watched_and_stopped() {
+    let harness = Harness::new("lines 3 mark here wait");
+    drop(harness.start().await);
+    std::fs::remove_file(harness.dir.path().join("control.sock")).unwrap();
+    let Attach::Running(mut run) = attach(&harness).await else {
+        panic!("the run is over");
+    };
+    harness.marked("here").await;
+    crate::harness::grown(&mut run, 3 * 30).await;
+    // Its SIGTERM makes the shim climb the ladder.
+    control(&run).stop(Stop::NOW).await.unwrap();
+    let stopped = exited(&mut run).await;
+    assert_eq!(stopped.sent, [2]);
+    eventually("nothing is left", || harness.processes().is_empty()).await;
+}

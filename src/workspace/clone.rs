@@ -5,19 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use git2::build::{CheckoutBuilder, CloneLocal, RepoBuilder};
-use git2::{
-    AutotagOption, Direction, ErrorCode, FetchOptions, ProxyOptions, RemoteRedirect, Repository,
-    RepositoryInitOptions, RepositoryOpenFlags,
-};
+use git2::Repository;
+use git2::build::CheckoutBuilder;
 use secrecy::SecretString;
 
 use crate::clock::Clock;
 
 use super::callbacks::{Stopped, Watch};
 use super::error::CloneError;
+use super::fault::Fault;
 use super::git_library;
 use super::revision::Revision;
+use super::source::{from_network, from_this_machine, open, some_of};
 use super::staging::Staging;
 use super::url::RepoUrl;
 
@@ -110,22 +109,6 @@ pub fn clone(
     })
 }
 
-/// libgit2's name for whether a server may send elsewhere.
-const FOLLOW_REDIRECTS: &str = "http.followRedirects";
-
-/// What stopped a clone, before it is put into words.
-enum Fault {
-    Git(git2::Error),
-    NoRevision(Vec<String>),
-    Stopped,
-}
-
-impl From<git2::Error> for Fault {
-    fn from(error: git2::Error) -> Self {
-        Self::Git(error)
-    }
-}
-
 /// The commit and the branch that were checked out.
 type CheckedOut = (Option<String>, Option<String>);
 
@@ -142,11 +125,6 @@ fn existing(path: &Path, url: &str) -> Option<Workspace> {
         branch: branch.and_then(|head| Some(head.shorthand().ok()?.to_owned())),
         reused: true,
     })
-}
-
-/// The repository at this very path; none of a folder above counts.
-fn open(path: &Path) -> Result<Repository, git2::Error> {
-    Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, &[] as &[&Path])
 }
 
 fn make(
@@ -169,125 +147,6 @@ fn make(
         watch,
         progress,
     )
-}
-
-/// All of it, its objects linked; the branch that is its HEAD.
-fn from_this_machine(source: &Path, into: &Path) -> Result<(Repository, Option<String>), Fault> {
-    let original = open(source)?;
-    let head = original.head().ok();
-    let branch = head.as_ref().filter(|head| head.is_branch());
-    let branch = branch.and_then(|head| Some(head.shorthand().ok()?.to_owned()));
-    let source = source
-        .to_str()
-        .ok_or_else(|| git2::Error::from_str("the path is not UTF-8"))?;
-    let mut nothing = CheckoutBuilder::new();
-    nothing.dry_run();
-    let mut builder = RepoBuilder::new();
-    builder
-        .clone_local(CloneLocal::Local)
-        .with_checkout(nothing);
-    let repository = builder.clone(source, into)?;
-    // libgit2 made the source's branch ours already; which one is ours is decided below.
-    for made in repository.references_glob("refs/heads/*")? {
-        made?.delete()?;
-    }
-    Ok((repository, branch))
-}
-
-/// Only what is asked for, without its past.
-fn from_network(
-    request: &CloneRequest,
-    watch: &Watch<'_>,
-    into: &Path,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<(Repository, Option<String>), Fault> {
-    let mut plain = RepositoryInitOptions::new();
-    // A template could bring hooks.
-    plain.external_template(false).no_reinit(true);
-    let repository = Repository::init_opts(into, &plain)?;
-    // For both connections: a token must not follow to another host. Taken out again below.
-    let mut config = repository.config()?;
-    config.set_bool(FOLLOW_REDIRECTS, false)?;
-    let default = fetch(&repository, request, watch, progress)?;
-    config.remove(FOLLOW_REDIRECTS)?;
-    Ok((repository, default))
-}
-
-/// Fetches what is asked for; gives the remote's default branch.
-fn fetch(
-    repository: &Repository,
-    request: &CloneRequest,
-    watch: &Watch<'_>,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Option<String>, Fault> {
-    let token = request.token.as_ref();
-    let mut remote = repository.remote("origin", &request.url.to_string())?;
-    let callbacks = watch.callbacks(token, &mut *progress);
-    let connection = remote.connect_auth(Direction::Fetch, Some(callbacks), Some(proxy()))?;
-    let heads = connection.list()?;
-    let names: Vec<String> = heads.iter().map(|head| head.name().to_owned()).collect();
-    let default = connection.default_branch().ok();
-    let default = default
-        .as_ref()
-        .and_then(|name| name.as_str().ok()?.strip_prefix("refs/heads/"));
-    let default = default.map(str::to_owned);
-    drop(connection);
-    if let Some((refspecs, depth)) =
-        refspecs(request.revision.as_ref(), default.as_deref(), &names)?
-    {
-        let mut options = FetchOptions::new();
-        options
-            .remote_callbacks(watch.callbacks(token, progress))
-            .proxy_options(proxy())
-            .follow_redirects(RemoteRedirect::None)
-            .download_tags(AutotagOption::None)
-            .depth(depth);
-        remote.fetch(&refspecs, Some(&mut options), None)?;
-    }
-    Ok(default)
-}
-
-/// What to fetch for a revision and how deep (0: all). `None`: there is nothing to fetch.
-#[allow(clippy::type_complexity)] // read in one place
-fn refspecs(
-    revision: Option<&Revision>,
-    default: Option<&str>,
-    names: &[String],
-) -> Result<Option<(Vec<String>, i32)>, Fault> {
-    let branch = |name: &str| format!("+refs/heads/{name}:refs/remotes/origin/{name}");
-    let Some(revision) = revision else {
-        return Ok(default.map(|name| (vec![branch(name)], 1)));
-    };
-    let has = |prefix: &str| {
-        names
-            .iter()
-            .any(|name| *name == format!("{prefix}{revision}"))
-    };
-    if has("refs/heads/") {
-        Ok(Some((vec![branch(revision.as_str())], 1)))
-    } else if has("refs/tags/") {
-        Ok(Some((
-            vec![format!("+refs/tags/{revision}:refs/tags/{revision}")],
-            1,
-        )))
-    } else if revision.commit().is_some() {
-        // Servers need not give out a commit by its id: it is looked for in all there is.
-        Ok(Some((
-            vec![branch("*"), "+refs/tags/*:refs/tags/*".to_owned()],
-            0,
-        )))
-    } else {
-        let branches = names
-            .iter()
-            .filter_map(|name| name.strip_prefix("refs/heads/"));
-        Err(Fault::NoRevision(some_of(branches)))
-    }
-}
-
-fn proxy() -> ProxyOptions<'static> {
-    let mut proxy = ProxyOptions::new();
-    proxy.auto();
-    proxy
 }
 
 fn check_out(
@@ -367,56 +226,4 @@ fn absent(repository: &Repository) -> Fault {
             .map(String::as_str)
             .filter(|name| *name != "HEAD"),
     ))
-}
-
-/// Enough to recognise the name that was meant.
-fn some_of<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    const ENOUGH: usize = 8;
-    names.take(ENOUGH).map(str::to_owned).collect()
-}
-
-impl Fault {
-    fn explain(self, request: &CloneRequest, watch: &Watch<'_>) -> CloneError {
-        let url = request.url.to_string();
-        match watch.stopped.get() {
-            Stopped::Cancelled => return CloneError::Cancelled { url },
-            Stopped::TimedOut => {
-                let limit = request.limit;
-                return CloneError::TimedOut { url, limit };
-            }
-            Stopped::NoToken => return CloneError::AuthNeeded { url },
-            Stopped::TokenRefused => return CloneError::AuthRefused { url },
-            Stopped::No => {}
-        }
-        match self {
-            Self::Stopped => CloneError::Cancelled { url },
-            Self::NoRevision(known) => CloneError::NoRevision {
-                url,
-                revision: request
-                    .revision
-                    .as_ref()
-                    .map(ToString::to_string)
-                    .unwrap_or_default(),
-                known,
-            },
-            Self::Git(source) => explain_git(source, request),
-        }
-    }
-}
-
-/// libgit2 has codes for some faults and only words for others.
-fn explain_git(source: git2::Error, request: &CloneRequest) -> CloneError {
-    let url = request.url.to_string();
-    let message = source.message().to_owned();
-    match source.code() {
-        ErrorCode::Certificate => CloneError::Certificate { url, message },
-        ErrorCode::Auth => CloneError::AuthRefused { url },
-        ErrorCode::Owner => CloneError::ForeignOwner { url },
-        ErrorCode::NotFound if request.url.local_path().is_some() => CloneError::NotFound { url },
-        _ if message.contains("status code: 404") => CloneError::NotFound { url },
-        _ if message.contains("status code: 403") => CloneError::AuthRefused { url },
-        _ if message.contains("redirect") => CloneError::Redirect { url },
-        _ if request.url.local_path().is_none() => CloneError::Network { url, message },
-        _ => CloneError::Git { url, source },
-    }
 }

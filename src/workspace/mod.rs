@@ -8,9 +8,11 @@
 mod callbacks;
 mod clone;
 mod error;
+mod fault;
 #[allow(unsafe_code)] // libgit2's global options
 mod git_library;
 mod revision;
+mod source;
 mod staging;
 mod url;
 

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use super::callbacks::{Stopped, Watch};
 use super::error::CloneError;
 use super::fault::Fault;
-use super::git_library;
+use super::git_library::prepare_git;
 use super::revision::Revision;
 use super::source::{from_network, from_this_machine, open, some_of};
 use super::staging::Staging;
@@ -79,7 +79,7 @@ pub fn clone(
         clock,
         stopped: Cell::new(Stopped::No),
     };
-    git_library::prepare(request.ca_file.as_deref()).map_err(|source| CloneError::Git {
+    prepare_git(request.ca_file.as_deref()).map_err(|source| CloneError::Git {
         url: url.clone(),
         source,
     })?;

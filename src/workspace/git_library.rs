@@ -15,7 +15,11 @@ static PREPARED: OnceLock<Result<(), String>> = OnceLock::new();
 
 /// Shuts the machine's git configuration out, bounds waiting, and trusts `ca_file` besides
 /// OpenSSL's own roots. Process-wide: the first call decides.
-pub(super) fn prepare(ca_file: Option<&Path>) -> Result<(), git2::Error> {
+///
+/// [`clone`](super::clone()) calls it; a program with threads should do so before it starts them,
+/// since git2 looks for OpenSSL's roots at its first use and sets `SSL_CERT_FILE` and
+/// `SSL_CERT_DIR` in this process to what it finds.
+pub fn prepare_git(ca_file: Option<&Path>) -> Result<(), git2::Error> {
     PREPARED
         .get_or_init(|| set_options(ca_file).map_err(|error| error.message().to_owned()))
         .clone()
@@ -25,8 +29,8 @@ pub(super) fn prepare(ca_file: Option<&Path>) -> Result<(), git2::Error> {
 fn set_options(ca_file: Option<&Path>) -> Result<(), git2::Error> {
     // A machine's configuration could name programs to run, rewrite addresses or turn TLS off.
     for level in [ConfigLevel::System, ConfigLevel::Global, ConfigLevel::XDG] {
-        // SAFETY: `PREPARED` makes this the only caller, once, before any other use of libgit2 in
-        // this process, since all of it goes through this module's parent.
+        // SAFETY: `PREPARED` makes this the only caller, once, before any repository is opened or
+        // any server asked: all of that goes through `clone`, which comes here first.
         unsafe { opts::set_search_path(level, "") }?;
     }
     // SAFETY: as above.

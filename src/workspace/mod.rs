@@ -18,5 +18,6 @@ mod url;
 
 pub use clone::{CloneRequest, Progress, Workspace, clone};
 pub use error::CloneError;
+pub use git_library::prepare_git;
 pub use revision::{InvalidRevision, Revision};
 pub use url::{InvalidRepoUrl, RepoUrl};

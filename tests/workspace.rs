@@ -232,6 +232,24 @@ fn a_server_that_is_not_there_is_a_network_error() {
 }
 
 #[test]
+fn a_server_that_forbids_or_breaks_says_which() {
+    let bench = Bench::new();
+    let answer = |status| {
+        let behaviour = Behaviour {
+            status: Some(status),
+            ..Behaviour::default()
+        };
+        let server = GitServer::start(bench.dir.path(), behaviour);
+        run(&bench.request(&server.url("origin"))).unwrap_err()
+    };
+    assert!(matches!(answer(403), CloneError::Forbidden { .. }));
+    let broken = answer(500);
+    assert!(matches!(broken, CloneError::Network { .. }));
+    assert!(broken.to_string().contains("500"), "{broken}");
+    bench.assert_nothing_left();
+}
+
+#[test]
 fn a_clone_can_be_cancelled_and_has_its_time() {
     let bench = Bench::new();
     let server = GitServer::start(bench.dir.path(), Behaviour::default());

@@ -25,6 +25,12 @@ pub enum CloneError {
         /// Where.
         url: String,
     },
+    /// The server knows who asks and says no, or serves nobody.
+    #[error("{url} may not be read; check --git-token-file and what its token may do")]
+    Forbidden {
+        /// Where.
+        url: String,
+    },
     /// The repository has no such branch, tag or commit.
     #[error("{url} has no branch, tag or commit `{revision}`{}", hint(.known))]
     NoRevision {

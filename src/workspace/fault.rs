@@ -59,7 +59,7 @@ fn explain_git(source: git2::Error, request: &CloneRequest) -> CloneError {
         ErrorCode::Owner => CloneError::ForeignOwner { url },
         ErrorCode::NotFound if request.url.local_path().is_some() => CloneError::NotFound { url },
         _ if message.contains("status code: 404") => CloneError::NotFound { url },
-        _ if message.contains("status code: 403") => CloneError::AuthRefused { url },
+        _ if message.contains("status code: 403") => CloneError::Forbidden { url },
         _ if message.contains("redirect") => CloneError::Redirect { url },
         _ if request.url.local_path().is_none() => CloneError::Network { url, message },
         _ => CloneError::Git { url, source },

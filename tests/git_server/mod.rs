@@ -21,6 +21,8 @@ pub(crate) struct Behaviour {
     pub(crate) token: Option<&'static str>,
     /// Where requests are sent instead.
     pub(crate) redirect: Option<String>,
+    /// The status that every request gets.
+    pub(crate) status: Option<u16>,
 }
 
 /// Serves the repositories below a folder until it is dropped.
@@ -100,6 +102,10 @@ async fn answer(backend: Backend, request: Request) -> Response<Body> {
         let rest = request.uri().path_and_query().unwrap().as_str();
         let location = format!("{}{rest}", to.trim_end_matches('/'));
         return plain(StatusCode::FOUND, header::LOCATION, location);
+    }
+    if let Some(status) = backend.behaviour.status {
+        let status = StatusCode::from_u16(status).unwrap();
+        return plain(status, header::CONTENT_TYPE, "text/plain".to_owned());
     }
     if let Some(token) = backend.behaviour.token {
         let pair =

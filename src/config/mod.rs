@@ -119,7 +119,7 @@ pub enum Task {
 /// Where to clone from.
 #[derive(Debug)]
 pub struct RepoConfig {
-    /// The address as typed, and where it was typed.
+    /// The address as typed; `workspace::RepoUrl` reads it.
     pub url: String,
     /// A branch, a tag or a commit; `None`: the repository's own default.
     pub branch: Option<String>,

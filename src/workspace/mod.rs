@@ -1,1 +1,23 @@
-//! Clones and folders that agents work in.
+//! Workspaces: clones that agents work in.
+//!
+//! Guarantees: a clone is whole or not there; no hook, filter program, submodule or configuration
+//! of the machine takes part in it; a token is given to the repository's own host by callback and
+//! stands in no file, argument or variable; an address that could be dangerous is no [`RepoUrl`].
+//! Cloning blocks: callers use a thread for it.
+
+mod callbacks;
+mod clone;
+mod error;
+mod fault;
+#[allow(unsafe_code)] // libgit2's global options
+mod git_library;
+mod revision;
+mod source;
+mod staging;
+mod url;
+
+pub use clone::{CloneRequest, Progress, Workspace, clone};
+pub use error::CloneError;
+pub use git_library::prepare_git;
+pub use revision::{InvalidRevision, Revision};
+pub use url::{InvalidRepoUrl, RepoUrl};

@@ -1,0 +1,83 @@
+//! What libgit2 asks while it talks to a server: credentials, and whether to go on.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use git2::{Cred, CredentialType, ErrorClass, ErrorCode, RemoteCallbacks};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::clock::Clock;
+
+use super::clone::Progress;
+
+/// Why a callback ended the transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stopped {
+    No,
+    Cancelled,
+    TimedOut,
+    NoToken,
+    TokenRefused,
+}
+
+/// Watches one clone.
+pub(super) struct Watch<'a> {
+    pub(super) cancelled: &'a AtomicBool,
+    pub(super) deadline: Instant,
+    pub(super) clock: Clock,
+    pub(super) stopped: Cell<Stopped>,
+}
+
+impl Watch<'_> {
+    /// Whether to go on.
+    pub(super) fn go_on(&self) -> bool {
+        if self.cancelled.load(Ordering::Relaxed) {
+            self.stopped.set(Stopped::Cancelled);
+        } else if self.clock.now() >= self.deadline {
+            self.stopped.set(Stopped::TimedOut);
+        }
+        self.stopped.get() == Stopped::No
+    }
+
+    /// Callbacks that give `token` and report to `progress`.
+    pub(super) fn callbacks<'c>(
+        &'c self,
+        token: Option<&'c SecretString>,
+        progress: &'c mut dyn FnMut(Progress),
+    ) -> RemoteCallbacks<'c> {
+        let mut callbacks = RemoteCallbacks::new();
+        let mut asked = false;
+        callbacks.credentials(move |_url, _user, allowed| {
+            // libgit2 asks again as long as the server says no.
+            let stop = |why, message| {
+                self.stopped.set(why);
+                Err(git2::Error::new(
+                    ErrorCode::Auth,
+                    ErrorClass::Callback,
+                    message,
+                ))
+            };
+            match token {
+                None => stop(Stopped::NoToken, "no token"),
+                Some(_) if asked => stop(Stopped::TokenRefused, "token refused"),
+                Some(token) if allowed.contains(CredentialType::USER_PASS_PLAINTEXT) => {
+                    asked = true;
+                    // Hosts take any user name beside a token; this one is GitHub's own.
+                    Cred::userpass_plaintext("x-access-token", token.expose_secret())
+                }
+                Some(_) => stop(Stopped::TokenRefused, "the server takes no token"),
+            }
+        });
+        callbacks.transfer_progress(move |stats| {
+            progress(Progress::Receiving {
+                objects: stats.received_objects(),
+                total: stats.total_objects(),
+                bytes: stats.received_bytes() as u64,
+            });
+            self.go_on()
+        });
+        callbacks.sideband_progress(|_| self.go_on());
+        callbacks
+    }
+}

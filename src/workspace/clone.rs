@@ -1,0 +1,229 @@
+//! Cloning: find the revision, fetch it, check it out, and only then be there.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use git2::Repository;
+use git2::build::CheckoutBuilder;
+use secrecy::SecretString;
+
+use crate::clock::Clock;
+
+use super::callbacks::{Stopped, Watch};
+use super::error::CloneError;
+use super::fault::Fault;
+use super::git_library::prepare_git;
+use super::revision::Revision;
+use super::source::{from_network, from_this_machine, open, some_of};
+use super::staging::Staging;
+use super::url::RepoUrl;
+
+/// What to clone, and where to.
+#[derive(Debug)]
+pub struct CloneRequest {
+    /// From here.
+    pub url: RepoUrl,
+    /// This; `None`: what the repository has as its HEAD.
+    pub revision: Option<Revision>,
+    /// For a private repository.
+    pub token: Option<SecretString>,
+    /// Into this folder: missing, empty, or a clone of the same address, which is used as it is.
+    pub into: PathBuf,
+    /// In no more time than this.
+    pub limit: Duration,
+    /// Certificates to trust besides the machine's; the first clone of a process decides.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// How far a clone is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Progress {
+    /// Objects come in; `total` is 0 as long as the server counts.
+    Receiving {
+        objects: usize,
+        total: usize,
+        bytes: u64,
+    },
+    /// Files are written.
+    CheckingOut { files: usize, total: usize },
+}
+
+/// A clone to work in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workspace {
+    /// The folder.
+    pub path: PathBuf,
+    /// The commit that is checked out; `None`: the repository has none yet.
+    pub commit: Option<String>,
+    /// The branch that is checked out; `None` on a tag or commit.
+    pub branch: Option<String>,
+    /// Whether it was there already.
+    pub reused: bool,
+}
+
+/// Makes the workspace. Blocks; ends soon after `cancelled` is set (a silent server's own limit is
+/// a minute). A clone from the network is shallow, one from this machine whole and linked.
+pub fn clone(
+    request: &CloneRequest,
+    clock: Clock,
+    cancelled: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Workspace, CloneError> {
+    let url = request.url.to_string();
+    let watch = Watch {
+        cancelled,
+        deadline: clock.now() + request.limit,
+        clock,
+        stopped: Cell::new(Stopped::No),
+    };
+    prepare_git(request.ca_file.as_deref()).map_err(|source| CloneError::Git {
+        url: url.clone(),
+        source,
+    })?;
+    if let Some(workspace) = existing(&request.into, &url) {
+        return Ok(workspace);
+    }
+    let folder = |source| CloneError::Folder {
+        path: request.into.clone(),
+        source,
+    };
+    let staging = Staging::open(&request.into, clock).map_err(folder)?;
+    let staging = staging.ok_or_else(|| CloneError::Occupied {
+        path: request.into.clone(),
+        url: url.clone(),
+    })?;
+    let made = make(request, &watch, staging.path(), progress);
+    let (commit, branch) = made.map_err(|fault| fault.explain(request, &watch))?;
+    if !watch.go_on() {
+        return Err(Fault::Stopped.explain(request, &watch));
+    }
+    staging.finish().map_err(folder)?;
+    Ok(Workspace {
+        path: request.into.clone(),
+        commit,
+        branch,
+        reused: false,
+    })
+}
+
+/// The commit and the branch that were checked out.
+type CheckedOut = (Option<String>, Option<String>);
+
+fn existing(path: &Path, url: &str) -> Option<Workspace> {
+    let repository = open(path).ok()?;
+    let same = repository.find_remote("origin").ok()?.url().ok()? == url;
+    let head = repository.head().ok();
+    let branch = head.as_ref().filter(|head| head.is_branch());
+    same.then(|| Workspace {
+        path: path.to_owned(),
+        commit: head
+            .as_ref()
+            .and_then(|head| Some(head.target()?.to_string())),
+        branch: branch.and_then(|head| Some(head.shorthand().ok()?.to_owned())),
+        reused: true,
+    })
+}
+
+fn make(
+    request: &CloneRequest,
+    watch: &Watch<'_>,
+    into: &Path,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<CheckedOut, Fault> {
+    if !watch.go_on() {
+        return Err(Fault::Stopped);
+    }
+    let (repository, default) = match request.url.local_path() {
+        Some(source) => from_this_machine(source, into)?,
+        None => from_network(request, watch, into, progress)?,
+    };
+    check_out(
+        &repository,
+        request.revision.as_ref(),
+        default,
+        watch,
+        progress,
+    )
+}
+
+fn check_out(
+    repository: &Repository,
+    revision: Option<&Revision>,
+    default: Option<String>,
+    watch: &Watch<'_>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<CheckedOut, Fault> {
+    let name = revision
+        .map(|revision| revision.as_str().to_owned())
+        .or(default);
+    let branch = name.and_then(|name| {
+        let remote = format!("refs/remotes/origin/{name}");
+        Some((
+            repository
+                .find_reference(&remote)
+                .ok()?
+                .peel_to_commit()
+                .ok()?,
+            name,
+        ))
+    });
+    let (commit, branch) = match (branch, revision) {
+        (Some((commit, name)), _) => {
+            let mut local = repository.branch(&name, &commit, true)?;
+            local.set_upstream(Some(&format!("origin/{name}")))?;
+            repository.set_head(&format!("refs/heads/{name}"))?;
+            (commit, Some(name))
+        }
+        (None, Some(revision)) => {
+            let tag = repository.find_reference(&format!("refs/tags/{revision}"));
+            let commit = match (tag, revision.commit()) {
+                (Ok(tag), _) => tag.peel_to_commit()?,
+                (Err(_), Some(id)) => repository.find_commit(id).map_err(|_| absent(repository))?,
+                (Err(_), None) => return Err(absent(repository)),
+            };
+            repository.set_head_detached(commit.id())?;
+            (commit, None)
+        }
+        // No commit yet, or a HEAD that is no branch.
+        (None, None) => match repository.head().and_then(|head| head.peel_to_commit()) {
+            Ok(commit) => (commit, None),
+            Err(_) => return Ok((None, None)),
+        },
+    };
+    let mut checkout = CheckoutBuilder::new();
+    checkout
+        .force()
+        .progress(|_, files, total| progress(Progress::CheckingOut { files, total }));
+    repository.checkout_tree(commit.as_object(), Some(&mut checkout))?;
+    if !watch.go_on() {
+        return Err(Fault::Stopped);
+    }
+    Ok((Some(commit.id().to_string()), branch))
+}
+
+fn absent(repository: &Repository) -> Fault {
+    let names = repository.references_glob("refs/remotes/origin/*");
+    let names: Vec<String> = names
+        .into_iter()
+        .flatten()
+        .filter_map(|reference| {
+            Some(
+                reference
+                    .ok()?
+                    .shorthand()
+                    .ok()?
+                    .strip_prefix("origin/")?
+                    .to_owned(),
+            )
+        })
+        .collect();
+    Fault::NoRevision(some_of(
+        names
+            .iter()
+            .map(String::as_str)
+            .filter(|name| *name != "HEAD"),
+    ))
+}

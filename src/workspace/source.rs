@@ -1,0 +1,150 @@
+//! Getting the objects: linked from a folder of this machine, or fetched from a server.
+
+use std::path::Path;
+
+use git2::build::{CheckoutBuilder, CloneLocal, RepoBuilder};
+use git2::{
+    AutotagOption, Direction, FetchOptions, ProxyOptions, RemoteRedirect, Repository,
+    RepositoryInitOptions, RepositoryOpenFlags,
+};
+
+use super::callbacks::Watch;
+use super::clone::{CloneRequest, Progress};
+use super::fault::Fault;
+use super::revision::Revision;
+
+/// libgit2's name for whether a server may send elsewhere.
+const FOLLOW_REDIRECTS: &str = "http.followRedirects";
+
+/// The repository at this very path; none of a folder above counts.
+pub(super) fn open(path: &Path) -> Result<Repository, git2::Error> {
+    Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, &[] as &[&Path])
+}
+
+/// All of it, its objects linked; the branch that is its HEAD.
+pub(super) fn from_this_machine(
+    source: &Path,
+    into: &Path,
+) -> Result<(Repository, Option<String>), Fault> {
+    let original = open(source)?;
+    let head = original.head().ok();
+    let branch = head.as_ref().filter(|head| head.is_branch());
+    let branch = branch.and_then(|head| Some(head.shorthand().ok()?.to_owned()));
+    let source = source
+        .to_str()
+        .ok_or_else(|| git2::Error::from_str("the path is not UTF-8"))?;
+    let mut nothing = CheckoutBuilder::new();
+    nothing.dry_run();
+    let mut builder = RepoBuilder::new();
+    builder
+        .clone_local(CloneLocal::Local)
+        .with_checkout(nothing);
+    let repository = builder.clone(source, into)?;
+    // libgit2 made the source's branch ours already; which one is ours is decided below.
+    for made in repository.references_glob("refs/heads/*")? {
+        made?.delete()?;
+    }
+    Ok((repository, branch))
+}
+
+/// Only what is asked for, without its past.
+pub(super) fn from_network(
+    request: &CloneRequest,
+    watch: &Watch<'_>,
+    into: &Path,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(Repository, Option<String>), Fault> {
+    let mut plain = RepositoryInitOptions::new();
+    // A template could bring hooks.
+    plain.external_template(false).no_reinit(true);
+    let repository = Repository::init_opts(into, &plain)?;
+    // For both connections: a token must not follow to another host. Taken out again below.
+    let mut config = repository.config()?;
+    config.set_bool(FOLLOW_REDIRECTS, false)?;
+    let default = fetch(&repository, request, watch, progress)?;
+    config.remove(FOLLOW_REDIRECTS)?;
+    Ok((repository, default))
+}
+
+/// Fetches what is asked for; gives the remote's default branch.
+fn fetch(
+    repository: &Repository,
+    request: &CloneRequest,
+    watch: &Watch<'_>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Option<String>, Fault> {
+    let token = request.token.as_ref();
+    let mut remote = repository.remote("origin", &request.url.to_string())?;
+    let callbacks = watch.callbacks(token, &mut *progress);
+    let connection = remote.connect_auth(Direction::Fetch, Some(callbacks), Some(proxy()))?;
+    let heads = connection.list()?;
+    let names: Vec<String> = heads.iter().map(|head| head.name().to_owned()).collect();
+    let default = connection.default_branch().ok();
+    let default = default
+        .as_ref()
+        .and_then(|name| name.as_str().ok()?.strip_prefix("refs/heads/"));
+    let default = default.map(str::to_owned);
+    drop(connection);
+    if let Some((refspecs, depth)) =
+        refspecs(request.revision.as_ref(), default.as_deref(), &names)?
+    {
+        let mut options = FetchOptions::new();
+        options
+            .remote_callbacks(watch.callbacks(token, progress))
+            .proxy_options(proxy())
+            .follow_redirects(RemoteRedirect::None)
+            .download_tags(AutotagOption::None)
+            .depth(depth);
+        remote.fetch(&refspecs, Some(&mut options), None)?;
+    }
+    Ok(default)
+}
+
+/// What to fetch for a revision and how deep (0: all). `None`: there is nothing to fetch.
+#[allow(clippy::type_complexity)] // read in one place
+fn refspecs(
+    revision: Option<&Revision>,
+    default: Option<&str>,
+    names: &[String],
+) -> Result<Option<(Vec<String>, i32)>, Fault> {
+    let branch = |name: &str| format!("+refs/heads/{name}:refs/remotes/origin/{name}");
+    let Some(revision) = revision else {
+        return Ok(default.map(|name| (vec![branch(name)], 1)));
+    };
+    let has = |prefix: &str| {
+        names
+            .iter()
+            .any(|name| *name == format!("{prefix}{revision}"))
+    };
+    if has("refs/heads/") {
+        Ok(Some((vec![branch(revision.as_str())], 1)))
+    } else if has("refs/tags/") {
+        Ok(Some((
+            vec![format!("+refs/tags/{revision}:refs/tags/{revision}")],
+            1,
+        )))
+    } else if revision.commit().is_some() {
+        // Servers need not give out a commit by its id: it is looked for in all there is.
+        Ok(Some((
+            vec![branch("*"), "+refs/tags/*:refs/tags/*".to_owned()],
+            0,
+        )))
+    } else {
+        let branches = names
+            .iter()
+            .filter_map(|name| name.strip_prefix("refs/heads/"));
+        Err(Fault::NoRevision(some_of(branches)))
+    }
+}
+
+fn proxy() -> ProxyOptions<'static> {
+    let mut proxy = ProxyOptions::new();
+    proxy.auto();
+    proxy
+}
+
+/// Enough to recognise the name that was meant.
+pub(super) fn some_of<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    const ENOUGH: usize = 8;
+    names.take(ENOUGH).map(str::to_owned).collect()
+}

@@ -84,7 +84,10 @@ impl<'a> Connection<'a> {
                 self.socket.finish().await;
                 Over::Closed
             }
-            Err(ended) => Over::Lost(ended),
+            Err(ended) => {
+                self.socket.part(&ended).await;
+                Over::Lost(ended)
+            }
         };
         (over, self.window)
     }

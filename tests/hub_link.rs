@@ -22,7 +22,7 @@ use source::{Source, seq, turn};
 use tokio::sync::mpsc::Receiver;
 
 /// The overall limit of one test.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_mins(2);
 
 fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -416,6 +416,16 @@ fn commands_reach_the_driver_and_its_answers_the_hub() {
             );
             assert!(answer["error"].is_string());
         }
+        // What the Hub itself puts into the session is a prompt, too, and wants no answer.
+        source.add(1, &turn("p"));
+        let event = peer.event().await;
+        let message = json!({"role": "user", "content": "and then?"});
+        let inject = json!({"action": "INJECT_MESSAGE", "message": message});
+        peer.send(&json!({"id": event.id, "actions": [inject]}))
+            .await;
+        let got = inbound.recv().await.unwrap();
+        assert_eq!(got.command, Command::FollowUp("and then?".into()));
+        handle.respond(got.reply, Ok(None));
         // Nobody takes commands: the link answers for the driver and stays alive.
         for n in 0..70 {
             peer.send(&command(

@@ -173,15 +173,20 @@ impl Window {
         }
     }
 
+    /// Moves over whole events only: what arrived of the next one must be known after a loss.
     fn advance(&mut self) {
-        while let Some(entry) = self.entries.front() {
+        let mut whole = 0;
+        for (at, entry) in self.entries.iter().enumerate() {
             match entry {
                 Entry::Sent(sent) if !sent.arrived => break,
                 Entry::Sent(_) => {}
-                Entry::Mark(seq) => self.acked = self.acked.max(Some(*seq)),
+                Entry::Mark(seq) => {
+                    self.acked = self.acked.max(Some(*seq));
+                    whole = at + 1;
+                }
             }
-            self.entries.pop_front();
         }
+        self.entries.drain(..whole);
     }
 
     /// The connection is lost: what has arrived beyond the prefix.
@@ -235,6 +240,7 @@ mod tests {
         window.mark(Seq::new(6).unwrap());
         window.ack("a/0");
         assert_eq!(window.acked(), seq(4));
+        assert!(!window.has("a/0") && window.has("a/1"));
         window.ack("a/1");
         assert_eq!(window.acked(), seq(6));
     }
@@ -270,6 +276,15 @@ mod tests {
         assert!(!window.has_room());
         window.ack("big");
         assert!(window.has_room());
+    }
+
+    #[test]
+    fn what_arrived_of_a_broken_event_is_known_after_a_loss() {
+        let mut window = Window::new(seq(4));
+        window.sent("a/0".into(), seq(5), 1, Instant::now());
+        window.sent("a/1".into(), seq(5), 1, Instant::now());
+        window.ack("a/0");
+        assert!(window.into_arrived().contains_key("a/0"));
     }
 
     #[test]

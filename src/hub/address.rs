@@ -58,11 +58,8 @@ impl HubAddress {
             return Err(fail("it names no host"));
         }
         let path = url.path().trim_end_matches('/').to_owned();
-        if !path.contains(SOCKET_PATH) {
-            url.set_path(&format!("{path}{SOCKET_PATH}"));
-        } else {
-            url.set_path(&path);
-        }
+        let given = path.contains(SOCKET_PATH);
+        url.set_path(&format!("{path}{}", if given { "" } else { SOCKET_PATH }));
         url.set_fragment(None);
         Ok(Self { socket: url })
     }

@@ -299,3 +299,6 @@ fn shown(url: &Url) -> String {
     url.set_query(None);
     url.into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -116,6 +116,8 @@ pub(super) enum Ended {
     Silent,
     #[error("the Hub sent what cannot be read: {0}")]
     Nonsense(String),
+    #[error("the Hub sent a message that is too long: {0}")]
+    Oversized(String),
     #[error("the journal cannot be read: {0}")]
     Source(String),
 }
@@ -330,7 +332,7 @@ mod tests {
     fn pauses_double_up_to_their_cap_with_full_jitter() {
         let now = Instant::now();
         let timing = Timing::default();
-        let mut longest = vec![Duration::ZERO; 12];
+        let mut longest = [Duration::ZERO; 12];
         for seed in 0..500 {
             let mut machine = Reconnect::new(timing.clone(), seed, now);
             machine.joined();

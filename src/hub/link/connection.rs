@@ -84,7 +84,10 @@ impl<'a> Connection<'a> {
                 self.socket.finish().await;
                 Over::Closed
             }
-            Err(ended) => Over::Lost(ended),
+            Err(ended) => {
+                self.socket.part(&ended).await;
+                Over::Lost(ended)
+            }
         };
         (over, self.window)
     }
@@ -208,6 +211,7 @@ impl<'a> Connection<'a> {
                     let reply = Reply {
                         id: None,
                         name: "follow_up".to_owned(),
+                        wanted: false,
                     };
                     self.command(Command::FollowUp(text), reply).await?;
                 }
@@ -220,7 +224,11 @@ impl<'a> Connection<'a> {
                 }
             }
             Inbound::Command(Request { id, name, command }) => {
-                let reply = Reply { id, name };
+                let reply = Reply {
+                    id,
+                    name,
+                    wanted: true,
+                };
                 match command {
                     Ok(command) => self.command(command, reply).await?,
                     Err(why) => {
@@ -262,6 +270,9 @@ impl<'a> Connection<'a> {
 
     async fn answer(&mut self, answer: Answer) -> Result<(), Ended> {
         let Answer { reply, result } = answer;
+        if !reply.wanted {
+            return Ok(());
+        }
         let mut response = json!({
             "type": "response", "command": reply.name, "success": result.is_ok(),
         });

@@ -92,6 +92,8 @@ pub struct Inbound {
 pub struct Reply {
     id: Option<CommandId>,
     name: String,
+    /// False when nobody asked: the Hub itself put the command into the session.
+    wanted: bool,
 }
 
 /// An answer on its way.

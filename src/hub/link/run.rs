@@ -243,7 +243,7 @@ async fn store(
             match source.set_acked(&session, seq).await {
                 Ok(()) => stored = acked,
                 Err(error) => {
-                    tracing::error!(%error, %seq, "the acknowledged position is not stored")
+                    tracing::error!(%error, %seq, "the acknowledged position is not stored");
                 }
             }
         }

@@ -39,8 +39,13 @@ impl Socket {
     ) -> Result<(Self, Init), Ended> {
         let work = async {
             let mut socket = Self::connect(config, session).await?;
-            let init = socket.handshake(config).await?;
-            Ok((socket, init))
+            match socket.handshake(config).await {
+                Ok(init) => Ok((socket, init)),
+                Err(ended) => {
+                    socket.part(&ended).await;
+                    Err(ended)
+                }
+            }
         };
         match tokio::time::timeout(config.timing.init, work).await {
             Ok(result) => result,
@@ -122,41 +127,35 @@ impl Socket {
 
     /// The next frame. Safe to drop while it waits.
     pub(super) async fn receive(&mut self) -> Result<Inbound, Ended> {
-        loop {
-            let message = match self.stream.next().await {
-                Some(Ok(message)) => message,
-                Some(Err(error)) => return Err(self.failed(error).await),
-                None => return Err(Ended::Lost("the Hub is gone".to_owned())),
-            };
-            match message {
-                Message::Text(text) => match decode(&text) {
-                    Ok(inbound) => return Ok(inbound),
-                    Err(error) => {
-                        let said = error.to_string();
-                        self.close(WireCode::Policy, "not a JSON object").await;
-                        return Err(Ended::Nonsense(said));
-                    }
-                },
-                Message::Close(frame) => {
-                    let (code, reason) = frame.map_or((1005, String::new()), |frame| {
-                        let reason = frame.reason.chars().take(200).collect();
-                        (u16::from(frame.code), reason)
-                    });
-                    let code = CloseCode(code);
-                    return Err(Ended::Close { code, reason });
-                }
-                // Anything that is heard shows that the Hub lives; the protocol is text only.
-                _ => return Ok(Inbound::Ignored),
+        let message = match self.stream.next().await {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return Err(failed(&error)),
+            None => return Err(Ended::Lost("the Hub is gone".to_owned())),
+        };
+        match message {
+            Message::Text(text) => decode(&text).map_err(|e| Ended::Nonsense(e.to_string())),
+            Message::Close(frame) => {
+                let (code, reason) = frame.map_or((1005, String::new()), |frame| {
+                    let reason = frame.reason.chars().take(200).collect();
+                    (u16::from(frame.code), reason)
+                });
+                let code = CloseCode(code);
+                Err(Ended::Close { code, reason })
             }
+            // Anything that is heard shows that the Hub lives; the protocol is text only.
+            _ => Ok(Inbound::Ignored),
         }
     }
 
-    async fn failed(&mut self, error: Error) -> Ended {
-        if let Error::Capacity(CapacityError::MessageTooLong { size, max_size }) = error {
-            self.close(WireCode::Size, "message too long").await;
-            return Ended::Nonsense(format!("a message of {size} bytes; at most {max_size}"));
+    /// Tells the Hub why we leave, where it is the Hub's doing.
+    pub(super) async fn part(&mut self, why: &Ended) {
+        match why {
+            Ended::Nonsense(_) => self.close(WireCode::Policy, "not a protocol frame").await,
+            Ended::Oversized(_) => self.close(WireCode::Size, "message too long").await,
+            Ended::Source(_) => self.close(WireCode::Away, "").await,
+            // The rest is closed already, or hears nothing.
+            _ => {}
         }
-        Ended::Lost(error.to_string())
     }
 
     /// Sends one text message.
@@ -193,6 +192,15 @@ impl Socket {
         {
             tracing::debug!("the Hub did not answer the close frame");
         }
+    }
+}
+
+fn failed(error: &Error) -> Ended {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
+            Ended::Oversized(format!("{size} bytes; at most {max_size}"))
+        }
+        error => Ended::Lost(error.to_string()),
     }
 }
 

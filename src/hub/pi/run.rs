@@ -216,7 +216,7 @@ impl Run {
         by: &Speaker,
         out: &mut Sink<'_>,
     ) {
-        if self.is_running(call) {
+        if self.is_running(call) || self.subagents.has_call(call) {
             return;
         }
         let (name, args) = translate(name, input);

@@ -34,6 +34,9 @@ pub(super) struct SubAgents {
 impl SubAgents {
     /// A `task` call has begun.
     pub(super) fn start(&mut self, call: &str, args: &Value, out: &mut Sink<'_>) {
+        if self.find(call).is_some() {
+            return;
+        }
         let field = |name: &str| args.get(name).and_then(Value::as_str).unwrap_or_default();
         let agent = match field("subagent_type") {
             "" => "sub-agent",
@@ -60,10 +63,13 @@ impl SubAgents {
         };
         let below = self.calls.iter().filter(|(_, (task, _))| task == call);
         let below: Vec<String> = below.map(|(id, _)| id.clone()).collect();
-        for id in below {
-            self.call_end(&id, out);
+        for id in &below {
+            self.call_end(id, out);
         }
         let (id, task) = self.tasks.remove(at);
+        for id in &below {
+            self.end(id, "interrupted", true, out);
+        }
         if is_error {
             out.state(
                 "task_error",

@@ -337,6 +337,8 @@ fn balanced(frames: &[(String, Value)]) {
             }
             "agent_end" => {
                 assert!(std::mem::replace(&mut run, false) && !turn);
+                // What a sub-agent does may outlast the model turn that started it.
+                assert!(tasks.is_empty() && calls == 0);
                 assert!(data["messages"].is_array());
             }
             "turn_start" => {
@@ -345,7 +347,7 @@ fn balanced(frames: &[(String, Value)]) {
             }
             "turn_end" => {
                 assert!(std::mem::replace(&mut turn, false));
-                assert!(message.is_none() && tools.is_empty() && tasks.is_empty() && calls == 0);
+                assert!(message.is_none() && tools.is_empty());
                 assert_eq!(data["message"]["role"], "assistant");
                 assert!(data["toolResults"].is_array());
             }
@@ -459,7 +461,7 @@ fn any_event() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_everything_is_closed(lines in prop::collection::vec(any_event(), 0..40)) {

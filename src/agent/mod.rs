@@ -88,6 +88,9 @@ pub enum RestoreError {
     },
 }
 
+/// An adapter that goes on, or why it cannot.
+pub type Restored = Result<Box<dyn Adapter>, RestoreError>;
+
 /// An agent CLI that the program knows.
 #[derive(Debug)]
 pub struct AgentKind {
@@ -102,7 +105,7 @@ pub struct AgentKind {
     /// An adapter for a process's output from its first byte on.
     pub adapter: fn() -> Box<dyn Adapter>,
     /// An adapter that goes on where a snapshot was taken.
-    pub restore: fn(&[u8]) -> Result<Box<dyn Adapter>, RestoreError>,
+    pub restore: fn(&[u8]) -> Restored,
 }
 
 /// All agents.

@@ -77,7 +77,7 @@ impl Calls {
         let call = at.map(|at| self.open.remove(at));
         let native = call.as_ref().map_or("", |call| call.native.as_str());
         let is_error = block.is_error == Some(true);
-        let output = block.content.map(|content| text(content));
+        let output = block.content.map(text);
         // reading it means a scan of all of it, and a file that was read is in there twice
         let outcome: ToolOutcome<'_> = match tools::name(native) {
             "read" => ToolOutcome::default(),

@@ -5,6 +5,7 @@
 //! here and one line in [`AGENTS`].
 
 pub mod claude;
+mod hold;
 mod launch;
 mod reader;
 

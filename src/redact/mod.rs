@@ -3,7 +3,7 @@
 //! A secret of at least [`SHORTEST`] bytes that stands in a line, plain or JSON-escaped (up to
 //! three times), base64 (at any of the three shifts, both alphabets) or URL-encoded, becomes `***`
 //! before anything parses, stores or cuts that line. It masks what it was told and guesses
-//! nothing; a secret that is spread over several lines' texts is not seen here.
+//! nothing. For a secret that comes in pieces, over several lines, see [`Redactor::streamed`].
 
 mod forms;
 
@@ -110,6 +110,24 @@ impl Redactor {
             Some(matcher) if replace(&matcher.text, text, false, &mut out) => Cow::Owned(out),
             _ => Cow::Borrowed(text),
         }
+    }
+
+    /// Text that comes in pieces: what may go on, masked, and the end that may yet turn out to be
+    /// a secret's start, to be put in front of the next piece.
+    pub fn streamed(&self, text: &str) -> (String, String) {
+        let Some(matcher) = &self.matcher else {
+            return (text.to_owned(), String::new());
+        };
+        let mut masked = String::from_utf8_lossy(&self.text(text.as_bytes())).into_owned();
+        let held = matcher.held(masked.as_bytes());
+        // a form begins with a character's first byte, so this never cuts one
+        let held = masked.split_off(masked.len() - held);
+        (masked, held)
+    }
+
+    /// Whether there is nothing to mask.
+    pub fn is_none(&self) -> bool {
+        self.matcher.is_none()
     }
 }
 

@@ -85,11 +85,7 @@ pub(crate) fn events(capture: &Capture) -> Vec<Event> {
 /// What a turn makes of a recording.
 pub(crate) fn events_in_chunks(capture: &Capture, chunks: &[&[u8]]) -> Vec<Event> {
     let kind = agent::by_name("claude").unwrap();
-    let mut reader = OutputReader::new(
-        (kind.adapter)(),
-        Arc::new(Redactor::none()),
-        SpoolOffset::START,
-    );
+    let mut reader = OutputReader::new(kind, Arc::new(Redactor::none()));
     let mut events = Vec::new();
     for chunk in chunks {
         reader.push(chunk, &mut |read| events.append(read.events));

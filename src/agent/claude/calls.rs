@@ -13,13 +13,13 @@ use crate::event::{Event, FileChangeKind, PlanItem};
 
 /// Files that were read or written are remembered up to this many, to tell a new file from an
 /// overwritten one.
-const FILES_REMEMBERED: usize = 4096;
+const FILES_REMEMBERED: usize = 1024;
 
 /// What is open, and what calls have done so far.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Calls {
     open: Vec<OpenCall>,
-    files: BTreeSet<String>,
+    files: BTreeSet<u64>,
     plan: Vec<Task>,
 }
 
@@ -134,7 +134,7 @@ impl Calls {
             return;
         };
         if self.files.len() < FILES_REMEMBERED {
-            self.files.insert(path.to_owned());
+            self.files.insert(tools::file_key(path));
         }
         if !matches!(tools::name(&call.native), "write" | "edit") {
             return;

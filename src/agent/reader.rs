@@ -12,9 +12,9 @@ use serde_json::value::RawValue;
 use super::hold::Hold;
 use super::{Adapter, AgentKind, Evidence, Exit, Ignored, RestoreError};
 use crate::event::{Event, RawStream};
-use crate::frame::{FrameLimits, Line, LineFramer};
+use crate::frame::{FrameLimits, Line, LineFramer, Loss};
 use crate::ids::SpoolOffset;
-use crate::redact::Redactor;
+use crate::redact::{Cut, Redactor};
 
 /// How much of stderr's end becomes an event.
 const STDERR_TAIL: usize = 8 * 1024;
@@ -168,7 +168,9 @@ impl OutputReader {
 
 impl Parser {
     fn line(&mut self, line: &Line<'_>, sink: &mut impl FnMut(Read<'_>)) {
-        let bytes = self.redactor.line(line.bytes, line.loss, &mut self.scratch);
+        let bytes = self
+            .redactor
+            .line(line.bytes, cut(line.loss), &mut self.scratch);
         let line = Line { bytes, ..*line };
         self.events.clear();
         let ignored = if self.redactor.is_none() {
@@ -185,6 +187,14 @@ impl Parser {
             ignored,
             events: &mut self.events,
         });
+    }
+}
+
+fn cut(loss: Loss) -> Cut {
+    match loss {
+        Loss::None => Cut::Nowhere,
+        Loss::Capped(_) => Cut::Marked,
+        Loss::Oversized => Cut::AtEnd,
     }
 }
 

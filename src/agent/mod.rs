@@ -5,6 +5,7 @@
 //! here and one line in [`AGENTS`].
 
 pub mod claude;
+mod hold;
 mod launch;
 mod reader;
 
@@ -88,6 +89,9 @@ pub enum RestoreError {
     },
 }
 
+/// An adapter that goes on, or why it cannot.
+pub type Restored = Result<Box<dyn Adapter>, RestoreError>;
+
 /// An agent CLI that the program knows.
 #[derive(Debug)]
 pub struct AgentKind {
@@ -102,7 +106,7 @@ pub struct AgentKind {
     /// An adapter for a process's output from its first byte on.
     pub adapter: fn() -> Box<dyn Adapter>,
     /// An adapter that goes on where a snapshot was taken.
-    pub restore: fn(&[u8]) -> Result<Box<dyn Adapter>, RestoreError>,
+    pub restore: fn(&[u8]) -> Restored,
 }
 
 /// All agents.

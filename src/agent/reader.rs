@@ -6,11 +6,15 @@
 
 use std::sync::Arc;
 
-use super::{Adapter, Evidence, Exit, Ignored};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::hold::Hold;
+use super::{Adapter, AgentKind, Evidence, Exit, Ignored, RestoreError};
 use crate::event::{Event, RawStream};
-use crate::frame::{FrameLimits, Line, LineFramer};
+use crate::frame::{FrameLimits, Line, LineFramer, Loss};
 use crate::ids::SpoolOffset;
-use crate::redact::Redactor;
+use crate::redact::{Cut, Redactor};
 
 /// How much of stderr's end becomes an event.
 const STDERR_TAIL: usize = 8 * 1024;
@@ -35,8 +39,25 @@ pub struct OutputReader {
 struct Parser {
     redactor: Arc<Redactor>,
     adapter: Box<dyn Adapter>,
+    hold: Hold,
     scratch: Vec<u8>,
+    /// As the adapter made them, and as they go on.
+    made: Vec<Event>,
     events: Vec<Event>,
+}
+
+/// The reader's state at the end of a line.
+#[derive(Serialize)]
+struct Snapshot<'a> {
+    adapter: &'a RawValue,
+    hold: &'a Hold,
+}
+
+#[derive(Deserialize)]
+struct Restored<'a> {
+    #[serde(borrow)]
+    adapter: &'a RawValue,
+    hold: Hold,
 }
 
 impl std::fmt::Debug for OutputReader {
@@ -46,17 +67,64 @@ impl std::fmt::Debug for OutputReader {
 }
 
 impl OutputReader {
-    /// Reads on from `at`, a line's start, in the state that `adapter` is in.
-    pub fn new(adapter: Box<dyn Adapter>, redactor: Arc<Redactor>, at: SpoolOffset) -> Self {
+    /// Reads a process's output from its first byte on.
+    pub fn new(kind: &AgentKind, redactor: Arc<Redactor>) -> Self {
+        Self::with(
+            (kind.adapter)(),
+            Hold::default(),
+            redactor,
+            SpoolOffset::START,
+        )
+    }
+
+    /// Reads on from `at`, the end of the line after which `snapshot` was taken.
+    pub fn restore(
+        kind: &AgentKind,
+        redactor: Arc<Redactor>,
+        snapshot: &[u8],
+        at: SpoolOffset,
+    ) -> Result<Self, RestoreError> {
+        let state: Restored<'_> = serde_json::from_slice(snapshot)?;
+        let adapter = (kind.restore)(state.adapter.get().as_bytes())?;
+        Ok(Self::with(adapter, state.hold, redactor, at))
+    }
+
+    /// Reads on from `at`, a line's start, without knowing what came before: what was open there
+    /// is not known to be.
+    pub fn resync(kind: &AgentKind, redactor: Arc<Redactor>, at: SpoolOffset) -> Self {
+        Self::with((kind.adapter)(), Hold::default(), redactor, at)
+    }
+
+    fn with(
+        adapter: Box<dyn Adapter>,
+        hold: Hold,
+        redactor: Arc<Redactor>,
+        at: SpoolOffset,
+    ) -> Self {
         Self {
             framer: LineFramer::new(FrameLimits::default(), at),
             parser: Parser {
                 redactor,
                 adapter,
+                hold,
                 scratch: Vec::new(),
+                made: Vec::new(),
                 events: Vec::new(),
             },
         }
+    }
+
+    /// The state after the last line that was given out, to go on from its end.
+    pub fn snapshot(&self) -> Vec<u8> {
+        let adapter = self.parser.adapter.snapshot();
+        let snapshot = serde_json::from_slice(&adapter).and_then(|adapter| {
+            serde_json::to_vec(&Snapshot {
+                adapter,
+                hold: &self.parser.hold,
+            })
+        });
+        // an adapter's snapshot is JSON: this cannot fail
+        snapshot.unwrap_or_default()
     }
 
     /// Takes the next bytes of stdout; gives every line that they finish to `sink`.
@@ -77,6 +145,7 @@ impl OutputReader {
     ) -> Evidence {
         let mut parser = self.parser;
         self.framer.finish(&mut |line| parser.line(&line, sink));
+        parser.hold.release(out);
         let stderr = parser.redactor.text(stderr);
         let text = String::from_utf8_lossy(&stderr);
         let text = tail(text.trim_end(), STDERR_TAIL);
@@ -99,15 +168,33 @@ impl OutputReader {
 
 impl Parser {
     fn line(&mut self, line: &Line<'_>, sink: &mut impl FnMut(Read<'_>)) {
-        let bytes = self.redactor.line(line.bytes, line.loss, &mut self.scratch);
+        let bytes = self
+            .redactor
+            .line(line.bytes, cut(line.loss), &mut self.scratch);
         let line = Line { bytes, ..*line };
         self.events.clear();
-        let ignored = self.adapter.line(&line, &mut self.events);
+        let ignored = if self.redactor.is_none() {
+            self.adapter.line(&line, &mut self.events)
+        } else {
+            let ignored = self.adapter.line(&line, &mut self.made);
+            for event in self.made.drain(..) {
+                self.hold.pass(&self.redactor, event, &mut self.events);
+            }
+            ignored
+        };
         sink(Read {
             line,
             ignored,
             events: &mut self.events,
         });
+    }
+}
+
+fn cut(loss: Loss) -> Cut {
+    match loss {
+        Loss::None => Cut::Nowhere,
+        Loss::Capped(_) => Cut::Marked,
+        Loss::Oversized => Cut::AtEnd,
     }
 }
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{CliError, Exit as Status};
 use crate::agent::{self, Exit, Ignored, OutputReader};
 use crate::event::Event;
-use crate::ids::{Seq, SpoolOffset};
+use crate::ids::Seq;
 use crate::redact::Redactor;
 use crate::turn::outcome::{Process, Verdict};
 
@@ -83,7 +83,7 @@ fn replay(arguments: &Arguments, out: impl Write) -> Result<(), Failure> {
     };
     let mut printer = Printer::new(out, arguments.explain);
     let redactor = Arc::new(Redactor::none());
-    let mut reader = OutputReader::new((kind.adapter)(), redactor, SpoolOffset::START);
+    let mut reader = OutputReader::new(kind, redactor);
     let mut chunk = vec![0; CHUNK];
     loop {
         let len = match source.read(&mut chunk) {

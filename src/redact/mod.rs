@@ -3,7 +3,7 @@
 //! A secret of at least [`SHORTEST`] bytes that stands in a line, plain or JSON-escaped (up to
 //! three times), base64 (at any of the three shifts, both alphabets) or URL-encoded, becomes `***`
 //! before anything parses, stores or cuts that line. It masks what it was told and guesses
-//! nothing; a secret that is spread over several lines' texts is not seen here.
+//! nothing. For a secret that comes in pieces, over several lines, see [`Redactor::streamed`].
 
 mod forms;
 
@@ -13,15 +13,24 @@ use std::fmt;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::frame::Loss;
-
 /// Shorter values are no secrets: masking them would garble ordinary text.
 pub const SHORTEST: usize = 8;
 
 const MASK: &[u8] = b"***";
 
-/// How every cut ends, so that a secret that the cut went through can be found before it.
-const CUT: &[u8] = "…[+".as_bytes();
+/// What stands at a cut, so that a secret that the cut went through can be found before it.
+const MARKER: &[u8] = "…[+".as_bytes();
+
+/// Where a line was cut before it came here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// Nowhere.
+    Nowhere,
+    /// Within strings, each cut marked by `…[+N bytes]`.
+    Marked,
+    /// At its end.
+    AtEnd,
+}
 
 /// Masks a fixed set of secrets. Cheap where nothing is to be masked; never printed.
 pub struct Redactor {
@@ -35,6 +44,8 @@ struct Matcher {
     json: AhoCorasick,
     /// For secrets that a cut went through.
     forms: Vec<Vec<u8>>,
+    /// The longest form's length.
+    longest: usize,
 }
 
 /// The secrets are too many or too long to be searched for.
@@ -79,13 +90,14 @@ impl Redactor {
             matcher: Some(Matcher {
                 json: automaton(&json).map_err(error)?,
                 text: automaton(&text).map_err(error)?,
+                longest: text.iter().map(Vec::len).max().unwrap_or(1),
                 forms: text,
             }),
         })
     }
 
     /// A line of output, masked. JSON stays JSON. `scratch` holds the result where it differs.
-    pub fn line<'a>(&self, line: &'a [u8], loss: Loss, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+    pub fn line<'a>(&self, line: &'a [u8], cut: Cut, scratch: &'a mut Vec<u8>) -> &'a [u8] {
         let Some(matcher) = &self.matcher else {
             return line;
         };
@@ -93,11 +105,11 @@ impl Redactor {
         scratch.clear();
         let automaton = if json { &matcher.json } else { &matcher.text };
         let mut changed = replace(automaton, line, json, scratch);
-        if loss != Loss::None {
+        if cut != Cut::Nowhere {
             if !changed {
                 scratch.extend_from_slice(line);
             }
-            matcher.mask_cuts(scratch, loss);
+            matcher.mask_cuts(scratch, cut);
             changed = true;
         }
         if changed { scratch } else { line }
@@ -111,32 +123,60 @@ impl Redactor {
             _ => Cow::Borrowed(text),
         }
     }
+
+    /// Text that comes in pieces: what may go on, masked, and the end that may yet turn out to be
+    /// a secret's start, to be put in front of the next piece.
+    pub fn streamed(&self, text: &str) -> (String, String) {
+        let Some(matcher) = &self.matcher else {
+            return (text.to_owned(), String::new());
+        };
+        let mut masked = String::from_utf8_lossy(&self.text(text.as_bytes())).into_owned();
+        let held = matcher.held(masked.as_bytes());
+        // a form begins with a character's first byte, so this never cuts one
+        let held = masked.split_off(masked.len() - held);
+        (masked, held)
+    }
+
+    /// Whether there is nothing to mask.
+    pub fn is_none(&self) -> bool {
+        self.matcher.is_none()
+    }
 }
 
 impl Matcher {
-    /// Masks the start of a secret whose end the framer cut off.
-    fn mask_cuts(&self, line: &mut Vec<u8>, loss: Loss) {
-        let mut cuts: Vec<usize> = memchr::memmem::find_iter(line, CUT).collect();
-        if loss == Loss::Oversized {
+    /// Masks the start of a secret whose end the framer cut off. Text may hold any number of
+    /// markers that are no cuts: the time is linear all the same.
+    fn mask_cuts(&self, line: &mut Vec<u8>, cut: Cut) {
+        let mut cuts: Vec<usize> = memchr::memmem::find_iter(line, MARKER).collect();
+        if cut == Cut::AtEnd {
             cuts.push(line.len());
         }
-        for cut in cuts.into_iter().rev() {
-            let held = self.held(line.get(..cut).unwrap_or_default());
+        let mut masked = Vec::with_capacity(line.len() + MASK.len());
+        let mut from = 0;
+        for cut in cuts {
+            let before = line.get(from..cut).unwrap_or_default();
+            let held = self.held(before);
+            masked.extend_from_slice(before.get(..before.len() - held).unwrap_or_default());
             if held > 0 {
-                line.splice(cut - held..cut, MASK.iter().copied());
+                masked.extend_from_slice(MASK);
             }
+            from = cut;
         }
+        masked.extend_from_slice(line.get(from..).unwrap_or_default());
+        *line = masked;
     }
 
-    /// How many bytes at the end of `text` are the start of a secret.
+    /// How many bytes at the end of `text` are the start of a secret, and not all of it.
     fn held(&self, text: &[u8]) -> usize {
-        let held = |form: &Vec<u8>| {
-            let longest = text.len().min(form.len() - 1);
-            (1..=longest)
-                .rev()
-                .find(|len| form.get(..*len).is_some_and(|start| text.ends_with(start)))
+        let window = text.len().saturating_sub(self.longest - 1);
+        let begins = |tail: &[u8]| {
+            let mut forms = self.forms.iter();
+            forms.any(|form| form.len() > tail.len() && form.starts_with(tail))
         };
-        self.forms.iter().filter_map(held).max().unwrap_or(0)
+        (window..text.len())
+            .filter_map(|at| text.get(at..))
+            .find(|tail| begins(tail))
+            .map_or(0, <[u8]>::len)
     }
 }
 

@@ -11,7 +11,7 @@ fn redactor(secret: &str) -> Redactor {
 
 fn masked(redactor: &Redactor, line: &str) -> String {
     let mut scratch = Vec::new();
-    let line = redactor.line(line.as_bytes(), Loss::None, &mut scratch);
+    let line = redactor.line(line.as_bytes(), Cut::Nowhere, &mut scratch);
     String::from_utf8(line.to_vec()).unwrap()
 }
 
@@ -90,10 +90,19 @@ fn a_secret_that_a_cut_went_through_is_masked() {
     let redactor = redactor("supersecretvalue");
     let mut scratch = Vec::new();
     let line = "{\"a\":\"xxsupersec…[+9 bytes]\"}";
-    let shown = redactor.line(line.as_bytes(), Loss::Capped(9), &mut scratch);
+    let shown = redactor.line(line.as_bytes(), Cut::Marked, &mut scratch);
     assert_eq!(shown, "{\"a\":\"xx***…[+9 bytes]\"}".as_bytes());
-    let shown = redactor.line(b"{[[[supersec", Loss::Oversized, &mut scratch);
+    let shown = redactor.line(b"{[[[supersec", Cut::AtEnd, &mut scratch);
     assert_eq!(shown, b"{[[[***");
+}
+
+#[test]
+fn text_full_of_markers_costs_no_more_than_its_length() {
+    let redactor = redactor("supersecretvalue");
+    let line = format!("{{{}", "s…[+".repeat(200_000));
+    let mut scratch = Vec::new();
+    let shown = redactor.line(line.as_bytes(), Cut::AtEnd, &mut scratch);
+    assert_eq!(shown.len(), line.len() + 2 * 200_000);
 }
 
 #[test]

@@ -13,13 +13,13 @@ use crate::event::{Event, FileChangeKind, PlanItem};
 
 /// Files that were read or written are remembered up to this many, to tell a new file from an
 /// overwritten one.
-const FILES_REMEMBERED: usize = 4096;
+const FILES_REMEMBERED: usize = 1024;
 
 /// What is open, and what calls have done so far.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Calls {
     open: Vec<OpenCall>,
-    files: BTreeSet<String>,
+    files: BTreeSet<u64>,
     plan: Vec<Task>,
 }
 
@@ -77,7 +77,7 @@ impl Calls {
         let call = at.map(|at| self.open.remove(at));
         let native = call.as_ref().map_or("", |call| call.native.as_str());
         let is_error = block.is_error == Some(true);
-        let output = block.content.map(|content| text(content));
+        let output = block.content.map(text);
         // reading it means a scan of all of it, and a file that was read is in there twice
         let outcome: ToolOutcome<'_> = match tools::name(native) {
             "read" => ToolOutcome::default(),
@@ -134,7 +134,7 @@ impl Calls {
             return;
         };
         if self.files.len() < FILES_REMEMBERED {
-            self.files.insert(path.to_owned());
+            self.files.insert(tools::file_key(path));
         }
         if !matches!(tools::name(&call.native), "write" | "edit") {
             return;

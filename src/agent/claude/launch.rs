@@ -92,12 +92,13 @@ const EFFORTS: &[&str] = &["low", "medium", "high", "xhigh", "max"];
 const EFFORT_NAMES: &str = "low, medium, high, xhigh, max";
 
 /// Login, endpoint, model and limits. Markers of an outer Claude Code (`CLAUDECODE`,
-/// `CLAUDE_CODE_ENTRYPOINT`) are not among them: the CLI would take itself for a nested one.
+/// `CLAUDE_CODE_ENTRYPOINT`) are not among them: the CLI would take itself for a nested one. Nor
+/// are `CLAUDE_CONFIG_DIR`, which would override the home, and a cloud account's general keys.
 const ENV_PASS: &[&str] = &[
     "ANTHROPIC_*",
     "CLAUDE_CODE_OAUTH_TOKEN",
     "CLAUDE_CODE_USE_*",
-    "CLAUDE_CODE_SKIP_*_AUTH",
+    "CLAUDE_CODE_SKIP_*",
     "CLAUDE_CODE_SUBAGENT_MODEL",
     "CLAUDE_CODE_EFFORT_LEVEL",
     "CLAUDE_CODE_MAX_*",
@@ -105,16 +106,16 @@ const ENV_PASS: &[&str] = &[
     "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS",
     "CLAUDE_CODE_PRINT_BG_WAIT_CEILING_MS",
     "CLAUDE_CODE_ENABLE_TASKS",
-    "CLAUDE_CONFIG_DIR",
     "MAX_THINKING_TOKENS",
     "API_TIMEOUT_MS",
-    "BASH_*_TIMEOUT_MS",
+    "BASH_DEFAULT_TIMEOUT_MS",
+    "BASH_MAX_TIMEOUT_MS",
     "BASH_MAX_OUTPUT_LENGTH",
     "MCP_TIMEOUT",
     "MCP_TOOL_TIMEOUT",
-    "AWS_*",
+    "AWS_BEARER_TOKEN_BEDROCK",
+    "AWS_REGION",
     "CLOUD_ML_REGION",
-    "GOOGLE_APPLICATION_CREDENTIALS",
 ];
 
 /// Quiet: no updates of itself, no telemetry, no error reports. These do not reach into what the

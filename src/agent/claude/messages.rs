@@ -8,6 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::hash;
 use super::record::{Block, Delta};
 use crate::event::{Event, ToolStream};
 
@@ -49,21 +50,18 @@ enum Kind {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Streamed {
     len: usize,
-    /// FNV-1a: it must be the same in every build, which the standard hasher does not promise.
     hash: u64,
 }
 
 impl Streamed {
     const NOTHING: Self = Self {
         len: 0,
-        hash: 0xcbf2_9ce4_8422_2325,
+        hash: hash::EMPTY,
     };
 
     fn add(&mut self, text: &str) {
         self.len += text.len();
-        for byte in text.bytes() {
-            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
+        self.hash = hash::more(self.hash, text);
     }
 
     /// What `whole` has beyond what was streamed; `None` when it does not begin with that.

@@ -9,6 +9,7 @@
 
 mod calls;
 mod diff;
+mod hash;
 mod launch;
 mod messages;
 mod record;

@@ -3,6 +3,8 @@
 //! Only fields that are used are named. What varies in shape stays raw until it is known what it
 //! must be, so that one odd field never costs the whole record.
 
+#![allow(clippy::struct_field_names)] // the names are the CLI's
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::hash;
 use crate::frame::{MAX_DEPTH, nesting};
 
 /// Native names and what they are called here; any other tool keeps its own name. `Task` is
@@ -31,7 +32,7 @@ pub(super) fn name(native: &str) -> &str {
 }
 
 /// The normalized input. What nests too deeply for consumers, or is no JSON, stays its text.
-pub(super) fn input(native: &str, raw: Option<&RawValue>, seen: &BTreeSet<String>) -> Value {
+pub(super) fn input(native: &str, raw: Option<&RawValue>, seen: &BTreeSet<u64>) -> Value {
     let Some(raw) = raw else {
         return Value::Object(serde_json::Map::new());
     };
@@ -48,12 +49,17 @@ pub(super) fn input(native: &str, raw: Option<&RawValue>, seen: &BTreeSet<String
         if native == "Write" {
             // The input does not say it, but the CLI refuses to overwrite what was not read.
             let path = fields.get("file_path").and_then(Value::as_str);
-            let known = path.is_some_and(|path| seen.contains(path));
+            let known = path.is_some_and(|path| seen.contains(&file_key(path)));
             let kind = if known { "overwrite" } else { "create" };
             fields.insert("kind".to_owned(), kind.into());
         }
     }
     value
+}
+
+/// What a file is remembered by: state is stored with every batch of events, so it stays small.
+pub(super) fn file_key(path: &str) -> u64 {
+    hash::more(hash::EMPTY, path)
 }
 
 /// The file that a call is about.

@@ -63,24 +63,21 @@ impl Totals {
             .model_usage
             .as_ref()
             .filter(|models| !models.is_empty());
-        let mut usage = Usage::default();
+        let told = result.usage.map(Usage::from).unwrap_or_default();
+        let mut usage = self.reported.clone();
         if let Some(models) = models {
+            usage = Usage::default();
             for model in models.values() {
                 add(&mut usage, &(*model).into());
             }
+            usage.cost_usd = result.total_cost_usd;
+        } else if told == Usage::default() && since != told {
+            // interrupted: the CLI says that nothing was used, and so nothing of the cost either
+            add(&mut usage, &since);
         } else {
-            let told = result.usage.map(Usage::from).unwrap_or_default();
-            usage = self.reported.clone();
-            add(
-                &mut usage,
-                if told == Usage::default() {
-                    &since
-                } else {
-                    &told
-                },
-            );
+            add(&mut usage, &told);
+            usage.cost_usd = result.total_cost_usd.or(usage.cost_usd);
         }
-        usage.cost_usd = result.total_cost_usd.or(self.reported.cost_usd);
         self.reported = usage.clone();
         out.push(Event::Usage(usage));
         if self.context > 0 {

@@ -1,0 +1,338 @@
+//! Recordings of the real CLI, replayed: the right events, however the bytes were chunked, and
+//! from every snapshot on.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test's helpers may panic
+
+#[path = "replay/corpus.rs"]
+mod corpus;
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use agent_runner::agent::{self, OutputReader};
+use agent_runner::event::{Event, Outcome};
+use agent_runner::ids::SpoolOffset;
+use agent_runner::redact::Redactor;
+use proptest::prelude::*;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use corpus::{Capture, capture, captures, events, events_in_chunks};
+
+#[test]
+fn every_recording_gives_its_events() {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("corpus/claude/events");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| {
+        for capture in captures() {
+            let lines: Vec<String> = events(&capture).iter().map(corpus::abbreviated).collect();
+            insta::assert_snapshot!(capture.name.clone(), lines.join("\n"));
+        }
+    });
+}
+
+#[test]
+fn every_recording_ends_once_with_its_calls_paired() {
+    for capture in captures() {
+        let events = events(&capture);
+        let name = &capture.name;
+        let ends = events
+            .iter()
+            .filter(|e| matches!(e, Event::End { .. }))
+            .count();
+        assert_eq!(ends, 1, "{name}");
+        assert!(matches!(events.last(), Some(Event::End { .. })), "{name}");
+        let mut open = Vec::new();
+        for event in &events {
+            match event {
+                Event::ToolStart { call_id, .. } => open.push(call_id.clone()),
+                Event::ToolEnd { call_id, .. } => {
+                    let at = open.iter().position(|id| id == call_id);
+                    open.remove(at.unwrap_or_else(|| panic!("{name}: {call_id} never began")));
+                }
+                _ => {}
+            }
+        }
+        assert!(open.is_empty(), "{name}: {open:?}");
+    }
+}
+
+/// The text of a completed turn is what its last `result` says.
+#[test]
+fn the_text_of_the_events_is_the_text_of_the_result() {
+    for capture in captures() {
+        let Some(result) = capture.last_record("result") else {
+            continue;
+        };
+        let Some(expected) = result["result"]
+            .as_str()
+            .filter(|_| result["is_error"] == false)
+        else {
+            continue;
+        };
+        let text = corpus::main_text(&events(&capture));
+        assert!(
+            text.ends_with(expected),
+            "{}: {text:?} does not end in {expected:?}",
+            capture.name
+        );
+    }
+}
+
+#[test]
+fn a_recording_without_exit_status_is_judged_by_its_bytes_alone() {
+    for (name, expected) in [
+        ("plain_text.pipe", Outcome::Completed),
+        ("signal_sigint_mid_text.pipe", Outcome::Cancelled),
+        ("http_401.pipe", Outcome::Failed),
+        ("crash_sigkill_mid_tool.pipe", Outcome::Unknown),
+    ] {
+        let capture = Capture {
+            exit: None,
+            ..capture(name)
+        };
+        let events = events(&capture);
+        let Some(Event::End { outcome, .. }) = events.last() else {
+            panic!("{name}")
+        };
+        assert_eq!(*outcome, expected, "{name}");
+    }
+}
+
+#[test]
+fn a_pty_and_a_pipe_give_the_same_events() {
+    let mut compared = 0;
+    let all = captures();
+    for pty in &all {
+        let Some(scenario) = pty.name.strip_suffix(".pty80") else {
+            continue;
+        };
+        let name = format!("{scenario}.pipe");
+        let Some(pipe) = all.iter().find(|capture| capture.name == name) else {
+            continue; // Ctrl-C needs a terminal
+        };
+        let pty_events = corpus::comparable(pty);
+        assert_eq!(pty_events, corpus::comparable(pipe), "{scenario}");
+        compared += 1;
+    }
+    assert_eq!(compared, 8);
+}
+
+#[test]
+fn one_byte_at_a_time_changes_nothing() {
+    for capture in captures() {
+        let whole = events(&capture);
+        let bytes: Vec<&[u8]> = capture.stdout.chunks(1).collect();
+        assert_eq!(
+            events_in_chunks(&capture, &bytes),
+            whole,
+            "{}",
+            capture.name
+        );
+    }
+}
+
+/// Framing alone decides what a chunk border can change, so lines are compared, not events:
+/// every border of every recording up to 32 KiB.
+#[test]
+fn every_split_in_two_changes_nothing() {
+    for capture in captures()
+        .iter()
+        .filter(|capture| capture.stdout.len() <= 32 * 1024)
+    {
+        let whole = corpus::lines(&[&capture.stdout]);
+        for at in 0..=capture.stdout.len() {
+            let (head, tail) = capture.stdout.split_at(at);
+            assert_eq!(
+                corpus::lines(&[head, tail]),
+                whole,
+                "{} at {at}",
+                capture.name
+            );
+        }
+    }
+}
+
+/// A snapshot at the end of any line goes on to the same events.
+#[test]
+fn every_snapshot_goes_on_to_the_same_events() {
+    for capture in captures()
+        .iter()
+        .filter(|capture| capture.stdout.len() <= 64 * 1024)
+    {
+        let whole = events(capture);
+        let kind = agent::by_name("claude").unwrap();
+        let mut made = Vec::new();
+        let redactor = || Arc::new(Redactor::none());
+        let mut reader = OutputReader::new(kind, redactor());
+        let mut at = 0;
+        for line in capture.stdout.split_inclusive(|byte| *byte == b'\n') {
+            reader.push(line, &mut |read| made.append(read.events));
+            at += line.len() as u64;
+            if line.ends_with(b"\n") {
+                let snapshot = reader.snapshot();
+                let at = SpoolOffset::new(at);
+                reader = OutputReader::restore(kind, redactor(), &snapshot, at).unwrap();
+            }
+        }
+        let mut last = Vec::new();
+        reader.finish(
+            capture.exit,
+            &capture.stderr,
+            &mut |read| made.append(read.events),
+            &mut last,
+        );
+        made.append(&mut last);
+        let closing = whole.len() - made.len();
+        assert!((1..=2).contains(&closing), "{}", capture.name);
+        assert_eq!(made[..], whole[..made.len()], "{}", capture.name);
+    }
+}
+
+/// The model streams it in pieces of a dozen characters, and the CLI says it whole twice more.
+#[test]
+fn a_secret_reaches_no_event_however_it_is_streamed() {
+    let secret = "sentence three, which";
+    let redactor = Redactor::new(&[SecretString::from(secret)]).unwrap();
+    let capture = capture("streamed_text_partial.pipe");
+    let kind = agent::by_name("claude").unwrap();
+    let mut reader = OutputReader::new(kind, Arc::new(redactor));
+    let mut made = Vec::new();
+    reader.push(&capture.stdout, &mut |read| made.append(read.events));
+    let plain = corpus::main_text(&events(&capture));
+    assert!(plain.contains(secret));
+    assert_eq!(corpus::main_text(&made), plain.replace(secret, "***"));
+    assert!(!serde_json::to_string(&made).unwrap().contains(secret));
+}
+
+#[test]
+fn a_snapshot_of_another_version_is_refused() {
+    let kind = agent::by_name("claude").unwrap();
+    let Err(error) = (kind.restore)(br#"{"version":99,"state":[]}"#) else {
+        panic!("it was taken")
+    };
+    assert_eq!(
+        error.to_string(),
+        "snapshot of version 99, but this program knows version 1"
+    );
+    assert!((kind.restore)(b"").is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_splits_of_large_recordings_change_nothing(
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 1..40),
+    ) {
+        for name in ["big_output_many_lines.pty80", "grep.pipe", "subagent.pipe"] {
+            let capture = capture(name);
+            let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(capture.stdout.len())).collect();
+            at.sort_unstable();
+            at.insert(0, 0);
+            at.push(capture.stdout.len());
+            let chunks: Vec<&[u8]> = at.windows(2).map(|pair| &capture.stdout[pair[0]..pair[1]]).collect();
+            prop_assert_eq!(events_in_chunks(&capture, &chunks), events(&capture));
+        }
+    }
+
+    #[test]
+    fn damaged_recordings_never_panic_and_always_end(
+        which in any::<prop::sample::Index>(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4_u8), 1..8),
+    ) {
+        let all = captures();
+        let mut capture = all[which.index(all.len())].clone();
+        if capture.stdout.len() > 40_000 || capture.stdout.is_empty() { return Ok(()); }
+        for (at, byte, how) in damage {
+            let at = at.index(capture.stdout.len());
+            match how {
+                0 => capture.stdout[at] = byte,
+                1 => { capture.stdout.remove(at); }
+                2 => capture.stdout.insert(at, b'\n'),
+                _ => capture.stdout.truncate(at.max(1)),
+            }
+            if capture.stdout.is_empty() { capture.stdout.push(b'{'); }
+        }
+        let made = events(&capture);
+        let ends = made.iter().filter(|event| matches!(event, Event::End { .. })).count();
+        prop_assert_eq!(ends, 1);
+        let bytes: Vec<&[u8]> = capture.stdout.chunks(7).collect();
+        prop_assert_eq!(events_in_chunks(&capture, &bytes), made);
+    }
+}
+
+fn command() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_agent-runner"))
+}
+
+#[test]
+fn the_command_prints_what_the_library_gives() {
+    let capture = capture("write_file_partial.pipe");
+    let output = command()
+        .args(["replay", "--agent", "claude", "--exit-code", "0"])
+        .arg(corpus::path("write_file_partial.pipe.jsonl"))
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let printed: Vec<Value> = output
+        .stdout
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    for (index, (printed, event)) in printed.iter().zip(events(&capture)).enumerate() {
+        let mut expected = serde_json::to_value(event).unwrap();
+        expected["seq"] = json!(index + 1);
+        assert_eq!(*printed, expected);
+    }
+    assert_eq!(printed.len(), events(&capture).len());
+}
+
+#[test]
+fn the_command_reads_stdin_and_explains_what_it_ignores() {
+    let mut child = command()
+        .args(["replay", "--agent", "claude", "--signal", "9", "--explain"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin
+        .write_all(&capture("crash_sigkill_mid_text.pipe").stdout)
+        .unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(stdout.contains(r#""type":"agent_crashed","message":"the agent's process was killed by signal 9","cause":"signal","signal":9"#), "{stdout}");
+    assert!(
+        stdout.trim_end().ends_with('}') && stdout.contains(r#""outcome":"crashed""#),
+        "{stdout}"
+    );
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.starts_with(r#"line 2: status: {"type":"system","subtype":"status""#),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn bad_input_to_the_command_is_an_error_that_says_what_to_do() {
+    let failed = |args: &[&str]| {
+        let output = command()
+            .arg("replay")
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(64), "{args:?}");
+        assert!(output.stdout.is_empty());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(failed(&["--agent", "clod"]).contains("unknown agent `clod`; known: claude"));
+    assert!(failed(&["--agent", "claude", "/no/such"]).contains("cannot open /no/such"));
+    failed(&["--agent", "claude", "--exit-code", "1", "--signal", "2"]);
+}

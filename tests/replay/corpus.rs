@@ -1,0 +1,192 @@
+//! The recordings under `tests/corpus`, and what is compared of them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use agent_runner::agent::{self, Exit, OutputReader};
+use agent_runner::event::Event;
+use agent_runner::frame::{FrameLimits, LineFramer};
+use agent_runner::ids::SpoolOffset;
+use agent_runner::redact::Redactor;
+use agent_runner::turn::outcome::{Process, Verdict};
+use serde_json::Value;
+
+/// One recording: `name` is its file without the last ending.
+#[derive(Clone)]
+pub(crate) struct Capture {
+    pub(crate) name: String,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+    pub(crate) exit: Option<Exit>,
+}
+
+pub(crate) fn path(file: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/corpus/claude")
+        .join(file)
+}
+
+/// All recordings, by name.
+pub(crate) fn captures() -> Vec<Capture> {
+    let files = fs::read_dir(path(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<String> = files
+        .filter_map(|file| Some(file.to_str()?.strip_suffix(".meta.json")?.to_owned()))
+        .collect();
+    names.sort();
+    assert!(names.len() > 100, "the corpus is gone");
+    names.iter().map(|name| capture(name)).collect()
+}
+
+pub(crate) fn capture(name: &str) -> Capture {
+    let meta: Value =
+        serde_json::from_slice(&fs::read(path(&format!("{name}.meta.json"))).unwrap()).unwrap();
+    let number = |field: &str| {
+        meta[field]
+            .as_i64()
+            .map(|number| i32::try_from(number).unwrap())
+    };
+    let ending = if name.ends_with("pipe") {
+        "jsonl"
+    } else {
+        "raw"
+    };
+    Capture {
+        name: name.to_owned(),
+        stdout: fs::read(path(&format!("{name}.{ending}"))).unwrap(),
+        stderr: fs::read(path(&format!("{name}.stderr"))).unwrap_or_default(),
+        exit: Some(Exit {
+            code: number("exit_code"),
+            signal: number("signal"),
+            oom: false,
+        }),
+    }
+}
+
+impl Capture {
+    /// The last record of that type.
+    pub(crate) fn last_record(&self, kind: &str) -> Option<Value> {
+        let lines = self.stdout.split(|byte| *byte == b'\n').rev();
+        let mut records = lines.filter_map(|line| {
+            let from = line.iter().position(|byte| *byte == b'{')?;
+            serde_json::from_slice::<Value>(&line[from..]).ok()
+        });
+        records.find(|record| record["type"] == kind)
+    }
+}
+
+pub(crate) fn events(capture: &Capture) -> Vec<Event> {
+    events_in_chunks(capture, &[&capture.stdout])
+}
+
+/// What a turn makes of a recording.
+pub(crate) fn events_in_chunks(capture: &Capture, chunks: &[&[u8]]) -> Vec<Event> {
+    let kind = agent::by_name("claude").unwrap();
+    let mut reader = OutputReader::new(kind, Arc::new(Redactor::none()));
+    let mut events = Vec::new();
+    for chunk in chunks {
+        reader.push(chunk, &mut |read| events.append(read.events));
+    }
+    let mut last = Vec::new();
+    let evidence = reader.finish(
+        capture.exit,
+        &capture.stderr,
+        &mut |read| events.append(read.events),
+        &mut last,
+    );
+    events.append(&mut last);
+    let process = capture.exit.map_or(Process::Unknown, Process::Ended);
+    events.extend(Verdict::new(evidence, process, None).into_events("", false, None));
+    events
+}
+
+/// The lines of a stream with their places.
+pub(crate) fn lines(chunks: &[&[u8]]) -> Vec<(u64, u64, Vec<u8>)> {
+    let mut lines = Vec::new();
+    let mut sink = |line: agent_runner::frame::Line<'_>| {
+        lines.push((line.start.get(), line.end.get(), line.bytes.to_vec()));
+    };
+    let mut framer = LineFramer::new(FrameLimits::default(), SpoolOffset::START);
+    for chunk in chunks {
+        framer.push(chunk, &mut sink);
+    }
+    framer.finish(&mut sink);
+    lines
+}
+
+/// The text of the main conversation, drafts that were taken back left out.
+pub(crate) fn main_text(events: &[Event]) -> String {
+    let mut pieces: Vec<(Option<String>, String)> = Vec::new();
+    for event in events {
+        match event {
+            Event::Token {
+                text,
+                message_id,
+                parent_call_id: None,
+            } => {
+                pieces.push((message_id.clone(), text.clone()));
+            }
+            Event::TextRetracted { message_id } => {
+                pieces.retain(|(id, _)| id.as_ref() != Some(message_id));
+            }
+            _ => {}
+        }
+    }
+    pieces.into_iter().map(|(_, text)| text).collect()
+}
+
+/// An event's line for a snapshot, its type in front: long strings give their start and their length.
+pub(crate) fn abbreviated(event: &Event) -> String {
+    fn shorten(value: &mut Value) {
+        match value {
+            Value::String(text) if text.chars().count() > 1200 => {
+                let head: String = text.chars().take(200).collect();
+                *text = format!("{head}… ({} characters)", text.chars().count());
+            }
+            Value::Array(items) => items.iter_mut().for_each(shorten),
+            Value::Object(fields) => fields.values_mut().for_each(shorten),
+            _ => {}
+        }
+    }
+    let mut value = serde_json::to_value(event).unwrap();
+    shorten(&mut value);
+    let kind = value.as_object_mut().unwrap().remove("type").unwrap();
+    format!("{} {value}", kind.as_str().unwrap())
+}
+
+/// A recording's events without what differs from run to run: ids, delays.
+pub(crate) fn comparable(capture: &Capture) -> Vec<Value> {
+    fn plain(value: &mut Value, ids: &mut BTreeMap<String, usize>) {
+        let Value::Object(fields) = value else { return };
+        for field in ["id", "message_id", "call_id", "parent_call_id"] {
+            if let Some(Value::String(id)) = fields.get(field) {
+                let next = ids.len();
+                let number = *ids.entry(id.clone()).or_insert(next);
+                fields.insert(field.to_owned(), number.into());
+            }
+        }
+        if let Some(Value::String(text)) = fields.get_mut("text")
+            && let Some(at) = text.find(" in ")
+            && text.ends_with(" ms")
+        {
+            text.truncate(at);
+        }
+    }
+    let mut ids = BTreeMap::new();
+    let values = events(capture).into_iter().map(|event| {
+        let mut value = serde_json::to_value(event).unwrap();
+        if let Some(Value::String(output)) = value.get_mut("output") {
+            // a file named after the session
+            let kept = output
+                .lines()
+                .filter(|line| !line.contains("/tool-results/"));
+            *output = kept.collect::<Vec<_>>().join("\n");
+        }
+        plain(&mut value, &mut ids);
+        value
+    });
+    values.collect()
+}

@@ -110,7 +110,19 @@ pub(crate) fn presence(session: &str, event: &str, mut fields: Value, at: Timest
 
 /// `{id, actions: [{action: "ACK"}]}`.
 pub(crate) fn ack(request: &str) -> Utf8Bytes {
-    text(&json!({"id": request, "actions": [{"action": "ACK"}]}))
+    #[derive(Serialize)]
+    struct Ack<'a> {
+        id: &'a str,
+        actions: [Action; 1],
+    }
+    #[derive(Serialize)]
+    struct Action {
+        action: &'static str,
+    }
+    text(&Ack {
+        id: request,
+        actions: [Action { action: "ACK" }],
+    })
 }
 
 /// The answer to a tool that the Hub does not have.

@@ -10,9 +10,9 @@ use super::entries::{Recorded, append_entries};
 use super::frame;
 use super::room::{Participant, Room};
 use super::store::{
-    FileResume, ParticipantRow, SessionRow, Store, StoreError, Write, delete_session, event_count,
-    file_resume, find_session, insert_participant, insert_session, leave_participant,
-    marked_events, update_session,
+    FileResume, ParticipantRow, SessionRow, Store, StoreError, Write, archive_session,
+    delete_session, event_count, file_resume, find_session, insert_participant, insert_session,
+    leave_participant, marked_events, update_session,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::hub::protocol::{CloseCode, Role};
@@ -99,8 +99,10 @@ impl Sessions {
     /// Writes a changed record and tells the participants of a new label.
     pub(crate) async fn update(&self, row: SessionRow) -> Result<(), StoreError> {
         let (id, label) = (row.id.clone(), row.label.clone());
+        let before = self.find(&id).await?;
         self.store.call(move |db| update_session(db, &row)).await?;
-        if let Some(room) = self.peek(&id) {
+        let is_new = before.is_some_and(|before| before.label != label);
+        if let Some(room) = self.peek(&id).filter(|_| is_new) {
             let news = json!({"label": label});
             let frame = frame::announcement(&id, "session_label_updated", &news, Clock.wall());
             room.tell_lead(frame.text.clone());
@@ -110,12 +112,12 @@ impl Sessions {
     }
 
     /// Ends a session for good, its history kept.
-    pub(crate) async fn archive(&self, mut row: SessionRow) -> Result<(), StoreError> {
-        row.archived = true;
-        row.updated_at = Clock.wall();
-        let id = row.id.clone();
-        self.store.call(move |db| update_session(db, &row)).await?;
-        if let Some(room) = self.peek(&id) {
+    pub(crate) async fn archive(&self, row: SessionRow) -> Result<(), StoreError> {
+        let (key, at) = (row.key, Clock.wall());
+        self.store
+            .call(move |db| archive_session(db, key, at))
+            .await?;
+        if let Some(room) = self.peek(&row.id) {
             room.close(CloseCode::FORBIDDEN, "the session is archived");
         }
         Ok(())

@@ -59,7 +59,6 @@ pub(crate) async fn stream(
             let shared = (Arc::clone(&room), Arc::clone(&hub.sessions.store));
             let known = snapshot.published;
             let feed = Feed::new(shared, who.clone(), WhenBehind::Reread, inlet, known);
-            hub.sessions.note_join(room.key, &who).await?;
             (head(&hub, &session, &snapshot).await?, Some(feed))
         }
         // Archived: there is history to show and nothing to wait for.
@@ -68,6 +67,11 @@ pub(crate) async fn stream(
     let pump = {
         let hub = Arc::clone(&hub);
         async move {
+            if feed.is_some()
+                && let Err(error) = hub.sessions.note_join(room.key, &who).await
+            {
+                tracing::warn!(%error, "an event stream is missing from the participants");
+            }
             tokio::select! {
                 () = pump(head, feed, chunks) => {}
                 _ = leash.pulled() => {}

@@ -88,10 +88,17 @@ impl Connection {
             code: code.0.into(),
             reason: Utf8Bytes::from_static(why),
         };
-        let goodbye = async {
+        let goodbye = async move {
             self.writer.0.send(Message::Close(Some(close))).await?;
+            let mut answered = false;
             while let Some(message) = self.reader.0.next().await {
-                message?;
+                answered |= matches!(message?, Message::Close(_));
+            }
+            if !answered && let Ok(socket) = self.writer.0.reunite(self.reader.0) {
+                // Reading ended early, at a message that is too large. Closing the connection
+                // over unread bytes would reset it, and the peer would never learn why.
+                let mut rest = socket.into_inner();
+                tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
             }
             Ok::<_, tokio_tungstenite::tungstenite::Error>(())
         };

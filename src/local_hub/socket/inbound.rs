@@ -45,6 +45,8 @@ pub(crate) enum Inbound<'a> {
 /// Why a frame is not understood; told to the client.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FrameError {
+    #[error("not a JSON object")]
+    NotObject,
     #[error("not a JSON object: {0}")]
     Json(serde_json::Error),
     #[error("`{kind}` frame: {source}")]
@@ -89,8 +91,61 @@ fn request_id(raw: Option<&RawValue>) -> Option<Cow<'_, str>> {
         .map(Cow::Owned)
 }
 
+/// The fields of the rarer frames; each type names which of them it needs.
+#[derive(Deserialize)]
+struct ToolFields<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct WriteFields<'a> {
+    #[serde(borrow)]
+    path: Cow<'a, str>,
+    #[serde(borrow)]
+    content: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct EntryFields<'a> {
+    #[serde(borrow)]
+    path: Cow<'a, str>,
+    #[serde(borrow)]
+    line: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct RenameFields<'a> {
+    #[serde(borrow)]
+    label: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct PingFields<'a> {
+    #[serde(default, borrow)]
+    timestamp: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct CommandFields<'a> {
+    #[serde(borrow)]
+    command: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct SubscribeFields<'a> {
+    #[serde(borrow)]
+    patterns: Vec<Cow<'a, str>>,
+}
+
 /// Parses one text frame.
 pub(crate) fn parse(text: &str) -> Result<Inbound<'_>, FrameError> {
+    // serde would take an array's items for the fields.
+    if !text.trim_start().starts_with('{') {
+        return Err(FrameError::NotObject);
+    }
     // Events are nearly all there is: one pass for them, two for the rest.
     if let Ok(event) = from_str::<EventFields<'_>>(text)
         && event.r#type == "event"
@@ -108,90 +163,46 @@ pub(crate) fn parse(text: &str) -> Result<Inbound<'_>, FrameError> {
         });
     }
     let head: Head<'_> = from_str(text).map_err(FrameError::Json)?;
-    let Some(kind) = head.r#type else {
-        return Ok(Inbound::Auth(head.authorization));
-    };
-    let fields = |source| FrameError::Fields {
-        kind: kind.clone().into_owned(),
-        source,
-    };
-    let inbound = match kind.as_ref() {
+    match head.r#type {
+        None => Ok(Inbound::Auth(head.authorization)),
+        Some(kind) if kind == "event" => Err(malformed_event(text)),
+        Some(kind) => parse_other(&kind, head.id, text).map_err(|source| FrameError::Fields {
+            kind: kind.into_owned(),
+            source,
+        }),
+    }
+}
+
+fn parse_other<'a>(
+    kind: &str,
+    id: Option<&'a RawValue>,
+    text: &'a str,
+) -> serde_json::Result<Inbound<'a>> {
+    Ok(match kind {
         "tool" => {
-            #[derive(Deserialize)]
-            struct Tool<'a> {
-                #[serde(borrow)]
-                id: Cow<'a, str>,
-                #[serde(borrow)]
-                name: Cow<'a, str>,
-            }
-            let Tool { id, name } = from_str(text).map_err(fields)?;
+            let ToolFields { id, name } = from_str(text)?;
             Inbound::Tool { id, name }
         }
-        "event" => return Err(malformed_event(text)),
         "session_write" => {
-            #[derive(Deserialize)]
-            struct Write<'a> {
-                #[serde(borrow)]
-                path: Cow<'a, str>,
-                #[serde(borrow)]
-                content: Cow<'a, str>,
-            }
-            let Write { path, content } = from_str(text).map_err(fields)?;
+            let WriteFields { path, content } = from_str(text)?;
             Inbound::Write { path, content }
         }
         "session_entry" => {
-            #[derive(Deserialize)]
-            struct Entry<'a> {
-                #[serde(borrow)]
-                path: Cow<'a, str>,
-                #[serde(borrow)]
-                line: Cow<'a, str>,
-            }
-            let Entry { path, line } = from_str(text).map_err(fields)?;
+            let EntryFields { path, line } = from_str(text)?;
             Inbound::Entry { path, line }
         }
-        "rename_session" => {
-            #[derive(Deserialize)]
-            struct Rename<'a> {
-                #[serde(borrow)]
-                label: Cow<'a, str>,
-            }
-            let Rename { label } = from_str(text).map_err(fields)?;
-            Inbound::Rename(label)
-        }
-        "rpc_event" | "rpc_response" | "rpc_ui_request" => relay(&kind, text).map_err(fields)?,
+        "rename_session" => Inbound::Rename(from_str::<RenameFields<'_>>(text)?.label),
+        "rpc_event" | "rpc_response" | "rpc_ui_request" => relay(kind, text)?,
         "ping" => {
-            #[derive(Deserialize)]
-            struct Ping<'a> {
-                #[serde(default, borrow)]
-                timestamp: Option<&'a RawValue>,
-            }
-            let Ping { timestamp } = from_str(text).map_err(fields)?;
-            Inbound::Ping(timestamp.filter(|raw| raw.get().parse::<f64>().is_ok()))
+            let stamp = from_str::<PingFields<'_>>(text)?.timestamp;
+            Inbound::Ping(stamp.filter(|raw| raw.get().parse::<f64>().is_ok()))
         }
-        "rpc_command" => {
-            #[derive(Deserialize)]
-            struct Command<'a> {
-                #[serde(borrow)]
-                command: &'a RawValue,
-            }
-            let Command { command } = from_str(text).map_err(fields)?;
-            Inbound::RpcCommand(command)
-        }
-        "subscribe" => {
-            #[derive(Deserialize)]
-            struct Subscribe<'a> {
-                #[serde(borrow)]
-                patterns: Vec<Cow<'a, str>>,
-            }
-            let Subscribe { patterns } = from_str(text).map_err(fields)?;
-            Inbound::Subscribe(patterns)
-        }
+        "rpc_command" => Inbound::RpcCommand(from_str::<CommandFields<'_>>(text)?.command),
+        "subscribe" => Inbound::Subscribe(from_str::<SubscribeFields<'_>>(text)?.patterns),
         "rpc_ui_response" => Inbound::RpcUiResponse,
         "bootstrap_ready" => Inbound::BootstrapReady,
-        _ => Inbound::Other(request_id(head.id)),
-    };
-    Ok(inbound)
+        _ => Inbound::Other(request_id(id)),
+    })
 }
 
 /// What was wrong with an `event` frame that the fast path did not take.

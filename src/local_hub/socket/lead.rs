@@ -140,6 +140,7 @@ async fn enter(
         (Ok(()), Some(answers)) => Ok((room, Outlet { answers, queue })),
         (joined, _) => {
             room.leave_lead(who);
+            hub.sessions.note_leave(who).await;
             joined?;
             Err(Refusal::new(
                 CloseCode::UNAVAILABLE,

@@ -187,16 +187,20 @@ pub(crate) fn insert_session(db: &Connection, session: &SessionRow) -> rusqlite:
 
 /// Writes what may change of a session.
 pub(crate) fn update_session(db: &Connection, session: &SessionRow) -> rusqlite::Result<()> {
-    db.prepare_cached(
-        "UPDATE session SET label = ?2, archived = ?3, updated_at = ?4, spec = ?5 WHERE key = ?1",
-    )?
-    .execute(params![
-        session.key,
-        session.label,
-        session.archived,
-        millis(session.updated_at),
-        session.spec
-    ])?;
+    db.prepare_cached("UPDATE session SET label = ?2, updated_at = ?3, spec = ?4 WHERE key = ?1")?
+        .execute(params![
+            session.key,
+            session.label,
+            millis(session.updated_at),
+            session.spec
+        ])?;
+    Ok(())
+}
+
+/// Makes a session one for reading only.
+pub(crate) fn archive_session(db: &Connection, key: i64, at: Timestamp) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE session SET archived = 1, updated_at = ?2 WHERE key = ?1")?
+        .execute(params![key, millis(at)])?;
     Ok(())
 }
 
@@ -247,7 +251,7 @@ pub(crate) fn delete_session(db: &Connection, key: i64) -> rusqlite::Result<()> 
     Ok(())
 }
 
-/// Stores an event; `None` when the session already has that request.
+/// Stores an event; `None` when the session already has that request, or was deleted.
 pub(crate) fn insert_event(
     db: &Connection,
     session: i64,
@@ -259,7 +263,8 @@ pub(crate) fn insert_event(
     let (name, data) = event;
     let mut insert = db.prepare_cached(
         "INSERT INTO event(session, marked, at, request, name, data)
-         VALUES(?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT(session, request) DO NOTHING",
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE EXISTS(SELECT 1 FROM session WHERE key = ?1)
+         ON CONFLICT(session, request) DO NOTHING",
     )?;
     let stored = insert.execute(params![session, marked, millis(at), request, name, data])?;
     Ok((stored == 1).then(|| db.last_insert_rowid()))
@@ -335,7 +340,7 @@ pub(crate) fn event_count(
 
 /// Notes a driver as the session's newest.
 pub(crate) fn insert_driver(db: &Connection, session: i64, id: &str) -> rusqlite::Result<()> {
-    db.prepare_cached("INSERT INTO driver(session, id) VALUES(?1, ?2)")?
+    db.prepare_cached("INSERT OR IGNORE INTO driver(session, id) VALUES(?1, ?2)")?
         .execute(params![session, id])?;
     Ok(())
 }

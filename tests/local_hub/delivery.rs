@@ -1,0 +1,158 @@
+//! Nothing acknowledged is lost, nothing is out of order, and the slow slow nobody.
+
+use serde_json::{Value, json};
+
+use crate::support::{HubProcess, Socket};
+
+/// Sends `count` events of `size` bytes without waiting, reading the ACKs as they come.
+async fn flood(lead: &mut Socket, count: usize, size: usize) {
+    let padding = "x".repeat(size);
+    let mut acked = 0;
+    for n in 0..count {
+        let data = json!({"n": n, "padding": padding});
+        lead.event(&n.to_string(), "message_update", data).await;
+        // A lead that never reads its ACKs would be disconnected: keep 256 in flight.
+        while n - acked >= 256 {
+            acked = acknowledged(lead, acked).await;
+        }
+    }
+    while acked < count {
+        acked = acknowledged(lead, acked).await;
+    }
+}
+
+async fn acknowledged(lead: &mut Socket, expected: usize) -> usize {
+    let ack = lead.until(|frame| frame["actions"].is_array()).await;
+    assert_eq!(ack["id"], expected.to_string(), "ACKs come in order");
+    expected + 1
+}
+
+fn numbers(events: &[Value], data: &str) -> Vec<u64> {
+    let of = |event: &Value| event[data]["n"].as_u64().unwrap();
+    events.iter().map(of).collect()
+}
+
+#[tokio::test]
+async fn an_observer_that_stops_reading_misses_nothing_and_holds_nobody_up() {
+    let state = tempfile::tempdir().unwrap();
+    let hub = HubProcess::start(state.path());
+    let session = hub.session().await;
+    let mut slow = hub.viewer(&session, "observer").await;
+    let mut stuck = hub.viewer(&session, "controller").await;
+    let mut lead = hub.lead(&session, "d1").await;
+    // Far more than all queues and socket buffers on the way hold.
+    flood(&mut lead, 3_000, 16 * 1_024).await;
+    let mut seen = Vec::new();
+    while seen.len() < 3_000 {
+        seen.push(slow.until(|frame| frame["event"] == "message_update").await);
+    }
+    assert_eq!(numbers(&seen, "data"), (0..3_000).collect::<Vec<_>>());
+    lead.event("end", "agent_end", json!({"messages": []}))
+        .await;
+    slow.until(|frame| frame["event"] == "agent_end").await;
+    // A controller's answers are not stored, so it has to come back instead.
+    assert_eq!(stuck.closed().await.1, 4408);
+}
+
+#[tokio::test]
+async fn viewers_that_come_at_any_moment_see_every_event_once() {
+    let state = tempfile::tempdir().unwrap();
+    let hub = HubProcess::start(state.path());
+    let session = hub.session().await;
+    let mut lead = hub.lead(&session, "d1").await;
+    let turns = async {
+        for n in 0..400_u64 {
+            let message = json!({"role": "user", "content": n.to_string()});
+            let data = json!({"n": n, "message": message});
+            let id = n.to_string();
+            lead.event(&id, "message_end", data).await;
+            lead.until(|frame| frame["id"] == id.as_str()).await;
+        }
+    };
+    let joins = async {
+        let mut viewers = Vec::new();
+        for _ in 0..10 {
+            let query = format!("sessionId={session}&role=observer");
+            viewers.push(hub.connect(&query, &[]).await);
+        }
+        viewers
+    };
+    let ((), viewers) = tokio::join!(turns, joins);
+    for mut viewer in viewers {
+        let hydration = viewer.until(|f| f["type"] == "session_hydration").await;
+        let entries = hydration["entries"].as_array().unwrap();
+        let text = |entry: &Value| entry["content"].as_str().unwrap().parse::<u64>().unwrap();
+        let mut seen: Vec<u64> = entries.iter().map(text).collect();
+        while seen.last() != Some(&399) {
+            let frame = viewer.until(|frame| frame["event"] == "message_end").await;
+            seen.push(frame["data"]["n"].as_u64().unwrap());
+        }
+        assert_eq!(seen, (0..400).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_kill_9() {
+    let state = tempfile::tempdir().unwrap();
+    let mut hub = HubProcess::start(state.path());
+    let session = hub.session().await;
+    let mut sent = 0_u64;
+    for round in 0..5_u64 {
+        let mut lead = hub.lead(&session, "d1").await;
+        let first = sent;
+        for n in first..first + 500 {
+            lead.event(&n.to_string(), "turn_start", json!({"n": n}))
+                .await;
+        }
+        // Killed with the rest in flight.
+        let last = (first + 50 * (round + 1)).to_string();
+        lead.until(|frame| frame["id"] == last.as_str()).await;
+        hub.kill();
+        hub = HubProcess::start(state.path());
+        let kept = numbers(&hub.history(&session).await, "payload");
+        let whole: Vec<u64> = (0..kept.len() as u64).collect();
+        assert_eq!(kept, whole, "no gap, no repetition");
+        assert!(
+            kept.last() >= last.parse().ok().as_ref(),
+            "an acknowledged event is gone"
+        );
+        // Sends again what may be there already, as a lead does that has lost its ACKs.
+        sent = first + 50 * (round + 1);
+    }
+    let (_, detail) = hub
+        .call("GET", &format!("/api/hub/session/{session}"), None)
+        .await;
+    assert_eq!(detail["status"], "paused");
+    let path = format!("/api/hub/session/{session}/participants");
+    let (_, present) = hub.call("GET", &path, None).await;
+    assert_eq!(present["participants"], json!([]));
+}
+
+#[tokio::test]
+async fn a_terminated_hub_says_goodbye_and_ends_in_order() {
+    let state = tempfile::tempdir().unwrap();
+    let hub = HubProcess::start(state.path());
+    let session = hub.session().await;
+    let mut lead = hub.lead(&session, "d1").await;
+    let mut observer = hub.viewer(&session, "observer").await;
+    let ended = tokio::task::spawn_blocking(move || hub.terminate());
+    assert_eq!(lead.closed().await.1, 1001);
+    assert_eq!(observer.closed().await.1, 1001);
+    assert_eq!(ended.await.unwrap(), Some(0));
+}
+
+#[tokio::test]
+async fn a_message_above_the_limit_is_refused_not_swallowed() {
+    let state = tempfile::tempdir().unwrap();
+    let hub = HubProcess::start(state.path());
+    let session = hub.session().await;
+    let mut lead = hub.lead(&session, "d1").await;
+    lead.event("big", "tool_result", json!({"text": "x".repeat(7 << 20)}))
+        .await;
+    lead.until(|frame| frame["id"] == "big").await;
+    let mut other = hub.viewer(&session, "controller").await;
+    other
+        .send(json!({"type": "rpc_command", "command": {"type": "prompt", "message": "x".repeat(9 << 20)}}))
+        .await;
+    assert_eq!(other.closed().await.1, 4400);
+}

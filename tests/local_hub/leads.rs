@@ -1,0 +1,146 @@
+//! Who may lead, and what a lead's events become.
+
+use serde_json::json;
+
+use crate::support::HubProcess;
+
+#[tokio::test]
+async fn an_event_sent_twice_is_acknowledged_twice_and_shown_once() {
+    let state = tempfile::tempdir().unwrap();
+    let hub = HubProcess::start(state.path());
+    let session = hub.session().await;
+    let mut observer = hub.viewer(&session, "observer").await;
+    let mut lead = hub.lead(&session, "d1").await;
+    for id in ["a", "a", "b", "a"] {
+        lead.event(id, "turn_start", json!({"type": "turn_start", "of": id}))
+            .await;
+        let ack = lead.until(|frame| frame["id"] == id).await;
+        assert_eq!(ack, json!({"id": id, "actions": [{"action": "ACK"}]}));
+    }
+    let shown = |of: &'static str| move |f: &serde_json::Value| f["data"]["of"] == of;
+    observer.until(shown("a")).await;
+    let next = observer.until(|f| f["event"] == "turn_start").await;
+    assert_eq!(next["data"]["of"], "b");
+    assert_eq!(hub.history(&session).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_second_lead_is_refused_while_the_first_is_there() {
+    let state = tempfile::tempdir().unwrap();
+    let hub = HubProcess::start(state.path());
+    let session = hub.session().await;
+    let _first = hub.lead(&session, "d1").await;
+    let mut second = hub
+        .connect(&format!("sessionId={session}&driverInstanceId=d2"), &[])
+        .await;
+    let (rejection, code) = second.closed().await;
+    assert_eq!(code, 4409);
+    assert_eq!(rejection["type"], "connection_rejected");
+    assert_eq!(rejection["code"], "session_active");
+    assert_eq!(rejection["sessionId"], session);
+}
+
+#[tokio::test]
+async fn a_driver_replaces_its_own_old_socket() {
+    let state = tempfile::tempdir().unwrap();
+    let hub = HubProcess::start(state.path());
+    let session = hub.session().await;
+    let mut old = hub.lead(&session, "d1").await;
+    let mut new = hub.lead(&session, "d1").await;
+    assert_eq!(old.closed().await.1, 1001);
+    new.event("1", "agent_start", json!({})).await;
+    new.until(|frame| frame["id"] == "1").await;
+}
+
+#[tokio::test]
+async fn a_superseded_driver_never_leads_again_even_after_a_restart() {
+    let state = tempfile::tempdir().unwrap();
+    let hub = HubProcess::start(state.path());
+    let session = hub.session().await;
+    let mut observer = hub.viewer(&session, "observer").await;
+    let is_leave = |f: &serde_json::Value| f["event"] == "session_leave";
+    drop(hub.lead(&session, "d1").await);
+    observer.until(is_leave).await;
+    drop(hub.lead(&session, "d2").await);
+    observer.until(is_leave).await;
+    let query = format!("sessionId={session}&role=lead&driverInstanceId=d1");
+    assert_eq!(hub.connect(&query, &[]).await.closed().await.1, 4410);
+    hub.kill();
+    let hub = HubProcess::start(state.path());
+    assert_eq!(hub.connect(&query, &[]).await.closed().await.1, 4410);
+    hub.lead(&session, "d2").await;
+}
+
+#[tokio::test]
+async fn unknown_and_archived_sessions_are_refused_by_frame_and_code() {
+    let state = tempfile::tempdir().unwrap();
+    let hub = HubProcess::start(state.path());
+    for role in ["lead", "observer", "controller"] {
+        let query = format!("sessionId=codesess_none&role={role}");
+        let (rejection, code) = hub.connect(&query, &[]).await.closed().await;
+        assert_eq!(
+            (code, &rejection["code"]),
+            (4404, &json!("session_not_found"))
+        );
+    }
+    let session = hub.session().await;
+    let mut lead = hub.lead(&session, "d1").await;
+    let archive = format!("/api/hub/session/{session}/archive");
+    assert_eq!(hub.call("POST", &archive, None).await.0, 200);
+    assert_eq!(lead.closed().await.1, 4403);
+    let query = format!("sessionId={session}&role=observer");
+    let (rejection, code) = hub.connect(&query, &[]).await.closed().await;
+    assert_eq!(
+        (code, &rejection["type"]),
+        (4403, &json!("connection_rejected"))
+    );
+    assert_eq!(
+        hub.connect("role=observer", &[]).await.closed().await.1,
+        4400
+    );
+    assert_eq!(hub.connect("role=king", &[]).await.closed().await.1, 4400);
+}
+
+#[tokio::test]
+async fn a_frame_that_is_not_understood_is_named_and_the_connection_stays() {
+    let state = tempfile::tempdir().unwrap();
+    let hub = HubProcess::start(state.path());
+    let session = hub.session().await;
+    let mut lead = hub.lead(&session, "d1").await;
+    lead.send(json!({"id": "1", "type": "event", "event": "x", "data": []}))
+        .await;
+    let complaint = lead.next().await;
+    assert_eq!(complaint["type"], "protocol_error");
+    assert!(
+        complaint["message"]
+            .as_str()
+            .unwrap()
+            .contains("data must be an object")
+    );
+    lead.send(json!({"type": "from_the_future"})).await;
+    lead.send(json!({"id": "t", "type": "tool", "name": "x", "toolCallId": "c", "params": {}}))
+        .await;
+    assert_eq!(lead.next().await["actions"][0]["action"], "RETURN");
+    lead.send(json!({"type": "ping", "timestamp": 5})).await;
+    assert_eq!(lead.next().await["echoedTimestamp"], 5);
+}
+
+#[tokio::test]
+async fn a_lead_that_comes_back_is_told_where_its_session_file_is() {
+    let state = tempfile::tempdir().unwrap();
+    let hub = HubProcess::start(state.path());
+    let session = hub.session().await;
+    let mut lead = hub.lead(&session, "d1").await;
+    let header = r#"{"type":"session","version":3,"id":"pi-1","cwd":"/w"}"#;
+    let content = format!("{header}\n");
+    lead.send(json!({"type": "session_write", "path": "/w/s.jsonl", "content": content}))
+        .await;
+    lead.send(json!({"type": "session_entry", "path": "/w/s.jsonl", "line": "{}"}))
+        .await;
+    lead.event("1", "turn_end", json!({})).await;
+    lead.until(|frame| frame["id"] == "1").await;
+    let query = format!("sessionId={session}&role=lead&driverInstanceId=d1");
+    let init = hub.connect(&query, &[]).await.next().await;
+    let resume = json!({"sessionFile": "/w/s.jsonl", "piSessionId": "pi-1", "cwd": "/w"});
+    assert_eq!(init["resume"], resume);
+}

@@ -32,4 +32,5 @@ pub mod scripted_model;
 pub mod session;
 // tier 7 and 8: the composition root and the commands
 pub mod cli;
+pub mod daemon;
 pub mod tasks;

@@ -21,8 +21,8 @@ const TIERS: &[(&str, u8)] = &[
     ("hub::protocol", 2),
     ("hub::state", 2),
     ("session::state", 2),
+    ("turn::outcome", 2),
     ("turn::policy", 2),
-    ("turn::state", 2),
     ("journal", 3),
     ("process", 3),
     ("spool", 3),
@@ -39,8 +39,6 @@ const TIERS: &[(&str, u8)] = &[
     ("scripted_model", 6),
     ("session", 6),
     ("daemon", 7),
-    ("shutdown", 7),
-    ("telemetry", 7),
     ("cli", 8),
 ];
 

@@ -22,6 +22,8 @@ pub enum Exit {
     TryAgain = 75,
     /// Hub refused.
     HubRefused = 77,
+    /// Cancelled by the user.
+    Cancelled = 130,
 }
 
 /// A command's failure.
@@ -39,6 +41,11 @@ impl CliError {
             exit,
             message: message.into(),
         }
+    }
+
+    /// The user stopped the command before it had begun its work.
+    pub(super) fn cancelled() -> Self {
+        Self::new(Exit::Cancelled, "cancelled")
     }
 
     /// Prints the error to stderr and gives its exit code.

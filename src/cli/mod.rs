@@ -1,9 +1,14 @@
 //! The commands: what is typed, parsed by clap, handed to the module that does it.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // commands talk to people
 
+mod daemon;
 mod error;
 mod hub;
+mod lead;
+mod log;
+mod render;
 mod replay;
+mod run;
 mod scripted_model;
 mod shim;
 
@@ -23,6 +28,10 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Have an agent do a task, here and now, and watch it
+    Run(run::Arguments),
+    /// Lead a Hub session
+    Daemon(daemon::Arguments),
     /// Serve the embedded Hub
     Hub(hub::Arguments),
     /// Serve a model that plays a script: no model is behind it
@@ -40,6 +49,8 @@ pub fn main() -> ExitCode {
         Err(error) => return error::usage(&error),
     };
     let result = match arguments.command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Daemon(arguments) => daemon::run(&arguments),
         Command::Hub(arguments) => hub::run(&arguments),
         Command::ScriptedModel(arguments) => scripted_model::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),

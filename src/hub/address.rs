@@ -64,6 +64,19 @@ impl HubAddress {
         Ok(Self { socket: url })
     }
 
+    /// Whether the Hub is on this machine, by a literal loopback address or `localhost`.
+    pub fn is_loopback(&self) -> bool {
+        match self.socket.host_str() {
+            Some("localhost") => true,
+            Some(host) => {
+                let host = host.trim_start_matches('[').trim_end_matches(']');
+                host.parse()
+                    .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+            }
+            None => false,
+        }
+    }
+
     /// The WebSocket's URL with `params`; empty values are left out.
     pub(super) fn socket(&self, params: &[(&str, &str)]) -> Url {
         let mut url = self.socket.clone();
@@ -145,6 +158,20 @@ mod tests {
             hub.rest(&["hub"]).as_str(),
             "https://h.example/base/api/hub"
         );
+    }
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        for hub in ["http://127.0.0.1:1", "ws://[::1]:1", "localhost:4"] {
+            assert!(HubAddress::parse(hub).unwrap().is_loopback(), "{hub}");
+        }
+        for hub in [
+            "http://10.0.0.1",
+            "http://127.0.0.1.example.com",
+            "http://[::2]",
+        ] {
+            assert!(!HubAddress::parse(hub).unwrap().is_loopback(), "{hub}");
+        }
     }
 
     #[test]

@@ -139,6 +139,11 @@ impl RestClient {
         Ok(Self { client, address })
     }
 
+    /// Where the Hub is.
+    pub fn address(&self) -> &HubAddress {
+        &self.address
+    }
+
     /// Creates a session. `request` holds at least `task`.
     pub async fn create_session(&self, request: &Value) -> Result<Created, RestError> {
         let url = self.address.rest(&["hub", "session"]);

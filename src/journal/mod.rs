@@ -132,6 +132,13 @@ impl Journal {
             .await
     }
 
+    /// The place of the session's last event; 0 before the first.
+    pub async fn last_seq(&self, session: &SessionId) -> Result<u64, JournalError> {
+        let session = session.clone();
+        self.read(move |connection| store::last_seq(connection, &session))
+            .await
+    }
+
     /// All turns of a session, in order of acceptance.
     pub async fn turns(&self, session: &SessionId) -> Result<Vec<TurnRow>, JournalError> {
         let session = session.clone();

@@ -15,7 +15,6 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::address::HubAddress;
@@ -110,7 +109,6 @@ pub struct LinkHandle {
     status: watch::Receiver<LinkStatus>,
     answers: mpsc::Sender<Answer>,
     closing: watch::Sender<Option<Closing>>,
-    task: JoinHandle<()>,
 }
 
 /// An orderly end.
@@ -151,13 +149,12 @@ pub fn start(
         status: status_in,
     };
     let stop: CancellationToken = tasks.stopping().clone();
-    let task = tasks.spawn("hub-link", link.run(tasks.clone(), stop));
+    tasks.spawn("hub-link", link.run(tasks.clone(), stop));
     let handle = LinkHandle {
         joined,
         status,
         answers,
         closing,
-        task,
     };
     (handle, inbound)
 }
@@ -188,10 +185,14 @@ impl LinkHandle {
 
     /// Ends in order: waits until the Hub has the events up to `last`, says farewell and closes.
     /// Bounded by twice [`Timing::flush`] and a little.
-    pub async fn close(self, last: Option<Seq>) {
+    pub async fn close(&self, last: Option<Seq>) {
         self.closing.send_replace(Some(Closing { last }));
-        if let Err(error) = self.task.await {
-            tracing::error!(%error, "the Hub link did not end by itself");
-        }
+        let mut status = self.status.clone();
+        // An error means that the link's task is gone, and so it is closed.
+        drop(
+            status
+                .wait_for(|status| status.phase == Phase::Closed)
+                .await,
+        );
     }
 }

@@ -1,0 +1,172 @@
+//! What `run` and `daemon` share: settings, signals, waiting for a turn.
+
+use std::process::ExitCode;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{CliError, Exit, log};
+use crate::clock::Clock;
+use crate::config::{self, CommandKind, Config, EnvMap, Given, HubOptions, Options, Place, Task};
+use crate::daemon::{DaemonError, Setup};
+use crate::event::Outcome;
+use crate::workspace::prepare_git;
+
+/// The settings of a command, and where it runs.
+pub(super) struct Context {
+    pub(super) config: Config,
+    pub(super) place: Place,
+    pub(super) env: EnvMap,
+}
+
+impl Context {
+    /// Reads the settings; `None` when they were only to be shown.
+    pub(super) fn read(
+        command: CommandKind,
+        options: &Options,
+        hub: Option<&HubOptions>,
+        task: Option<&str>,
+    ) -> Result<Option<Self>, CliError> {
+        let env = EnvMap::of_this_process();
+        let cwd = std::env::current_dir().map_err(|error| {
+            CliError::new(
+                Exit::Usage,
+                format!("the current directory cannot be read: {error}"),
+            )
+        })?;
+        let cgroup = std::fs::read_to_string("/proc/1/cgroup").unwrap_or_default();
+        let exists = |path: &str| std::path::Path::new(path).exists();
+        let container = config::in_container(exists, env.value("container").is_some(), &cgroup);
+        let place = Place {
+            command,
+            cwd,
+            container,
+        };
+        let config = config::resolve(&Given { options, hub, task }, &env, &place)
+            .map_err(|error| CliError::new(Exit::Usage, error.to_string()))?;
+        if options.print_config {
+            print!("{}", config.render());
+            return Ok(None);
+        }
+        log::start(config.log_level);
+        // Before there are threads: it changes this process's environment. Ours is read by now.
+        prepare_git(config.ca_file.as_deref()).map_err(|error| {
+            CliError::new(Exit::Internal, format!("libgit2 cannot be used: {error}"))
+        })?;
+        for warning in &config.warnings {
+            eprintln!("agent-runner: warning: {warning}");
+        }
+        Ok(Some(Self { config, place, env }))
+    }
+
+    /// What the composition root needs.
+    pub(super) fn setup(&self) -> Setup<'_> {
+        Setup {
+            config: &self.config,
+            command: self.place.command,
+            env: &self.env,
+            cwd: self.place.cwd.clone(),
+            in_container: self.place.container,
+            clock: Clock,
+        }
+    }
+
+    /// The task's text, from wherever it is.
+    pub(super) fn task(&self) -> Result<Option<String>, CliError> {
+        let (text, from) = match &self.config.task {
+            None => return Ok(None),
+            Some(Task::Text(text)) => (text.clone(), "the task".to_owned()),
+            Some(Task::File(path)) => {
+                let from = path.display().to_string();
+                (read_text(&from, std::fs::read(path))?, from)
+            }
+            Some(Task::Stdin) => {
+                let mut bytes = Vec::new();
+                let read = std::io::Read::read_to_end(&mut std::io::stdin(), &mut bytes);
+                (read_text("stdin", read.map(|_| bytes))?, "stdin".to_owned())
+            }
+        };
+        if text.trim().is_empty() {
+            return Err(CliError::new(
+                Exit::Usage,
+                format!("{from} is empty: say what to do"),
+            ));
+        }
+        Ok(Some(text))
+    }
+}
+
+fn read_text(from: &str, read: std::io::Result<Vec<u8>>) -> Result<String, CliError> {
+    let fault = |why: String| CliError::new(Exit::Usage, format!("cannot read {from}: {why}"));
+    let bytes = read.map_err(|error| fault(error.to_string()))?;
+    String::from_utf8(bytes).map_err(|_| fault("it is not UTF-8 text".to_owned()))
+}
+
+/// The runtime of a lead: two workers, as the machine's other work belongs to the agent.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(8)
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::new(Exit::Internal, format!("no runtime: {error}")))
+}
+
+/// Requests to stop: SIGINT and SIGTERM.
+pub(super) struct Stops {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+/// Which signal asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StopSignal {
+    Interrupt,
+    Terminate,
+}
+
+impl Stops {
+    /// Listens from now on.
+    pub(super) fn listen() -> Result<Self, CliError> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| {
+                CliError::new(
+                    Exit::Internal,
+                    format!("cannot listen for signals: {error}"),
+                )
+            })
+        };
+        let interrupt = listen(SignalKind::interrupt())?;
+        Ok(Self {
+            interrupt,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    /// The next request.
+    pub(super) async fn next(&mut self) -> StopSignal {
+        tokio::select! {
+            _ = self.interrupt.recv() => StopSignal::Interrupt,
+            _ = self.terminate.recv() => StopSignal::Terminate,
+        }
+    }
+}
+
+/// An outcome's exit code.
+pub(super) fn exit_code(outcome: Outcome) -> ExitCode {
+    ExitCode::from(outcome.exit_code())
+}
+
+impl From<DaemonError> for CliError {
+    fn from(error: DaemonError) -> Self {
+        let exit = match &error {
+            DaemonError::Usage(_) => Exit::Usage,
+            DaemonError::Agent { .. } => Exit::Agent,
+            DaemonError::State(_) => Exit::State,
+            DaemonError::HubUnreachable(_) => Exit::HubUnreachable,
+            DaemonError::HubRefused(_) => Exit::HubRefused,
+            DaemonError::Workspace(_) => Exit::Repo,
+            _ => Exit::Internal,
+        };
+        Self::new(exit, error.to_string())
+    }
+}

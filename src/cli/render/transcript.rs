@@ -1,0 +1,433 @@
+//! The transcript that people read while an agent works.
+//!
+//! ```text
+//! I'll run the tests first.
+//! ● shell  sh test.sh
+//!   ✗ exit 1 · FAIL: greet says 'Hallo'
+//! ● edit   greet.sh
+//!   ✓
+//! completed in 3.2 s · 2,468 tokens in (1,800 cached), 35 out · $0.0154
+//! ```
+
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+use super::line::{duration, grouped, harmless, summary};
+use crate::event::{Event, NoticeLevel, Outcome, TurnError, Usage};
+
+/// Renders events as they come.
+#[derive(Debug, Default)]
+pub(in crate::cli) struct Transcript {
+    colour: bool,
+    /// The cursor stands behind streamed text, not at the start of a line.
+    mid_line: bool,
+    thinking: bool,
+    usage: Option<Usage>,
+    /// Where the agent works, with a slash.
+    cwd: Option<String>,
+}
+
+impl Transcript {
+    /// `colour`: the reader is a terminal that wants it.
+    pub(in crate::cli) fn new(colour: bool) -> Self {
+        Self {
+            colour,
+            ..Self::default()
+        }
+    }
+
+    /// Shows one event.
+    pub(super) fn show(&mut self, event: &Event, out: &mut impl Write) -> io::Result<()> {
+        match event {
+            Event::Session { model, cwd, .. } => {
+                self.cwd = cwd.as_ref().map(|cwd| format!("{cwd}/"));
+                let model = model.as_deref().unwrap_or("its default model");
+                self.line(out, Style::Dim, &format!("agent ready, {}", summary(model)))
+            }
+            Event::Token {
+                text,
+                parent_call_id: None,
+                ..
+            } => self.stream(out, text, false),
+            Event::Thinking {
+                text,
+                parent_call_id: None,
+                ..
+            } => self.stream(out, text, true),
+            Event::ToolStart {
+                name,
+                input,
+                parent_call_id,
+                ..
+            } => {
+                let nested = if parent_call_id.is_some() { "  " } else { "" };
+                let call = format!("{nested}● {name}  {}", self.argument(name, input));
+                self.line(out, Style::Bold, call.trim_end())
+            }
+            Event::ToolEnd {
+                output,
+                is_error,
+                exit_code,
+                ..
+            } => self.tool_end(out, output.as_deref(), *is_error, *exit_code),
+            Event::Plan { items } => items.iter().try_for_each(|item| {
+                let mark = if item.status == "completed" {
+                    "☑"
+                } else {
+                    "☐"
+                };
+                self.line(
+                    out,
+                    Style::Plain,
+                    &format!("  {mark} {}", summary(&item.text)),
+                )
+            }),
+            Event::Usage(usage) => {
+                self.usage = Some(usage.clone());
+                Ok(())
+            }
+            Event::PermissionRequest { tool, input, .. } => {
+                let text = format!("? {tool}  {}", self.argument(tool, input));
+                self.line(out, Style::Yellow, &text)
+            }
+            Event::End {
+                outcome,
+                error,
+                duration_ms,
+            } => self.end(out, *outcome, error.as_ref(), *duration_ms),
+            other => match remark(other) {
+                Some((style, text)) => self.line(out, style, &text),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// The one argument of a call that tells most, without the folder that the agent works in.
+    fn argument(&self, tool: &str, input: &Value) -> String {
+        let argument = argument(tool, input);
+        let cwd = self.cwd.as_deref().unwrap_or_default();
+        summary(argument.strip_prefix(cwd).unwrap_or(&argument))
+    }
+
+    fn stream(&mut self, out: &mut impl Write, text: &str, thinking: bool) -> io::Result<()> {
+        if self.mid_line && self.thinking != thinking {
+            self.new_line(out)?;
+        }
+        self.thinking = thinking;
+        let text = harmless(text);
+        let style = if thinking { Style::Dim } else { Style::Plain };
+        self.paint(out, style, &text)?;
+        if !text.is_empty() {
+            self.mid_line = !text.ends_with('\n');
+        }
+        Ok(())
+    }
+
+    fn tool_end(
+        &mut self,
+        out: &mut impl Write,
+        output: Option<&str>,
+        is_error: bool,
+        exit_code: Option<i32>,
+    ) -> io::Result<()> {
+        let mut parts = Vec::new();
+        if let Some(code) = exit_code.filter(|code| *code != 0) {
+            parts.push(format!("exit {code}"));
+        }
+        let output = output.unwrap_or_default();
+        // An error's last line tells more than its first; Claude puts `Exit code N` in front.
+        let telling = if is_error {
+            output.trim().lines().last()
+        } else {
+            output.lines().next()
+        };
+        let telling = summary(telling.unwrap_or_default());
+        if !telling.is_empty() {
+            parts.push(telling);
+        }
+        let lines = output.lines().count();
+        if lines > 1 {
+            parts.push(format!("{lines} lines"));
+        }
+        let (mark, style) = if is_error {
+            ("✗", Style::Red)
+        } else {
+            ("✓", Style::Dim)
+        };
+        self.line(
+            out,
+            style,
+            format!("  {mark} {}", parts.join(" · ")).trim_end(),
+        )
+    }
+
+    fn end(
+        &mut self,
+        out: &mut impl Write,
+        outcome: Outcome,
+        error: Option<&TurnError>,
+        duration_ms: Option<u64>,
+    ) -> io::Result<()> {
+        if let Some(error) = error {
+            self.line(out, Style::Red, &harmless(&error.message))?;
+        }
+        let mut text = outcome_words(outcome).to_owned();
+        if let Some(millis) = duration_ms {
+            text.push_str(" in ");
+            text.push_str(&duration(millis));
+        }
+        if let Some(usage) = self.usage.take() {
+            text.push_str(" · ");
+            text.push_str(&usage_words(&usage));
+        }
+        let style = if outcome == Outcome::Completed {
+            Style::Green
+        } else {
+            Style::Red
+        };
+        self.line(out, style, &text)
+    }
+
+    fn line(&mut self, out: &mut impl Write, style: Style, text: &str) -> io::Result<()> {
+        if self.mid_line {
+            self.new_line(out)?;
+        }
+        self.paint(out, style, text)?;
+        self.new_line(out)
+    }
+
+    fn new_line(&mut self, out: &mut impl Write) -> io::Result<()> {
+        self.mid_line = false;
+        out.write_all(b"\n")
+    }
+
+    fn paint(&self, out: &mut impl Write, style: Style, text: &str) -> io::Result<()> {
+        match style.code().filter(|_| self.colour && !text.is_empty()) {
+            Some(code) => write!(out, "\x1b[{code}m{text}\x1b[0m"),
+            None => out.write_all(text.as_bytes()),
+        }
+    }
+}
+
+/// What is one line and changes nothing.
+fn remark(event: &Event) -> Option<(Style, String)> {
+    let remark = match event {
+        Event::TextRetracted { .. } => (
+            Style::Dim,
+            "(the text above was a draft that the agent took back)".to_owned(),
+        ),
+        Event::RateLimit { status, .. } => (Style::Dim, format!("rate limit: {}", summary(status))),
+        Event::Compaction { .. } => (Style::Dim, "(the agent shortened its context)".to_owned()),
+        Event::Setup { text, .. } => (Style::Dim, summary(text)),
+        Event::Notice { level, text, .. } => (level_style(*level), summary(text)),
+        Event::PermissionResponse { decision, by, .. } => (
+            Style::Dim,
+            format!("  {} by {}", summary(decision), summary(by)),
+        ),
+        Event::Gap {
+            from_seq,
+            to_seq,
+            why,
+        } => {
+            let text = format!(
+                "(events {from_seq} to {to_seq} are missing: {})",
+                summary(why)
+            );
+            (Style::Yellow, text)
+        }
+        Event::Report {
+            path, ok, error, ..
+        } => {
+            let verdict = if *ok {
+                "as expected"
+            } else {
+                "not as expected"
+            };
+            let why = error.as_deref().map(|why| format!(": {}", summary(why)));
+            let why = why.unwrap_or_default();
+            (
+                Style::Plain,
+                format!("report {} is {verdict}{why}", summary(path)),
+            )
+        }
+        Event::AgentCrashed {
+            message,
+            will_resume,
+            ..
+        } => {
+            let next = if *will_resume { "; resuming" } else { "" };
+            (
+                Style::Red,
+                format!("agent crashed: {}{next}", summary(message)),
+            )
+        }
+        // Told by the lines around them, or too fine for a transcript.
+        _ => return None,
+    };
+    Some(remark)
+}
+
+#[derive(Clone, Copy)]
+enum Style {
+    Plain,
+    Bold,
+    Dim,
+    Red,
+    Green,
+    Yellow,
+}
+
+impl Style {
+    const fn code(self) -> Option<&'static str> {
+        match self {
+            Self::Plain => None,
+            Self::Bold => Some("1"),
+            Self::Dim => Some("2"),
+            Self::Red => Some("31"),
+            Self::Green => Some("32"),
+            Self::Yellow => Some("33"),
+        }
+    }
+}
+
+const fn level_style(level: NoticeLevel) -> Style {
+    match level {
+        NoticeLevel::Info => Style::Dim,
+        NoticeLevel::Warning => Style::Yellow,
+        NoticeLevel::Error => Style::Red,
+    }
+}
+
+const fn outcome_words(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Completed => "completed",
+        Outcome::Failed => "failed",
+        Outcome::Cancelled => "cancelled",
+        Outcome::TimedOut => "timed out",
+        Outcome::Crashed => "crashed",
+        Outcome::Incomplete => "incomplete: the agent left without saying that it was done",
+        Outcome::Unkillable => "the agent could not be ended",
+        Outcome::Unknown => "ended, outcome unknown",
+    }
+}
+
+fn usage_words(usage: &Usage) -> String {
+    let read = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens;
+    let cached = match usage.cache_read_tokens {
+        0 => String::new(),
+        cached => format!(" ({} cached)", grouped(cached)),
+    };
+    let cost = usage
+        .cost_usd
+        .map(|cost| format!(" · ${cost:.4}"))
+        .unwrap_or_default();
+    format!(
+        "{} tokens in{cached}, {} out{cost}",
+        grouped(read),
+        grouped(usage.output_tokens)
+    )
+}
+
+/// The one argument of a call that tells most.
+fn argument(tool: &str, input: &Value) -> String {
+    let key = match tool {
+        "shell" => "command",
+        "write" | "read" | "edit" => "file_path",
+        "glob" | "grep" => "pattern",
+        "task" => "description",
+        _ => {
+            return if input.is_null() {
+                String::new()
+            } else {
+                input.to_string()
+            };
+        }
+    };
+    input
+        .get(key)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(events: &[Event]) -> String {
+        let mut transcript = Transcript::new(false);
+        let mut out = Vec::new();
+        for event in events {
+            transcript.show(event, &mut out).unwrap();
+        }
+        String::from_utf8(out).unwrap()
+    }
+
+    fn token(text: &str) -> Event {
+        Event::Token {
+            text: text.to_owned(),
+            message_id: None,
+            parent_call_id: None,
+        }
+    }
+
+    #[test]
+    fn a_turn_reads_as_text_calls_and_a_verdict() {
+        let text = shown(&[
+            token("I'll run "),
+            token("the tests."),
+            Event::ToolStart {
+                call_id: "1".to_owned(),
+                name: "shell".to_owned(),
+                native_name: "Bash".to_owned(),
+                input: serde_json::json!({"command": "sh test.sh"}),
+                parent_call_id: None,
+            },
+            Event::ToolEnd {
+                call_id: "1".to_owned(),
+                name: "shell".to_owned(),
+                output: Some("Exit code 1\nFAIL: greet".to_owned()),
+                is_error: true,
+                exit_code: Some(1),
+                duration_ms: None,
+            },
+            Event::Usage(Usage {
+                input_tokens: 668,
+                output_tokens: 35,
+                cache_read_tokens: 1800,
+                cache_write_tokens: 0,
+                cost_usd: Some(0.015_365),
+            }),
+            Event::End {
+                outcome: Outcome::Completed,
+                error: None,
+                duration_ms: Some(3210),
+            },
+        ]);
+        assert_eq!(
+            text,
+            "I'll run the tests.\n● shell  sh test.sh\n  ✗ exit 1 · FAIL: greet · 2 lines\n\
+             completed in 3.2 s · 2,468 tokens in (1,800 cached), 35 out · $0.0154\n"
+        );
+    }
+
+    #[test]
+    fn a_failure_says_why_before_its_verdict() {
+        let error = TurnError::new(crate::event::ErrorClass::Auth, "Invalid API key");
+        let end = Event::End {
+            outcome: Outcome::Failed,
+            error: Some(error),
+            duration_ms: Some(900),
+        };
+        assert_eq!(
+            shown(&[token("x"), end]),
+            "x\nInvalid API key\nfailed in 0.9 s\n"
+        );
+    }
+
+    #[test]
+    fn agent_text_cannot_drive_the_terminal() {
+        assert!(!shown(&[token("\x1b]0;title\x07")]).contains('\x1b'));
+    }
+}

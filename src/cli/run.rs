@@ -1,0 +1,229 @@
+//! One turn in the foreground: daemon and embedded Hub in this process.
+
+use std::io::{self, IsTerminal as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use secrecy::SecretString;
+use serde_json::Map;
+use tokio::net::TcpListener;
+
+use super::lead::{Context, Stops, exit_code, runtime};
+use super::render::{Renderer, ended};
+use super::{CliError, Exit};
+use crate::config::{CommandKind, Options};
+use crate::daemon::{self, Led, Setup, Target};
+use crate::event::Outcome;
+use crate::files;
+use crate::hub::HubAddress;
+use crate::ids::SessionId;
+use crate::journal::Tail;
+use crate::local_hub::{ApiKey, LocalHub};
+use crate::tasks::Tasks;
+
+/// What the command takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// What the agent is to do; `-` reads it from stdin
+    #[arg(value_name = "TASK")]
+    task: Option<String>,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// Runs the command.
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
+    let task = arguments.task.as_deref();
+    let Some(mut context) = Context::read(CommandKind::Run, &arguments.options, None, task)? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let Some(task) = context.task()? else {
+        return Err(CliError::new(
+            Exit::Usage,
+            "there is no task: say what the agent is to do",
+        ));
+    };
+    let folder = Folder::new(&context.config.state_dir);
+    context.config.state_dir.clone_from(&folder.path);
+    let result = runtime()?.block_on(turn(&context.setup(), &folder, task));
+    if result.is_err() {
+        folder.remove();
+    }
+    result
+}
+
+/// The run's own state dir, so that runs go side by side.
+struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    fn new(state_dir: &Path) -> Self {
+        let id = crate::clock::Clock.new_uuid();
+        Self {
+            path: state_dir.join("runs").join(id.to_string()),
+        }
+    }
+
+    /// A run that never began leaves nothing behind.
+    fn remove(&self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            eprintln!(
+                "agent-runner: cannot remove {}: {error}",
+                self.path.display()
+            );
+        }
+    }
+}
+
+/// A Hub of this process's own.
+struct OwnHub {
+    hub: LocalHub,
+    address: HubAddress,
+    key: SecretString,
+    session: SessionId,
+}
+
+async fn turn(setup: &Setup<'_>, folder: &Folder, task: String) -> Result<ExitCode, CliError> {
+    let mut stops = Stops::listen()?;
+    let prepared = daemon::prepare(setup)?;
+    let tasks = Tasks::new();
+    let own = own_hub(&folder.path.join("hub"), &task, &tasks).await?;
+    let target = Target {
+        address: Some(own.address),
+        key: Some(own.key),
+        org: None,
+        session: Some(own.session.clone()),
+        task: None,
+        wait: std::time::Duration::from_secs(10),
+    };
+    let mut renderer = Renderer::new(setup.config.output);
+    let mut tail = prepared.journal().tail(&own.session, 0);
+    let starting = async {
+        let lead = prepared.join(setup, target, &tasks).await?;
+        Ok::<_, CliError>(lead.start(setup).await?)
+    };
+    tokio::pin!(starting);
+    let started = loop {
+        tokio::select! {
+            biased;
+            _ = stops.next() => break None,
+            started = &mut starting => break Some(started),
+            batch = tail.next() => {
+                let batch = batch.map_err(|error| internal(&error))?;
+                show(&mut renderer, &batch);
+            }
+        }
+    };
+    let result = match started {
+        None => Err(CliError::cancelled()),
+        Some(Err(error)) => Err(error),
+        Some(Ok(led)) => follow(led, &mut tail, &mut renderer, &mut stops, folder).await,
+    };
+    tasks.stop().await;
+    own.hub.stop().await;
+    result
+}
+
+async fn own_hub(dir: &Path, task: &str, tasks: &Tasks) -> Result<OwnHub, CliError> {
+    let state = |error: &dyn std::fmt::Display| CliError::new(Exit::State, error.to_string());
+    files::create_private_dir(dir).map_err(|error| state(&error))?;
+    // Loopback is open to every user of the machine; this Hub is for this process alone.
+    let key = format!(
+        "{}{}",
+        uuid::Uuid::new_v4().simple(),
+        uuid::Uuid::new_v4().simple()
+    );
+    let hub = LocalHub::open(dir, ApiKey::new(&key), tasks)
+        .await
+        .map_err(|error| state(&error))?;
+    let listener = TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .map_err(|error| internal(&error))?;
+    let address = hub.serve(listener).map_err(|error| internal(&error))?;
+    let address =
+        HubAddress::parse(&format!("http://{address}")).map_err(|error| internal(&error))?;
+    let session = hub
+        .create_session(task, Map::new())
+        .await
+        .map_err(|error| state(&error))?;
+    Ok(OwnHub {
+        hub,
+        address,
+        key: key.into(),
+        session,
+    })
+}
+
+async fn follow(
+    mut led: Led,
+    tail: &mut Tail,
+    renderer: &mut Renderer,
+    stops: &mut Stops,
+    folder: &Folder,
+) -> Result<ExitCode, CliError> {
+    let mut interrupts = 0_u32;
+    let outcome = loop {
+        tokio::select! {
+            biased;
+            _ = stops.next() => {
+                interrupts += 1;
+                let at_once = interrupts > 1;
+                if !at_once {
+                    eprintln!("\nagent-runner: interrupting the agent (again: kill it at once)");
+                }
+                led.session.cancel(at_once).await;
+            }
+            fault = led.fault() => return Err(fault.into()),
+            batch = tail.next() => {
+                let batch = batch.map_err(|error| internal(&error))?;
+                if let Some(outcome) = show(renderer, &batch) {
+                    break outcome;
+                }
+            }
+        }
+    };
+    if renderer.is_pretty() {
+        eprintln!("workspace: {}", led.workspace.display());
+        eprintln!("record:    {}", folder.path.display());
+    }
+    led.close(crate::ids::Seq::new(tail.position())).await;
+    Ok(exit_code(outcome))
+}
+
+/// Shows a batch; a turn's end, if it holds one.
+fn show(renderer: &mut Renderer, batch: &crate::journal::StoredBatch) -> Option<Outcome> {
+    let mut outcome = None;
+    let shown = renderer.show(batch, &mut io::stdout().lock(), |envelope| {
+        outcome = outcome.or(ended(envelope));
+    });
+    if let Err(error) = shown {
+        tracing::debug!(%error, "nobody reads the events any more");
+        // What could not be shown still counts.
+        drop(renderer.show(batch, &mut io::sink(), |envelope| {
+            outcome = outcome.or(ended(envelope));
+        }));
+    }
+    outcome
+}
+
+fn internal(error: &dyn std::fmt::Display) -> CliError {
+    CliError::new(Exit::Internal, error.to_string())
+}
+
+impl Renderer {
+    /// The renderer that the settings ask for; colours only where a person looks at them.
+    pub(super) fn new(output: crate::config::Output) -> Self {
+        match output {
+            crate::config::Output::Jsonl => Self::JsonLines,
+            crate::config::Output::Pretty => {
+                let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+                Self::Pretty(super::render::Transcript::new(
+                    io::stdout().is_terminal() && !plain,
+                ))
+            }
+        }
+    }
+}

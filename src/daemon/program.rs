@@ -1,0 +1,128 @@
+//! Which program an agent is, and whom it runs as.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::unistd;
+
+use super::DaemonError;
+use crate::agent::AgentKind;
+use crate::config::{AgentConfig, EnvMap};
+use crate::spool::User;
+
+/// The user that images create for agents.
+const AGENT_USER: &str = "agent";
+
+/// Finds the CLI: `agents.<name>.command`, then what `install` placed, then PATH.
+pub(super) fn find(
+    kind: &AgentKind,
+    config: &AgentConfig,
+    state_dir: &Path,
+    env: &EnvMap,
+) -> Result<PathBuf, DaemonError> {
+    let path = env.value("PATH").unwrap_or_default();
+    if let Some(command) = &config.command {
+        let found = if command.components().count() > 1 {
+            runnable(command).then(|| command.clone())
+        } else {
+            on_path(command.as_os_str(), path)
+        };
+        return found.ok_or_else(|| DaemonError::Agent {
+            message: format!(
+                "`{}`, which agents.{}.command names, is no program that can be run; correct it \
+                 in the config file",
+                command.display(),
+                kind.name
+            ),
+        });
+    }
+    let installed = state_dir.join("bin").join(kind.command);
+    if runnable(&installed) {
+        return Ok(installed);
+    }
+    on_path(OsStr::new(kind.command), path).ok_or_else(|| DaemonError::Agent {
+        message: format!(
+            "the agent CLI `{}` is not installed: not in {}, not on PATH. Install it with:\n  {}",
+            kind.command,
+            installed.display(),
+            kind.install.join("\n  ")
+        ),
+    })
+}
+
+fn on_path(name: &OsStr, path: &OsStr) -> Option<PathBuf> {
+    std::env::split_paths(path)
+        .filter(|dir| dir.is_absolute())
+        .map(|dir| dir.join(name))
+        .find(|candidate| runnable(candidate))
+}
+
+fn runnable(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
+
+/// Whom the CLI runs as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum RunsAs {
+    /// Us, without root's rights.
+    Ourselves,
+    /// Us, and we are root.
+    Root,
+    /// Another user.
+    Other {
+        user: User,
+        name: String,
+        home: PathBuf,
+    },
+}
+
+/// Decides by who we are and what the settings say.
+pub(super) fn runs_as(asked: Option<&str>) -> Result<RunsAs, DaemonError> {
+    let root = unistd::geteuid().is_root();
+    let name = match (asked, root) {
+        (None, false) => return Ok(RunsAs::Ourselves),
+        (Some(name), false) => {
+            return Err(DaemonError::Usage(format!(
+                "--agent-user {name}: only root can run the agent as another user; start \
+                 agent-runner as root, or leave the flag out"
+            )));
+        }
+        (asked, true) => asked.unwrap_or(AGENT_USER),
+    };
+    match unistd::User::from_name(name) {
+        Ok(Some(found)) => Ok(RunsAs::Other {
+            user: User {
+                uid: found.uid.as_raw(),
+                gid: found.gid.as_raw(),
+                groups: Vec::new(),
+            },
+            name: name.to_owned(),
+            home: found.dir,
+        }),
+        Ok(None) if asked.is_none() => Ok(RunsAs::Root),
+        Ok(None) => Err(DaemonError::Usage(format!(
+            "--agent-user {name}: there is no such user; create it, or name another"
+        ))),
+        Err(error) => Err(DaemonError::Usage(format!(
+            "--agent-user {name}: the user cannot be looked up: {error}"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_executable_file_is_a_program() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("claude");
+        std::fs::write(&file, "").unwrap();
+        let path = std::env::join_paths([Path::new("relative"), dir.path()]).unwrap();
+        assert_eq!(on_path(OsStr::new("claude"), &path), None);
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(on_path(OsStr::new("claude"), &path), Some(file));
+    }
+}

@@ -1,0 +1,402 @@
+//! The session driver: the one owner of a session's state.
+//!
+//! ```text
+//!   Hub commands ─┐                              ┌──► turn task (one at a time)
+//!   terminal ─────┼─► requests ─► driver ── owns ─┤
+//!   signals ──────┘                  │           └──► queue of accepted prompts
+//!                                    └─► watch<SessionState>
+//! ```
+//!
+//! A prompt is in the journal before it is acknowledged, and a command id is run once. The driver
+//! is the only writer of turn states besides the turn that it has started.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::state::SessionState;
+use crate::event::{Event, Outcome};
+use crate::ids::{EventId, TurnId};
+use crate::journal::{Batch, Change, JournalError, NewEvent, TurnRow, TurnState};
+use crate::tasks::Tasks;
+use crate::turn::{Turn, TurnCommand, TurnContext, TurnEnd, TurnFault};
+
+/// Requests that may wait for the driver, which answers each within a journal commit; more than a
+/// handful means that somebody floods us, and then they wait.
+const REQUESTS: usize = 64;
+
+/// Something that the agent is asked to do.
+#[derive(Debug, Clone)]
+pub struct Prompt {
+    /// What is asked.
+    pub text: String,
+    /// The asker's own id: the same id twice does one thing.
+    pub command_id: Option<String>,
+    /// Whether this is the session's first task, which runs once in the session's life.
+    pub is_task: bool,
+}
+
+/// Why a request could not be honoured.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// Nothing was asked.
+    #[error("the prompt is empty")]
+    EmptyPrompt,
+    /// The daemon is going.
+    #[error("the session is stopping; send it again when the daemon is back")]
+    Stopping,
+    /// What was accepted would not be durable.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+enum Request {
+    Prompt(Prompt, oneshot::Sender<Result<TurnId, SessionError>>),
+    Steer(Prompt, oneshot::Sender<Result<(), SessionError>>),
+    Abort {
+        at_once: bool,
+        done: Option<oneshot::Sender<Result<(), SessionError>>>,
+    },
+    Pause {
+        at_once: bool,
+        done: oneshot::Sender<bool>,
+    },
+}
+
+/// A handle to a running session; clones share it.
+#[derive(Debug, Clone)]
+pub struct Session {
+    requests: mpsc::Sender<Request>,
+    state: watch::Receiver<SessionState>,
+}
+
+impl Session {
+    /// Starts the driver; turns that an earlier daemon left open go on first.
+    pub async fn start(
+        context: Arc<TurnContext>,
+        tasks: &Tasks,
+    ) -> Result<(Self, JoinHandle<Result<(), TurnFault>>), SessionError> {
+        let workspace = context.workspace.display().to_string();
+        let open = Change::OpenSession {
+            workspace,
+            at: context.clock.wall(),
+        };
+        context
+            .journal
+            .commit(Batch::new(&context.session, context.agent.name).with(open))
+            .await?;
+        let turns = context.journal.turns(&context.session).await?;
+        let row = context.journal.session(&context.session).await?;
+        let prompts = turns.len();
+        let queue: VecDeque<_> = turns
+            .into_iter()
+            .filter(|turn| turn.state != TurnState::Ended)
+            .collect();
+        let state = SessionState {
+            queued: queue.len(),
+            prompts,
+            agent_session: row.and_then(|row| row.agent_session_id),
+            ..SessionState::default()
+        };
+        let (publish, state) = watch::channel(state);
+        let (requests, inbox) = mpsc::channel(REQUESTS);
+        let driver = Driver {
+            context,
+            tasks: tasks.clone(),
+            queue,
+            running: None,
+            idle_waiters: Vec::new(),
+            pausing: Vec::new(),
+            left_open: false,
+            publish,
+        };
+        let task = tasks.spawn("session-driver", driver.run(inbox));
+        Ok((Self { requests, state }, task))
+    }
+
+    /// Queues a prompt; it is durable when this returns.
+    pub async fn prompt(&self, prompt: Prompt) -> Result<TurnId, SessionError> {
+        self.ask(|reply| Request::Prompt(prompt, reply)).await
+    }
+
+    /// Gives a message to the running turn, or queues it where none runs.
+    pub async fn steer(&self, prompt: Prompt) -> Result<(), SessionError> {
+        self.ask(|reply| Request::Steer(prompt, reply)).await
+    }
+
+    /// Cancels the running turn and those that wait; returns when nothing runs any more.
+    pub async fn abort(&self) -> Result<(), SessionError> {
+        self.ask(|done| Request::Abort {
+            at_once: false,
+            done: Some(done),
+        })
+        .await
+    }
+
+    /// Cancels like [`Session::abort`] without waiting. `at_once`: without giving the CLI time to
+    /// put its own session in order.
+    pub async fn cancel(&self, at_once: bool) {
+        // A driver that is gone has nothing left to cancel.
+        drop(
+            self.requests
+                .send(Request::Abort {
+                    at_once,
+                    done: None,
+                })
+                .await,
+        );
+    }
+
+    /// Interrupts the running turn and leaves it open for the next daemon; whether any turn is
+    /// left open. `at_once`: without giving the CLI time to put its own session in order.
+    pub async fn pause(&self, at_once: bool) -> bool {
+        let (done, paused) = oneshot::channel();
+        // A driver that is gone has nothing left to pause.
+        self.requests
+            .send(Request::Pause { at_once, done })
+            .await
+            .is_ok()
+            && paused.await.unwrap_or(false)
+    }
+
+    /// The state, and news of it.
+    pub fn state(&self) -> watch::Receiver<SessionState> {
+        self.state.clone()
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, SessionError>>) -> Request,
+    ) -> Result<T, SessionError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests
+            .send(request(reply))
+            .await
+            .map_err(|_| SessionError::Stopping)?;
+        answer.await.map_err(|_| SessionError::Stopping)?
+    }
+}
+
+struct Running {
+    turn: TurnId,
+    commands: mpsc::Sender<TurnCommand>,
+    done: JoinHandle<Result<TurnEnd, TurnFault>>,
+}
+
+struct Driver {
+    context: Arc<TurnContext>,
+    tasks: Tasks,
+    queue: VecDeque<TurnRow>,
+    running: Option<Running>,
+    idle_waiters: Vec<oneshot::Sender<Result<(), SessionError>>>,
+    /// Who waits for each pause that was asked for; not empty while pausing.
+    pausing: Vec<oneshot::Sender<bool>>,
+    /// A turn was paused in the middle.
+    left_open: bool,
+    publish: watch::Sender<SessionState>,
+}
+
+impl Driver {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Request>) -> Result<(), TurnFault> {
+        let result = self.serve(&mut inbox).await;
+        self.publish.send_modify(|state| state.stopped = true);
+        let open = self.left_open || !self.queue.is_empty();
+        for done in self.pausing.drain(..) {
+            // Whoever asked for the pause may have gone.
+            let _gone = done.send(open);
+        }
+        result
+    }
+
+    async fn serve(&mut self, inbox: &mut mpsc::Receiver<Request>) -> Result<(), TurnFault> {
+        loop {
+            if self.running.is_none() {
+                if !self.pausing.is_empty() {
+                    return Ok(());
+                }
+                match self.queue.pop_front() {
+                    Some(turn) => self.start_turn(turn),
+                    None => self.tell_idle(),
+                }
+            }
+            tokio::select! {
+                biased;
+                ended = finished(&mut self.running) => self.turn_ended(ended?),
+                request = inbox.recv() => match request {
+                    Some(request) => self.handle(request).await?,
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    fn start_turn(&mut self, turn: TurnRow) {
+        let (commands, orders) = mpsc::channel(TurnCommand::QUEUE);
+        let id = turn.id;
+        let task = Turn::new(Arc::clone(&self.context), turn).drive(orders);
+        let done = self.tasks.spawn("turn", task);
+        self.running = Some(Running {
+            turn: id,
+            commands,
+            done,
+        });
+        let now = self.context.clock.wall();
+        self.publish
+            .send_modify(|state| state.running = Some((id, now)));
+        self.publish_queue();
+    }
+
+    fn turn_ended(&mut self, end: TurnEnd) {
+        self.running = None;
+        self.left_open = end.outcome.is_none();
+        self.publish.send_modify(|state| {
+            state.running = None;
+            if end.agent_session.is_some() {
+                state.agent_session = end.agent_session;
+            }
+            if end.last_seq.is_some() {
+                state.last_end = end.last_seq;
+            }
+        });
+    }
+
+    async fn handle(&mut self, request: Request) -> Result<(), TurnFault> {
+        // An asker that has gone needs no answer.
+        match request {
+            Request::Prompt(prompt, reply) => drop(reply.send(self.accept(prompt).await)),
+            Request::Steer(prompt, reply) => drop(reply.send(self.steer(prompt).await)),
+            Request::Abort { at_once, done } => {
+                self.cancel_queue().await?;
+                self.order(TurnCommand::Abort { at_once }).await;
+                self.idle_waiters.extend(done);
+            }
+            Request::Pause { at_once, done } => {
+                self.order(TurnCommand::Pause { at_once }).await;
+                self.pausing.push(done);
+            }
+        }
+        Ok(())
+    }
+
+    async fn accept(&mut self, prompt: Prompt) -> Result<TurnId, SessionError> {
+        if prompt.text.trim().is_empty() {
+            return Err(SessionError::EmptyPrompt);
+        }
+        if !self.pausing.is_empty() {
+            return Err(SessionError::Stopping);
+        }
+        let turn = TurnId::from_uuid(self.context.clock.new_uuid());
+        let queue = Change::QueueTurn {
+            turn,
+            command_id: prompt.command_id.clone(),
+            prompt: prompt.text,
+            is_task: prompt.is_task,
+            at: self.context.clock.wall(),
+        };
+        self.context
+            .journal
+            .commit(self.batch().with(queue))
+            .await?;
+        // The same command id again: the journal kept the first.
+        let turns = self.context.journal.turns(&self.context.session).await?;
+        let Some(row) = turns.into_iter().rev().find(|row| {
+            row.id == turn || (row.command_id.is_some() && row.command_id == prompt.command_id)
+        }) else {
+            return Err(JournalError::Corrupt(format!("turn {turn} was not stored")).into());
+        };
+        let id = row.id;
+        if id == turn {
+            self.queue.push_back(row);
+            self.publish.send_modify(|state| state.prompts += 1);
+            self.publish_queue();
+        }
+        Ok(id)
+    }
+
+    async fn steer(&mut self, prompt: Prompt) -> Result<(), SessionError> {
+        if prompt.text.trim().is_empty() {
+            return Err(SessionError::EmptyPrompt);
+        }
+        if let Some(running) = &self.running {
+            let (accepted, taken) = oneshot::channel();
+            let steer = TurnCommand::Steer {
+                text: prompt.text.clone(),
+                prompt_id: prompt.command_id.clone(),
+                accepted,
+            };
+            // A turn that has just ended takes no message: it becomes a turn of its own.
+            if running.commands.send(steer).await.is_ok() && taken.await.is_ok() {
+                return Ok(());
+            }
+        }
+        self.accept(prompt).await.map(drop)
+    }
+
+    /// Every accepted prompt has an honest end, also one that never ran.
+    async fn cancel_queue(&mut self) -> Result<(), TurnFault> {
+        while let Some(turn) = self.queue.pop_front() {
+            let at = self.context.clock.wall();
+            let outcome = Outcome::Cancelled;
+            let prompt = Event::Prompt {
+                text: turn.prompt,
+                prompt_id: turn.command_id,
+            };
+            let end = Event::End {
+                outcome,
+                error: None,
+                duration_ms: None,
+            };
+            let mut batch = self.batch().with(Change::EndTurn {
+                turn: turn.id,
+                outcome,
+                at,
+            });
+            for (ordinal, event) in [prompt, end].iter().enumerate() {
+                let id = EventId::derive(turn.id.uuid(), ordinal as u64);
+                batch
+                    .events
+                    .push(NewEvent::encode(event, id, at, Some((turn.id, 0)))?);
+            }
+            self.context.journal.commit(batch).await?;
+        }
+        self.publish_queue();
+        Ok(())
+    }
+
+    async fn order(&self, command: TurnCommand) {
+        if let Some(running) = &self.running {
+            tracing::debug!(turn = %running.turn, ?command, "turn gets an order");
+            // A turn that has just ended needs no order.
+            drop(running.commands.send(command).await);
+        }
+    }
+
+    fn tell_idle(&mut self) {
+        for waiter in self.idle_waiters.drain(..) {
+            // Whoever waited may have gone.
+            drop(waiter.send(Ok(())));
+        }
+    }
+
+    fn publish_queue(&self) {
+        self.publish
+            .send_modify(|state| state.queued = self.queue.len());
+    }
+
+    fn batch(&self) -> Batch {
+        Batch::new(&self.context.session, self.context.agent.name)
+    }
+}
+
+/// The running turn's end; never, while none runs.
+async fn finished(running: &mut Option<Running>) -> Result<TurnEnd, TurnFault> {
+    match running {
+        Some(running) => (&mut running.done).await.map_err(|error| {
+            TurnFault::Internal(format!("the turn's task ended unexpectedly: {error}"))
+        })?,
+        None => std::future::pending().await,
+    }
+}

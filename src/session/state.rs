@@ -1,0 +1,28 @@
+//! What a session is doing, as others ask for it.
+
+use crate::clock::Timestamp;
+use crate::ids::{Seq, TurnId};
+
+/// A session's state at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SessionState {
+    /// The turn that runs, and since when.
+    pub running: Option<(TurnId, Timestamp)>,
+    /// Turns that wait behind it.
+    pub queued: usize,
+    /// Prompts that were ever accepted.
+    pub prompts: usize,
+    /// The CLI's own session id.
+    pub agent_session: Option<String>,
+    /// The driver has stopped: the journal failed, or the daemon is going.
+    pub stopped: bool,
+    /// The last event of the last turn that ended.
+    pub last_end: Option<Seq>,
+}
+
+impl SessionState {
+    /// Nothing runs and nothing waits.
+    pub const fn is_idle(&self) -> bool {
+        self.running.is_none() && self.queued == 0
+    }
+}

@@ -1,0 +1,349 @@
+//! One process of a turn: started or taken over, followed to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::context::{TurnCommand, TurnContext, TurnFault};
+use super::outcome::{Process, Stop};
+use super::pump::{Closing, Origin, Pump};
+use crate::agent::{Evidence, Exit, LaunchPlan, OutputReader};
+use crate::event::{ErrorClass, Event, NoticeLevel, TurnError};
+use crate::ids::SpoolOffset;
+use crate::journal::TurnRow;
+use crate::sandbox::{Attach, Change, Ending, RunControl, RunHandle, SandboxError};
+use crate::spool::control::Stop as Ladder;
+use crate::spool::{RunDir, Tail};
+
+/// How long a CLI may stay after its terminal record.
+const LINGER: Duration = Duration::from_secs(10);
+/// The end of stderr that is looked at for a reason.
+const STDERR_TAIL: u64 = 64 * 1024;
+/// The end of the output that a crash report shows.
+const OUTPUT_TAIL: u64 = 8 * 1024;
+/// A pause has to fit into the grace of a container's stop (10 s) together with all else that is
+/// to be done then.
+const PAUSE: Ladder = Ladder {
+    interrupt_grace_ms: 3_000,
+    term_grace_ms: 1_500,
+};
+/// A CLI that has said that it is done gets no interrupt: it would be taken for the turn's.
+const LEAVE: Ladder = Ladder {
+    interrupt_grace_ms: 0,
+    term_grace_ms: 5_000,
+};
+
+/// A process of a turn.
+pub(super) struct Attempt {
+    context: Arc<TurnContext>,
+    dir: RunDir,
+    /// None when it was over before anyone could watch.
+    run: Option<RunHandle>,
+    control: Option<RunControl>,
+    ending: Option<Ending>,
+    /// None when it never wrote.
+    tail: Option<Tail>,
+    pump: Pump,
+    cause: Option<Stop>,
+    steer: Option<String>,
+    linger: Option<Instant>,
+    left_behind: bool,
+}
+
+/// A process of a turn that is over.
+pub(super) struct AttemptEnd {
+    pub(super) closing: Closing,
+    pub(super) evidence: Evidence,
+    pub(super) process: Process,
+    /// Why we ended it, if we did.
+    pub(super) cause: Option<Stop>,
+    /// What it was steered with.
+    pub(super) steer: Option<String>,
+    /// An earlier daemon started it, and it was over when this one came.
+    pub(super) left_behind: bool,
+    /// The end of its raw output, masked.
+    pub(super) output: String,
+}
+
+impl Attempt {
+    /// Starts a process; an error is the turn's end.
+    pub(super) async fn start(
+        context: Arc<TurnContext>,
+        origin: Origin,
+        launch: &LaunchPlan,
+        prompt: &str,
+        ordinal: u64,
+    ) -> Result<Self, TurnError> {
+        let dir = context.run_dir(origin.run);
+        let sandbox = |message: String| TurnError::new(ErrorClass::Sandbox, message);
+        let plan = context.shim_plan(launch).map_err(sandbox)?;
+        let environment = context.environment(launch).map_err(sandbox)?;
+        let started = context
+            .sandbox
+            .start(&dir, &plan, prompt.as_bytes(), &environment)
+            .await;
+        let run = started.map_err(|error| sandbox(describe(&error)))?;
+        let tail = run
+            .tail(SpoolOffset::START)
+            .map_err(|error| sandbox(describe(&error)))?;
+        let reader = OutputReader::new(context.agent, Arc::clone(&context.redactor));
+        let pump = Pump::new(origin, context.clock, reader, SpoolOffset::START, ordinal);
+        Ok(Self {
+            control: run.control(),
+            context,
+            dir,
+            run: Some(run),
+            ending: None,
+            tail: Some(tail),
+            pump,
+            cause: None,
+            steer: None,
+            linger: None,
+            left_behind: false,
+        })
+    }
+
+    /// Goes on with the process that an earlier daemon started for `row`, where it left off.
+    pub(super) async fn take_over(
+        context: Arc<TurnContext>,
+        origin: Origin,
+        row: &TurnRow,
+    ) -> Result<Self, TurnFault> {
+        let dir = context.run_dir(origin.run);
+        let found = if dir.path().exists() {
+            context.sandbox.attach(&dir).await?
+        } else {
+            Attach::Ended(Ending::Vanished)
+        };
+        let (run, ending) = match found {
+            Attach::Running(run) => (Some(run), None),
+            Attach::Ended(ending) => (None, Some(ending)),
+        };
+        let redactor = || Arc::clone(&context.redactor);
+        let (reader, lost) = match row.adapter.as_deref() {
+            None => (OutputReader::new(context.agent, redactor()), None),
+            Some(snapshot) => {
+                match OutputReader::restore(context.agent, redactor(), snapshot, row.offset) {
+                    Ok(reader) => (reader, None),
+                    Err(error) => (
+                        OutputReader::resync(context.agent, redactor(), row.offset),
+                        Some(error),
+                    ),
+                }
+            }
+        };
+        let mut pump = Pump::new(origin, context.clock, reader, row.offset, row.ordinal_next);
+        if let Some(error) = lost {
+            // Bytes that were read once are not read again by another version: its events could
+            // differ under the same ids.
+            let text = format!("read on without what was known of the turn so far: {error}");
+            let code = "adapter_restarted".to_owned();
+            let notice = Event::Notice {
+                level: NoticeLevel::Warning,
+                code,
+                text,
+            };
+            context.journal.commit(pump.own(notice)?).await?;
+        }
+        let tail = Tail::open(&dir.spool(), row.offset).ok();
+        Ok(Self {
+            control: run.as_ref().and_then(RunHandle::control),
+            context,
+            dir,
+            left_behind: run.is_none(),
+            run,
+            ending,
+            tail,
+            pump,
+            cause: None,
+            steer: None,
+            linger: None,
+        })
+    }
+
+    /// Reads until the process is gone and all of its output is in the journal.
+    pub(super) async fn follow(
+        mut self,
+        orders: &mut mpsc::Receiver<TurnCommand>,
+        deadline: Option<Instant>,
+    ) -> Result<AttemptEnd, TurnFault> {
+        loop {
+            let grew = self.read_chunk().await?;
+            if !grew && let Some(ending) = self.ending.take() {
+                return self.end(&ending);
+            }
+            self.watch_linger();
+            let deadline = deadline.filter(|_| self.cause.is_none());
+            tokio::select! {
+                biased;
+                Some(order) = orders.recv() => self.obey(order).await?,
+                () = until(deadline) => self.stop(Stop::Timeout, Ladder::ORDERLY).await,
+                () = until(self.linger) => self.stop(Stop::Linger, LEAVE).await,
+                // More may be waiting in the spool; orders and deadlines come first.
+                () = std::future::ready(()), if grew => {}
+                change = changed(&mut self.run) => {
+                    if let Change::Ended(ending) = change? {
+                        self.ending = Some(ending);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn read_chunk(&mut self) -> Result<bool, TurnFault> {
+        let Some(tail) = &mut self.tail else {
+            return Ok(false);
+        };
+        let chunk = tail.read()?;
+        if chunk.is_empty() {
+            return Ok(false);
+        }
+        if let Some(batch) = self.pump.feed(chunk)? {
+            self.context.journal.commit(batch).await?;
+        }
+        Ok(true)
+    }
+
+    /// A CLI that stays after its terminal record is ended after a while; one that goes on
+    /// (a background task brought it back to work) is not.
+    fn watch_linger(&mut self) {
+        if self.cause.is_some() || !self.pump.finished() {
+            self.linger = None;
+        } else if self.linger.is_none() {
+            self.linger = Some(Instant::now() + LINGER);
+        }
+    }
+
+    async fn obey(&mut self, order: TurnCommand) -> Result<(), TurnFault> {
+        match order {
+            TurnCommand::Abort { at_once } => {
+                let how = if at_once {
+                    Ladder::NOW
+                } else {
+                    Ladder::ORDERLY
+                };
+                self.stop(Stop::Cancel, how).await;
+            }
+            TurnCommand::Pause { at_once } => {
+                let how = if at_once { Ladder::NOW } else { PAUSE };
+                self.stop(Stop::Pause, how).await;
+            }
+            TurnCommand::Steer {
+                text,
+                prompt_id,
+                accepted,
+            } => {
+                let taken = matches!(self.cause, None | Some(Stop::Steer));
+                if !taken || self.pump.finished() {
+                    // Dropping `accepted` says so: the message becomes a turn of its own.
+                    return Ok(());
+                }
+                let prompt = Event::Prompt {
+                    text: text.clone(),
+                    prompt_id,
+                };
+                self.context.journal.commit(self.pump.own(prompt)?).await?;
+                self.steer = Some(match self.steer.take() {
+                    Some(earlier) => format!("{earlier}\n\n{text}"),
+                    None => text,
+                });
+                // Whoever asked may have gone; the message is accepted all the same.
+                let _gone = accepted.send(());
+                self.stop(Stop::Steer, Ladder::ORDERLY).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn stop(&mut self, cause: Stop, how: Ladder) {
+        self.linger = None;
+        self.cause = Some(cause);
+        if let Some(control) = &self.control
+            && let Err(error) = control.stop(how).await
+        {
+            tracing::warn!(%error, "the run cannot be told to stop; waiting for it to end");
+        }
+    }
+
+    fn end(mut self, ending: &Ending) -> Result<AttemptEnd, TurnFault> {
+        let mut leaked = Vec::new();
+        let process = match ending {
+            Ending::Exited(stopped) => {
+                if stopped.timed_out && self.cause.is_none() {
+                    self.cause = Some(Stop::Timeout);
+                }
+                leaked.extend(stopped.leaked.iter().map(|process| process.pid.to_string()));
+                if stopped.exit == Exit::default() {
+                    Process::Unkillable
+                } else {
+                    Process::Ended(stopped.exit)
+                }
+            }
+            Ending::SpawnFailed(_) | Ending::Vanished => Process::Lost,
+        };
+        let exit = match process {
+            Process::Ended(exit) => Some(exit),
+            Process::Lost | Process::Unkillable | Process::Unknown => None,
+        };
+        let stderr = tail_of(&self.dir.stderr(), STDERR_TAIL);
+        let output = tail_of(&self.dir.spool(), OUTPUT_TAIL);
+        let output = self.context.redactor.text(&output);
+        let output = String::from_utf8_lossy(&output).into_owned();
+        let (evidence, mut closing) = self.pump.finish(exit, &stderr)?;
+        if !leaked.is_empty() {
+            let text = format!("processes that could not be ended: {}", leaked.join(", "));
+            let code = "leaked_processes".to_owned();
+            closing.add(&Event::Notice {
+                level: NoticeLevel::Warning,
+                code,
+                text,
+            })?;
+        }
+        Ok(AttemptEnd {
+            closing,
+            evidence,
+            process,
+            cause: self.cause,
+            steer: self.steer,
+            left_behind: self.left_behind,
+            output,
+        })
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn changed(run: &mut Option<RunHandle>) -> Result<Change, SandboxError> {
+    match run {
+        Some(run) => run.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The end of a file; nothing where there is none.
+fn tail_of(path: &std::path::Path, limit: u64) -> Vec<u8> {
+    let length = path.metadata().map_or(0, |metadata| metadata.len());
+    let from = SpoolOffset::new(length.saturating_sub(limit));
+    let tail = Tail::open(path, from);
+    tail.and_then(|mut tail| tail.read().map(<[u8]>::to_vec))
+        .unwrap_or_default()
+}
+
+/// An error with its causes, on one line.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,160 @@
+//! What a turn needs from outside, what it can be told, and how it leaves.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::agent::{AgentKind, AgentSession, LaunchError, LaunchPlan, TurnSpec};
+use crate::clock::Clock;
+use crate::event::Outcome;
+use crate::ids::{RunId, Seq, SessionId};
+use crate::journal::{Journal, JournalError};
+use crate::process::Environment;
+use crate::redact::Redactor;
+use crate::sandbox::{LocalSandbox, SandboxError};
+use crate::spool::{Plan, RunDir, Stdout, User};
+
+/// What all turns of a session share.
+#[derive(Debug)]
+pub struct TurnContext {
+    /// The Hub session.
+    pub session: SessionId,
+    /// Which CLI.
+    pub agent: &'static AgentKind,
+    /// Its program, as an absolute path.
+    pub program: PathBuf,
+    /// What the user chose for it; the conversation is set for each turn.
+    pub spec: TurnSpec,
+    /// Its environment, complete but for what the launch plan adds.
+    pub environment: Environment,
+    /// Where it works.
+    pub workspace: PathBuf,
+    /// Where the runs' folders are.
+    pub runs: PathBuf,
+    /// PTY or pipe.
+    pub stdout: Stdout,
+    /// The user that it runs as; none: ours.
+    pub user: Option<User>,
+    /// Whether we are in a container.
+    pub in_container: bool,
+    /// How long a turn may take.
+    pub timeout: Option<Duration>,
+    /// The most that a run's spool may hold, in bytes.
+    pub spool_quota: u64,
+    /// Starts runs.
+    pub sandbox: LocalSandbox,
+    /// Where events go.
+    pub journal: Journal,
+    /// Masks secrets.
+    pub redactor: Arc<Redactor>,
+    /// Stamps and ids.
+    pub clock: Clock,
+}
+
+impl TurnContext {
+    /// A run's folder.
+    pub(super) fn run_dir(&self, run: RunId) -> RunDir {
+        RunDir::new(self.runs.join(run.to_string()))
+    }
+
+    /// How the CLI is started for that conversation.
+    pub(super) fn plan(&self, agent_session: AgentSession) -> Result<LaunchPlan, LaunchError> {
+        (self.agent.plan)(&TurnSpec {
+            agent_session,
+            ..self.spec.clone()
+        })
+    }
+
+    /// What the shim is told; the environment travels beside it.
+    pub(super) fn shim_plan(&self, launch: &LaunchPlan) -> Result<Plan, String> {
+        let args = launch.args.iter().map(|arg| {
+            arg.to_str()
+                .map(str::to_owned)
+                .ok_or_else(|| format!("the argument {} is no UTF-8", arg.display()))
+        });
+        let mut plan = Plan::new(
+            &self.program,
+            args.collect::<Result<_, _>>()?,
+            &self.workspace,
+            self.spool_quota,
+        );
+        plan.stdout = self.stdout;
+        plan.user.clone_from(&self.user);
+        plan.confined = self.in_container;
+        Ok(plan)
+    }
+
+    /// The CLI's whole environment.
+    pub(super) fn environment(&self, launch: &LaunchPlan) -> Result<Environment, String> {
+        let mut environment = self.environment.clone();
+        for (name, value) in &launch.env {
+            environment
+                .set(name, value)
+                .map_err(|error| error.to_string())?;
+        }
+        Ok(environment)
+    }
+}
+
+/// An order to a running turn.
+#[derive(Debug)]
+pub enum TurnCommand {
+    /// Interrupt, and go on with this message.
+    Steer {
+        /// What the user says.
+        text: String,
+        /// The asker's own id for it.
+        prompt_id: Option<String>,
+        /// Told once the message is in the journal; dropped when the turn takes it no more.
+        accepted: oneshot::Sender<()>,
+    },
+    /// Cancel.
+    Abort {
+        /// Without giving the CLI time.
+        at_once: bool,
+    },
+    /// Interrupt, and leave the turn open for the next daemon.
+    Pause {
+        /// Without giving the CLI time.
+        at_once: bool,
+    },
+}
+
+impl TurnCommand {
+    /// Orders that may wait for a turn: it takes them between two chunks of output.
+    pub const QUEUE: usize = 8;
+}
+
+/// How a turn left its task.
+#[derive(Debug, Default)]
+pub struct TurnEnd {
+    /// Its verdict; none when it was paused and stays open.
+    pub outcome: Option<Outcome>,
+    /// The CLI's own session id, if it said one.
+    pub agent_session: Option<String>,
+    /// The place of its last event.
+    pub last_seq: Option<Seq>,
+}
+
+/// Why a turn cannot be driven any further: the daemon has to restart.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TurnFault {
+    /// Nothing can be stored any more.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The run cannot be read or watched.
+    #[error("cannot follow a run")]
+    Run(#[from] SandboxError),
+    /// The spool cannot be read.
+    #[error("cannot read the spool")]
+    Spool(#[from] std::io::Error),
+    /// An event has no JSON.
+    #[error("cannot encode an event")]
+    Encode(#[from] serde_json::Error),
+    /// A broken invariant.
+    #[error("{0}")]
+    Internal(String),
+}

@@ -1,0 +1,195 @@
+//! One attempt's bytes on their way to the journal: read, numbered, put into batches.
+//!
+//! The pump is pure but for the clock's stamps. What it gives is one batch per chunk: the events
+//! together with the spool offset up to which they speak, so that neither is ever stored without
+//! the other. The offset is always a line's start.
+
+use crate::agent::{Evidence, Exit, OutputReader};
+use crate::clock::Clock;
+use crate::event::Event;
+use crate::ids::{EventId, RunId, SessionId, SpoolOffset, TurnId};
+use crate::journal::{Batch, Change, NewEvent};
+
+/// Whose bytes these are.
+#[derive(Debug, Clone)]
+pub(super) struct Origin {
+    pub(super) session: SessionId,
+    pub(super) agent: &'static str,
+    pub(super) turn: TurnId,
+    pub(super) attempt: u32,
+    pub(super) run: RunId,
+}
+
+/// Turns one run's bytes into batches of events.
+pub(super) struct Pump {
+    origin: Origin,
+    clock: Clock,
+    reader: OutputReader,
+    offset: SpoolOffset,
+    ordinal: u64,
+    agent_session: Option<String>,
+    events: Vec<Event>,
+}
+
+impl Pump {
+    /// Reads on with `reader` from `offset`, a line's start; `ordinal` events of the run came
+    /// before.
+    pub(super) fn new(
+        origin: Origin,
+        clock: Clock,
+        reader: OutputReader,
+        offset: SpoolOffset,
+        ordinal: u64,
+    ) -> Self {
+        let agent_session = reader.adapter().agent_session().map(str::to_owned);
+        Self {
+            origin,
+            clock,
+            reader,
+            offset,
+            ordinal,
+            agent_session,
+            events: Vec::new(),
+        }
+    }
+
+    /// Whether the terminal record was seen and nothing is open any more.
+    pub(super) fn finished(&self) -> bool {
+        self.reader.adapter().finished()
+    }
+
+    /// Takes the next bytes of the spool.
+    pub(super) fn feed(&mut self, chunk: &[u8]) -> serde_json::Result<Option<Batch>> {
+        let Self {
+            reader,
+            events,
+            offset,
+            ..
+        } = self;
+        reader.push(chunk, &mut |read| {
+            events.append(read.events);
+            *offset = read.line.end;
+        });
+        if self.events.is_empty() {
+            // Lines without events are read again after a restart, and give nothing again.
+            return Ok(None);
+        }
+        let mut batch = self.drain()?;
+        let told = self.reader.adapter().agent_session();
+        if told.is_some() && told != self.agent_session.as_deref() {
+            self.agent_session = told.map(str::to_owned);
+            batch
+                .changes
+                .extend(told.map(|id| Change::AgentSession { id: id.to_owned() }));
+        }
+        batch.changes.push(Change::Progress {
+            turn: self.origin.turn,
+            offset: self.offset,
+            ordinal_next: self.ordinal,
+            adapter: self.reader.snapshot(),
+        });
+        Ok(Some(batch))
+    }
+
+    /// Takes the end of the process: what stands after the last newline, what the adapter has to
+    /// close. `stderr` is its tail. The batch holds no progress: the attempt's closing belongs to
+    /// the same transaction, and whoever adds it ends the attempt.
+    pub(super) fn finish(
+        self,
+        exit: Option<Exit>,
+        stderr: &[u8],
+    ) -> serde_json::Result<(Evidence, Closing)> {
+        let Self {
+            origin,
+            clock,
+            reader,
+            offset: _,
+            ordinal,
+            agent_session,
+            mut events,
+        } = self;
+        let mut last = Vec::new();
+        let evidence = reader.finish(
+            exit,
+            stderr,
+            &mut |read| events.append(read.events),
+            &mut last,
+        );
+        events.append(&mut last);
+        let mut closing = Closing {
+            agent_session,
+            ..Closing::new(origin, clock, ordinal)
+        };
+        for event in &events {
+            closing.add(event)?;
+        }
+        Ok((evidence, closing))
+    }
+
+    /// A batch with an event of the runner's own, in the place where it happened.
+    pub(super) fn own(&mut self, event: Event) -> serde_json::Result<Batch> {
+        self.events.push(event);
+        let mut batch = self.drain()?;
+        batch.changes.push(Change::Progress {
+            turn: self.origin.turn,
+            offset: self.offset,
+            ordinal_next: self.ordinal,
+            adapter: self.reader.snapshot(),
+        });
+        Ok(batch)
+    }
+
+    fn drain(&mut self) -> serde_json::Result<Batch> {
+        let mut batch = Batch::new(&self.origin.session, self.origin.agent);
+        for event in self.events.drain(..) {
+            batch
+                .events
+                .push(number(&self.origin, self.clock, &mut self.ordinal, &event)?);
+        }
+        Ok(batch)
+    }
+}
+
+/// The last batch of an attempt.
+pub(super) struct Closing {
+    origin: Origin,
+    clock: Clock,
+    ordinal: u64,
+    /// The CLI's own session id, if it said one.
+    pub(super) agent_session: Option<String>,
+    /// What is to be stored.
+    pub(super) batch: Batch,
+}
+
+impl Closing {
+    /// Of an attempt that said nothing.
+    pub(super) fn new(origin: Origin, clock: Clock, ordinal: u64) -> Self {
+        let batch = Batch::new(&origin.session, origin.agent);
+        Self {
+            origin,
+            clock,
+            ordinal,
+            agent_session: None,
+            batch,
+        }
+    }
+
+    /// Adds an event.
+    pub(super) fn add(&mut self, event: &Event) -> serde_json::Result<()> {
+        let event = number(&self.origin, self.clock, &mut self.ordinal, event)?;
+        self.batch.events.push(event);
+        Ok(())
+    }
+}
+
+/// Gives an event its id: the run's, and how many came before it.
+pub(super) fn number(
+    origin: &Origin,
+    clock: Clock,
+    ordinal: &mut u64,
+    event: &Event,
+) -> serde_json::Result<NewEvent> {
+    let id = EventId::derive(origin.run.uuid(), *ordinal);
+    *ordinal += 1;
+    NewEvent::encode(event, id, clock.wall(), Some((origin.turn, origin.attempt)))
+}

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use agent_runner::clock::Clock;
 use agent_runner::hub::link::{self, Inbound, LinkConfig, LinkHandle, LinkStatus};
-use agent_runner::hub::{Command, Phase, StartError};
+use agent_runner::hub::{Command, HubAddress, Phase, StartError};
 use agent_runner::tasks::Tasks;
 use hub::{Event, Hub, Peer, Said};
 use serde_json::{Value, json};
@@ -137,6 +137,24 @@ fn an_absent_hub_is_waited_for_and_then_reported() {
         let error = handle.ready().await.unwrap_err();
         assert!(matches!(error, StartError::Unreachable { .. }), "{error}");
         assert!(!error.to_string().contains("KEY"));
+    });
+}
+
+#[test]
+fn a_secure_address_without_tls_behind_it_is_reported() {
+    run(async {
+        let hub = Hub::start().await;
+        let mut config = hub.config();
+        let plain = config.address.to_string();
+        config.address = HubAddress::parse(&plain.replace("ws://", "wss://")).unwrap();
+        let (handle, _inbound) = start(config, &Source::new());
+        tokio::select! {
+            () = hub.hang_up() => {}
+            error = handle.ready() => {
+                let error = error.unwrap_err();
+                assert!(matches!(error, StartError::Unreachable { .. }), "{error}");
+            }
+        }
     });
 }
 

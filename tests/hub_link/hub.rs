@@ -78,6 +78,13 @@ impl Hub {
         }
     }
 
+    /// Hangs up on everyone.
+    pub async fn hang_up(&self) {
+        loop {
+            drop(self.listener.accept().await.unwrap());
+        }
+    }
+
     /// The next connection, up to the lead's credentials.
     pub async fn accept(&self) -> Peer {
         let (stream, _) = self.listener.accept().await.unwrap();

@@ -28,6 +28,9 @@ pub(super) enum Over {
     Lost(Ended),
 }
 
+/// Pings whose answer is still worth something.
+const MAX_PINGS: usize = 64;
+
 /// What outlives a connection.
 pub(super) struct Shared<'a> {
     pub(super) config: &'a LinkConfig,
@@ -301,7 +304,10 @@ impl<'a> Connection<'a> {
     }
 
     async fn ping(&mut self) -> Result<(), Ended> {
-        self.pings.push_back(self.window.place());
+        // An answer is taken for the oldest ping that is remembered, so it never proves too much.
+        if self.pings.len() < MAX_PINGS {
+            self.pings.push_back(self.window.place());
+        }
         let timestamp = self.shared.clock.wall();
         self.socket
             .send(json!({"type": "ping", "timestamp": timestamp}).to_string())

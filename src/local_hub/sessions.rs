@@ -11,8 +11,8 @@ use super::frame;
 use super::room::{Participant, Room};
 use super::store::{
     FileResume, ParticipantRow, SessionRow, Store, StoreError, Write, archive_session,
-    delete_session, event_count, file_resume, find_session, insert_participant, insert_session,
-    leave_participant, marked_events, update_session,
+    delete_session, file_resume, find_session, insert_participant, insert_session,
+    leave_participant, marked_events, newest_event, update_session,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::hub::protocol::{CloseCode, Role};
@@ -82,7 +82,7 @@ impl Sessions {
         let (published, activity) = self
             .store
             .read(move |db| {
-                let (_, newest) = event_count(db, key)?;
+                let newest = newest_event(db, key)?;
                 let mut activity = Activity::default();
                 marked_events(db, key, i64::MAX, |event| {
                     activity.apply(&event.name, &event.data, event.at);

@@ -156,3 +156,54 @@ async fn a_message_above_the_limit_is_refused_not_swallowed() {
         .await;
     assert_eq!(other.closed().await.1, 4400);
 }
+
+#[tokio::test]
+async fn an_observer_chooses_what_it_sees_and_commands_nobody() {
+    let state = tempfile::tempdir().unwrap();
+    let hub = HubProcess::start(state.path());
+    let session = hub.session().await;
+    let mut lead = hub.lead(&session, "d1").await;
+    let mut observer = hub.viewer(&session, "observer").await;
+    observer
+        .send(json!({"type": "rpc_command", "command": {"type": "abort"}}))
+        .await;
+    let refused = observer.until(|f| f["type"] == "rpc_command_error").await;
+    assert!(refused["error"].as_str().unwrap().contains("controller"));
+    observer
+        .send(json!({"type": "subscribe", "patterns": ["tool", "turn_*"]}))
+        .await;
+    // Frames of one socket are handled in order: after the pong the filter holds.
+    observer.send(json!({"type": "ping", "timestamp": 1})).await;
+    observer.until(|f| f["type"] == "pong").await;
+    for (id, event) in [
+        "agent_start",
+        "turn_start",
+        "message_end",
+        "tool_call",
+        "turn_end",
+    ]
+    .iter()
+    .enumerate()
+    {
+        lead.event(&id.to_string(), event, json!({})).await;
+    }
+    for event in ["turn_start", "tool_call", "turn_end"] {
+        assert_eq!(observer.next().await["event"], event);
+    }
+}
+
+#[tokio::test]
+async fn a_restarted_hub_knows_that_a_run_is_open() {
+    let state = tempfile::tempdir().unwrap();
+    let hub = HubProcess::start(state.path());
+    let session = hub.session().await;
+    let mut lead = hub.lead(&session, "d1").await;
+    lead.event("1", "agent_start", json!({"agentName": "lead"}))
+        .await;
+    lead.until(|frame| frame["id"] == "1").await;
+    hub.kill();
+    let hub = HubProcess::start(state.path());
+    let _lead = hub.lead(&session, "d1").await;
+    let path = format!("/api/hub/session/{session}");
+    assert_eq!(hub.call("GET", &path, None).await.1["status"], "active");
+}

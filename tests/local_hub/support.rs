@@ -90,30 +90,7 @@ impl HubProcess {
         headers: &[(&str, &str)],
         body: Option<Value>,
     ) -> (u16, String) {
-        let body = body.map_or_else(String::new, |body| body.to_string());
-        let host = ("Host", self.address.as_str());
-        let default_host = (!headers.iter().any(|(name, _)| *name == "Host")).then_some(host);
-        let lines = headers
-            .iter()
-            .copied()
-            .chain(default_host)
-            .map(|(name, value)| format!("{name}: {value}\r\n"));
-        let text = format!(
-            "{method} {path} HTTP/1.1\r\nConnection: close\r\n{}Content-Length: {}\r\n\r\n{body}",
-            lines.collect::<String>(),
-            body.len()
-        );
-        let exchange = async {
-            let mut stream = TcpStream::connect(&self.address).await?;
-            stream.write_all(text.as_bytes()).await?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await?;
-            Ok::<_, std::io::Error>(answer)
-        };
-        let answer = timeout(LIMIT, exchange).await.expect("in time").unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a response");
-        let status = head.split(' ').nth(1).expect("a status").parse().unwrap();
-        (status, body.to_owned())
+        request(&self.address, method, path, headers, body).await
     }
 
     /// A new session's id.
@@ -191,6 +168,40 @@ impl Drop for HubProcess {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// An HTTP request, written by hand so that a test can send any header.
+pub(crate) async fn request(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Option<Value>,
+) -> (u16, String) {
+    let body = body.map_or_else(String::new, |body| body.to_string());
+    let host = ("Host", address);
+    let default_host = (!headers.iter().any(|(name, _)| *name == "Host")).then_some(host);
+    let lines = headers
+        .iter()
+        .copied()
+        .chain(default_host)
+        .map(|(name, value)| format!("{name}: {value}\r\n"));
+    let text = format!(
+        "{method} {path} HTTP/1.1\r\nConnection: close\r\n{}Content-Length: {}\r\n\r\n{body}",
+        lines.collect::<String>(),
+        body.len()
+    );
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(text.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = timeout(LIMIT, exchange).await.expect("in time").unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a response");
+    let status = head.split(' ').nth(1).expect("a status").parse().unwrap();
+    (status, body.to_owned())
 }
 
 /// A client's WebSocket.

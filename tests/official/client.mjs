@@ -120,12 +120,15 @@ export async function join({ hub, session, apiKey, role = 'observer', subscribe,
     send: (message) => client.send(message),
     /** Sends an `rpc_command`; with `id` in it, resolves to the lead's `rpc_response`. */
     command: async (command) => {
+      const before = new Set(recorder.frames);
       client.send({ type: 'rpc_command', command });
       if (command.id === undefined) return undefined;
       const answer = await recorder.until(
         `response to ${command.type}`,
-        (f) => f.event === 'rpc_response' && f.data.response.id === command.id,
+        (f) => !before.has(f) && (f.type === 'rpc_command_error'
+          || (f.event === 'rpc_response' && f.data.response.id === command.id)),
       );
+      if (answer.type === 'rpc_command_error') throw new Error(answer.error);
       return answer.data.response;
     },
     close: () => client.close(),

@@ -28,6 +28,7 @@ await sse.recorder.until('hydration', (f) => f.type === 'hydration');
 controller.send({ type: 'rpc_command', command: { type: 'abort' } });
 const refused = await controller.recorder.until('refusal', (f) => f.type === 'rpc_command_error');
 assert.match(refused.error, /resume/i);
+await assert.rejects(second.command({ type: 'get_state', id: 'q0' }), /resume/i);
 
 const lead = await connectLead({ hub, session });
 assert.equal(lead.init.task, 'fix the bug');

@@ -22,7 +22,7 @@ pub(crate) async fn replay(State(hub): Shared, Path(id): Path<String>, uri: Uri)
     let offset = number(&query, "offset")?.unwrap_or(0);
     let limit = number(&query, "limit")?.unwrap_or(u64::MAX);
     let key = row.key;
-    let (count, _) = hub
+    let count = hub
         .sessions
         .store
         .read(move |db| store::event_count(db, key))
@@ -151,7 +151,7 @@ pub(crate) async fn event_history(
         .store
         .read(move |db| {
             let rows = store::events(db, row.key, page)?;
-            Ok((rows, store::event_count(db, row.key)?.0))
+            Ok((rows, store::event_count(db, row.key)?))
         })
         .await?;
     let history = History {

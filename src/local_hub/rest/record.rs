@@ -10,7 +10,7 @@ use crate::local_hub::room::Snapshot;
 use crate::local_hub::server::Hub;
 use crate::local_hub::sessions::last_activity;
 use crate::local_hub::sse::with_iso;
-use crate::local_hub::store::{SessionRow, StoreError, event_count, participant_count};
+use crate::local_hub::store::{SessionRow, StoreError, newest_event, participant_count};
 
 /// Where a session is in its life, as the public states derive from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,7 +183,7 @@ async fn describe(
     let (newest, ever) = hub
         .sessions
         .store
-        .read(move |db| Ok((event_count(db, key)?.1, participant_count(db, key)?)))
+        .read(move |db| Ok((newest_event(db, key)?, participant_count(db, key)?)))
         .await?;
     let spec = spec(row);
     let standing = Standing::of(row, live);

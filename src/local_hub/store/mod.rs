@@ -25,8 +25,8 @@ pub(crate) use tables::{
     EventPage, EventRow, FileResume, ParticipantRow, SessionRow, append_file_line, archive_session,
     delete_session, driver_known, event_count, events, file_resume, find_session, insert_driver,
     insert_event, insert_participant, insert_session, last_driver_is, leave_participant,
-    list_sessions, mark_lead_seen, marked_events, participant_count, participants, replace_file,
-    update_session,
+    list_sessions, mark_lead_seen, marked_events, newest_event, participant_count, participants,
+    replace_file, update_session,
 };
 
 use crate::files;

@@ -320,22 +320,23 @@ pub(crate) fn marked_events(
     Ok(())
 }
 
-/// How many events a session has, and the newest one's id and time.
-pub(crate) fn event_count(
+/// How many events a session has. Walks its index: for those who ask for history.
+pub(crate) fn event_count(db: &Connection, session: i64) -> rusqlite::Result<u64> {
+    db.prepare_cached("SELECT count(*) FROM event WHERE session = ?1")?
+        .query_row([session], count)
+}
+
+/// The newest event's id and time.
+pub(crate) fn newest_event(
     db: &Connection,
     session: i64,
-) -> rusqlite::Result<(u64, Option<(i64, Timestamp)>)> {
-    let total = db
-        .prepare_cached("SELECT count(*) FROM event WHERE session = ?1")?
-        .query_row([session], count)?;
-    let newest = db
-        .prepare_cached(
-            "SELECT id, at FROM event INDEXED BY event_session
-             WHERE session = ?1 ORDER BY id DESC LIMIT 1",
-        )?
-        .query_row([session], |row| Ok((row.get(0)?, stamp(row, "at")?)))
-        .optional()?;
-    Ok((total, newest))
+) -> rusqlite::Result<Option<(i64, Timestamp)>> {
+    db.prepare_cached(
+        "SELECT id, at FROM event INDEXED BY event_session
+         WHERE session = ?1 ORDER BY id DESC LIMIT 1",
+    )?
+    .query_row([session], |row| Ok((row.get(0)?, stamp(row, "at")?)))
+    .optional()
 }
 
 /// Notes a driver as the session's newest.

@@ -208,6 +208,24 @@ fn a_secret_reaches_no_event_however_it_is_streamed() {
 }
 
 #[test]
+fn a_reader_without_a_snapshot_goes_on_with_what_it_can_know() {
+    let capture = capture("edit_file.pipe");
+    let from = corpus::lines(&[&capture.stdout])[2].0;
+    let kind = agent::by_name("claude").unwrap();
+    let at = SpoolOffset::new(from);
+    let mut reader = OutputReader::resync(kind, Arc::new(Redactor::none()), at);
+    let mut made = Vec::new();
+    let rest = &capture.stdout[usize::try_from(from).unwrap()..];
+    reader.push(rest, &mut |read| made.append(read.events));
+    assert!(
+        matches!(&made[0], Event::ToolEnd { name, is_error: false, .. } if name == "unknown"),
+        "{made:?}"
+    );
+    let evidence = reader.finish(capture.exit, b"", &mut |_| {}, &mut Vec::new());
+    assert_eq!(evidence, agent::Evidence::Completed);
+}
+
+#[test]
 fn a_snapshot_of_another_version_is_refused() {
     let kind = agent::by_name("claude").unwrap();
     let Err(error) = (kind.restore)(br#"{"version":99,"state":[]}"#) else {

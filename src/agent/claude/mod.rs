@@ -27,7 +27,6 @@ use serde::{Deserialize, Serialize};
 use self::calls::Calls;
 use self::messages::Messages;
 use self::record::{Block, Message, Record, ResultRecord, StreamEvent, Text, typed};
-use self::resync::Piece;
 use self::totals::Totals;
 use self::verdict::Terminal;
 use super::{Adapter, AgentKind, Evidence, Exit, Ignored, RestoreError};
@@ -49,9 +48,6 @@ pub(super) const KIND: AgentKind = AgentKind {
 
 /// The snapshot's version: another program's state is not guessed at.
 const VERSION: u32 = 1;
-
-/// The longest half of a cut record that is kept until its other half comes.
-const FRAGMENT_LIMIT: usize = 1 << 20;
 
 /// The adapter. All of it is in every snapshot.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -196,74 +192,6 @@ impl Claude {
         }
         self.broken(line.bytes, out);
         ""
-    }
-
-    /// A line that is no record: noise, or records that were mixed up.
-    fn broken(&mut self, bytes: &[u8], out: &mut Vec<Event>) {
-        if let Some(mut whole) = self.fragment.take() {
-            let half = whole.len();
-            whole.extend_from_slice(bytes);
-            if resync::is_record(&whole) {
-                out.push(corrupt(
-                    "a record that another one had cut in two was put together",
-                ));
-                self.piece(&whole, out);
-                return;
-            }
-            whole.truncate(half);
-            out.push(raw(&whole));
-        }
-        let pieces = resync::pieces(bytes);
-        let records = pieces
-            .iter()
-            .filter(|piece| matches!(piece, Piece::Record(_)));
-        if records.count() == 0 {
-            if bytes.starts_with(b"{\"") {
-                out.push(corrupt("a record is incomplete; its text is kept as it is"));
-            }
-            out.push(raw(bytes));
-            return;
-        }
-        out.push(corrupt(
-            "several records, or a record and other output, share a line",
-        ));
-        match pieces.as_slice() {
-            [Piece::Noise(head), Piece::Record(inner), Piece::Noise(tail)]
-                if resync::is_record(&[*head, *tail].concat()) =>
-            {
-                self.piece(inner, out);
-                self.piece(&[*head, *tail].concat(), out);
-            }
-            [Piece::Noise(head), Piece::Record(inner)]
-                if head.starts_with(b"{\"") && head.len() <= FRAGMENT_LIMIT =>
-            {
-                self.piece(inner, out);
-                self.fragment = Some(head.to_vec());
-            }
-            _ => {
-                for piece in pieces {
-                    match piece {
-                        Piece::Record(record) => self.piece(record, out),
-                        Piece::Noise(noise) => out.push(raw(noise)),
-                    }
-                }
-            }
-        }
-    }
-
-    /// A record out of a broken line. It ends a turn only if it is of this conversation: what
-    /// other programs print must not.
-    fn piece(&mut self, bytes: &[u8], out: &mut Vec<Event>) {
-        let Ok(record) = serde_json::from_slice::<Record<'_>>(bytes) else {
-            out.push(raw(bytes));
-            return;
-        };
-        let ours = self.agent_session() == record.session_id.as_deref();
-        if &*record.kind == "result" && !ours {
-            out.push(raw(bytes));
-        } else {
-            self.record(&record, bytes, out);
-        }
     }
 
     fn record(&mut self, record: &Record<'_>, bytes: &[u8], out: &mut Vec<Event>) -> &'static str {

@@ -4,8 +4,9 @@
 //! only modules of a lower tier (`tests/architecture.rs` holds the table); the tiers up to the
 //! adapters and state machines do no I/O, know no runtime and never panic on any input.
 
-// tier 0: ids, clock, private files
+// tier 0: ids, clock, private files, how a process ends
 pub mod clock;
+pub mod exit;
 pub mod files;
 pub mod ids;
 // tier 1: settings, the event vocabulary, framing, masking

@@ -77,6 +77,7 @@ impl Desk {
             command: self.command,
             cwd: self.dir.path().to_owned(),
             container: self.container,
+            agents: vec!["claude"],
         };
         let env: EnvMap = self.variables.iter().cloned().collect();
         resolve(&given, &env, &place)

@@ -9,12 +9,12 @@ use std::path::PathBuf;
 use uuid::Uuid;
 
 /// Which conversation of the CLI a turn belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AgentSession {
-    /// A new one, under an id of our choice.
+    /// A new one, under this id where the CLI lets us choose it.
     New(Uuid),
-    /// One that an earlier turn began.
-    Resume(Uuid),
+    /// One that an earlier turn began, by the id that the CLI gave it.
+    Resume(String),
 }
 
 /// What is asked of a CLI besides the prompt. `None` and empty leave its own default.
@@ -39,6 +39,10 @@ pub struct TurnSpec {
     pub home: PathBuf,
     /// Whether the CLI will run as root.
     pub is_root: bool,
+    /// The folder that it works in.
+    pub workspace: PathBuf,
+    /// Where the plan's files will be, as an absolute path.
+    pub files: PathBuf,
 }
 
 /// How to start a CLI: `command args…`, the prompt on stdin from a file.
@@ -50,6 +54,9 @@ pub struct LaunchPlan {
     pub args: Vec<OsString>,
     /// Variables to set.
     pub env: Vec<(OsString, OsString)>,
+    /// Files that the CLI is to find, by name within [`TurnSpec::files`]; readable by it alone.
+    /// Never secrets: those travel in the environment.
+    pub files: Vec<(&'static str, Vec<u8>)>,
     /// The vendor's variables, to be passed through where they are set. A name that ends in `*`
     /// stands for all that begin so.
     pub env_pass: &'static [&'static str],

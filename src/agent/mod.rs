@@ -9,9 +9,8 @@ mod hold;
 mod launch;
 mod reader;
 
-use serde::{Deserialize, Serialize};
-
 use crate::event::{ErrorClass, Event, Outcome, TurnError};
+use crate::exit::Exit;
 use crate::frame::Line;
 
 pub use launch::{AgentSession, LaunchError, LaunchPlan, TurnSpec};
@@ -24,17 +23,6 @@ pub enum Ignored {
     No,
     /// It gave none, for this reason.
     Because(&'static str),
-}
-
-/// How a CLI process ended, as far as is known.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exit {
-    /// Its exit code, when it exited by itself.
-    pub code: Option<i32>,
-    /// The signal that killed it.
-    pub signal: Option<i32>,
-    /// The kernel killed it, or one of its children, for want of memory.
-    pub oom: bool,
 }
 
 /// What the CLI's own records say of the turn.

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::hold::Hold;
-use super::{Adapter, AgentKind, Evidence, Exit, Ignored, RestoreError};
+use super::{Adapter, AgentKind, Evidence, Ignored, RestoreError};
 use crate::event::{Event, RawStream};
+use crate::exit::Exit;
 use crate::frame::{FrameLimits, Line, LineFramer, Loss};
 use crate::ids::SpoolOffset;
 use crate::redact::{Cut, Redactor};

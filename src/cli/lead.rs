@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CliError, Exit, log};
+use crate::agent::AGENTS;
 use crate::clock::Clock;
 use crate::config::{self, CommandKind, Config, EnvMap, Given, HubOptions, Options, Place, Task};
 use crate::daemon::{DaemonError, Setup};
@@ -40,6 +41,7 @@ impl Context {
             command,
             cwd,
             container,
+            agents: AGENTS.iter().map(|agent| agent.name).collect(),
         };
         let config = config::resolve(&Given { options, hub, task }, &env, &place)
             .map_err(|error| CliError::new(Exit::Usage, error.to_string()))?;

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{CliError, Exit as Status};
-use crate::agent::{self, Exit, Ignored, OutputReader};
+use crate::agent::{self, Ignored, OutputReader};
 use crate::event::Event;
+use crate::exit::Exit;
 use crate::ids::Seq;
 use crate::redact::Redactor;
 use crate::turn::outcome::{Process, Verdict};

@@ -40,11 +40,31 @@ macro_rules! choice {
     };
 }
 
-choice! {
-    /// The agent CLIs that there are adapters for.
-    AgentName {
-        /// Claude Code.
-        Claude = "claude",
+/// An agent that the program knows, by the name that `--agent` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AgentName(&'static str);
+
+impl AgentName {
+    /// The one of the `known` agents that has this name.
+    pub fn parse(word: &str, known: &[&'static str]) -> Result<Self, String> {
+        let found = known.iter().copied().find(|name| *name == word);
+        found.map(Self).ok_or_else(|| unknown(word, known))
+    }
+
+    /// The agent of a setting that nobody made: the first of the `known` ones.
+    pub(super) fn default_of(known: &[&'static str]) -> Self {
+        Self(known.first().copied().unwrap_or_default())
+    }
+
+    /// The name.
+    pub const fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+impl fmt::Display for AgentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
     }
 }
 

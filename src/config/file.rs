@@ -34,10 +34,11 @@ pub(super) struct AgentTable {
 }
 
 /// Reads the text of the file at `path`.
-pub(super) fn read(path: &Path, text: &str) -> (FileSettings, Vec<Fault>) {
+pub(super) fn read(path: &Path, text: &str, agents: &[&'static str]) -> (FileSettings, Vec<Fault>) {
     let mut reader = Reader {
         path,
         text,
+        agents,
         settings: FileSettings::default(),
         faults: Vec::new(),
     };
@@ -56,6 +57,8 @@ pub(super) fn read(path: &Path, text: &str) -> (FileSettings, Vec<Fault>) {
 struct Reader<'a> {
     path: &'a Path,
     text: &'a str,
+    /// The agents that there are.
+    agents: &'a [&'static str],
     settings: FileSettings,
     faults: Vec<Fault>,
 }
@@ -97,9 +100,8 @@ impl Reader<'_> {
         };
         for (key, value) in agents {
             let name = key.get_ref().as_ref();
-            let Ok(agent) = AgentName::parse(name) else {
-                let known = AgentName::ALL.iter().map(|agent| agent.as_str());
-                self.unknown(key.span(), name, known);
+            let Ok(agent) = AgentName::parse(name, self.agents) else {
+                self.unknown(key.span(), name, self.agents.iter().copied());
                 continue;
             };
             let Some(table) = self.table(name, value) else {

@@ -22,6 +22,8 @@ pub struct Place {
     pub cwd: PathBuf,
     /// Whether this is a container ([`in_container`]).
     pub container: bool,
+    /// The agents that the program knows, the default one first.
+    pub agents: Vec<&'static str>,
 }
 
 /// Whether this looks like a container, judged by what its runtime leaves behind: marker files

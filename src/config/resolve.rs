@@ -98,12 +98,12 @@ fn layers<'a>(given: &Given<'_>, env: &'a EnvMap, place: &'a Place) -> Layers<'a
         warnings: Vec::new(),
         shown: Vec::new(),
     };
-    read_file(&mut layers);
+    read_file(&mut layers, place);
     layers
 }
 
 /// The file that was asked for must be there; the default one need not.
-fn read_file(layers: &mut Layers<'_>) {
+fn read_file(layers: &mut Layers<'_>, place: &Place) {
     let asked = layers.raw(&setting::CONFIG);
     let path = match &asked {
         Some(raw) => layers.absolute(raw),
@@ -112,7 +112,7 @@ fn read_file(layers: &mut Layers<'_>) {
     let Some(path) = path else { return };
     match std::fs::read_to_string(&path) {
         Ok(text) => {
-            let (settings, faults) = file::read(&path, &text);
+            let (settings, faults) = file::read(&path, &text, &place.agents);
             layers.file = settings;
             layers.faults.extend(faults);
         }
@@ -160,7 +160,11 @@ fn agent(layers: &mut Layers<'_>, place: &Place) -> AgentConfig {
         AgentHome::State
     };
     let any = |text: &str| Ok(text.to_owned());
-    let name = layers.value_or(&setting::AGENT, AgentName::Claude, AgentName::parse);
+    let name = layers.value_or(
+        &setting::AGENT,
+        AgentName::default_of(&place.agents),
+        |word| AgentName::parse(word, &place.agents),
+    );
     let mode = layers.value_or(&setting::MODE, Mode::Auto, Mode::parse);
     let approve = layers.value_or(&setting::APPROVE, Approve::Auto, Approve::parse);
     if approve == Approve::Ask && mode == Mode::Exec {

@@ -406,6 +406,8 @@ fn turn_spec(setup: &Setup<'_>, runs_as: &RunsAs) -> TurnSpec {
         extra_args: agent.args.iter().map(Into::into).collect(),
         home: agent_home(setup, runs_as),
         is_root: *runs_as == RunsAs::Root,
+        workspace: PathBuf::new(),
+        files: PathBuf::new(),
     }
 }
 

@@ -51,6 +51,11 @@ impl RunDir {
         self.0.join("status.json")
     }
 
+    /// The folder of the files that the CLI is started with.
+    pub fn launch_files(&self) -> PathBuf {
+        self.0.join("launch")
+    }
+
     /// The shim's own complaints.
     pub fn shim_log(&self) -> PathBuf {
         self.0.join("shim.log")

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::RunDir;
-use crate::agent::Exit;
+use crate::exit::Exit;
 use crate::files;
 use crate::process::Identity;
 

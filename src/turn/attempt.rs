@@ -1,5 +1,6 @@
 //! One process of a turn: started or taken over, followed to its end.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,10 @@ use tokio::time::Instant;
 use super::context::{TurnCommand, TurnContext, TurnFault};
 use super::outcome::{Process, Stop};
 use super::pump::{Closing, Origin, Pump};
-use crate::agent::{Evidence, Exit, LaunchPlan, OutputReader};
+use crate::agent::{Evidence, LaunchPlan, OutputReader};
 use crate::event::{ErrorClass, Event, NoticeLevel, TurnError};
+use crate::exit::Exit;
+use crate::files;
 use crate::ids::SpoolOffset;
 use crate::journal::TurnRow;
 use crate::sandbox::{Attach, Change, Ending, RunControl, RunHandle, SandboxError};
@@ -80,6 +83,7 @@ impl Attempt {
         let sandbox = |message: String| TurnError::new(ErrorClass::Sandbox, message);
         let plan = context.shim_plan(launch).map_err(sandbox)?;
         let environment = context.environment(launch).map_err(sandbox)?;
+        write_files(&dir, launch).map_err(|error| sandbox(error.to_string()))?;
         let started = context
             .sandbox
             .start(&dir, &plan, prompt.as_bytes(), &environment)
@@ -311,6 +315,19 @@ impl Attempt {
             output,
         })
     }
+}
+
+/// Writes what the CLI is to find.
+fn write_files(dir: &RunDir, launch: &LaunchPlan) -> std::io::Result<()> {
+    if launch.files.is_empty() {
+        return Ok(());
+    }
+    let folder = dir.launch_files();
+    files::create_private_dir(&folder)?;
+    for (name, content) in &launch.files {
+        files::create_private(&folder.join(name))?.write_all(content)?;
+    }
+    Ok(())
 }
 
 async fn until(moment: Option<Instant>) {

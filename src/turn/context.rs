@@ -60,9 +60,16 @@ impl TurnContext {
     }
 
     /// How the CLI is started for that conversation.
-    pub(super) fn plan(&self, agent_session: AgentSession) -> Result<LaunchPlan, LaunchError> {
+    pub(super) fn plan(
+        &self,
+        agent_session: AgentSession,
+        run: RunId,
+    ) -> Result<LaunchPlan, LaunchError> {
+        let files = self.run_dir(run).launch_files();
         (self.agent.plan)(&TurnSpec {
             agent_session,
+            workspace: self.workspace.clone(),
+            files,
             ..self.spec.clone()
         })
     }

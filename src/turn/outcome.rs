@@ -5,8 +5,9 @@
 //! replay) `unknown`. A turn that we stopped is named after why, unless it had completed before
 //! the signal reached it. Pure: the same facts give the same events.
 
-use crate::agent::{Evidence, Exit};
+use crate::agent::Evidence;
 use crate::event::{CrashCause, ErrorClass, Event, Outcome, TurnError};
+use crate::exit::Exit;
 
 /// Why the CLI was stopped by us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,9 +4,10 @@
 //! together with the spool offset up to which they speak, so that neither is ever stored without
 //! the other. The offset is always a line's start.
 
-use crate::agent::{Evidence, Exit, OutputReader};
+use crate::agent::{Evidence, OutputReader};
 use crate::clock::Clock;
 use crate::event::Event;
+use crate::exit::Exit;
 use crate::ids::{EventId, RunId, SessionId, SpoolOffset, TurnId};
 use crate::journal::{Batch, Change, NewEvent};
 

@@ -133,13 +133,11 @@ impl Turn {
                 .push(number(&origin, self.context.clock, &mut ordinal, &prompt)?);
         }
         self.context.journal.commit(begin).await?;
-        let session = self
-            .agent_session
-            .as_deref()
-            .and_then(|id| Uuid::parse_str(id).ok());
-        let session =
-            session.map_or_else(|| AgentSession::New(Uuid::new_v4()), AgentSession::Resume);
-        let started = match self.context.plan(session) {
+        let session = match &self.agent_session {
+            Some(id) => AgentSession::Resume(id.clone()),
+            None => AgentSession::New(Uuid::new_v4()),
+        };
+        let started = match self.context.plan(session, run) {
             Ok(plan) => {
                 let context = Arc::clone(&self.context);
                 Attempt::start(context, origin.clone(), &plan, &self.prompt, ordinal).await

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agent_runner::agent::{self, Exit, OutputReader};
+use agent_runner::agent::{self, OutputReader};
 use agent_runner::event::Event;
+use agent_runner::exit::Exit;
 use agent_runner::frame::{FrameLimits, LineFramer};
 use agent_runner::ids::SpoolOffset;
 use agent_runner::redact::Redactor;

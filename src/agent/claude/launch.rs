@@ -140,9 +140,9 @@ pub(super) fn plan(spec: &TurnSpec) -> Result<LaunchPlan, LaunchError> {
         args.flag(flag);
     }
     args.value("--output-format", "stream-json");
-    match spec.agent_session {
+    match &spec.agent_session {
         AgentSession::New(id) => args.value("--session-id", id.to_string()),
-        AgentSession::Resume(id) => args.value("--resume", id.to_string()),
+        AgentSession::Resume(id) => args.value("--resume", id),
     }
     if let Some(model) = &spec.model {
         args.value("--model", model);
@@ -171,6 +171,7 @@ pub(super) fn plan(spec: &TurnSpec) -> Result<LaunchPlan, LaunchError> {
         command: "claude",
         args: args.0,
         env: environment(spec),
+        files: Vec::new(),
         env_pass: ENV_PASS,
     })
 }
@@ -254,6 +255,8 @@ mod tests {
             extra_args: Vec::new(),
             home: PathBuf::from("/home/agent"),
             is_root: false,
+            workspace: PathBuf::new(),
+            files: PathBuf::new(),
         }
     }
 
@@ -267,7 +270,7 @@ mod tests {
     #[test]
     fn a_turn_is_started_as_asked() {
         let plan = plan(&TurnSpec {
-            agent_session: AgentSession::Resume(Uuid::from_u128(7)),
+            agent_session: AgentSession::Resume(Uuid::from_u128(7).to_string()),
             model: Some("opus".to_owned()),
             effort: Some("low".to_owned()),
             system_prompt_file: Some("/run/system.md".into()),

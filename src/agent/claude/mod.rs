@@ -29,8 +29,9 @@ use self::messages::Messages;
 use self::record::{Block, Message, Record, ResultRecord, StreamEvent, Text, typed};
 use self::totals::Totals;
 use self::verdict::Terminal;
-use super::{Adapter, AgentKind, Evidence, Exit, Ignored, RestoreError};
+use super::{Adapter, AgentKind, Evidence, Ignored, RestoreError};
 use crate::event::{Event, NoticeLevel, RawStream};
+use crate::exit::Exit;
 use crate::frame::{Line, Loss};
 
 /// Claude Code in the registry of agents.

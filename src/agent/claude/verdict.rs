@@ -7,8 +7,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::record::ResultRecord;
-use crate::agent::{Evidence, Exit};
+use crate::agent::Evidence;
 use crate::event::{ErrorClass, TurnError};
+use crate::exit::Exit;
 
 /// How much of a message becomes the error's message.
 const MESSAGE_LIMIT: usize = 2000;

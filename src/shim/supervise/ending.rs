@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, WaitStatus};
 
 use super::{Shim, Stage};
-use crate::agent::Exit;
 use crate::clock::Clock;
+use crate::exit::Exit;
 use crate::process::{self, Identity, OomCounter, PidFd, State};
 use crate::shim::output::Left;
 use crate::shim::{ShimError, Step as _};

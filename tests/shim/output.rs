@@ -7,9 +7,10 @@ use crate::harness::{Harness, control, exited, grown, read_all};
 #[tokio::test]
 async fn output_on_a_pty_is_byte_identical_to_output_on_a_pipe() {
     let directives = "lines 200 bytes 00ff1b5b306d0d0a030411137f0a line 30000 lines 3";
-    let (_, pty) = Harness::new(directives).run().await;
+    let (stopped, pty) = Harness::new(directives).run().await;
+    assert_eq!(stopped.exit.code, Some(0), "{stopped:?}");
     let (_, pipe) = Harness::new(directives).on_a_pipe().run().await;
-    assert!(pty.len() > 36_000);
+    assert!(pty.len() > 36_000, "{} bytes, {stopped:?}", pty.len());
     assert!(
         pty == pipe,
         "{} bytes on the PTY, {} on the pipe",

@@ -12,7 +12,7 @@ use rustix::fs::Mode;
 use rustix::process::{Pid, Signal};
 
 use crate::process::{self, Environment};
-use crate::spool::{Plan, SpawnFailure, Stdout, User};
+use crate::spool::{Plan, SpawnFailure, User};
 
 /// The child's ends of everything.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ const RELEASE_LOST: i32 = 126;
 fn prepare(plan: &Plan, stdio: &Stdio, shim: Pid) -> Result<bool, SpawnFailure> {
     let step = |step: &'static str| move |error: io::Error| failure(step, &plan.program, &error);
     rustix::process::setsid().map_err(|error| step("start a session for")(error.into()))?;
-    take_stdio(stdio, plan).map_err(step("set up the descriptors of"))?;
+    take_stdio(stdio).map_err(step("set up the descriptors of"))?;
     process::limit_resources().map_err(step("limit the resources of"))?;
     if let Some(user) = &plan.user {
         become_user(user).map_err(step("change the user of"))?;
@@ -78,14 +78,13 @@ fn prepare(plan: &Plan, stdio: &Stdio, shim: Pid) -> Result<bool, SpawnFailure> 
     Ok(true)
 }
 
-fn take_stdio(stdio: &Stdio, plan: &Plan) -> io::Result<()> {
+fn take_stdio(stdio: &Stdio) -> io::Result<()> {
     nix::unistd::dup2_stdin(&stdio.stdin)?;
     nix::unistd::dup2_stdout(&stdio.stdout)?;
     nix::unistd::dup2_stderr(&stdio.stderr)?;
-    if matches!(plan.stdout, Stdout::Pty(_)) {
-        // As its controlling terminal the PTY hangs up on the whole session when the shim dies.
-        rustix::process::ioctl_tiocsctty(io::stdout())?;
-    }
+    // The PTY is deliberately not its controlling terminal. As one it would be hung up when the
+    // CLI, its session's leader, exits, and the kernel then throws away what it has not yet moved
+    // to the master: the CLI's last words.
     Ok(())
 }
 

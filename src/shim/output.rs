@@ -14,10 +14,6 @@ const READ: usize = 64 * 1024;
 const ROUNDS: usize = 64;
 /// How soon a failed write to the spool is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// How often a hung-up PTY is read again before its output counts as complete.
-const HANGUP_LOOKS: usize = 4;
-/// Between two such looks.
-const HANGUP_PAUSE: Duration = Duration::from_millis(1);
 /// What a dead CLI may have left in the kernel over the quota: a full pipe and more.
 const LAST_WORDS: u64 = 1024 * 1024;
 
@@ -145,18 +141,7 @@ impl Output {
         let Some(buffer) = self.buffer.get_mut(..room) else {
             return Ok(0);
         };
-        let mut read = || rustix::io::retry_on_intr(|| rustix::io::read(source, &mut *buffer));
-        let mut result = read();
-        // Under load the kernel can say EIO (the last slave was closed) while a worker of its own
-        // has yet to move the last written bytes to the master: they come with a later read.
-        for _ in 0..HANGUP_LOOKS {
-            if result != Err(rustix::io::Errno::IO) {
-                break;
-            }
-            std::thread::sleep(HANGUP_PAUSE);
-            result = read();
-        }
-        let count = result?;
+        let count = rustix::io::retry_on_intr(|| rustix::io::read(source, &mut *buffer))?;
         if count == 0 {
             self.source = None;
         }

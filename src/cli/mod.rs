@@ -4,6 +4,7 @@
 mod error;
 mod exec_agent;
 mod hub;
+mod install;
 mod replay;
 mod scripted_model;
 mod shim;
@@ -28,6 +29,8 @@ enum Command {
     Hub(hub::Arguments),
     /// Serve a model that plays a script: no model is behind it
     ScriptedModel(scripted_model::Arguments),
+    /// Install agent CLIs at the versions that this agent-runner was tested with
+    Install(install::Arguments),
     /// Turn recorded CLI output into events
     Replay(replay::Arguments),
     #[command(hide = true)]
@@ -45,6 +48,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Hub(arguments) => hub::run(&arguments),
         Command::ScriptedModel(arguments) => scripted_model::run(&arguments),
+        Command::Install(arguments) => install::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Shim(arguments) => shim::run(&arguments),
         Command::ExecAgent(arguments) => exec_agent::run(&arguments),

@@ -86,17 +86,23 @@ fn says(output: &str, version: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
-    use std::os::unix::fs::PermissionsExt as _;
 
     use super::super::catalog::release;
     use super::*;
 
     fn verified(script: &str) -> Result<(), InstallError> {
         let dir = tempfile::tempdir().unwrap();
+        let written = dir.path().join("script");
         let executable = dir.path().join("cli");
-        std::fs::write(&executable, script).unwrap();
-        let mode = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(&executable, mode).unwrap();
+        std::fs::write(&written, script).unwrap();
+        // Copied by another process: a test that forks while this one has the file open for
+        // writing would make it "busy" for as long as that child has not executed.
+        let copied = Command::new("install")
+            .args(["-m", "755"])
+            .args([&written, &executable])
+            .status()
+            .unwrap();
+        assert!(copied.success());
         let environment = Environment::new([
             (OsString::from("PATH"), OsString::from("/usr/bin:/bin")),
             (

@@ -5,8 +5,9 @@
 //! makes no promise against somebody who can write to the prefix.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -37,7 +38,10 @@ impl Receipt {
             files,
         };
         let text = serde_json::to_vec(&receipt)?;
-        files::replace_durably(&folder.join(NAME), &text)
+        let path = folder.join(NAME);
+        files::replace_durably(&path, &text)?;
+        // In an image, root installs and another user looks whether it is there.
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644))
     }
 
     /// The receipt of `folder` when it holds `version`, every file as it was written.
@@ -78,8 +82,6 @@ fn seal(root: &Path, below: &Path, files: &mut BTreeMap<PathBuf, u64>) -> io::Re
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[test]
@@ -88,7 +90,7 @@ mod tests {
         let executable = dir.path().join("bin/cli");
         std::fs::create_dir(dir.path().join("bin")).unwrap();
         std::fs::write(&executable, "#!/bin/sh\n").unwrap();
-        let mode = std::fs::Permissions::from_mode(0o755);
+        let mode = Permissions::from_mode(0o755);
         std::fs::set_permissions(&executable, mode).unwrap();
         std::fs::write(dir.path().join("data"), "12345").unwrap();
         let intact = |version| Receipt::intact(dir.path(), version).is_some();
@@ -97,13 +99,15 @@ mod tests {
         Receipt::write(dir.path(), "1.0.0", Path::new("bin/cli")).unwrap();
         assert!(intact("1.0.0"));
         assert!(!intact("1.0.1"));
+        let receipt = dir.path().join(NAME).metadata().unwrap();
+        assert_eq!(receipt.permissions().mode() & 0o777, 0o644);
         std::fs::write(dir.path().join("extra"), "").unwrap();
         assert!(intact("1.0.0"));
         std::fs::write(dir.path().join("data"), "123").unwrap();
         assert!(!intact("1.0.0"));
         std::fs::write(dir.path().join("data"), "12345").unwrap();
         assert!(intact("1.0.0"));
-        let mode = std::fs::Permissions::from_mode(0o644);
+        let mode = Permissions::from_mode(0o644);
         std::fs::set_permissions(&executable, mode).unwrap();
         assert!(!intact("1.0.0"));
     }

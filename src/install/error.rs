@@ -30,7 +30,7 @@ pub enum InstallError {
         agent: &'static str,
         /// The pinned version.
         version: &'static str,
-        /// Processor and system.
+        /// Processor and C library.
         machine: String,
     },
     /// The prefix cannot be made, read or written.

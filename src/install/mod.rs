@@ -136,13 +136,13 @@ fn fetch(
     cancel: &CancellationToken,
     progress: &mut dyn FnMut(Step),
 ) -> Result<PathBuf, InstallError> {
-    let no_build = || InstallError::NoBuild {
+    let no_build = |machine: String| InstallError::NoBuild {
         agent: release.name,
         version: release.version,
-        machine: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        machine,
     };
-    let platform = Platform::current().ok_or_else(no_build)?;
-    let project = Project::new(release, platform).ok_or_else(no_build)?;
+    let platform = Platform::current().ok_or_else(|| no_build(std::env::consts::ARCH.into()))?;
+    let project = Project::new(release, platform).ok_or_else(|| no_build(platform.to_string()))?;
     let npm = Npm::find(environment, release)?;
     let staging = prefix.stage(release, lock)?;
     let started = || progress(Step::Downloading);

@@ -1,5 +1,6 @@
 //! Which builds of a CLI this machine can run.
 
+use std::fmt;
 use std::path::Path;
 
 /// The processor, by npm's names.
@@ -57,6 +58,12 @@ impl Platform {
             libc: libc(arch, Path::new("/")),
             avx2: has_avx2(),
         })
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} with {}", self.arch.as_str(), self.libc.as_str())
     }
 }
 

@@ -23,7 +23,8 @@ pub mod journal;
 #[allow(unsafe_code)]
 pub mod process;
 pub mod spool;
-// tier 4: processes and folders of a run
+// tier 4: processes and folders of a run, and the agent CLIs themselves
+pub mod install;
 pub mod sandbox;
 pub mod shim;
 pub mod workspace;

@@ -4,6 +4,7 @@
 mod daemon;
 mod error;
 mod hub;
+mod install;
 mod lead;
 mod log;
 mod render;
@@ -36,6 +37,8 @@ enum Command {
     Hub(hub::Arguments),
     /// Serve a model that plays a script: no model is behind it
     ScriptedModel(scripted_model::Arguments),
+    /// Install agent CLIs at the versions that this agent-runner was tested with
+    Install(install::Arguments),
     /// Turn recorded CLI output into events
     Replay(replay::Arguments),
     #[command(hide = true)]
@@ -53,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Daemon(arguments) => daemon::run(&arguments),
         Command::Hub(arguments) => hub::run(&arguments),
         Command::ScriptedModel(arguments) => scripted_model::run(&arguments),
+        Command::Install(arguments) => install::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Shim(arguments) => shim::run(&arguments),
     };

@@ -26,7 +26,12 @@ const RUN_TIMEOUT: Duration = Duration::from_hours(2);
 const HUB_WAIT: Duration = Duration::from_mins(1);
 
 /// Variables of ours that are no settings.
-const OTHER_VARIABLES: &[&str] = &["AGENT_RUNNER_API_KEY"];
+const OTHER_VARIABLES: &[&str] = &[
+    "AGENT_RUNNER_API_KEY",
+    "AGENT_RUNNER_API_KEY_FILE",
+    "AGENT_RUNNER_LISTEN",
+    "AGENT_RUNNER_PREFIX",
+];
 
 /// What was typed.
 #[derive(Debug, Clone, Copy)]

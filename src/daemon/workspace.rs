@@ -198,7 +198,10 @@ async fn clone(
     let cancelled = CancelOnDrop(Arc::default());
     let (clock, flag) = (setup.clock, Arc::clone(&cancelled.0));
     let cloning = tokio::task::spawn_blocking(move || {
-        let mut throttle = Throttle { clock, last: None };
+        let mut throttle = Throttle {
+            clock,
+            last: clock.now(),
+        };
         workspace::clone(&request, clock, &flag, &mut |step| {
             if throttle.is_due(step) {
                 // A full queue only means that the next one says more.
@@ -226,7 +229,7 @@ impl Drop for CancelOnDrop {
 
 struct Throttle {
     clock: Clock,
-    last: Option<std::time::Instant>,
+    last: std::time::Instant,
 }
 
 impl Throttle {
@@ -236,9 +239,9 @@ impl Throttle {
             Progress::CheckingOut { files, total } => files == total,
         };
         let now = self.clock.now();
-        let due = done || self.last.is_none_or(|last| now - last >= PROGRESS_EVERY);
+        let due = done || now - self.last >= PROGRESS_EVERY;
         if due {
-            self.last = Some(now);
+            self.last = now;
         }
         due
     }

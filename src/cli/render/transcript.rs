@@ -66,11 +66,21 @@ impl Transcript {
                 self.line(out, Style::Bold, call.trim_end())
             }
             Event::ToolEnd {
+                name,
                 output,
                 is_error,
                 exit_code,
                 ..
-            } => self.tool_end(out, output.as_deref(), *is_error, *exit_code),
+            } => {
+                let output = output.as_deref().unwrap_or_default();
+                let result = tool_result(name, output, *is_error, *exit_code);
+                let (mark, style) = if *is_error {
+                    ("✗", Style::Red)
+                } else {
+                    ("✓", Style::Dim)
+                };
+                self.line(out, style, format!("  {mark} {result}").trim_end())
+            }
             Event::Plan { items } => items.iter().try_for_each(|item| {
                 let mark = if item.status == "completed" {
                     "☑"
@@ -122,44 +132,6 @@ impl Transcript {
             self.mid_line = !text.ends_with('\n');
         }
         Ok(())
-    }
-
-    fn tool_end(
-        &mut self,
-        out: &mut impl Write,
-        output: Option<&str>,
-        is_error: bool,
-        exit_code: Option<i32>,
-    ) -> io::Result<()> {
-        let mut parts = Vec::new();
-        if let Some(code) = exit_code.filter(|code| *code != 0) {
-            parts.push(format!("exit {code}"));
-        }
-        let output = output.unwrap_or_default();
-        // An error's last line tells more than its first; Claude puts `Exit code N` in front.
-        let telling = if is_error {
-            output.trim().lines().last()
-        } else {
-            output.lines().next()
-        };
-        let telling = summary(telling.unwrap_or_default());
-        if !telling.is_empty() {
-            parts.push(telling);
-        }
-        let lines = output.lines().count();
-        if lines > 1 {
-            parts.push(format!("{lines} lines"));
-        }
-        let (mark, style) = if is_error {
-            ("✗", Style::Red)
-        } else {
-            ("✓", Style::Dim)
-        };
-        self.line(
-            out,
-            style,
-            format!("  {mark} {}", parts.join(" · ")).trim_end(),
-        )
     }
 
     fn end(
@@ -327,6 +299,29 @@ fn usage_words(usage: &Usage) -> String {
         grouped(read),
         grouped(usage.output_tokens)
     )
+}
+
+/// What of a call's result fits on a line.
+fn tool_result(name: &str, output: &str, is_error: bool, exit_code: Option<i32>) -> String {
+    let telling = match name {
+        // That a file was read or changed is all there is to say.
+        "read" | "write" | "edit" if !is_error => "",
+        // An error's last line tells more than its first; Claude puts `Exit code N` in front.
+        _ if is_error => output.trim().lines().last().unwrap_or_default(),
+        _ => output.lines().next().unwrap_or_default(),
+    };
+    let mut parts = Vec::new();
+    parts.extend(
+        exit_code
+            .filter(|code| *code != 0)
+            .map(|code| format!("exit {code}")),
+    );
+    parts.extend(Some(summary(telling)).filter(|telling| !telling.is_empty()));
+    let lines = output.lines().count();
+    if lines > 1 && !matches!(name, "write" | "edit") {
+        parts.push(format!("{lines} lines"));
+    }
+    parts.join(" · ")
 }
 
 /// The one argument of a call that tells most.

@@ -62,26 +62,29 @@ impl Hub {
     }
 }
 
+#[allow(clippy::disallowed_methods)] // as above
 async fn serve(
     listener: TcpListener,
     seen: mpsc::Sender<(String, u64)>,
-    mut orders: mpsc::Receiver<Value>,
+    orders: mpsc::Receiver<Value>,
 ) {
+    let mut orders = Some(orders);
     loop {
         let (stream, _) = listener.accept().await.expect("a connection");
         let mut head = [0; 2048];
         let count = stream.peek(&mut head).await.expect("a request");
         let head = String::from_utf8_lossy(&head[..count]).to_lowercase();
         if head.contains("upgrade: websocket") {
-            lead(stream, &seen, &mut orders).await;
+            let orders = orders.take().expect("the daemon connects once");
+            tokio::spawn(lead(stream, seen.clone(), orders));
         } else {
-            session(stream, &head).await;
+            tokio::spawn(session(stream, head));
         }
     }
 }
 
 /// `GET /api/hub/session/ID`
-async fn session(mut stream: TcpStream, head: &str) {
+async fn session(mut stream: TcpStream, head: String) {
     let path = head.split(' ').nth(1).unwrap_or_default();
     let id = path.rsplit('/').next().unwrap_or_default();
     let body = json!({"sessionId": id, "task": "", "status": "created"}).to_string();
@@ -99,8 +102,8 @@ async fn session(mut stream: TcpStream, head: &str) {
 
 async fn lead(
     stream: TcpStream,
-    seen: &mpsc::Sender<(String, u64)>,
-    orders: &mut mpsc::Receiver<Value>,
+    seen: mpsc::Sender<(String, u64)>,
+    mut orders: mpsc::Receiver<Value>,
 ) {
     stream.set_nodelay(true).expect("a TCP socket");
     let mut socket = tokio_tungstenite::accept_async(stream)
@@ -132,7 +135,9 @@ async fn lead(
                     }
                 }
                 let name = field("event").or(field("type")).unwrap_or_default().to_owned();
-                seen.send((name, at)).await.expect("the measurement goes on");
+                if seen.send((name, at)).await.is_err() {
+                    return;
+                }
             }
         }
     }

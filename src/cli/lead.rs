@@ -1,5 +1,6 @@
 //! What `run` and `daemon` share: settings, signals, waiting for a turn.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,6 +18,8 @@ pub(super) struct Context {
     pub(super) config: Config,
     pub(super) place: Place,
     pub(super) env: EnvMap,
+    /// The state dir as the user knows it.
+    pub(super) state_root: PathBuf,
 }
 
 impl Context {
@@ -57,7 +60,12 @@ impl Context {
         for warning in &config.warnings {
             eprintln!("agent-runner: warning: {warning}");
         }
-        Ok(Some(Self { config, place, env }))
+        Ok(Some(Self {
+            state_root: config.state_dir.clone(),
+            config,
+            place,
+            env,
+        }))
     }
 
     /// What the composition root needs.
@@ -67,6 +75,7 @@ impl Context {
             command: self.place.command,
             env: &self.env,
             cwd: self.place.cwd.clone(),
+            state_root: self.state_root.clone(),
             in_container: self.place.container,
             clock: Clock,
         }

@@ -93,6 +93,8 @@ pub struct Setup<'a> {
     pub env: &'a EnvMap,
     /// The folder that we were started in.
     pub cwd: PathBuf,
+    /// The state dir as the user knows it; a run has one of its own within it.
+    pub state_root: PathBuf,
     /// Whether this is a container.
     pub in_container: bool,
     /// The clocks.
@@ -274,6 +276,8 @@ impl Lead {
             None => Some(self.rest.session(&session_id).await.map_err(rest_error)?),
         };
         let trusted = self.rest.address().is_loopback();
+        let home = agent_home(setup, &self.prepared.runs_as);
+        workspace::make_home(setup, &home, owner)?;
         let workspace = workspace::make(setup, detail.as_ref(), trusted, &log, owner).await?;
         for (code, text) in notices(setup, &self.prepared.runs_as) {
             log.notice(NoticeLevel::Info, code, text).await?;
@@ -340,7 +344,8 @@ impl Lead {
             spec: turn_spec(setup, &self.prepared.runs_as),
             environment: plain,
             workspace,
-            runs: config.state_dir.join("runs"),
+            state_dir: config.state_dir.clone(),
+            state_root: setup.state_root.clone(),
             stdout: match config.agent.stdio {
                 Stdio::Pty => Stdout::Pty(Window::default()),
                 Stdio::Pipe => Stdout::Pipe,

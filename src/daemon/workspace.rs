@@ -1,6 +1,5 @@
 //! The session's workspace, and what its participants hear of its making.
 
-use std::os::unix::fs::{PermissionsExt as _, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -103,7 +102,7 @@ pub(super) async fn make(
         let fresh = !path.exists();
         files::create_private_dir(&path).map_err(|error| folder_error(&path, &error))?;
         if let Some(owner) = owner.filter(|_| fresh) {
-            hand_over(config.state_dir.as_path(), &path, owner)?;
+            give(setup, &path, owner)?;
         }
         return Ok(path);
     };
@@ -113,7 +112,7 @@ pub(super) async fn make(
     log.step(format!("cloning {}", repo.url)).await?;
     let made = clone(setup, repo, into, log).await?;
     if let Some(owner) = owner.filter(|_| !made.reused) {
-        hand_over(config.state_dir.as_path(), &made.path, owner)?;
+        give(setup, &made.path, owner)?;
     }
     log.step(describe(&made)).await?;
     Ok(made.path)
@@ -263,34 +262,22 @@ fn words(step: Progress) -> String {
     }
 }
 
-/// Gives a folder and all in it to the agent's user, and lets that user pass through the state
-/// dir to it. The folders above stay closed to reading, and all files in them are private.
-pub(super) fn hand_over(
-    state_dir: &Path,
-    path: &Path,
-    (uid, gid): (u32, u32),
+/// Gives a folder to the agent's user.
+fn give(setup: &Setup<'_>, path: &Path, owner: (u32, u32)) -> Result<(), DaemonError> {
+    files::hand_over(&setup.state_root, path, owner).map_err(|error| folder_error(path, &error))
+}
+
+/// Makes the folder that the CLI has as its home, where that is one of ours.
+pub(super) fn make_home(
+    setup: &Setup<'_>,
+    home: &Path,
+    owner: Option<(u32, u32)>,
 ) -> Result<(), DaemonError> {
-    let mut pending = vec![path.to_owned()];
-    while let Some(next) = pending.pop() {
-        let kind = next
-            .symlink_metadata()
-            .map_err(|error| folder_error(&next, &error))?;
-        if kind.is_dir() {
-            for entry in std::fs::read_dir(&next).map_err(|error| folder_error(&next, &error))? {
-                pending.push(entry.map_err(|error| folder_error(&next, &error))?.path());
-            }
-        }
-        lchown(&next, Some(uid), Some(gid)).map_err(|error| folder_error(&next, &error))?;
+    if home.exists() || !home.starts_with(&setup.config.state_dir) {
+        return Ok(());
     }
-    let above = path
-        .ancestors()
-        .skip(1)
-        .take_while(|folder| folder.starts_with(state_dir));
-    for folder in above {
-        let passable = std::fs::Permissions::from_mode(0o711);
-        std::fs::set_permissions(folder, passable).map_err(|error| folder_error(folder, &error))?;
-    }
-    Ok(())
+    files::create_private_dir(home).map_err(|error| folder_error(home, &error))?;
+    owner.map_or(Ok(()), |owner| give(setup, home, owner))
 }
 
 fn folder_error(path: &Path, error: &std::io::Error) -> DaemonError {

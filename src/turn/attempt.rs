@@ -83,7 +83,7 @@ impl Attempt {
         let sandbox = |message: String| TurnError::new(ErrorClass::Sandbox, message);
         let plan = context.shim_plan(launch).map_err(sandbox)?;
         let environment = context.environment(launch).map_err(sandbox)?;
-        write_files(&dir, launch).map_err(|error| sandbox(error.to_string()))?;
+        write_files(&context, &dir, launch).map_err(|error| sandbox(error.to_string()))?;
         let started = context
             .sandbox
             .start(&dir, &plan, prompt.as_bytes(), &environment)
@@ -318,7 +318,7 @@ impl Attempt {
 }
 
 /// Writes what the CLI is to find.
-fn write_files(dir: &RunDir, launch: &LaunchPlan) -> std::io::Result<()> {
+fn write_files(context: &TurnContext, dir: &RunDir, launch: &LaunchPlan) -> std::io::Result<()> {
     if launch.files.is_empty() {
         return Ok(());
     }
@@ -326,6 +326,9 @@ fn write_files(dir: &RunDir, launch: &LaunchPlan) -> std::io::Result<()> {
     files::create_private_dir(&folder)?;
     for (name, content) in &launch.files {
         files::create_private(&folder.join(name))?.write_all(content)?;
+    }
+    if let Some(user) = &context.user {
+        files::hand_over(&context.state_root, &folder, (user.uid, user.gid))?;
     }
     Ok(())
 }

@@ -31,8 +31,11 @@ pub struct TurnContext {
     pub environment: Environment,
     /// Where it works.
     pub workspace: PathBuf,
-    /// Where the runs' folders are.
-    pub runs: PathBuf,
+    /// Where everything durable is.
+    pub state_dir: PathBuf,
+    /// The folder that holds the state dir, or it itself: another user gets through from here on,
+    /// to what is handed over and nothing else.
+    pub state_root: PathBuf,
     /// PTY or pipe.
     pub stdout: Stdout,
     /// The user that it runs as; none: ours.
@@ -56,7 +59,7 @@ pub struct TurnContext {
 impl TurnContext {
     /// A run's folder.
     pub(super) fn run_dir(&self, run: RunId) -> RunDir {
-        RunDir::new(self.runs.join(run.to_string()))
+        RunDir::new(self.state_dir.join("runs").join(run.to_string()))
     }
 
     /// How the CLI is started for that conversation.

@@ -11,7 +11,6 @@ use crate::clock::Clock;
 use crate::config::{self, CommandKind, Config, EnvMap, Given, HubOptions, Options, Place, Task};
 use crate::daemon::{DaemonError, Setup};
 use crate::event::Outcome;
-use crate::workspace::prepare_git;
 
 /// The settings of a command, and where it runs.
 pub(super) struct Context {
@@ -53,10 +52,6 @@ impl Context {
             return Ok(None);
         }
         log::start(config.log_level);
-        // Before there are threads: it changes this process's environment. Ours is read by now.
-        prepare_git(config.ca_file.as_deref()).map_err(|error| {
-            CliError::new(Exit::Internal, format!("libgit2 cannot be used: {error}"))
-        })?;
         for warning in &config.warnings {
             eprintln!("agent-runner: warning: {warning}");
         }

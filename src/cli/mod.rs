@@ -1,6 +1,7 @@
 //! The commands: what is typed, parsed by clap, handed to the module that does it.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // commands talk to people
 
+mod clone_worker;
 mod daemon;
 mod error;
 mod hub;
@@ -16,6 +17,8 @@ mod shim;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::workspace;
 
 pub use error::{CliError, Exit};
 
@@ -41,6 +44,8 @@ enum Command {
     Install(install::Arguments),
     /// Turn recorded CLI output into events
     Replay(replay::Arguments),
+    #[command(hide = true, name = workspace::WORKER_COMMAND)]
+    CloneWorker,
     #[command(hide = true)]
     Shim(shim::Arguments),
 }
@@ -58,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::ScriptedModel(arguments) => scripted_model::run(&arguments),
         Command::Install(arguments) => install::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::CloneWorker => clone_worker::run(),
         Command::Shim(arguments) => shim::run(&arguments),
     };
     result.unwrap_or_else(|error| error.report())

@@ -1,13 +1,10 @@
 //! The session's workspace, and what its participants hear of its making.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_json::Value;
-use tokio::sync::mpsc;
 
 use super::{DaemonError, Setup};
 use crate::clock::Clock;
@@ -23,8 +20,6 @@ use crate::workspace::{self, CloneRequest, Progress, RepoUrl, Revision, Workspac
 const CLONE_LIMIT: Duration = Duration::from_mins(30);
 /// Between two progress events.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
-/// Progress that waits to be stored; the clone skips what does not fit.
-const PROGRESS_QUEUE: usize = 16;
 
 /// Writes events that belong to the session as a whole.
 #[derive(Debug, Clone)]
@@ -193,37 +188,19 @@ async fn clone(
         limit: CLONE_LIMIT,
         ca_file: setup.config.ca_file.clone(),
     };
-    let (progress, mut steps) = mpsc::channel(PROGRESS_QUEUE);
-    let cancelled = CancelOnDrop(Arc::default());
-    let (clock, flag) = (setup.clock, Arc::clone(&cancelled.0));
-    let cloning = tokio::task::spawn_blocking(move || {
-        let mut throttle = Throttle {
-            clock,
-            last: clock.now(),
-        };
-        workspace::clone(&request, clock, &flag, &mut |step| {
-            if throttle.is_due(step) {
-                // A full queue only means that the next one says more.
-                let _full = progress.try_send(step);
-            }
-        })
-    });
-    while let Some(step) = steps.recv().await {
-        log.step(words(step)).await?;
-    }
-    let made = cloning
-        .await
-        .map_err(|error| DaemonError::Internal(error.to_string()))?;
+    let mut throttle = Throttle {
+        clock: setup.clock,
+        last: setup.clock.now(),
+    };
+    let progress = async |step| {
+        if throttle.is_due(step)
+            && let Err(error) = log.step(words(step)).await
+        {
+            tracing::warn!(%error, "progress could not be stored");
+        }
+    };
+    let made = workspace::clone_apart(&request, progress).await;
     made.map_err(|error| DaemonError::Workspace(error.to_string()))
-}
-
-/// A clone that nobody waits for any more ends soon.
-struct CancelOnDrop(Arc<AtomicBool>);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 struct Throttle {

@@ -21,6 +21,15 @@ fn build() -> ClientConfig {
     if added == 0 {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
+    with(roots)
+}
+
+/// Trusts nobody: for a client that speaks in the clear.
+pub(super) fn without_roots() -> ClientConfig {
+    with(RootCertStore::empty())
+}
+
+fn with(roots: RootCertStore) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

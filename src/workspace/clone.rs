@@ -8,6 +8,7 @@ use std::time::Duration;
 use git2::Repository;
 use git2::build::CheckoutBuilder;
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
 
@@ -38,7 +39,7 @@ pub struct CloneRequest {
 }
 
 /// How far a clone is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Progress {
     /// Objects come in; `total` is 0 as long as the server counts.
@@ -52,7 +53,7 @@ pub enum Progress {
 }
 
 /// A clone to work in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workspace {
     /// The folder.
     pub path: PathBuf,

@@ -1,0 +1,192 @@
+//! Every command of the README runs, as it stands there but for addresses that nobody owns.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+const README: &str = include_str!("../README.md");
+const BINARY: &str = env!("CARGO_BIN_EXE_agent-runner");
+
+/// Commands that `scripts/test` runs: itself, and the demo wherever CI is set.
+const BY_SCRIPT: [&str; 2] = ["scripts/demo", "scripts/test"];
+
+/// The lines of the README's shell blocks.
+fn commands() -> BTreeSet<&'static str> {
+    let blocks = README.split("```sh\n").skip(1);
+    blocks
+        .flat_map(|block| block.split("```").next().unwrap_or_default().lines())
+        .collect()
+}
+
+/// A server of ours, ended with the test.
+struct Server {
+    child: Child,
+    url: String,
+}
+
+impl Server {
+    fn start(arguments: &[&str]) -> Self {
+        let child = Command::new(BINARY)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut child = child.unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let url = line
+            .trim()
+            .strip_prefix("listening ")
+            .expect("the server says where")
+            .to_owned();
+        Self { child, url }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn claude() -> Option<PathBuf> {
+    let pinned = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/node_modules/.bin/claude");
+    let path = std::env::var_os("AGENT_RUNNER_TEST_CLAUDE").map_or(pinned, PathBuf::from);
+    if path.exists() {
+        return Some(path);
+    }
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "claude is not installed: run scripts/test"
+    );
+    println!("skipped: needs claude, get it with scripts/test");
+    None
+}
+
+/// A repository with one file.
+fn make_repo(path: &Path) {
+    std::fs::create_dir(path).unwrap();
+    std::fs::write(path.join("README.md"), "A project.\n").unwrap();
+    let git = |arguments: &[&str]| {
+        let done = Command::new("git")
+            .args(arguments)
+            .current_dir(path)
+            .status()
+            .unwrap();
+        assert!(done.success(), "git {arguments:?}");
+    };
+    git(&["init", "--quiet"]);
+    git(&["add", "."]);
+    let author = ["-c", "user.name=t", "-c", "user.email=t@localhost"];
+    git(&[&author[..], &["commit", "--quiet", "-m", "first"]].concat());
+}
+
+#[test]
+fn every_command_of_the_readme_runs() {
+    let Some(claude) = claude() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    make_repo(&dir.path().join("project"));
+    std::fs::write(path("task.txt"), "Look around.").unwrap();
+    std::fs::write(path("key.txt"), "a-key-for-this-test").unwrap();
+    let model = Server::start(&["scripted-model"]);
+    let hub = Server::start(&[
+        "hub",
+        "--listen",
+        "127.0.0.1:0",
+        "--state-dir",
+        &path("hub"),
+        "--api-key-file",
+        &path("key.txt"),
+    ]);
+    let bin = Path::new(BINARY).parent().unwrap();
+    let search = std::env::var_os("PATH").unwrap();
+    let search = std::env::split_paths(&search);
+    let search = [bin, claude.parent().unwrap()]
+        .map(Path::to_owned)
+        .into_iter()
+        .chain(search);
+    let search = std::env::join_paths(search).unwrap();
+    let shell = |command: &str| {
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", command])
+            .current_dir(dir.path())
+            .env("PATH", &search)
+            .env("HOME", path("home"))
+            .env("XDG_STATE_HOME", path("state"))
+            .env("ANTHROPIC_BASE_URL", &model.url)
+            .env("ANTHROPIC_API_KEY", "no-key-is-needed")
+            .env("AGENTUITY_CODER_URL", &hub.url);
+        for name in ["AGENT_RUNNER_TEST_CLAUDE", "CI"] {
+            shell.env_remove(name);
+        }
+        shell
+    };
+    let run = |command: &str| {
+        let done = shell(command).output().unwrap();
+        let text = String::from_utf8_lossy(&done.stdout).into_owned();
+        let complaints = String::from_utf8_lossy(&done.stderr);
+        assert!(
+            done.status.success(),
+            "{command}: {}\n{text}\n{complaints}",
+            done.status
+        );
+        text
+    };
+    for command in commands() {
+        if BY_SCRIPT.contains(&command) {
+            let script = include_str!("../scripts/test");
+            assert!(
+                command == "scripts/test" || script.contains(command),
+                "{command}"
+            );
+            continue;
+        }
+        let local = command
+            .replace("https://github.com/you/project", &path("project"))
+            .replace(
+                "AGENTUITY_SDK_KEY=…",
+                "AGENTUITY_SDK_KEY=a-key-for-this-test",
+            )
+            .replace("https://hub.example.com", &hub.url)
+            .replace("codesess_1", &session(&hub.url));
+        // A daemon would wait for the next prompt; each has a state dir of its own.
+        let text = match local.contains(" daemon ") {
+            true => run(&format!(
+                "{local} --once --state-dir {}",
+                path(&command.len().to_string())
+            )),
+            false => run(&local),
+        };
+        assert!(text.contains("completed"), "{command}: {text}");
+    }
+}
+
+/// A session with a task, made as any client would.
+fn session(hub: &str) -> String {
+    let body = r#"{"task":"Look around."}"#;
+    let made = Command::new("curl")
+        .args(["--silent", "--fail", "--max-time", "10", "--data", body])
+        .args(["--header", "content-type: application/json"])
+        .args(["--header", "authorization: Bearer a-key-for-this-test"])
+        .arg(format!("{hub}/api/hub/session"))
+        .output()
+        .unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
+    answer["sessionId"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn every_file_that_the_readme_names_is_there() {
+    for link in README.split("](").skip(1) {
+        let target = link.split(')').next().unwrap_or_default();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(target);
+        assert!(path.exists(), "{target}");
+    }
+}

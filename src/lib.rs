@@ -4,12 +4,12 @@
 //! only modules of a lower tier (`tests/architecture.rs` holds the table); the tiers up to the
 //! adapters and state machines do no I/O, know no runtime and never panic on any input.
 
-// tier 0: ids, clock, private files, settings
+// tier 0: ids, clock, private files
 pub mod clock;
-pub mod config;
 pub mod files;
 pub mod ids;
-// tier 1: the event vocabulary, framing, masking
+// tier 1: settings, the event vocabulary, framing, masking
+pub mod config;
 pub mod event;
 pub mod frame;
 pub mod redact;

@@ -1,36 +1,20 @@
 //! Agent CLIs: how each is started and what each record of its output means.
 //!
 //! An [`Adapter`] is a pure state machine from lines to events. It never fails and never panics:
-//! a line that it cannot use becomes `raw` or nothing, and it says why.
+//! a line that it cannot use becomes `raw` or nothing, and it says why. A new agent is one folder
+//! here and one line in [`AGENTS`].
+
+pub mod claude;
+mod launch;
+mod reader;
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::{ErrorClass, Event, Outcome, TurnError};
-use crate::ids::SpoolOffset;
+use crate::frame::Line;
 
-/// One line of a CLI's output.
-#[derive(Debug, Clone, Copy)]
-pub struct Line<'a> {
-    /// Where the line's first byte lies in the spool.
-    pub start: SpoolOffset,
-    /// Where the next line begins.
-    pub end: SpoolOffset,
-    /// The line without its line end.
-    pub bytes: &'a [u8],
-    /// What was cut from it.
-    pub loss: Loss,
-}
-
-/// What the framer had to leave out of a line; the spool still holds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
-    /// Nothing.
-    None,
-    /// Strings over the limit were cut by this many bytes in all; the JSON is still valid.
-    Capped(u64),
-    /// The line itself is over the limit: `bytes` is its head only.
-    Oversized,
-}
+pub use launch::{AgentSession, LaunchError, LaunchPlan, TurnSpec};
+pub use reader::{OutputReader, Read};
 
 /// Why a line gave no event (`replay --explain` prints it).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,9 +43,11 @@ pub enum Evidence {
     Completed,
     /// The CLI or the model said that it failed.
     Failed(TurnError),
+    /// The conversation to resume is not there; one may be started anew under the same id.
+    ConversationMissing(TurnError),
     /// The CLI said that it was interrupted.
     Interrupted,
-    /// No terminal record.
+    /// No terminal record, or one that is not enough.
     None,
 }
 
@@ -86,7 +72,59 @@ pub trait Adapter: Send {
     fn snapshot(&self) -> Vec<u8>;
 }
 
-/// The name, and the outcome when nothing but `class` and `message` are known.
+/// A snapshot that cannot be gone on from.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// It is no snapshot.
+    #[error("not a snapshot of this agent's state")]
+    Malformed(#[from] serde_json::Error),
+    /// Another version of the program wrote it.
+    #[error("snapshot of version {found}, but this program knows version {known}")]
+    Version {
+        /// The version in the snapshot.
+        found: u32,
+        /// The version that this program writes.
+        known: u32,
+    },
+}
+
+/// An agent CLI that the program knows.
+#[derive(Debug)]
+pub struct AgentKind {
+    /// What `--agent` calls it.
+    pub name: &'static str,
+    /// The executable's name.
+    pub command: &'static str,
+    /// What to run where it is missing, one command a line.
+    pub install: &'static [&'static str],
+    /// How one turn of it is started.
+    pub plan: fn(&TurnSpec) -> Result<LaunchPlan, LaunchError>,
+    /// An adapter for a process's output from its first byte on.
+    pub adapter: fn() -> Box<dyn Adapter>,
+    /// An adapter that goes on where a snapshot was taken.
+    pub restore: fn(&[u8]) -> Result<Box<dyn Adapter>, RestoreError>,
+}
+
+/// All agents.
+pub static AGENTS: &[AgentKind] = &[claude::KIND];
+
+/// A name that no agent has.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown agent `{name}`; known: {known}")]
+pub struct UnknownAgent {
+    name: String,
+    known: String,
+}
+
+/// The agent of that name.
+pub fn by_name(name: &str) -> Result<&'static AgentKind, UnknownAgent> {
+    let found = AGENTS.iter().find(|agent| agent.name == name);
+    found.ok_or_else(|| UnknownAgent {
+        name: name.to_owned(),
+        known: AGENTS.iter().map(|a| a.name).collect::<Vec<_>>().join(", "),
+    })
+}
+
 impl TurnError {
     /// An error without a retry time.
     pub fn new(class: ErrorClass, message: impl Into<String>) -> Self {
@@ -109,5 +147,17 @@ impl Outcome {
             Self::TimedOut => 4,
             Self::Cancelled => 130,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_agent_is_told_the_known_ones() {
+        let error = by_name("clod").unwrap_err().to_string();
+        assert_eq!(error, "unknown agent `clod`; known: claude");
+        assert_eq!(by_name("claude").unwrap().name, "claude");
     }
 }

@@ -1,1 +1,179 @@
-//! Settings: flags, environment, file and defaults, parsed into types once.
+//! Settings: flags, environment and a config file, parsed into types once.
+//!
+//! ```text
+//! flag > AGENT_RUNNER_<FLAG> > the vendor's own variable > config file > default
+//! ```
+//!
+//! Guarantees: [`resolve`] reports every fault that it finds, each with the place where the value
+//! stands (flag, variable, or file with line and column); paths in a [`Config`] are absolute; no
+//! secret can be printed. The process environment is read by [`EnvMap::of_this_process`] and
+//! nowhere else. What a value means to an agent or a repository is not known here.
+
+mod agent_env;
+mod choice;
+mod duration;
+mod env;
+mod fault;
+mod file;
+mod layers;
+mod nearest;
+mod options;
+mod place;
+mod resolve;
+mod secret;
+mod setting;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::Url;
+
+use crate::ids::SessionId;
+
+pub use agent_env::{EnvPattern, agent_env};
+pub use choice::{AgentHome, AgentName, Approve, LogLevel, Mode, Output, Stdio};
+pub use duration::{parse_duration, show_duration};
+pub use env::EnvMap;
+pub use fault::{ConfigError, Fault, Origin};
+pub use options::{HubOptions, Options};
+pub use place::{CommandKind, Place, in_container};
+pub use resolve::{Given, resolve};
+
+/// Everything that a run, a daemon or `start` needs to know, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// Which CLI, and how it is run.
+    pub agent: AgentConfig,
+    /// What to do; `None` when nobody said.
+    pub task: Option<Task>,
+    /// Where to clone from.
+    pub repo: Option<RepoConfig>,
+    /// How long a turn may last.
+    pub timeout: Option<Duration>,
+    /// Where everything durable lies.
+    pub state_dir: PathBuf,
+    /// Where the workspace goes; by default a folder of its own in the state dir.
+    pub workspace_dir: Option<PathBuf>,
+    /// How events are printed.
+    pub output: Output,
+    /// The Hub to join; `None` for `run`, which has its own.
+    pub hub: Option<HubConfig>,
+    /// What the log shows.
+    pub log_level: LogLevel,
+    /// CA certificates (PEM) that TLS connections trust, from `SSL_CERT_FILE`.
+    pub ca_file: Option<PathBuf>,
+    /// What a person should know of these settings although nothing is wrong with them.
+    pub warnings: Vec<String>,
+    shown: Vec<Shown>,
+}
+
+/// Which CLI, and how it is run.
+#[derive(Debug)]
+pub struct AgentConfig {
+    /// The CLI.
+    pub name: AgentName,
+    /// One process a turn, or one for many.
+    pub mode: Mode,
+    /// The model, in the CLI's own words.
+    pub model: Option<String>,
+    /// How hard the model thinks, in the CLI's own words.
+    pub effort: Option<String>,
+    /// Text for the system prompt.
+    pub system_prompt_file: Option<PathBuf>,
+    /// MCP servers, in the CLI's own format.
+    pub mcp_config: Option<PathBuf>,
+    /// Tools that need no consent; empty: the CLI's own choice.
+    pub allowed_tools: Vec<String>,
+    /// More arguments for the CLI.
+    pub args: Vec<String>,
+    /// What the CLI's stdout is.
+    pub stdio: Stdio,
+    /// Who consents to tool calls.
+    pub approve: Approve,
+    /// Whose home folder the CLI sees.
+    pub home: AgentHome,
+    /// The user that the CLI runs as.
+    pub user: Option<String>,
+    /// The CLI's program, from `agents.<name>.command`.
+    pub command: Option<PathBuf>,
+    /// More variables for the CLI, from `agents.<name>.env`.
+    pub env: BTreeMap<String, String>,
+    /// Variables that the CLI gets from our environment besides the base set.
+    pub pass_env: Vec<EnvPattern>,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// This text.
+    Text(String),
+    /// What this file holds.
+    File(PathBuf),
+    /// What stdin holds.
+    Stdin,
+}
+
+/// Where to clone from.
+#[derive(Debug)]
+pub struct RepoConfig {
+    /// The address as typed, and where it was typed.
+    pub url: String,
+    /// A branch, a tag or a commit; `None`: the repository's own default.
+    pub branch: Option<String>,
+    /// The token for a private repository.
+    pub token: Option<SecretString>,
+}
+
+/// The Hub to join.
+#[derive(Debug)]
+pub struct HubConfig {
+    /// Where it is; `None`: to be discovered with the key.
+    pub url: Option<Url>,
+    /// Proves who we are.
+    pub key: Option<SecretString>,
+    /// The organization that the session belongs to.
+    pub org: Option<String>,
+    /// How long an unreachable Hub is tried before the first contact.
+    pub wait: Duration,
+    /// The session to lead; `None`: create one.
+    pub session: Option<SessionId>,
+    /// End after the session's task.
+    pub once: bool,
+}
+
+impl Config {
+    /// The settings in force as TOML, each with where it comes from; secrets are `***`.
+    pub fn render(&self) -> String {
+        let lines = self
+            .shown
+            .iter()
+            .map(|shown| format!("{} = {}", shown.key, shown.value));
+        let lines: Vec<String> = lines.collect();
+        let widest = lines
+            .iter()
+            .map(String::len)
+            .max()
+            .unwrap_or(0)
+            .min(MAX_COLUMN);
+        let mut text = String::new();
+        for (line, shown) in lines.iter().zip(&self.shown) {
+            // Writing to a string cannot fail.
+            writeln!(text, "{line:widest$} # {}", shown.origin).ok();
+        }
+        text
+    }
+}
+
+/// Where the origins of rendered settings begin at the latest: one long value moves no other line.
+const MAX_COLUMN: usize = 48;
+
+/// A setting as `--print-config` shows it.
+#[derive(Debug)]
+struct Shown {
+    key: String,
+    value: String,
+    origin: Origin,
+}

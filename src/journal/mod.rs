@@ -1,1 +1,190 @@
 //! The durable record of every session: its events, its turns, its place at the Hub.
+//!
+//! ```text
+//!   pump, driver ──Batch──► writer thread ──1 transaction──► SQLite (WAL)
+//!                                │ after the commit                │
+//!                                ▼                                 ▼
+//!                          recent batches ──────► Tail ◄──── reader thread
+//!                                            (Hub link, API, terminal)
+//! ```
+//!
+//! Guarantees: an event is in a [`Tail`] only after its commit returned; `seq` counts from 1
+//! without holes; a spool offset never advances without the events that its bytes gave; a batch
+//! that carries a [`Change`] which is a promise to somebody (a prompt accepted, a turn begun or
+//! ended) is on the disk, not only in the kernel, when `commit` returns.
+//!
+//! Deliberately not here: what events mean. The journal stores lines.
+
+mod lock;
+mod rows;
+mod store;
+mod tail;
+mod writer;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+pub use lock::{StateLock, StateLockError};
+pub use rows::{Batch, Change, NewEvent, SessionRow, TurnRow, TurnState};
+pub use tail::{StoredBatch, Tail};
+
+use crate::ids::{Seq, SessionId};
+use tail::Feed;
+
+/// Batches that may wait for the writer; each is at most about 256 KiB, so 32 MiB at worst. When
+/// full, whoever commits waits, and so does the spool behind it.
+const WRITER_QUEUE: usize = 128;
+/// Reads that may wait for the reader thread; a reader waits when full.
+const READER_QUEUE: usize = 64;
+
+/// Why the journal could not do it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// SQLite said no.
+    #[error("journal: {0}")]
+    Store(Arc<rusqlite::Error>),
+    /// A row holds what this version does not understand.
+    #[error("journal: {0}")]
+    Corrupt(String),
+    /// A write failed earlier, so what is on the disk is no longer known; the daemon must restart.
+    #[error("journal: an earlier write failed, nothing more is accepted until a restart")]
+    Poisoned,
+    /// The journal was closed.
+    #[error("journal: closed")]
+    Closed,
+}
+
+impl From<rusqlite::Error> for JournalError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+type Read = Box<dyn FnOnce(&Connection) + Send>;
+
+/// A handle to the journal; clones share it. It closes when the last one is dropped.
+#[derive(Clone)]
+pub struct Journal {
+    writes: mpsc::Sender<writer::Commit>,
+    reads: mpsc::Sender<Read>,
+    feeds: Feeds,
+}
+
+type Feeds = Arc<Mutex<HashMap<SessionId, Arc<Feed>>>>;
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Journal")
+    }
+}
+
+impl Journal {
+    /// Opens or creates the journal at `path` and starts its two threads.
+    pub fn open(path: &Path) -> Result<Self, JournalError> {
+        let written = store::open(path)?;
+        let read = store::open_reader(path)?;
+        let feeds = Feeds::default();
+        let (writes, commits) = mpsc::channel(WRITER_QUEUE);
+        let (reads, requests) = mpsc::channel::<Read>(READER_QUEUE);
+        let thread = writer::Writer::new(written, Arc::clone(&feeds));
+        spawn_thread("journal-writer", move || thread.run(commits))?;
+        spawn_thread("journal-reader", move || {
+            serve_reads(&read, requests);
+        })?;
+        Ok(Self {
+            writes,
+            reads,
+            feeds,
+        })
+    }
+
+    /// Stores the batch, whole or not at all. Returns the last event's `seq` when there were
+    /// events. A batch that waits in the queue is committed together with its neighbours.
+    pub async fn commit(&self, batch: Batch) -> Result<Option<Seq>, JournalError> {
+        let (done, committed) = oneshot::channel();
+        let commit = writer::Commit { batch, done };
+        self.writes
+            .send(commit)
+            .await
+            .map_err(|_| JournalError::Closed)?;
+        committed.await.map_err(|_| JournalError::Closed)?
+    }
+
+    /// Follows a session's events from just after `after` (0: from the first).
+    pub fn tail(&self, session: &SessionId, after: u64) -> Tail {
+        Tail::new(
+            self.clone(),
+            session.clone(),
+            feed_of(&self.feeds, session),
+            after,
+        )
+    }
+
+    /// The session's row.
+    pub async fn session(&self, id: &SessionId) -> Result<Option<SessionRow>, JournalError> {
+        let id = id.clone();
+        self.read(move |connection| store::session(connection, &id))
+            .await
+    }
+
+    /// All turns of a session, in order of acceptance.
+    pub async fn turns(&self, session: &SessionId) -> Result<Vec<TurnRow>, JournalError> {
+        let session = session.clone();
+        self.read(move |connection| store::turns(connection, &session))
+            .await
+    }
+
+    /// The first event of the turn that holds `seq`; `None` before the first turn.
+    pub async fn turn_start(
+        &self,
+        session: &SessionId,
+        seq: Seq,
+    ) -> Result<Option<Seq>, JournalError> {
+        let session = session.clone();
+        self.read(move |connection| store::turn_start(connection, &session, seq))
+            .await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let (done, result) = oneshot::channel();
+        let read: Read = Box::new(move |connection| {
+            // Nobody waits any more: the answer has no use.
+            drop(done.send(query(connection)));
+        });
+        self.reads
+            .send(read)
+            .await
+            .map_err(|_| JournalError::Closed)?;
+        result.await.map_err(|_| JournalError::Closed)?
+    }
+}
+
+fn feed_of(feeds: &Feeds, session: &SessionId) -> Arc<Feed> {
+    let mut feeds = feeds.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(feeds.entry(session.clone()).or_default())
+}
+
+fn serve_reads(connection: &Connection, mut requests: mpsc::Receiver<Read>) {
+    while let Some(read) = requests.blocking_recv() {
+        read(connection);
+    }
+}
+
+fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), JournalError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map(drop)
+        .map_err(|error| JournalError::Corrupt(format!("cannot start thread {name}: {error}")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,3 @@
 //! One prompt's run of an agent.
+
+pub mod outcome;

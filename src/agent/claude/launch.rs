@@ -1,0 +1,356 @@
+//! How one turn of Claude Code 2.1.197 is started in exec form.
+
+use std::ffi::{OsStr, OsString};
+
+use crate::agent::{AgentSession, LaunchError, LaunchPlan, TurnSpec};
+
+/// Flags that the runner sets or that would break its reading of the output, and what to use
+/// instead. Short forms stand beside their long ones.
+const OWNED: &[(&[&str], &str)] = &[
+    (
+        &[
+            "-p",
+            "--print",
+            "--output-format",
+            "--input-format",
+            "--verbose",
+            "--include-partial-messages",
+            "--replay-user-messages",
+        ],
+        "it cannot be changed",
+    ),
+    (
+        &[
+            "--session-id",
+            "-r",
+            "--resume",
+            "-c",
+            "--continue",
+            "--fork-session",
+            "--from-pr",
+            "--no-session-persistence",
+            "--bg",
+            "--background",
+        ],
+        "conversations follow the session's turns",
+    ),
+    (
+        &[
+            "--dangerously-skip-permissions",
+            "--permission-mode",
+            "--permission-prompt-tool",
+        ],
+        "use `--approve`",
+    ),
+    (&["--model"], "use `--model`"),
+    (&["--effort"], "use `--effort`"),
+    (
+        &["--append-system-prompt", "--append-system-prompt-file"],
+        "use `--system-prompt-file`",
+    ),
+    (&["--mcp-config"], "use `--mcp-config`"),
+    (
+        &["--allowedTools", "--allowed-tools"],
+        "use `--allowed-tools`",
+    ),
+    (
+        &["-h", "--help", "-v", "--version"],
+        "it ends the CLI at once: call it directly",
+    ),
+];
+
+/// Flags of Claude Code that take a value as their next argument; all others stand alone or as
+/// `--flag=value`.
+const VALUED: &[&str] = &[
+    "--add-dir",
+    "--agent",
+    "--agents",
+    "--betas",
+    "--debug-file",
+    "--disallowedTools",
+    "--disallowed-tools",
+    "--fallback-model",
+    "--file",
+    "--json-schema",
+    "--max-budget-usd",
+    "--max-thinking-tokens",
+    "--max-turns",
+    "-n",
+    "--name",
+    "--plugin-dir",
+    "--plugin-url",
+    "--setting-sources",
+    "--settings",
+    "--system-prompt",
+    "--system-prompt-file",
+    "--thinking",
+    "--thinking-display",
+    "--tools",
+];
+
+const EFFORTS: &[&str] = &["low", "medium", "high", "xhigh", "max"];
+const EFFORT_NAMES: &str = "low, medium, high, xhigh, max";
+
+/// Login, endpoint, model and limits. Markers of an outer Claude Code (`CLAUDECODE`,
+/// `CLAUDE_CODE_ENTRYPOINT`) are not among them: the CLI would take itself for a nested one.
+const ENV_PASS: &[&str] = &[
+    "ANTHROPIC_*",
+    "CLAUDE_CODE_OAUTH_TOKEN",
+    "CLAUDE_CODE_USE_*",
+    "CLAUDE_CODE_SKIP_*_AUTH",
+    "CLAUDE_CODE_SUBAGENT_MODEL",
+    "CLAUDE_CODE_EFFORT_LEVEL",
+    "CLAUDE_CODE_MAX_*",
+    "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK",
+    "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS",
+    "CLAUDE_CODE_PRINT_BG_WAIT_CEILING_MS",
+    "CLAUDE_CODE_ENABLE_TASKS",
+    "CLAUDE_CONFIG_DIR",
+    "MAX_THINKING_TOKENS",
+    "API_TIMEOUT_MS",
+    "BASH_*_TIMEOUT_MS",
+    "BASH_MAX_OUTPUT_LENGTH",
+    "MCP_TIMEOUT",
+    "MCP_TOOL_TIMEOUT",
+    "AWS_*",
+    "CLOUD_ML_REGION",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+];
+
+/// Quiet: no updates of itself, no telemetry, no error reports. These do not reach into what the
+/// agent's tools do.
+const QUIET: &[&str] = &[
+    "DISABLE_AUTOUPDATER",
+    "DISABLE_TELEMETRY",
+    "DISABLE_ERROR_REPORTING",
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
+];
+
+/// The plan for one turn.
+pub(super) fn plan(spec: &TurnSpec) -> Result<LaunchPlan, LaunchError> {
+    check_extra(&spec.extra_args)?;
+    let mut args = Args(Vec::new());
+    for flag in [
+        "-p",
+        "--verbose",
+        "--include-partial-messages",
+        "--dangerously-skip-permissions",
+    ] {
+        args.flag(flag);
+    }
+    args.value("--output-format", "stream-json");
+    match spec.agent_session {
+        AgentSession::New(id) => args.value("--session-id", id.to_string()),
+        AgentSession::Resume(id) => args.value("--resume", id.to_string()),
+    }
+    if let Some(model) = &spec.model {
+        args.value("--model", model);
+    }
+    if let Some(effort) = &spec.effort {
+        if !EFFORTS.contains(&effort.as_str()) {
+            return Err(LaunchError::Effort {
+                effort: effort.clone(),
+                known: EFFORT_NAMES,
+            });
+        }
+        args.value("--effort", effort);
+    }
+    if let Some(file) = &spec.system_prompt_file {
+        args.value("--append-system-prompt-file", file);
+    }
+    // the `=` form, here as everywhere: these flags would swallow the arguments after them
+    if let Some(file) = &spec.mcp_config {
+        args.value("--mcp-config", file);
+    }
+    if !spec.allowed_tools.is_empty() {
+        args.value("--allowedTools", spec.allowed_tools.join(","));
+    }
+    args.0.extend(spec.extra_args.iter().cloned());
+    Ok(LaunchPlan {
+        command: "claude",
+        args: args.0,
+        env: environment(spec),
+        env_pass: ENV_PASS,
+    })
+}
+
+fn environment(spec: &TurnSpec) -> Vec<(OsString, OsString)> {
+    let mut env: Vec<(OsString, OsString)> = QUIET
+        .iter()
+        .map(|name| ((*name).into(), "1".into()))
+        .collect();
+    env.push(("HOME".into(), spec.home.clone().into()));
+    if spec.is_root {
+        // exactly "1": `true` is refused
+        env.push(("IS_SANDBOX".into(), "1".into()));
+    }
+    env
+}
+
+struct Args(Vec<OsString>);
+
+impl Args {
+    fn flag(&mut self, flag: &str) {
+        self.0.push(flag.into());
+    }
+
+    fn value(&mut self, flag: &str, value: impl AsRef<OsStr>) {
+        let mut argument = OsString::from(flag);
+        argument.push("=");
+        argument.push(value);
+        self.0.push(argument);
+    }
+}
+
+fn check_extra(extra: &[OsString]) -> Result<(), LaunchError> {
+    let mut is_value = false;
+    for argument in extra {
+        if std::mem::take(&mut is_value) {
+            continue;
+        }
+        let text = argument.to_string_lossy();
+        let flag = text.split('=').next().unwrap_or_default();
+        if !flag.starts_with('-') || flag == "--" || flag == "-" {
+            return Err(LaunchError::Positional {
+                argument: text.into_owned(),
+            });
+        }
+        if let Some((_, instead)) = OWNED.iter().find(|(flags, _)| flags.contains(&short(flag))) {
+            return Err(LaunchError::OwnedFlag {
+                flag: flag.to_owned(),
+                instead,
+            });
+        }
+        is_value = VALUED.contains(&text.as_ref());
+    }
+    Ok(())
+}
+
+/// `-rID` and `-pc` are the short flag `-r` with its value and a bundle that begins with `-p`.
+fn short(flag: &str) -> &str {
+    match flag.as_bytes() {
+        [b'-', b'-', ..] => flag,
+        _ => flag.get(..2).unwrap_or(flag),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn spec() -> TurnSpec {
+        TurnSpec {
+            agent_session: AgentSession::New(Uuid::from_u128(7)),
+            model: None,
+            effort: None,
+            system_prompt_file: None,
+            mcp_config: None,
+            allowed_tools: Vec::new(),
+            extra_args: Vec::new(),
+            home: PathBuf::from("/home/agent"),
+            is_root: false,
+        }
+    }
+
+    fn with_args(args: &[&str]) -> Result<LaunchPlan, LaunchError> {
+        plan(&TurnSpec {
+            extra_args: args.iter().map(Into::into).collect(),
+            ..spec()
+        })
+    }
+
+    #[test]
+    fn a_turn_is_started_as_asked() {
+        let plan = plan(&TurnSpec {
+            agent_session: AgentSession::Resume(Uuid::from_u128(7)),
+            model: Some("opus".to_owned()),
+            effort: Some("low".to_owned()),
+            system_prompt_file: Some("/run/system.md".into()),
+            mcp_config: Some("/run/mcp.json".into()),
+            allowed_tools: vec!["Bash(git *)".to_owned(), "Edit".to_owned()],
+            extra_args: vec!["--max-turns".into(), "3".into()],
+            is_root: true,
+            ..spec()
+        })
+        .unwrap();
+        let args: Vec<_> = plan.args.iter().map(|a| a.to_str().unwrap()).collect();
+        assert_eq!(
+            args,
+            [
+                "-p",
+                "--verbose",
+                "--include-partial-messages",
+                "--dangerously-skip-permissions",
+                "--output-format=stream-json",
+                "--resume=00000000-0000-0000-0000-000000000007",
+                "--model=opus",
+                "--effort=low",
+                "--append-system-prompt-file=/run/system.md",
+                "--mcp-config=/run/mcp.json",
+                "--allowedTools=Bash(git *),Edit",
+                "--max-turns",
+                "3",
+            ]
+        );
+        assert!(plan.env.contains(&("IS_SANDBOX".into(), "1".into())));
+        assert!(plan.env.contains(&("HOME".into(), "/home/agent".into())));
+    }
+
+    #[test]
+    fn the_sandbox_marker_is_for_root_only() {
+        let plan = plan(&spec()).unwrap();
+        assert!(!plan.env.iter().any(|(name, _)| name == "IS_SANDBOX"));
+    }
+
+    #[test]
+    fn flags_that_the_runner_owns_are_refused_by_name() {
+        for flag in [
+            "--model=x",
+            "-p",
+            "-r00",
+            "--output-format=text",
+            "--allowed-tools",
+        ] {
+            let error = with_args(&[flag]).unwrap_err();
+            assert!(
+                matches!(error, LaunchError::OwnedFlag { .. }),
+                "{flag}: {error}"
+            );
+        }
+        let error = with_args(&["--model=x"]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "`--agent-arg --model`: the runner sets this flag itself; use `--model`"
+        );
+    }
+
+    #[test]
+    fn nothing_can_be_slipped_in_as_the_prompt() {
+        for args in [["--", "x"], ["do this", ""], ["--debug", "x"]] {
+            let error = with_args(&args).unwrap_err();
+            assert!(
+                matches!(error, LaunchError::Positional { .. }),
+                "{args:?}: {error}"
+            );
+        }
+        assert!(with_args(&["--settings", "{}", "--bare"]).is_ok());
+    }
+
+    #[test]
+    fn an_unknown_effort_is_told_the_known_ones() {
+        let asked = TurnSpec {
+            effort: Some("huge".to_owned()),
+            ..spec()
+        };
+        assert!(
+            plan(&asked)
+                .unwrap_err()
+                .to_string()
+                .contains("low, medium")
+        );
+    }
+}

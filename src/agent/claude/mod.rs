@@ -1,0 +1,486 @@
+//! Claude Code 2.1.197 in exec form: `claude -p --output-format stream-json --verbose
+//! --include-partial-messages`, one process a turn.
+//!
+//! Guarantees: every record gives its events in order, an unknown one gives `raw`, a broken line
+//! is put together where it can be and reported; every tool call that starts ends; only a record
+//! at the top of a line can end a turn, so text that looks like one (in a tool's output) cannot.
+//! One process may write several `result`s (background work): the last one counts, and only once
+//! nothing is open. A success without any answer or tool call is no completion.
+
+mod calls;
+mod diff;
+mod launch;
+mod messages;
+mod record;
+mod resync;
+mod system;
+mod tools;
+mod totals;
+mod verdict;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use self::calls::Calls;
+use self::messages::Messages;
+use self::record::{Block, Message, Record, ResultRecord, StreamEvent, Text, typed};
+use self::resync::Piece;
+use self::totals::Totals;
+use self::verdict::Terminal;
+use super::{Adapter, AgentKind, Evidence, Exit, Ignored, RestoreError};
+use crate::event::{Event, NoticeLevel, RawStream};
+use crate::frame::{Line, Loss};
+
+/// Claude Code in the registry of agents.
+pub(super) const KIND: AgentKind = AgentKind {
+    name: "claude",
+    command: "claude",
+    install: &[
+        "agent-runner install claude",
+        "npm install -g @anthropic-ai/claude-code@2.1.197",
+    ],
+    plan: launch::plan,
+    adapter: || Box::new(Claude::default()),
+    restore: |snapshot| Ok(Box::new(Claude::restore(snapshot)?)),
+};
+
+/// The snapshot's version: another program's state is not guessed at.
+const VERSION: u32 = 1;
+
+/// The longest half of a cut record that is kept until its other half comes.
+const FRAGMENT_LIMIT: usize = 1 << 20;
+
+/// The adapter. All of it is in every snapshot.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Claude {
+    session: Option<Session>,
+    messages: Messages,
+    calls: Calls,
+    totals: Totals,
+    /// Background work by task id, with the call that began it.
+    tasks: BTreeMap<String, Option<String>>,
+    /// What the last `result` said; taken back by a new round of the conversation.
+    terminal: Option<Terminal>,
+    /// `error` of the record that stands for the model's answer.
+    api_error: Option<String>,
+    /// Any record came: then stderr is no longer what a failure is judged by.
+    seen_record: bool,
+    /// The main conversation said something in words, and since the start did anything at all.
+    has_answer: bool,
+    has_output: bool,
+    /// The first half of a record that another one cut in two.
+    fragment: Option<Vec<u8>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Session {
+    id: String,
+    model: Option<String>,
+    cwd: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Snapshot<'a> {
+    version: u32,
+    state: Cow<'a, Claude>,
+}
+
+#[derive(Deserialize)]
+struct SnapshotVersion {
+    version: u32,
+}
+
+impl Adapter for Claude {
+    fn line(&mut self, line: &Line<'_>, out: &mut Vec<Event>) -> Ignored {
+        let before = out.len();
+        let reason = self.any_line(line, out);
+        let said = out.get(before..).unwrap_or_default();
+        if said.is_empty() {
+            return Ignored::Because(reason);
+        }
+        self.has_output |= said.iter().any(|event| {
+            matches!(
+                event,
+                Event::Token { .. } | Event::ToolStart { .. } | Event::FileChange { .. }
+            )
+        });
+        self.has_answer |= said.iter().any(
+            |event| matches!(event, Event::Token { parent_call_id, .. } if parent_call_id.is_none()),
+        );
+        Ignored::No
+    }
+
+    fn end(&mut self, exit: Option<Exit>, stderr: &[u8], out: &mut Vec<Event>) -> Evidence {
+        if let Some(fragment) = self.fragment.take() {
+            out.push(raw(&fragment));
+        }
+        self.calls.interrupt(out);
+        self.totals.end(out);
+        self.evidence(exit, stderr, out)
+    }
+
+    fn finished(&self) -> bool {
+        self.terminal.is_some() && self.tasks.is_empty()
+    }
+
+    fn agent_session(&self) -> Option<&str> {
+        self.session.as_ref().map(|session| session.id.as_str())
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        let snapshot = Snapshot {
+            version: VERSION,
+            state: Cow::Borrowed(self),
+        };
+        // maps with string keys and finite numbers: this cannot fail
+        serde_json::to_vec(&snapshot).unwrap_or_default()
+    }
+}
+
+impl Claude {
+    /// Goes on where `snapshot` was taken.
+    pub fn restore(snapshot: &[u8]) -> Result<Self, RestoreError> {
+        let SnapshotVersion { version } = serde_json::from_slice(snapshot)?;
+        if version != VERSION {
+            return Err(RestoreError::Version {
+                found: version,
+                known: VERSION,
+            });
+        }
+        let snapshot: Snapshot<'_> = serde_json::from_slice(snapshot)?;
+        Ok(snapshot.state.into_owned())
+    }
+
+    /// The reason is for the case that no event comes of it.
+    fn any_line(&mut self, line: &Line<'_>, out: &mut Vec<Event>) -> &'static str {
+        match line.loss {
+            Loss::Oversized => {
+                let span = [line.start.get(), line.end.get()];
+                out.push(Event::Raw {
+                    stream: RawStream::Stdout,
+                    text: String::from_utf8_lossy(line.bytes).into_owned(),
+                    count: None,
+                    span: Some(span),
+                });
+                out.push(notice(
+                    NoticeLevel::Warning,
+                    "line_oversized",
+                    format!(
+                        "a line of {} bytes is over the limit; only its start was kept",
+                        span[1].saturating_sub(span[0])
+                    ),
+                ));
+                return "";
+            }
+            Loss::Capped(bytes) => out.push(notice(
+                NoticeLevel::Warning,
+                "output_cut",
+                format!("strings over the limit were cut by {bytes} bytes in all"),
+            )),
+            Loss::None => {}
+        }
+        if line.bytes.trim_ascii().is_empty() {
+            return "blank";
+        }
+        if let Ok(record) = serde_json::from_slice::<Record<'_>>(line.bytes) {
+            return self.record(&record, line.bytes, out);
+        }
+        if std::str::from_utf8(line.bytes).is_err() {
+            let text = String::from_utf8_lossy(line.bytes);
+            if let Ok(record) = serde_json::from_str::<Record<'_>>(&text) {
+                return self.record(&record, text.as_bytes(), out);
+            }
+        }
+        self.broken(line.bytes, out);
+        ""
+    }
+
+    /// A line that is no record: noise, or records that were mixed up.
+    fn broken(&mut self, bytes: &[u8], out: &mut Vec<Event>) {
+        if let Some(mut whole) = self.fragment.take() {
+            let half = whole.len();
+            whole.extend_from_slice(bytes);
+            if resync::is_record(&whole) {
+                out.push(corrupt(
+                    "a record that another one had cut in two was put together",
+                ));
+                self.piece(&whole, out);
+                return;
+            }
+            whole.truncate(half);
+            out.push(raw(&whole));
+        }
+        let pieces = resync::pieces(bytes);
+        let records = pieces
+            .iter()
+            .filter(|piece| matches!(piece, Piece::Record(_)));
+        if records.count() == 0 {
+            if bytes.starts_with(b"{\"") {
+                out.push(corrupt("a record is incomplete; its text is kept as it is"));
+            }
+            out.push(raw(bytes));
+            return;
+        }
+        out.push(corrupt(
+            "several records, or a record and other output, share a line",
+        ));
+        match pieces.as_slice() {
+            [Piece::Noise(head), Piece::Record(inner), Piece::Noise(tail)]
+                if resync::is_record(&[*head, *tail].concat()) =>
+            {
+                self.piece(inner, out);
+                self.piece(&[*head, *tail].concat(), out);
+            }
+            [Piece::Noise(head), Piece::Record(inner)]
+                if head.starts_with(b"{\"") && head.len() <= FRAGMENT_LIMIT =>
+            {
+                self.piece(inner, out);
+                self.fragment = Some(head.to_vec());
+            }
+            _ => {
+                for piece in pieces {
+                    match piece {
+                        Piece::Record(record) => self.piece(record, out),
+                        Piece::Noise(noise) => out.push(raw(noise)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// A record out of a broken line. It ends a turn only if it is of this conversation: what
+    /// other programs print must not.
+    fn piece(&mut self, bytes: &[u8], out: &mut Vec<Event>) {
+        let Ok(record) = serde_json::from_slice::<Record<'_>>(bytes) else {
+            out.push(raw(bytes));
+            return;
+        };
+        let ours = self.agent_session() == record.session_id.as_deref();
+        if &*record.kind == "result" && !ours {
+            out.push(raw(bytes));
+        } else {
+            self.record(&record, bytes, out);
+        }
+    }
+
+    fn record(&mut self, record: &Record<'_>, bytes: &[u8], out: &mut Vec<Event>) -> &'static str {
+        self.seen_record |= resync::TYPES.contains(&&*record.kind);
+        let reason = match &*record.kind {
+            "stream_event" => self.stream_event(record, out),
+            "assistant" => self.assistant(record, out),
+            "user" => self.user(record, out),
+            "system" => self.system(record, bytes, out),
+            "result" => self.result(record, bytes, out),
+            "rate_limit_event" => system::rate_limit(bytes, out),
+            "tool_progress" | "keep_alive" => Some("sign of life"),
+            _ => None,
+        };
+        reason.unwrap_or_else(|| {
+            out.push(raw(bytes));
+            ""
+        })
+    }
+
+    fn stream_event(&mut self, record: &Record<'_>, out: &mut Vec<Event>) -> Option<&'static str> {
+        let event: StreamEvent<'_> = typed(record.event)?;
+        let parent = record.parent_tool_use_id.as_deref();
+        match &*event.kind {
+            "content_block_delta" => {
+                self.messages
+                    .delta(parent, event.index?, &event.delta?, out);
+                Some("delta without text")
+            }
+            "content_block_start" => {
+                self.messages
+                    .open(parent, event.index?, &event.content_block?, out);
+                Some("start of a block")
+            }
+            "content_block_stop" => Some("end of a block"),
+            "message_start" => {
+                let message = event.message?;
+                self.messages.start(parent, message.id.as_deref()?, out);
+                self.totals.start(message.usage);
+                Some("start of a message")
+            }
+            "message_delta" => {
+                if let Some(counts) = event.usage {
+                    self.totals.update(counts, parent.is_none());
+                }
+                Some("usage so far")
+            }
+            "message_stop" => {
+                self.messages.stop(parent);
+                Some("end of a message")
+            }
+            "ping" => Some("sign of life"),
+            _ => None,
+        }
+    }
+
+    fn assistant(&mut self, record: &Record<'_>, out: &mut Vec<Event>) -> Option<&'static str> {
+        let message: Message<'_> = typed(record.message)?;
+        let content = message.content?;
+        let blocks: Vec<Block<'_>> = typed(Some(content))?;
+        let parent = record.parent_tool_use_id.as_deref();
+        if let Some(error) = typed::<Text<'_>>(record.error) {
+            self.failed(parent, &error, &blocks, out);
+            return Some("error without a text");
+        }
+        if parent.is_none() {
+            self.terminal = None;
+            self.api_error = None;
+        }
+        if let Some(counts) = message.usage {
+            self.totals.context(counts, parent.is_none());
+        }
+        let id = message.id.as_deref();
+        for block in &blocks {
+            match &*block.kind {
+                "text" => {
+                    let text = block.text.as_deref().unwrap_or_default();
+                    self.messages.text(parent, id, text, out);
+                }
+                "thinking" => {
+                    let text = block.thinking.as_deref().unwrap_or_default();
+                    self.messages.thinking(parent, id, text, out);
+                }
+                "tool_use" => {
+                    let call = block.id.as_deref().unwrap_or_default();
+                    self.messages.tool(parent, id, call, out);
+                    self.calls.start(parent, block, out);
+                }
+                "redacted_thinking" => {}
+                _ => out.push(raw(content.get().as_bytes())),
+            }
+        }
+        Some("it was streamed already")
+    }
+
+    /// The CLI says an error in place of the model's answer.
+    fn failed(
+        &mut self,
+        parent: Option<&str>,
+        error: &str,
+        blocks: &[Block<'_>],
+        out: &mut Vec<Event>,
+    ) {
+        self.messages.abandon(parent, out);
+        if parent.is_none() {
+            self.terminal = None;
+            self.api_error = Some(error.to_owned());
+        }
+        let texts: Vec<&str> = blocks
+            .iter()
+            .filter_map(|block| block.text.as_deref())
+            .collect();
+        out.push(notice(NoticeLevel::Error, "api_error", texts.join("\n")));
+    }
+
+    fn user(&mut self, record: &Record<'_>, out: &mut Vec<Event>) -> Option<&'static str> {
+        const TOLD: &str = "text to the model";
+        let message: Message<'_> = typed(record.message)?;
+        let Some(blocks) = typed::<Vec<Block<'_>>>(message.content) else {
+            return typed::<Text<'_>>(message.content).map(|_| TOLD);
+        };
+        let results = blocks.iter().filter(|block| &*block.kind == "tool_result");
+        // the structured result stands beside the blocks: with several it could be anyone's
+        let only = results.clone().count() == 1;
+        let cwd = self
+            .session
+            .as_ref()
+            .and_then(|session| session.cwd.as_deref());
+        for block in results {
+            let call = block.tool_use_id.as_deref().unwrap_or_default();
+            let outcome = record.tool_use_result.filter(|_| only);
+            if !self.calls.end(call, block, outcome, cwd, out) {
+                self.tasks.retain(|_, owner| owner.as_deref() != Some(call));
+            }
+        }
+        Some(TOLD)
+    }
+
+    fn result(
+        &mut self,
+        record: &Record<'_>,
+        bytes: &[u8],
+        out: &mut Vec<Event>,
+    ) -> Option<&'static str> {
+        let result: ResultRecord<'_> = serde_json::from_slice(bytes).ok()?;
+        let text = result.result.as_deref().unwrap_or_default();
+        if !result.is_error && !self.has_answer {
+            // a slash command's answer, and all there is in other output formats
+            self.messages.text(None, None, text, out);
+        }
+        for denial in result.permission_denials.iter().flatten() {
+            let call = denial.tool_use_id.as_deref().unwrap_or("unknown");
+            let text = format!("{} was not permitted (call {call})", &*denial.tool_name);
+            out.push(notice(NoticeLevel::Warning, "permission_denied", text));
+        }
+        let model = self
+            .session
+            .as_ref()
+            .and_then(|session| session.model.as_deref());
+        self.totals.result(&result, model, out);
+        let subtype = record.subtype.as_deref();
+        let terminal = verdict::of_result(&result, subtype, self.api_error.as_deref());
+        self.terminal = Some(terminal);
+        Some("")
+    }
+
+    fn evidence(&self, exit: Option<Exit>, stderr: &[u8], out: &mut Vec<Event>) -> Evidence {
+        match &self.terminal {
+            Some(Terminal::Failed(error)) => Evidence::Failed(error.clone()),
+            Some(Terminal::ConversationMissing(error)) => {
+                Evidence::ConversationMissing(error.clone())
+            }
+            Some(Terminal::Interrupted) => Evidence::Interrupted,
+            Some(Terminal::Success { .. }) if !self.tasks.is_empty() => {
+                let text = "the CLI ended while background work that it had begun was still open";
+                out.push(notice(
+                    NoticeLevel::Warning,
+                    "background_open",
+                    text.to_owned(),
+                ));
+                Evidence::None
+            }
+            Some(Terminal::Success { empty: true }) if !self.has_output => {
+                let text = "the CLI reports success, but the agent said and did nothing";
+                out.push(notice(
+                    NoticeLevel::Warning,
+                    "empty_answer",
+                    text.to_owned(),
+                ));
+                Evidence::None
+            }
+            Some(Terminal::Success { .. }) => Evidence::Completed,
+            None if self.seen_record => Evidence::None,
+            None => verdict::of_stderr(exit, stderr),
+        }
+    }
+}
+
+fn raw(bytes: &[u8]) -> Event {
+    Event::Raw {
+        stream: RawStream::Stdout,
+        text: String::from_utf8_lossy(bytes).into_owned(),
+        count: None,
+        span: None,
+    }
+}
+
+fn corrupt(text: &str) -> Event {
+    notice(NoticeLevel::Warning, "stream_corrupt", text.to_owned())
+}
+
+fn notice(level: NoticeLevel, code: &str, text: String) -> Event {
+    Event::Notice {
+        level,
+        code: code.to_owned(),
+        text,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! What it takes to start an agent CLI for one turn, as plain data.
+//!
+//! A plan holds no prompt: the prompt is the process's stdin, from a file, since an argument is
+//! readable by every user of the machine and ends at 128 KiB.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use uuid::Uuid;
+
+/// Which conversation of the CLI a turn belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentSession {
+    /// A new one, under an id of our choice.
+    New(Uuid),
+    /// One that an earlier turn began.
+    Resume(Uuid),
+}
+
+/// What is asked of a CLI besides the prompt. `None` and empty leave its own default.
+#[derive(Debug, Clone)]
+pub struct TurnSpec {
+    /// The conversation.
+    pub agent_session: AgentSession,
+    /// The model, as the CLI calls it. Given on every turn, also on a resumed one: Claude Code
+    /// 2.1.197 comes back with another context window without it.
+    pub model: Option<String>,
+    /// How hard the model thinks, as the CLI calls it.
+    pub effort: Option<String>,
+    /// A file whose text is added to the CLI's own system prompt.
+    pub system_prompt_file: Option<PathBuf>,
+    /// A file that lists MCP servers.
+    pub mcp_config: Option<PathBuf>,
+    /// The tools that need no consent.
+    pub allowed_tools: Vec<String>,
+    /// Arguments of the user, passed on as they are.
+    pub extra_args: Vec<OsString>,
+    /// The home folder that holds the CLI's settings, login and conversations.
+    pub home: PathBuf,
+    /// Whether the CLI will run as root.
+    pub is_root: bool,
+}
+
+/// How to start a CLI: `command args…`, the prompt on stdin from a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaunchPlan {
+    /// The executable's name.
+    pub command: &'static str,
+    /// Its arguments, without the command.
+    pub args: Vec<OsString>,
+    /// Variables to set.
+    pub env: Vec<(OsString, OsString)>,
+    /// The vendor's variables, to be passed through where they are set. A name that ends in `*`
+    /// stands for all that begin so.
+    pub env_pass: &'static [&'static str],
+}
+
+/// A turn that cannot be started as asked.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum LaunchError {
+    /// An argument of the user sets what the runner sets itself.
+    #[error("`--agent-arg {flag}`: the runner sets this flag itself; {instead}")]
+    OwnedFlag {
+        /// The flag.
+        flag: String,
+        /// What to use in its place.
+        instead: &'static str,
+    },
+    /// An argument of the user is no flag: it would be taken for the prompt.
+    #[error(
+        "`--agent-arg {argument}` would end the flags or be taken for the prompt; give a flag and its value as `--flag=value`"
+    )]
+    Positional {
+        /// The argument.
+        argument: String,
+    },
+    /// The CLI does not know this effort.
+    #[error("unknown effort `{effort}`; known: {known}")]
+    Effort {
+        /// What was asked.
+        effort: String,
+        /// What there is.
+        known: &'static str,
+    },
+}

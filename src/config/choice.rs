@@ -1,0 +1,128 @@
+//! Settings that take one of a few words.
+
+use std::fmt;
+
+/// An enum whose variants are words that a person types.
+macro_rules! choice {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)+
+        }
+
+        impl $name {
+            /// Every choice, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word for it.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+
+            /// Reads the word; the error says which words there are.
+            pub fn parse(word: &str) -> Result<Self, String> {
+                Self::ALL
+                    .iter()
+                    .copied()
+                    .find(|choice| choice.as_str() == word)
+                    .ok_or_else(|| unknown(word, &[$($word),+]))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+choice! {
+    /// The agent CLIs that there are adapters for.
+    AgentName {
+        /// Claude Code.
+        Claude = "claude",
+    }
+}
+
+choice! {
+    /// How many turns one process of the CLI serves.
+    Mode {
+        /// Whatever serves the settings best.
+        Auto = "auto",
+        /// One process a turn.
+        Exec = "exec",
+        /// One process for many turns.
+        Live = "live",
+    }
+}
+
+choice! {
+    /// What the CLI's stdout is.
+    Stdio {
+        /// A pseudo-terminal, so that the CLI does not hold its lines back.
+        Pty = "pty",
+        /// A pipe.
+        Pipe = "pipe",
+    }
+}
+
+choice! {
+    /// Who consents to tool calls.
+    Approve {
+        /// Nobody is asked.
+        Auto = "auto",
+        /// A person.
+        Ask = "ask",
+        /// The rules of the config file.
+        Policy = "policy",
+    }
+}
+
+choice! {
+    /// Whose home folder the CLI sees.
+    AgentHome {
+        /// The user's own, with their login and settings.
+        User = "user",
+        /// One in the state dir.
+        State = "state",
+    }
+}
+
+choice! {
+    /// How events are printed.
+    Output {
+        /// For people.
+        Pretty = "pretty",
+        /// One JSON object a line.
+        Jsonl = "jsonl",
+    }
+}
+
+choice! {
+    /// The least urgent log lines that are shown.
+    LogLevel {
+        /// None.
+        Off = "off",
+        /// Data is lost or an operator is needed.
+        Error = "error",
+        /// Unexpected, nothing lost.
+        Warn = "warn",
+        /// What happens.
+        Info = "info",
+        /// How it happens.
+        Debug = "debug",
+        /// Everything.
+        Trace = "trace",
+    }
+}
+
+fn unknown(word: &str, known: &[&str]) -> String {
+    match known {
+        [only] => format!("`{word}` is unknown; there is only `{only}`"),
+        _ => format!("`{word}` is not one of {}", known.join(", ")),
+    }
+}

@@ -1,0 +1,199 @@
+//! The flags that `run`, `daemon` and `start` share, for clap to flatten.
+//!
+//! Values stay text here: they are read in one place, whichever layer they come from, so that a
+//! wrong one gives the same message and says where it stands.
+
+use std::collections::BTreeMap;
+
+use super::setting::{self, Setting};
+
+/// Flags of every command that runs an agent.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Options {
+    /// Agent CLI to run [default: claude]
+    #[arg(long, value_name = "NAME")]
+    pub agent: Option<String>,
+    /// One CLI process a turn (exec), one for many (live), or what serves best
+    #[arg(long, value_name = "auto|exec|live")]
+    pub mode: Option<String>,
+    /// Model, in the CLI's own words
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Reasoning effort, in the CLI's own words
+    #[arg(long, value_name = "LEVEL")]
+    pub effort: Option<String>,
+    /// File whose text is added to the system prompt
+    #[arg(long, value_name = "FILE")]
+    pub system_prompt_file: Option<String>,
+    /// MCP servers, in the CLI's own format
+    #[arg(long, value_name = "FILE")]
+    pub mcp_config: Option<String>,
+    /// Tools that need no consent, separated by commas
+    #[arg(long, value_name = "TOOLS", value_delimiter = ',')]
+    pub allowed_tools: Vec<String>,
+    /// One more argument for the CLI (repeatable)
+    #[arg(long = "agent-arg", value_name = "ARG", allow_hyphen_values = true)]
+    pub agent_args: Vec<String>,
+    /// Variables that the CLI gets too: NAME or PREFIX_*, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub pass_env: Vec<String>,
+    /// What the CLI's stdout is [default: pty]
+    #[arg(long, value_name = "pty|pipe")]
+    pub stdio: Option<String>,
+    /// Who consents to tool calls [default: auto, which asks nobody]
+    #[arg(long, value_name = "auto|ask|policy")]
+    pub approve: Option<String>,
+    /// Repository to clone: https URL, file URL or local path
+    #[arg(long, value_name = "URL")]
+    pub repo: Option<String>,
+    /// Branch, tag or commit to check out
+    #[arg(long, value_name = "NAME")]
+    pub branch: Option<String>,
+    /// File with the token for a private repository
+    #[arg(long, value_name = "FILE")]
+    pub git_token_file: Option<String>,
+    /// Longest time for a turn: 90s, 10m, 2h [default: 2h for run, else none]
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<String>,
+    /// File with the task
+    #[arg(long, value_name = "FILE")]
+    pub task_file: Option<String>,
+    /// Home folder of the CLI: the user's own, or one in the state dir
+    #[arg(long, value_name = "user|state")]
+    pub agent_home: Option<String>,
+    /// User that the CLI runs as (needs root)
+    #[arg(long, value_name = "NAME")]
+    pub agent_user: Option<String>,
+    /// Folder for everything durable [default: $XDG_STATE_HOME/agent-runner]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<String>,
+    /// Folder for the workspace [default: one in the state dir]
+    #[arg(long, value_name = "DIR")]
+    pub workspace_dir: Option<String>,
+    /// How events are printed [default: pretty]
+    #[arg(long, value_name = "pretty|jsonl")]
+    pub output: Option<String>,
+    /// What the log shows [default: warn]
+    #[arg(long, value_name = "off|error|warn|info|debug|trace")]
+    pub log_level: Option<String>,
+    /// Config file [default: $XDG_CONFIG_HOME/agent-runner/config.toml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<String>,
+    /// Show the settings in force and where each comes from, and end
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+/// Flags of the commands that join a Hub.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct HubOptions {
+    /// Hub to join, as http, https, ws or wss URL
+    #[arg(long, value_name = "URL")]
+    pub hub: Option<String>,
+    /// File with the Hub's key
+    #[arg(long, value_name = "FILE")]
+    pub hub_key_file: Option<String>,
+    /// How long an unreachable Hub is tried at the start [default: 60s]
+    #[arg(long, value_name = "DURATION")]
+    pub hub_wait: Option<String>,
+    /// Session to lead; without it one is created
+    #[arg(long, value_name = "ID")]
+    pub session: Option<String>,
+    /// End after the session's task, with its exit code
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// What was typed on the command line, by setting.
+pub(super) type Typed = BTreeMap<&'static str, Vec<String>>;
+
+impl Options {
+    pub(super) fn add_to(&self, typed: &mut Typed) {
+        // Taken apart whole: a new flag cannot be forgotten here.
+        let Self {
+            agent,
+            mode,
+            model,
+            effort,
+            system_prompt_file,
+            mcp_config,
+            allowed_tools,
+            agent_args,
+            pass_env,
+            stdio,
+            approve,
+            repo,
+            branch,
+            git_token_file,
+            timeout,
+            task_file,
+            agent_home,
+            agent_user,
+            state_dir,
+            workspace_dir,
+            output,
+            log_level,
+            config,
+            print_config: _,
+        } = self;
+        let texts = [
+            (&setting::AGENT, agent),
+            (&setting::MODE, mode),
+            (&setting::MODEL, model),
+            (&setting::EFFORT, effort),
+            (&setting::SYSTEM_PROMPT_FILE, system_prompt_file),
+            (&setting::MCP_CONFIG, mcp_config),
+            (&setting::STDIO, stdio),
+            (&setting::APPROVE, approve),
+            (&setting::REPO, repo),
+            (&setting::BRANCH, branch),
+            (&setting::GIT_TOKEN_FILE, git_token_file),
+            (&setting::TIMEOUT, timeout),
+            (&setting::TASK_FILE, task_file),
+            (&setting::AGENT_HOME, agent_home),
+            (&setting::AGENT_USER, agent_user),
+            (&setting::STATE_DIR, state_dir),
+            (&setting::WORKSPACE_DIR, workspace_dir),
+            (&setting::OUTPUT, output),
+            (&setting::LOG_LEVEL, log_level),
+            (&setting::CONFIG, config),
+        ];
+        add(typed, &texts);
+        for (setting, values) in [
+            (&setting::ALLOWED_TOOLS, allowed_tools),
+            (&setting::AGENT_ARGS, agent_args),
+            (&setting::PASS_ENV, pass_env),
+        ] {
+            if !values.is_empty() {
+                typed.insert(setting.key, values.clone());
+            }
+        }
+    }
+}
+
+impl HubOptions {
+    pub(super) fn add_to(&self, typed: &mut Typed) {
+        let Self {
+            hub,
+            hub_key_file,
+            hub_wait,
+            session,
+            once: _,
+        } = self;
+        let texts = [
+            (&setting::HUB, hub),
+            (&setting::HUB_KEY_FILE, hub_key_file),
+            (&setting::HUB_WAIT, hub_wait),
+            (&setting::SESSION, session),
+        ];
+        add(typed, &texts);
+    }
+}
+
+fn add(typed: &mut Typed, texts: &[(&'static Setting, &Option<String>)]) {
+    for (setting, value) in texts {
+        if let Some(value) = value {
+            typed.insert(setting.key, vec![value.clone()]);
+        }
+    }
+}

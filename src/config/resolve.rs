@@ -1,0 +1,357 @@
+//! From layers of raw values to a [`Config`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::Url;
+
+use super::choice::{AgentHome, AgentName, Approve, LogLevel, Mode, Output, Stdio};
+use super::duration::{parse_duration, show_duration};
+use super::env::EnvMap;
+use super::fault::{ConfigError, Origin};
+use super::file::{self, FileSettings};
+use super::layers::{Layers, pattern, quoted};
+use super::nearest::nearest;
+use super::options::{HubOptions, Options, Typed};
+use super::place::{CommandKind, Place};
+use super::setting;
+use super::{AgentConfig, Config, HubConfig, RepoConfig, Task};
+
+/// `run`'s default time limit: a turn that nobody watches ends by itself.
+const RUN_TIMEOUT: Duration = Duration::from_hours(2);
+
+/// How long an unreachable Hub is tried by default: a Hub that starts beside us is up by then.
+const HUB_WAIT: Duration = Duration::from_mins(1);
+
+/// Variables of ours that are no settings.
+const OTHER_VARIABLES: &[&str] = &["AGENT_RUNNER_API_KEY"];
+
+/// What was typed.
+#[derive(Debug, Clone, Copy)]
+pub struct Given<'a> {
+    /// The shared flags.
+    pub options: &'a Options,
+    /// The Hub's flags, where the command has them.
+    pub hub: Option<&'a HubOptions>,
+    /// The TASK argument.
+    pub task: Option<&'a str>,
+}
+
+/// Reads the config file, lays what was typed and `env` over it, and checks all of it.
+pub fn resolve(given: &Given<'_>, env: &EnvMap, place: &Place) -> Result<Config, ConfigError> {
+    let mut layers = layers(given, env, place);
+    let (state_dir, agent) = (state_dir(&mut layers), agent(&mut layers, place));
+    let task = task(&mut layers);
+    let must_have_task = place.command != CommandKind::Daemon && !given.options.print_config;
+    if task.is_none() && must_have_task && layers.faults.is_empty() {
+        let message =
+            "say what to do: TASK as text, `-` to read it from stdin, or --task-file FILE";
+        layers.fault(Origin::Flag("TASK".to_owned()), message);
+    }
+    let hub = (place.command != CommandKind::Run)
+        .then(|| hub(&mut layers, place, given.hub.is_some_and(|hub| hub.once)));
+    let mut config = Config {
+        agent,
+        task,
+        repo: repo(&mut layers),
+        timeout: timeout(&mut layers, place),
+        state_dir: state_dir.unwrap_or_default(),
+        workspace_dir: layers.path(&setting::WORKSPACE_DIR),
+        output: layers.value_or(&setting::OUTPUT, Output::Pretty, Output::parse),
+        hub,
+        log_level: layers.value_or(&setting::LOG_LEVEL, LogLevel::Warn, LogLevel::parse),
+        ca_file: env.value("SSL_CERT_FILE").map(|path| place.cwd.join(path)),
+        warnings: Vec::new(),
+        shown: Vec::new(),
+    };
+    warn_of_unknown_variables(&mut layers);
+    if !layers.faults.is_empty() {
+        let mut faults = layers.faults;
+        faults.sort_by_key(|fault| match fault.origin {
+            Origin::File { line, column, .. } => (line, column),
+            _ => (usize::MAX, 0),
+        });
+        return Err(ConfigError { faults });
+    }
+    config.warnings = layers.warnings;
+    config.shown = layers.shown;
+    Ok(config)
+}
+
+fn layers<'a>(given: &Given<'_>, env: &'a EnvMap, place: &'a Place) -> Layers<'a> {
+    let mut typed = Typed::new();
+    given.options.add_to(&mut typed);
+    if let Some(hub) = given.hub {
+        hub.add_to(&mut typed);
+    }
+    if let Some(task) = given.task {
+        typed.insert(setting::TASK.key, vec![task.to_owned()]);
+    }
+    let mut layers = Layers {
+        typed,
+        env,
+        file: FileSettings::default(),
+        cwd: &place.cwd,
+        faults: Vec::new(),
+        warnings: Vec::new(),
+        shown: Vec::new(),
+    };
+    read_file(&mut layers);
+    layers
+}
+
+/// The file that was asked for must be there; the default one need not.
+fn read_file(layers: &mut Layers<'_>) {
+    let asked = layers.raw(&setting::CONFIG);
+    let path = match &asked {
+        Some(raw) => layers.absolute(raw),
+        None => below(layers, "XDG_CONFIG_HOME", ".config").map(|dir| dir.join("config.toml")),
+    };
+    let Some(path) = path else { return };
+    match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            let (settings, faults) = file::read(&path, &text);
+            layers.file = settings;
+            layers.faults.extend(faults);
+        }
+        Err(error) if asked.is_none() && error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => {
+            let origin = asked.map_or(Origin::Default, |raw| raw.origin);
+            layers.fault(origin, format!("cannot read {}: {error}", path.display()));
+        }
+    }
+}
+
+/// Our folder in one of the XDG folders. A relative one must be ignored, says their specification.
+fn below(layers: &Layers<'_>, variable: &str, default: &str) -> Option<PathBuf> {
+    let set = layers.env.value(variable).map(PathBuf::from);
+    let home = || {
+        layers
+            .env
+            .value("HOME")
+            .map(|home| PathBuf::from(home).join(default))
+    };
+    let base = set.filter(|path| path.is_absolute()).or_else(home)?;
+    Some(layers.cwd.join(base).join("agent-runner"))
+}
+
+fn state_dir(layers: &mut Layers<'_>) -> Option<PathBuf> {
+    if layers.raw(&setting::STATE_DIR).is_some() {
+        return layers.path(&setting::STATE_DIR);
+    }
+    let dir = below(layers, "XDG_STATE_HOME", ".local/state");
+    if let Some(dir) = &dir {
+        let value = quoted(&dir.display().to_string());
+        layers.show(setting::STATE_DIR.key, value, Origin::Default);
+    } else {
+        let message = "neither HOME nor XDG_STATE_HOME is set; say where the state goes";
+        layers.fault(Origin::Flag(setting::STATE_DIR.flag.to_owned()), message);
+    }
+    dir
+}
+
+fn agent(layers: &mut Layers<'_>, place: &Place) -> AgentConfig {
+    let outside_run = place.command == CommandKind::Run && !place.container;
+    let home = if outside_run {
+        AgentHome::User
+    } else {
+        AgentHome::State
+    };
+    let any = |text: &str| Ok(text.to_owned());
+    let name = layers.value_or(&setting::AGENT, AgentName::Claude, AgentName::parse);
+    let mode = layers.value_or(&setting::MODE, Mode::Auto, Mode::parse);
+    let approve = layers.value_or(&setting::APPROVE, Approve::Auto, Approve::parse);
+    if approve == Approve::Ask && mode == Mode::Exec {
+        let origin = layers
+            .raw(&setting::APPROVE)
+            .map_or(Origin::Default, |raw| raw.origin);
+        let message = "`ask` needs a live CLI, which mode `exec` rules out; use mode live or auto";
+        layers.fault(origin, message);
+    }
+    let (command, env) = agent_table(layers, name);
+    AgentConfig {
+        name,
+        mode,
+        model: layers.text(&setting::MODEL),
+        effort: layers.text(&setting::EFFORT),
+        system_prompt_file: layers.file(&setting::SYSTEM_PROMPT_FILE),
+        mcp_config: layers.file(&setting::MCP_CONFIG),
+        allowed_tools: layers.list(&setting::ALLOWED_TOOLS, any),
+        args: layers.list(&setting::AGENT_ARGS, any),
+        stdio: layers.value_or(&setting::STDIO, Stdio::Pty, Stdio::parse),
+        approve,
+        home: layers.value_or(&setting::AGENT_HOME, home, AgentHome::parse),
+        user: layers.text(&setting::AGENT_USER),
+        command,
+        env,
+        pass_env: layers.list(&setting::PASS_ENV, pattern),
+    }
+}
+
+fn agent_table(
+    layers: &mut Layers<'_>,
+    name: AgentName,
+) -> (Option<PathBuf>, BTreeMap<String, String>) {
+    let table = layers.file.agents.remove(name.as_str()).unwrap_or_default();
+    let mut command = None;
+    if let Some(raw) = table.command {
+        // A bare name is looked up in PATH, as a shell would.
+        command = match raw.values.first() {
+            Some(text) if !text.contains('/') => Some(PathBuf::from(text)),
+            _ => layers.absolute(&raw),
+        };
+        let value = quoted(
+            &command
+                .as_deref()
+                .unwrap_or("".as_ref())
+                .display()
+                .to_string(),
+        );
+        layers.show(format!("agents.{name}.command"), value, raw.origin);
+    }
+    let mut env = BTreeMap::new();
+    for (variable, raw) in table.env {
+        // A key as often as not.
+        layers.show(
+            format!("agents.{name}.env.{variable}"),
+            quoted("***"),
+            raw.origin,
+        );
+        env.insert(variable, raw.values.into_iter().next().unwrap_or_default());
+    }
+    (command, env)
+}
+
+/// TASK and `task_file` are one setting: the higher layer wins, and in one layer only one may be.
+fn task(layers: &mut Layers<'_>) -> Option<Task> {
+    let rank = |origin: &Origin| match origin {
+        Origin::Flag(_) => 2,
+        Origin::Env(_) => 1,
+        Origin::File { .. } | Origin::Default => 0,
+    };
+    let text = layers.raw(&setting::TASK);
+    let file = layers.raw(&setting::TASK_FILE);
+    match (text, file) {
+        (Some(text), Some(file)) if rank(&text.origin) == rank(&file.origin) => {
+            let message = format!("there is a task in {} as well; give one", text.origin);
+            layers.fault(file.origin, message);
+            None
+        }
+        (Some(text), file)
+            if file
+                .as_ref()
+                .is_none_or(|f| rank(&f.origin) < rank(&text.origin)) =>
+        {
+            let typed = matches!(text.origin, Origin::Flag(_));
+            let words = text.values.into_iter().next()?;
+            layers.show(setting::TASK.key, quoted(&words), text.origin);
+            match words.as_str() {
+                "-" if typed => Some(Task::Stdin),
+                _ => Some(Task::Text(words)),
+            }
+        }
+        (_, Some(_)) => layers.file(&setting::TASK_FILE).map(Task::File),
+        (_, None) => None,
+    }
+}
+
+fn repo(layers: &mut Layers<'_>) -> Option<RepoConfig> {
+    let token = layers.secret(&setting::GIT_TOKEN_FILE);
+    let branch = layers.text(&setting::BRANCH);
+    let Some(url) = layers.text(&setting::REPO) else {
+        if let Some(raw) = branch.and_then(|_| layers.raw(&setting::BRANCH)) {
+            layers.fault(
+                raw.origin,
+                "a branch needs a repository: give --repo as well",
+            );
+        }
+        return None;
+    };
+    Some(RepoConfig { url, branch, token })
+}
+
+fn timeout(layers: &mut Layers<'_>, place: &Place) -> Option<Duration> {
+    let read = |text: &str| match text {
+        "none" => Ok(None),
+        _ => parse_duration(text).map(Some),
+    };
+    if let Some(timeout) = layers.value(&setting::TIMEOUT, read) {
+        return timeout;
+    }
+    let default = (place.command == CommandKind::Run).then_some(RUN_TIMEOUT);
+    let text = default.map_or_else(|| "none".to_owned(), show_duration);
+    layers.show(setting::TIMEOUT.key, quoted(&text), Origin::Default);
+    default
+}
+
+fn hub(layers: &mut Layers<'_>, place: &Place, once: bool) -> HubConfig {
+    let url = layers.value(&setting::HUB, hub_url);
+    let key = hub_key(layers);
+    if place.command == CommandKind::Daemon && key.is_none() && layers.raw(&setting::HUB).is_none()
+    {
+        let message = "which Hub? give its URL, or set AGENTUITY_SDK_KEY to find yours";
+        layers.fault(Origin::Flag(setting::HUB.flag.to_owned()), message);
+    }
+    let wait = layers.value(&setting::HUB_WAIT, parse_duration);
+    if wait.is_none() {
+        layers.show(
+            setting::HUB_WAIT.key,
+            quoted(&show_duration(HUB_WAIT)),
+            Origin::Default,
+        );
+    }
+    HubConfig {
+        url,
+        key,
+        org: layers.text(&setting::HUB_ORG),
+        wait: wait.unwrap_or(HUB_WAIT),
+        session: layers.value(&setting::SESSION, |text| {
+            text.parse()
+                .map_err(|error: crate::ids::InvalidSessionId| error.to_string())
+        }),
+        once,
+    }
+}
+
+/// The key file, being a flag or a setting of its own, comes before the variables that hold keys.
+fn hub_key(layers: &mut Layers<'_>) -> Option<SecretString> {
+    if layers.raw(&setting::HUB_KEY_FILE).is_some() {
+        return layers.secret(&setting::HUB_KEY_FILE);
+    }
+    let raw = layers.raw(&setting::HUB_KEY)?;
+    layers.show(setting::HUB_KEY.key, quoted("***"), raw.origin);
+    let key = raw.values.into_iter().next()?;
+    Some(SecretString::from(key.trim().to_owned()))
+}
+
+fn hub_url(text: &str) -> Result<Url, String> {
+    let hint = "write it as https://HOST or wss://HOST";
+    let url = Url::parse(text).map_err(|error| format!("`{text}` is no URL ({error}); {hint}"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        // Not shown: it holds a secret.
+        return Err("the URL holds credentials; give the key by --hub-key-file instead".to_owned());
+    }
+    match url.scheme() {
+        "http" | "https" | "ws" | "wss" if url.has_host() => Ok(url),
+        _ => Err(format!("`{text}` is no Hub's URL; {hint}")),
+    }
+}
+
+/// A slip in a variable's name would otherwise go unseen.
+fn warn_of_unknown_variables(layers: &mut Layers<'_>) {
+    let known = || {
+        let settings = setting::ALL.iter().flat_map(|setting| setting.variables);
+        settings.chain(OTHER_VARIABLES).copied()
+    };
+    for (name, _) in layers.env.iter() {
+        let Some(name) = name.to_str() else { continue };
+        if !name.starts_with("AGENT_RUNNER_") || known().any(|known| known == name) {
+            continue;
+        }
+        let hint = nearest(name, known()).map(|word| format!("; did you mean {word}?"));
+        let warning = format!("{name} is no setting{}", hint.unwrap_or_default());
+        layers.warnings.push(warning);
+    }
+}

@@ -1,0 +1,87 @@
+//! The table of settings: each setting's key in the file, its flag, its variables, its shape.
+
+/// What a setting's value looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// One text.
+    Text,
+    /// Texts; in a variable separated by commas.
+    List,
+    /// Texts that may hold commas; in a variable one a line.
+    Lines,
+}
+
+/// A setting of one value.
+#[derive(Debug)]
+pub(super) struct Setting {
+    /// Its key in the config file.
+    pub(super) key: &'static str,
+    /// Its flag; empty where there is none.
+    pub(super) flag: &'static str,
+    /// Our variable, then the vendor's own, by precedence.
+    pub(super) variables: &'static [&'static str],
+    /// What its value looks like.
+    pub(super) shape: Shape,
+    /// Whether the config file may hold it: secrets and a run's own task may not.
+    pub(super) in_file: bool,
+}
+
+macro_rules! settings {
+    ($($name:ident: $key:literal $flag:literal [$($variable:literal),*] $shape:ident $in_file:literal;)+) => {
+        $(pub(super) const $name: Setting = Setting {
+            key: $key,
+            flag: $flag,
+            variables: &[$($variable),*],
+            shape: Shape::$shape,
+            in_file: $in_file,
+        };)+
+
+        /// Every setting.
+        pub(super) const ALL: &[&Setting] = &[$(&$name),+];
+    };
+}
+
+settings! {
+    CONFIG: "config" "--config" ["AGENT_RUNNER_CONFIG"] Text false;
+    AGENT: "agent" "--agent" ["AGENT_RUNNER_AGENT"] Text true;
+    MODE: "mode" "--mode" ["AGENT_RUNNER_MODE"] Text true;
+    MODEL: "model" "--model" ["AGENT_RUNNER_MODEL"] Text true;
+    EFFORT: "effort" "--effort" ["AGENT_RUNNER_EFFORT"] Text true;
+    SYSTEM_PROMPT_FILE: "system_prompt_file" "--system-prompt-file" ["AGENT_RUNNER_SYSTEM_PROMPT_FILE"] Text true;
+    MCP_CONFIG: "mcp_config" "--mcp-config" ["AGENT_RUNNER_MCP_CONFIG"] Text true;
+    ALLOWED_TOOLS: "allowed_tools" "--allowed-tools" ["AGENT_RUNNER_ALLOWED_TOOLS"] List true;
+    AGENT_ARGS: "agent_args" "--agent-arg" ["AGENT_RUNNER_AGENT_ARG"] Lines true;
+    PASS_ENV: "pass_env" "--pass-env" ["AGENT_RUNNER_PASS_ENV"] List true;
+    STDIO: "stdio" "--stdio" ["AGENT_RUNNER_STDIO"] Text true;
+    APPROVE: "approve" "--approve" ["AGENT_RUNNER_APPROVE"] Text true;
+    REPO: "repo" "--repo" ["AGENT_RUNNER_REPO"] Text true;
+    BRANCH: "branch" "--branch" ["AGENT_RUNNER_BRANCH"] Text true;
+    GIT_TOKEN_FILE: "git_token_file" "--git-token-file" ["AGENT_RUNNER_GIT_TOKEN_FILE"] Text true;
+    TIMEOUT: "timeout" "--timeout" ["AGENT_RUNNER_TIMEOUT"] Text true;
+    TASK: "task" "TASK" ["AGENT_RUNNER_TASK"] Text false;
+    TASK_FILE: "task_file" "--task-file" ["AGENT_RUNNER_TASK_FILE"] Text true;
+    AGENT_HOME: "agent_home" "--agent-home" ["AGENT_RUNNER_AGENT_HOME"] Text true;
+    AGENT_USER: "agent_user" "--agent-user" ["AGENT_RUNNER_AGENT_USER"] Text true;
+    STATE_DIR: "state_dir" "--state-dir" ["AGENT_RUNNER_STATE_DIR"] Text true;
+    WORKSPACE_DIR: "workspace_dir" "--workspace-dir" ["AGENT_RUNNER_WORKSPACE_DIR"] Text true;
+    OUTPUT: "output" "--output" ["AGENT_RUNNER_OUTPUT"] Text true;
+    LOG_LEVEL: "log_level" "--log-level" ["AGENT_RUNNER_LOG_LEVEL"] Text true;
+    HUB: "hub" "--hub" ["AGENT_RUNNER_HUB", "AGENTUITY_CODER_URL", "AGENTUITY_CODER_HUB_URL"] Text true;
+    HUB_KEY_FILE: "hub_key_file" "--hub-key-file" ["AGENT_RUNNER_HUB_KEY_FILE"] Text true;
+    HUB_KEY: "hub_key" "" ["AGENT_RUNNER_HUB_KEY", "AGENTUITY_SDK_KEY", "AGENTUITY_CODER_API_KEY", "AGENTUITY_CLI_KEY"] Text false;
+    HUB_ORG: "hub_org" "" ["AGENT_RUNNER_HUB_ORG", "AGENTUITY_ORGID", "AGENTUITY_CLOUD_ORG_ID"] Text true;
+    HUB_WAIT: "hub_wait" "--hub-wait" ["AGENT_RUNNER_HUB_WAIT"] Text true;
+    SESSION: "session" "--session" ["AGENT_RUNNER_SESSION"] Text false;
+}
+
+/// The table of tables in the file that holds settings per agent.
+pub(super) const AGENTS: &str = "agents";
+
+/// The keys that the config file may hold.
+pub(super) fn file_keys() -> impl Iterator<Item = &'static str> {
+    let keys = ALL
+        .iter()
+        .filter(|setting| setting.in_file)
+        .map(|setting| setting.key);
+    keys.chain([AGENTS])
+}

@@ -1,0 +1,363 @@
+//! One connection after its `init`: events out, acknowledgements and commands in.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
+
+use super::socket::Socket;
+use super::{Answer, Closing, LinkConfig, LinkStatus, Reply};
+use crate::clock::Clock;
+use crate::hub::acks::Window;
+use crate::hub::inbound::{Command, Inbound, Request};
+use crate::hub::outbox::{Outgoing, SourceError};
+use crate::hub::pi::{Class, Frame};
+use crate::hub::state::Ended;
+use crate::ids::Seq;
+
+/// Messages that are written in one go.
+const BURST: usize = 64;
+
+/// How a live connection ended.
+pub(super) enum Over {
+    /// We closed it in order.
+    Closed,
+    /// It ended otherwise; to be taken up again.
+    Lost(Ended),
+}
+
+/// What outlives a connection.
+pub(super) struct Shared<'a> {
+    pub(super) config: &'a LinkConfig,
+    pub(super) clock: Clock,
+    pub(super) commands: &'a mpsc::Sender<super::Inbound>,
+    pub(super) answers: &'a mut mpsc::Receiver<Answer>,
+    pub(super) closing: &'a mut watch::Receiver<Option<Closing>>,
+    pub(super) status: &'a watch::Sender<LinkStatus>,
+    /// Frames that open the session: id, event, data. Empty once they are acknowledged.
+    pub(super) opening: &'a mut Vec<(String, &'static str, Value)>,
+    /// Deltas up to here are written.
+    pub(super) written: &'a mut Option<Seq>,
+}
+
+/// A connection at work.
+pub(super) struct Connection<'a> {
+    socket: Socket,
+    window: Window,
+    shared: Shared<'a>,
+    heard: Instant,
+    /// The places that pings on their way will prove.
+    pings: VecDeque<u64>,
+    farewell: Option<Farewell>,
+}
+
+/// The stages of an orderly end.
+enum Farewell {
+    /// Waiting for the events up to here.
+    Flushing { last: Option<Seq>, until: Instant },
+    /// Waiting for `session_shutdown` to be acknowledged.
+    Leaving { until: Instant },
+}
+
+impl<'a> Connection<'a> {
+    pub(super) fn new(socket: Socket, acked: Option<Seq>, shared: Shared<'a>) -> Self {
+        Self {
+            socket,
+            window: Window::new(acked),
+            shared,
+            heard: Instant::now(),
+            pings: VecDeque::new(),
+            farewell: None,
+        }
+    }
+
+    /// Works until the connection ends. `outbox` fills `outgoing` and never ends by itself.
+    pub(super) async fn run(
+        mut self,
+        outbox: impl Future<Output = Result<Infallible, SourceError>>,
+        outgoing: &mut mpsc::Receiver<Outgoing>,
+    ) -> (Over, Window) {
+        let over = match self.work(outbox, outgoing).await {
+            Ok(()) => {
+                self.socket.finish().await;
+                Over::Closed
+            }
+            Err(ended) => Over::Lost(ended),
+        };
+        (over, self.window)
+    }
+
+    async fn work(
+        &mut self,
+        outbox: impl Future<Output = Result<Infallible, SourceError>>,
+        outgoing: &mut mpsc::Receiver<Outgoing>,
+    ) -> Result<(), Ended> {
+        let mut outbox = std::pin::pin!(outbox);
+        let mut ticks = self.ticks();
+        self.open_session().await?;
+        loop {
+            let until = self.farewell.as_ref().map(Farewell::until);
+            let deadline = async {
+                match until {
+                    Some(until) => sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let leaving = matches!(self.farewell, Some(Farewell::Leaving { .. }));
+            tokio::select! {
+                Err(error) = &mut outbox => return Err(Ended::Source(error.to_string())),
+                inbound = self.socket.receive() => self.take(inbound?).await?,
+                Some(first) = outgoing.recv(), if self.window.has_room() && !leaving => {
+                    self.give(first, outgoing).await?;
+                }
+                Some(answer) = self.shared.answers.recv() => self.answer(answer).await?,
+                _ = ticks.tick() => self.tick().await?,
+                Ok(()) = self.shared.closing.changed(), if self.farewell.is_none() => self.close(),
+                () = deadline => self.overtime().await?,
+            }
+            if self.window.wants_ping() && self.pings.is_empty() {
+                self.ping().await?;
+            }
+            self.tell();
+            if self.advance_farewell().await? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn ticks(&self) -> Interval {
+        // Often enough to notice silence and overdue acknowledgements in time.
+        let timing = &self.shared.config.timing;
+        let period = timing.ping.min(timing.dead / 3).min(timing.ack);
+        let mut ticks = interval_at(Instant::now() + period, period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks
+    }
+
+    /// `session_start` and what goes with it, until it is acknowledged once.
+    async fn open_session(&mut self) -> Result<(), Ended> {
+        if self.shared.closing.borrow().is_some() {
+            self.close();
+        }
+        for (id, event, data) in self.shared.opening.clone() {
+            self.send_event(id, None, event, &data.to_string()).await?;
+        }
+        self.socket.flush().await
+    }
+
+    /// Sends `first` and what else is ready, within the window.
+    async fn give(
+        &mut self,
+        first: Outgoing,
+        outgoing: &mut mpsc::Receiver<Outgoing>,
+    ) -> Result<(), Ended> {
+        let mut next = Some(first);
+        for _ in 0..BURST {
+            match next {
+                Some(Outgoing::Frame(frame)) => self.send_frame(frame).await?,
+                Some(Outgoing::Mark(seq)) => self.window.mark(seq),
+                None => break,
+            }
+            next = if self.window.has_room() {
+                outgoing.try_recv().ok()
+            } else {
+                None
+            };
+        }
+        if let Some(Outgoing::Frame(frame)) = next {
+            self.send_frame(frame).await?;
+        } else if let Some(Outgoing::Mark(seq)) = next {
+            self.window.mark(seq);
+        }
+        self.socket.flush().await
+    }
+
+    async fn send_frame(&mut self, frame: Frame) -> Result<(), Ended> {
+        if frame.class == Class::Delta {
+            *self.shared.written = Some(frame.seq).max(*self.shared.written);
+        }
+        // The data was written as JSON text, so nothing is lost here.
+        let data = String::from_utf8_lossy(&frame.data);
+        self.send_event(frame.id, Some(frame.seq), frame.event, &data)
+            .await
+    }
+
+    async fn send_event(
+        &mut self,
+        id: String,
+        seq: Option<Seq>,
+        event: &'static str,
+        data: &str,
+    ) -> Result<(), Ended> {
+        let text = format!(r#"{{"id":"{id}","type":"event","event":"{event}","data":{data}}}"#);
+        self.window.sent(id, seq, text.len(), Instant::now());
+        self.socket.feed(text).await
+    }
+
+    async fn take(&mut self, inbound: Inbound) -> Result<(), Ended> {
+        self.heard = Instant::now();
+        match inbound {
+            Inbound::Response { id, injected } => {
+                self.shared.opening.retain(|(own, _, _)| *own != id);
+                if !self.window.ack(&id) {
+                    tracing::debug!(id, "an acknowledgement came late or twice");
+                }
+                for text in injected {
+                    let reply = Reply {
+                        id: None,
+                        name: "follow_up".to_owned(),
+                    };
+                    self.command(Command::FollowUp(text), reply).await?;
+                }
+            }
+            Inbound::Pong => {
+                if let Some(place) = self.pings.pop_front() {
+                    self.window.proved(place);
+                    let limit = self.shared.config.timing.ack;
+                    self.window.settle(Instant::now(), limit);
+                }
+            }
+            Inbound::Command(Request { id, name, command }) => {
+                let reply = Reply { id, name };
+                match command {
+                    Ok(command) => self.command(command, reply).await?,
+                    Err(why) => {
+                        let result = Err(why);
+                        self.answer(Answer { reply, result }).await?;
+                    }
+                }
+            }
+            Inbound::Rejected { said, .. } => tracing::warn!(said, "the Hub complains"),
+            // A second init on the same socket changes nothing.
+            Inbound::Init(_) | Inbound::Ignored => {}
+        }
+        Ok(())
+    }
+
+    async fn command(&mut self, command: Command, reply: Reply) -> Result<(), Ended> {
+        let why = match command {
+            Command::Other(name) => format!("this driver does not support `{name}`"),
+            command => {
+                let inbound = super::Inbound { command, reply };
+                match self.shared.commands.try_send(inbound) {
+                    Ok(()) => return Ok(()),
+                    Err(mpsc::error::TrySendError::Full(inbound)) => {
+                        let result = Err("busy: too many commands wait already".to_owned());
+                        let reply = inbound.reply;
+                        return self.answer(Answer { reply, result }).await;
+                    }
+                    Err(mpsc::error::TrySendError::Closed(inbound)) => {
+                        let result = Err("the session is ending".to_owned());
+                        let reply = inbound.reply;
+                        return self.answer(Answer { reply, result }).await;
+                    }
+                }
+            }
+        };
+        let result = Err(why);
+        self.answer(Answer { reply, result }).await
+    }
+
+    async fn answer(&mut self, answer: Answer) -> Result<(), Ended> {
+        let Answer { reply, result } = answer;
+        let mut response = json!({
+            "type": "response", "command": reply.name, "success": result.is_ok(),
+        });
+        if let Value::Object(fields) = &mut response {
+            if let Some(id) = reply.id {
+                fields.insert("id".to_owned(), id.into_value());
+            }
+            match result {
+                Ok(Some(data)) => fields.insert("data".to_owned(), data),
+                Ok(None) => None,
+                Err(why) => fields.insert("error".to_owned(), why.into()),
+            };
+        }
+        let frame = json!({"type": "rpc_response", "response": response});
+        self.socket.send(frame.to_string()).await
+    }
+
+    async fn tick(&mut self) -> Result<(), Ended> {
+        let timing = &self.shared.config.timing;
+        let now = Instant::now();
+        if now.saturating_duration_since(self.heard) >= timing.dead {
+            return Err(Ended::Silent);
+        }
+        self.window.settle(now, timing.ack);
+        self.ping().await
+    }
+
+    async fn ping(&mut self) -> Result<(), Ended> {
+        self.pings.push_back(self.window.place());
+        let timestamp = self.shared.clock.wall();
+        self.socket
+            .send(json!({"type": "ping", "timestamp": timestamp}).to_string())
+            .await
+    }
+
+    fn close(&mut self) {
+        let closing = *self.shared.closing.borrow();
+        if let Some(Closing { last }) = closing {
+            let until = Instant::now() + self.shared.config.timing.flush;
+            self.farewell = Some(Farewell::Flushing { last, until });
+        }
+    }
+
+    /// The time of a stage of the farewell is up.
+    async fn overtime(&mut self) -> Result<(), Ended> {
+        if let Some(Farewell::Flushing { last, .. }) = &mut self.farewell {
+            tracing::warn!(?last, acked = ?self.window.acked(), "leaving before the Hub has all events");
+            *last = None;
+            return self.leave().await;
+        }
+        Ok(())
+    }
+
+    async fn leave(&mut self) -> Result<(), Ended> {
+        let until = Instant::now() + self.shared.config.timing.flush;
+        self.farewell = Some(Farewell::Leaving { until });
+        let id = format!("{}/shutdown", self.shared.config.driver_instance_id);
+        let data = json!({"type": "session_shutdown", "reason": "quit", "agentRole": "lead"});
+        self.send_event(id, None, "session_shutdown", &data.to_string())
+            .await?;
+        self.socket.flush().await
+    }
+
+    /// Goes on with the orderly end; true when it is done.
+    async fn advance_farewell(&mut self) -> Result<bool, Ended> {
+        match &self.farewell {
+            None => Ok(false),
+            Some(Farewell::Flushing { last, .. }) => {
+                if *last <= self.window.acked() {
+                    self.leave().await?;
+                }
+                Ok(false)
+            }
+            Some(Farewell::Leaving { until }) => {
+                let id = format!("{}/shutdown", self.shared.config.driver_instance_id);
+                Ok(!self.window.has(&id) || Instant::now() >= *until)
+            }
+        }
+    }
+
+    fn tell(&self) {
+        self.shared.status.send_if_modified(|status| {
+            let (acked, in_flight) = (self.window.acked(), self.window.in_flight());
+            let unanswered = self.window.unanswered();
+            let changed = (status.acked, status.in_flight, status.unanswered)
+                != (acked, in_flight, unanswered);
+            (status.acked, status.in_flight, status.unanswered) = (acked, in_flight, unanswered);
+            changed
+        });
+    }
+}
+
+impl Farewell {
+    const fn until(&self) -> Instant {
+        match self {
+            Self::Flushing { until, .. } | Self::Leaving { until } => *until,
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The daemon's connection to its Hub session, as the lead.
+//!
+//! Guarantees: nothing is sent but the credentials before the Hub's `init`; events go out in order,
+//! pipelined within a window, and every state-changing one is sent until it is acknowledged (so a
+//! Hub may see one twice, with the same id); after the first `init` the link never gives up.
+//!
+//! It does not decide anything about the session: commands go to the driver as they come, and the
+//! driver answers them. One connection lives in `connection`, how to go on after it in `state`.
+
+mod connection;
+mod run;
+mod socket;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::address::HubAddress;
+use super::credentials::Credentials;
+use super::inbound::{Command, CommandId};
+use super::outbox::EventSource;
+use super::protocol::Init;
+use super::state::{Phase, StartError, Timing};
+use crate::clock::Clock;
+use crate::ids::{Seq, SessionId};
+use crate::tasks::Tasks;
+
+/// Commands that wait for the driver; more are answered as busy.
+const COMMANDS: usize = 64;
+/// Answers that wait for the socket.
+const ANSWERS: usize = 64;
+
+/// How to join a session.
+#[derive(Debug, Clone)]
+pub struct LinkConfig {
+    /// The Hub.
+    pub address: HubAddress,
+    /// Who we are.
+    pub credentials: Credentials,
+    /// The session; absent, the Hub makes one and says which.
+    pub session: Option<SessionId>,
+    /// One id for each start of the daemon, the same on every reconnect.
+    pub driver_instance_id: String,
+    /// Our version.
+    pub driver_version: String,
+    /// Times and pauses.
+    pub timing: Timing,
+    /// Where the jitter of pauses begins.
+    pub seed: u64,
+}
+
+/// The session that was joined.
+#[derive(Debug, Clone)]
+pub struct Joined {
+    /// The Hub's id of it.
+    pub session: SessionId,
+    /// What the first `init` said.
+    pub init: Init,
+}
+
+/// How the link stands, for `get_state` and the heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkStatus {
+    /// Where it stands.
+    pub phase: Phase,
+    /// Up to where the Hub has the session's events.
+    pub acked: Option<Seq>,
+    /// Frames that are sent and not acknowledged.
+    pub in_flight: usize,
+    /// Frames that the Hub read without ever acknowledging them.
+    pub unanswered: u64,
+    /// Connections that were lost.
+    pub losses: u64,
+    /// Why the last one was lost, or could not be made.
+    pub last_error: Option<String>,
+}
+
+/// A command from the session's participants.
+#[derive(Debug)]
+pub struct Inbound {
+    /// What is wanted.
+    pub command: Command,
+    /// To be answered through [`LinkHandle::respond`].
+    pub reply: Reply,
+}
+
+/// Which command an answer is for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    id: Option<CommandId>,
+    name: String,
+}
+
+/// An answer on its way.
+#[derive(Debug)]
+struct Answer {
+    reply: Reply,
+    result: Result<Option<Value>, String>,
+}
+
+/// The driver's end of the link.
+#[derive(Debug)]
+pub struct LinkHandle {
+    joined: watch::Receiver<Option<Result<Arc<Joined>, StartError>>>,
+    status: watch::Receiver<LinkStatus>,
+    answers: mpsc::Sender<Answer>,
+    closing: watch::Sender<Option<Closing>>,
+    task: JoinHandle<()>,
+}
+
+/// An orderly end.
+#[derive(Debug, Clone, Copy)]
+struct Closing {
+    /// Events up to here are worth waiting for.
+    last: Option<Seq>,
+}
+
+/// Starts the link. Events are read from `source` as they become durable. When `tasks` stop, it
+/// ends as if closed with nothing to wait for.
+pub fn start(
+    config: LinkConfig,
+    source: impl EventSource,
+    tasks: &Tasks,
+    clock: Clock,
+) -> (LinkHandle, mpsc::Receiver<Inbound>) {
+    let (commands, inbound) = mpsc::channel(COMMANDS);
+    let (answers, answers_out) = mpsc::channel(ANSWERS);
+    let (joined_in, joined) = watch::channel(None);
+    let (closing, closing_out) = watch::channel(None);
+    let (status_in, status) = watch::channel(LinkStatus {
+        phase: Phase::Connecting,
+        acked: None,
+        in_flight: 0,
+        unanswered: 0,
+        losses: 0,
+        last_error: None,
+    });
+    let link = run::Link {
+        config,
+        source,
+        clock,
+        commands,
+        answers: answers_out,
+        joined: joined_in,
+        closing: closing_out,
+        status: status_in,
+    };
+    let stop: CancellationToken = tasks.stopping().clone();
+    let task = tasks.spawn("hub-link", link.run(tasks.clone(), stop));
+    let handle = LinkHandle {
+        joined,
+        status,
+        answers,
+        closing,
+        task,
+    };
+    (handle, inbound)
+}
+
+impl LinkHandle {
+    /// Waits for the first `init`, or for the reason why there will be none.
+    pub async fn ready(&self) -> Result<Arc<Joined>, StartError> {
+        let mut joined = self.joined.clone();
+        match joined.wait_for(Option::is_some).await {
+            Ok(result) => result.clone().unwrap_or(Err(StartError::Closed)),
+            Err(_) => Err(StartError::Closed),
+        }
+    }
+
+    /// How the link stands, now and as it changes.
+    pub fn status(&self) -> watch::Receiver<LinkStatus> {
+        self.status.clone()
+    }
+
+    /// Answers a command: with data, or with why not. While the Hub is away the last few answers
+    /// wait; more are dropped, since whoever asked is gone.
+    pub fn respond(&self, reply: Reply, result: Result<Option<Value>, String>) {
+        let name = reply.name.clone();
+        if self.answers.try_send(Answer { reply, result }).is_err() {
+            tracing::warn!(command = name, "an answer could not be sent to the Hub");
+        }
+    }
+
+    /// Ends in order: waits until the Hub has the events up to `last`, says farewell and closes.
+    /// Bounded by twice [`Timing::flush`] and a little.
+    pub async fn close(self, last: Option<Seq>) {
+        self.closing.send_replace(Some(Closing { last }));
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the Hub link did not end by itself");
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Messages in the Pi shapes: assistant, user and tool result, and the transcript of a run.
+
+use std::collections::VecDeque;
+
+use serde_json::{Value, json};
+
+use super::frame::{cut_strings, set};
+use super::text::Growing;
+use crate::event::Usage;
+
+/// Blocks of one message before a new one is begun: bounds what an update repeats.
+const MAX_BLOCKS: usize = 64;
+/// A transcript's strings are cut to this: every message went out whole before.
+const TRANSCRIPT_STRING: usize = 8 * 1024;
+/// A transcript's size in bytes of JSON; the oldest messages but the first give way.
+const TRANSCRIPT: usize = 128 * 1024;
+
+/// Which model speaks, as every assistant message repeats it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Speaker {
+    pub(super) agent: String,
+    pub(super) model: Option<String>,
+}
+
+impl Speaker {
+    fn api(&self) -> (&'static str, &'static str) {
+        match self.agent.as_str() {
+            "claude" => ("anthropic-messages", "anthropic"),
+            "codex" => ("openai-responses", "openai"),
+            "gemini" => ("google-generative-ai", "google"),
+            _ => ("unknown", "unknown"),
+        }
+    }
+}
+
+/// What a streamed piece adds to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Thinking,
+}
+
+impl Kind {
+    /// The name of the delta event.
+    pub(super) const fn delta(self) -> &'static str {
+        match self {
+            Self::Text => "text_delta",
+            Self::Thinking => "thinking_delta",
+        }
+    }
+}
+
+/// Why a message is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    Done,
+    ToolUse,
+    Error,
+    Aborted,
+}
+
+impl Stop {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "stop",
+            Self::ToolUse => "toolUse",
+            Self::Error => "error",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Block {
+    Said(Kind, Growing),
+    ToolCall(Value),
+}
+
+/// The assistant message that is open.
+#[derive(Debug)]
+pub(super) struct Assistant {
+    /// Unique; viewers tell messages apart by it, or by the timestamp.
+    id: String,
+    timestamp: u64,
+    /// The CLI's own id of the message.
+    pub(super) native: Option<String>,
+    blocks: Vec<Block>,
+}
+
+impl Assistant {
+    pub(super) fn new(id: String, timestamp: u64, native: Option<String>) -> Self {
+        Self {
+            id,
+            timestamp,
+            native,
+            blocks: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.blocks.len() >= MAX_BLOCKS
+    }
+
+    /// Adds a piece; returns the index of its block.
+    pub(super) fn push(&mut self, kind: Kind, text: &str) -> usize {
+        match self.blocks.last_mut() {
+            Some(Block::Said(last, said)) if *last == kind => said.push(text),
+            _ => {
+                let mut said = Growing::default();
+                said.push(text);
+                self.blocks.push(Block::Said(kind, said));
+            }
+        }
+        self.blocks.len() - 1
+    }
+
+    pub(super) fn push_tool_call(&mut self, call_id: &str, name: &str, args: &Value) {
+        self.blocks.push(Block::ToolCall(json!({
+            "type": "toolCall", "id": call_id, "name": name, "arguments": args,
+        })));
+    }
+
+    /// Takes back all that was said so far.
+    pub(super) fn retract(&mut self) {
+        self.blocks.retain(|b| matches!(b, Block::ToolCall(_)));
+    }
+
+    /// The message so far; long text is reduced to its end.
+    pub(super) fn so_far(&self, by: &Speaker) -> Value {
+        self.json(by, Stop::Done, None, &Usage::default(), Growing::recent)
+    }
+
+    /// The message, over.
+    pub(super) fn ended(
+        &self,
+        by: &Speaker,
+        stop: Stop,
+        error: Option<&str>,
+        used: &Usage,
+    ) -> Value {
+        self.json(by, stop, error, used, Growing::whole)
+    }
+
+    fn json(
+        &self,
+        by: &Speaker,
+        stop: Stop,
+        error: Option<&str>,
+        used: &Usage,
+        text: fn(&Growing) -> String,
+    ) -> Value {
+        let content: Vec<Value> = self
+            .blocks
+            .iter()
+            .map(|block| match block {
+                Block::Said(Kind::Text, said) => json!({"type": "text", "text": text(said)}),
+                Block::Said(Kind::Thinking, said) => {
+                    json!({"type": "thinking", "thinking": text(said)})
+                }
+                Block::ToolCall(call) => call.clone(),
+            })
+            .collect();
+        let (api, provider) = by.api();
+        let mut message = json!({
+            "role": "assistant",
+            "id": self.id,
+            "content": content,
+            "api": api,
+            "provider": provider,
+            "model": by.model.as_deref().unwrap_or(&by.agent),
+            "usage": usage_json(used),
+            "stopReason": stop.name(),
+            "timestamp": self.timestamp,
+        });
+        if let Some(error) = error {
+            set(&mut message, "errorMessage", error);
+        }
+        if let Some(native) = &self.native {
+            set(&mut message, "responseId", native.as_str());
+        }
+        message
+    }
+}
+
+/// Viewers add these numbers up without looking: all of them are always there.
+fn usage_json(used: &Usage) -> Value {
+    let total = [
+        used.input_tokens,
+        used.output_tokens,
+        used.cache_read_tokens,
+    ]
+    .into_iter()
+    .fold(used.cache_write_tokens, u64::saturating_add);
+    json!({
+        "input": used.input_tokens,
+        "output": used.output_tokens,
+        "cacheRead": used.cache_read_tokens,
+        "cacheWrite": used.cache_write_tokens,
+        "totalTokens": total,
+        "cost": {
+            "input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0,
+            "total": used.cost_usd.filter(|c| c.is_finite()).unwrap_or(0.0),
+        },
+    })
+}
+
+/// What `total` has more than `told`: totals come as the turn goes on, messages want their share.
+pub(super) fn share(total: &Usage, told: &Usage) -> Usage {
+    Usage {
+        input_tokens: total.input_tokens.saturating_sub(told.input_tokens),
+        output_tokens: total.output_tokens.saturating_sub(told.output_tokens),
+        cache_read_tokens: total
+            .cache_read_tokens
+            .saturating_sub(told.cache_read_tokens),
+        cache_write_tokens: total
+            .cache_write_tokens
+            .saturating_sub(told.cache_write_tokens),
+        cost_usd: total
+            .cost_usd
+            .map(|cost| (cost - told.cost_usd.unwrap_or(0.0)).max(0.0)),
+    }
+}
+
+pub(super) fn user(id: &str, timestamp: u64, text: &str) -> Value {
+    json!({
+        "role": "user",
+        "id": id,
+        "content": [{"type": "text", "text": text}],
+        "timestamp": timestamp,
+    })
+}
+
+/// The messages of a run, within a bound.
+#[derive(Debug, Default)]
+pub(super) struct Transcript {
+    messages: VecDeque<(usize, Value)>,
+    bytes: usize,
+    omitted: u64,
+}
+
+impl Transcript {
+    pub(super) fn push(&mut self, message: &Value) {
+        let mut message = message.clone();
+        cut_strings(&mut message, TRANSCRIPT_STRING);
+        let size = message.to_string().len();
+        self.bytes += size;
+        self.messages.push_back((size, message));
+        while self.bytes > TRANSCRIPT
+            && self.messages.len() > 2
+            && let Some((size, _)) = self.messages.remove(1)
+        {
+            self.bytes -= size;
+            self.omitted += 1;
+        }
+    }
+
+    /// The messages, and how many had to be left out.
+    pub(super) fn into_parts(self) -> (Vec<Value>, u64) {
+        let messages = self.messages.into_iter().map(|(_, message)| message);
+        (messages.collect(), self.omitted)
+    }
+}

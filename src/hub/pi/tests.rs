@@ -1,0 +1,499 @@
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::event::{Envelope, Header};
+use crate::ids::{EventId, Seq, TurnId};
+
+/// Events of one turn, from JSON; `attempt` and `turn` may be given beside the event's fields.
+fn events(lines: &[Value]) -> Vec<Envelope> {
+    let turn = |n: u64| TurnId::from_uuid(Uuid::from_u128(u128::from(n) + 100));
+    let envelope = |(at, line): (usize, &Value)| {
+        let seq = at as u64 + 1;
+        let header = Header {
+            seq: Seq::new(seq).unwrap(),
+            event_id: EventId::derive(Uuid::from_u128(1), seq),
+            at: Timestamp::from_millis(1_000 + seq / 3),
+            session_id: "s1".parse().unwrap(),
+            turn_id: Some(turn(line["turn"].as_u64().unwrap_or(0))),
+            attempt: Some(u32::try_from(line["attempt"].as_u64().unwrap_or(1)).unwrap()),
+            agent: "claude".into(),
+        };
+        Envelope {
+            header,
+            event: serde_json::from_value(line.clone()).unwrap(),
+        }
+    };
+    lines.iter().enumerate().map(envelope).collect()
+}
+
+fn map(lines: &[Value]) -> Vec<(String, Value)> {
+    let mut mapper = Mapper::new();
+    let mut frames = Vec::new();
+    for envelope in events(lines) {
+        mapper.map(&envelope, &mut frames);
+    }
+    mapper.flush(&mut frames);
+    let parse = |f: &Frame| (f.event.to_owned(), serde_json::from_slice(&f.data).unwrap());
+    frames.iter().map(parse).collect()
+}
+
+fn names(frames: &[(String, Value)]) -> Vec<String> {
+    let name = |(event, data): &(String, Value)| match data["message"]["role"].as_str() {
+        Some(role) if event.starts_with("message") => format!("{event}:{role}"),
+        _ => event.clone(),
+    };
+    frames.iter().map(name).collect()
+}
+
+fn tool_start(call: &str) -> Value {
+    json!({"type": "tool_start", "call_id": call, "name": "shell", "native_name": "Bash",
+        "input": {"command": "ls"}})
+}
+
+fn tool_end(call: &str) -> Value {
+    json!({"type": "tool_end", "call_id": call, "name": "shell", "output": "a\nb",
+        "is_error": false, "exit_code": 0})
+}
+
+fn token(text: &str, message: &str) -> Value {
+    json!({"type": "token", "text": text, "message_id": message})
+}
+
+fn end(outcome: &str) -> Value {
+    json!({"type": "end", "outcome": outcome})
+}
+
+#[test]
+fn a_turn_with_a_tool_has_the_order_that_viewers_rely_on() {
+    let frames = map(&[
+        json!({"type": "prompt", "text": "fix it"}),
+        json!({"type": "session", "id": "c1", "model": "m"}),
+        json!({"type": "thinking", "text": "hm", "message_id": "m1"}),
+        token("I ", "m1"),
+        token("look", "m1"),
+        tool_start("t1"),
+        json!({"type": "tool_delta", "call_id": "t1", "stream": "output", "text": "a\n"}),
+        tool_end("t1"),
+        token("Done", "m2"),
+        json!({"type": "usage", "input_tokens": 5, "output_tokens": 7, "cache_read_tokens": 2,
+            "cache_write_tokens": 1, "cost_usd": 0.5}),
+        end("completed"),
+    ]);
+    assert_eq!(
+        names(&frames),
+        [
+            "before_agent_start",
+            "agent_start",
+            "turn_start",
+            "message_start:user",
+            "message_end:user",
+            "message_start:assistant",
+            "message_update:assistant",
+            "message_update:assistant",
+            "message_end:assistant",
+            "tool_execution_start",
+            "tool_call",
+            "tool_execution_update",
+            "tool_result",
+            "tool_execution_end",
+            "message_start:toolResult",
+            "message_end:toolResult",
+            "turn_end",
+            "turn_start",
+            "message_start:assistant",
+            "message_update:assistant",
+            "message_end:assistant",
+            "turn_end",
+            "agent_end",
+        ]
+    );
+    let joined = &frames[7].1["assistantMessageEvent"];
+    assert_eq!(
+        *joined,
+        json!({"type": "text_delta", "contentIndex": 1, "delta": "I look"})
+    );
+    let asked = &frames[8].1["message"];
+    assert_eq!(asked["stopReason"], "toolUse");
+    assert_eq!(asked["model"], "m");
+    assert_eq!(
+        asked["content"],
+        json!([
+            {"type": "thinking", "thinking": "hm"},
+            {"type": "text", "text": "I look"},
+            {"type": "toolCall", "id": "t1", "name": "bash", "arguments": {"command": "ls"}},
+        ])
+    );
+    assert_eq!(frames[13].1["result"]["content"][0]["text"], "a\nb");
+    let last = &frames[20].1["message"];
+    assert_eq!(last["usage"]["totalTokens"], 15);
+    assert_eq!(last["usage"]["cost"]["total"], 0.5);
+    assert_eq!(frames[22].1["messages"].as_array().unwrap().len(), 4);
+    balanced(&frames);
+}
+
+#[test]
+fn a_crash_in_the_middle_of_a_tool_closes_it_and_a_resumed_attempt_goes_on() {
+    let frames = map(&[
+        json!({"type": "prompt", "text": "p"}),
+        token("x", "m1"),
+        tool_start("t1"),
+        json!({"type": "agent_crashed", "message": "killed by signal 9", "cause": "signal",
+            "signal": 9, "output": "", "will_resume": true}),
+        json!({"type": "token", "text": "again", "message_id": "m2", "attempt": 2}),
+        json!({"type": "end", "outcome": "completed", "attempt": 2}),
+    ]);
+    balanced(&frames);
+    let closed = frames.iter().find(|(e, _)| e == "tool_execution_end");
+    assert_eq!(closed.unwrap().1["isError"], true);
+    let errors: Vec<_> = frames
+        .iter()
+        .filter(|(e, _)| e == "session_error")
+        .collect();
+    assert_eq!(errors.len(), 1);
+    assert_eq!(errors[0].1["willResume"], true);
+    let said = frames.iter().filter(|(e, d)| {
+        e == "message_end" && d["message"]["errorMessage"] == "killed by signal 9"
+    });
+    assert_eq!(said.count(), 1);
+    assert_eq!(names(&frames).last().unwrap(), "agent_end");
+}
+
+#[test]
+fn a_failed_turn_says_why_once() {
+    let frames = map(&[
+        json!({"type": "prompt", "text": "p"}),
+        json!({"type": "end", "outcome": "failed",
+            "error": {"class": "auth", "message": "no key"}}),
+    ]);
+    balanced(&frames);
+    assert_eq!(
+        names(&frames)[5..],
+        [
+            "message_start:assistant",
+            "message_end:assistant",
+            "turn_end",
+            "agent_end",
+            "session_error"
+        ]
+    );
+    assert_eq!(frames[7].1["message"]["errorMessage"], "no key");
+    assert_eq!(frames[9].1["class"], "auth");
+}
+
+#[test]
+fn a_sub_agent_has_its_task_and_its_progress() {
+    let below = |mut event: Value| {
+        event["parent_call_id"] = "t1".into();
+        event
+    };
+    let frames = map(&[
+        json!({"type": "prompt", "text": "p"}),
+        json!({"type": "tool_start", "call_id": "t1", "name": "task", "native_name": "Task",
+            "input": {"description": "d", "prompt": "look", "subagent_type": "Explore"}}),
+        below(token("a", "n1")),
+        below(token("b", "n1")),
+        below(tool_start("t2")),
+        tool_end("t2"),
+        json!({"type": "tool_end", "call_id": "t1", "name": "task", "output": "found",
+            "is_error": false}),
+        end("completed"),
+    ]);
+    balanced(&frames);
+    let below: Vec<_> = frames
+        .iter()
+        .filter(|(_, d)| d.get("taskId").is_some())
+        .collect();
+    let told: Vec<_> = below
+        .iter()
+        .map(|(e, d)| (e.as_str(), d["status"].as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("task_start", None),
+            ("agent_progress", Some("text_delta")),
+            ("agent_progress", Some("tool_start")),
+            ("agent_progress", Some("tool_end")),
+            ("task_complete", None)
+        ]
+    );
+    assert_eq!(below[1].1["delta"], "ab");
+    assert_eq!(below[1].1["agentName"], "Explore");
+    assert_eq!(below[4].1["result"], "found");
+}
+
+#[test]
+fn parallel_tools_stay_in_one_model_turn() {
+    let frames = map(&[
+        json!({"type": "prompt", "text": "p"}),
+        token("x", "m1"),
+        tool_start("t1"),
+        tool_start("t2"),
+        tool_end("t2"),
+        tool_end("t1"),
+        token("done", "m2"),
+        end("completed"),
+    ]);
+    balanced(&frames);
+    let turns = frames.iter().filter(|(e, _)| e == "turn_start").count();
+    assert_eq!(turns, 2);
+}
+
+#[test]
+fn a_retracted_draft_is_not_in_the_message() {
+    let frames = map(&[
+        json!({"type": "prompt", "text": "p"}),
+        token("draft", "m1"),
+        json!({"type": "text_retracted", "message_id": "m1"}),
+        token("final", "m1"),
+        end("completed"),
+    ]);
+    balanced(&frames);
+    let last = frames
+        .iter()
+        .rev()
+        .find(|(e, _)| e == "message_end")
+        .unwrap();
+    assert_eq!(
+        last.1["message"]["content"],
+        json!([{"type": "text", "text": "final"}])
+    );
+}
+
+#[test]
+fn a_steer_is_a_user_message_within_the_run() {
+    let frames = map(&[
+        json!({"type": "prompt", "text": "p"}),
+        token("x", "m1"),
+        json!({"type": "prompt", "text": "rather this", "attempt": 2}),
+        json!({"type": "token", "text": "y", "attempt": 2}),
+        json!({"type": "end", "outcome": "completed", "attempt": 2}),
+    ]);
+    balanced(&frames);
+    let count = |name: &str| frames.iter().filter(|(e, _)| e == name).count();
+    assert_eq!((count("agent_start"), count("agent_end")), (1, 1));
+    let user = names(&frames)
+        .iter()
+        .filter(|n| *n == "message_end:user")
+        .count();
+    assert_eq!(user, 2);
+}
+
+#[test]
+fn a_long_answer_costs_linear_bytes_and_every_frame_fits() {
+    let mut mapper = Mapper::new();
+    let mut frames = Vec::new();
+    let piece = "word ".repeat(20);
+    let mut lines = vec![json!({"type": "prompt", "text": "p"})];
+    lines.extend((0..20_000).map(|_| token(&piece, "m1")));
+    lines.push(tool_start("t"));
+    lines.push(json!({"type": "tool_end", "call_id": "t", "name": "shell",
+        "output": "y".repeat(3 << 20), "is_error": false}));
+    lines.push(end("completed"));
+    for envelope in events(&lines) {
+        mapper.map(&envelope, &mut frames);
+    }
+    let total: usize = frames.iter().map(|f| f.data.len()).sum();
+    assert!(total < 16 << 20, "{total} bytes for 2 MB of text");
+    for frame in &frames {
+        assert!(
+            frame.data.len() <= MAX_DATA,
+            "{} {}",
+            frame.event,
+            frame.data.len()
+        );
+    }
+    let cut = frames.iter().find(|f| f.event == "tool_result").unwrap();
+    let cut: Value = serde_json::from_slice(&cut.data).unwrap();
+    let text = cut["content"][0]["text"].as_str().unwrap();
+    assert!(text.ends_with(&format!("y…[+{} bytes]", (3 << 20) - 200_000)));
+}
+
+/// What every viewer relies on, whatever happened.
+fn balanced(frames: &[(String, Value)]) {
+    let mut run = false;
+    let mut turn = false;
+    let mut message: Option<String> = None;
+    let mut tools = HashSet::new();
+    let mut tasks = HashSet::new();
+    let mut calls = 0i64;
+    let mut stamps = HashSet::new();
+    let mut ids = HashSet::new();
+    for (event, data) in frames {
+        assert_eq!(data["type"], *event);
+        assert_eq!(data["agentRole"], "lead");
+        assert_eq!(data.get("timestamp").is_some(), event == "turn_start");
+        let text = |name: &str| data[name].as_str().unwrap().to_owned();
+        let id = || data["message"]["id"].as_str().unwrap().to_owned();
+        match event.as_str() {
+            "agent_start" => {
+                assert!(!std::mem::replace(&mut run, true));
+                stamps.clear();
+            }
+            "agent_end" => {
+                assert!(std::mem::replace(&mut run, false) && !turn);
+                assert!(data["messages"].is_array());
+            }
+            "turn_start" => {
+                assert!(run && !std::mem::replace(&mut turn, true));
+                assert!(stamps.insert(data["timestamp"].as_u64()));
+            }
+            "turn_end" => {
+                assert!(std::mem::replace(&mut turn, false));
+                assert!(message.is_none() && tools.is_empty() && tasks.is_empty() && calls == 0);
+                assert_eq!(data["message"]["role"], "assistant");
+                assert!(data["toolResults"].is_array());
+            }
+            "message_start" => {
+                assert!(turn && message.is_none());
+                assert!(stamps.insert(data["message"]["timestamp"].as_u64()));
+                assert!(ids.insert(id()));
+                message = Some(id());
+            }
+            "message_update" => assert_eq!(message, Some(id())),
+            "message_end" => {
+                assert_eq!(message.take(), Some(id()));
+                let content = &data["message"]["content"];
+                assert!(content.is_array(), "{data}");
+                if data["message"]["role"] == "assistant" {
+                    let usage = &data["message"]["usage"];
+                    for name in ["input", "output", "cacheRead", "cacheWrite", "totalTokens"] {
+                        assert!(usage[name].is_number());
+                        assert!(name == "totalTokens" || usage["cost"][name].is_number());
+                    }
+                    assert!(usage["cost"]["total"].is_number());
+                }
+            }
+            "tool_execution_start" => {
+                assert!(turn && message.is_none() && tools.insert(text("toolCallId")));
+                assert!(data["args"].is_object());
+            }
+            "tool_call" | "tool_execution_update" | "tool_result" => {
+                assert!(tools.contains(&text("toolCallId")));
+            }
+            "tool_execution_end" => assert!(tools.remove(&text("toolCallId"))),
+            "task_start" => assert!(tasks.insert(text("taskId"))),
+            "task_complete" | "task_error" => assert!(tasks.remove(&text("taskId"))),
+            "agent_progress" => match text("status").as_str() {
+                "tool_start" => calls += 1,
+                "tool_end" => calls -= 1,
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+    assert!(!run && !turn && message.is_none() && tools.is_empty() && tasks.is_empty());
+}
+
+fn any_event() -> impl Strategy<Value = Value> {
+    let call = prop::sample::select(vec!["a", "b", "c"]);
+    let message = prop::option::of(prop::sample::select(vec!["m1", "m2"]));
+    let parent = prop::option::weighted(0.3, prop::sample::select(vec!["a", "b"]));
+    let name = prop::sample::select(vec!["shell", "task", "Other"]);
+    let kind = prop::sample::select(vec![
+        "token",
+        "thinking",
+        "tool_start",
+        "tool_end",
+        "tool_delta",
+        "agent_crashed",
+        "end",
+        "prompt",
+        "usage",
+        "text_retracted",
+        "notice",
+        "raw",
+        "session",
+    ]);
+    let attempt = 1u64..3;
+    let turn = prop::sample::select(vec![0u64, 0, 0, 0, 0, 1]);
+    (
+        kind,
+        call,
+        message,
+        parent,
+        name,
+        any::<bool>(),
+        attempt,
+        turn,
+    )
+        .prop_map(|(kind, call, message, parent, name, flag, attempt, turn)| {
+            let mut event = match kind {
+                "token" | "thinking" => json!({"text": "x"}),
+                "tool_start" => {
+                    json!({"call_id": call, "name": name, "native_name": name, "input": {}})
+                }
+                "tool_end" => json!({"call_id": call, "name": name, "is_error": flag}),
+                "tool_delta" => json!({"call_id": call, "stream": "output", "text": "o"}),
+                "agent_crashed" => json!({"message": "m", "cause": "exit", "exit_code": 1,
+                    "output": "", "will_resume": flag}),
+                "end" => json!({"outcome": if flag { "completed" } else { "crashed" }}),
+                "prompt" => json!({"text": "p"}),
+                "usage" => json!({"input_tokens": 1, "output_tokens": 2, "cache_read_tokens": 0,
+                    "cache_write_tokens": 0}),
+                "text_retracted" => json!({"message_id": "m1"}),
+                "notice" => json!({"level": "info", "code": "c", "text": "t"}),
+                "raw" => json!({"stream": "stdout", "text": "t"}),
+                _ => json!({"id": "c1"}),
+            };
+            event["type"] = kind.into();
+            event["attempt"] = attempt.into();
+            event["turn"] = turn.into();
+            if matches!(kind, "token" | "thinking")
+                && let Some(message) = message
+            {
+                event["message_id"] = message.into();
+            }
+            if matches!(kind, "token" | "thinking" | "tool_start")
+                && let Some(parent) = parent
+            {
+                event["parent_call_id"] = parent.into();
+            }
+            event
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_everything_is_closed(lines in prop::collection::vec(any_event(), 0..40)) {
+        // The first and the last turn's begin and end are the daemon's own.
+        let mut all = vec![json!({"type": "prompt", "text": "p"})];
+        all.extend(lines);
+        let turn = all.last().map_or(Value::Null, |l| l["turn"].clone());
+        let mut over = end("cancelled");
+        over["turn"] = turn;
+        all.push(over);
+        balanced(&map(&all));
+    }
+
+    #[test]
+    fn state_frames_do_not_depend_on_when_deltas_are_flushed(
+        lines in prop::collection::vec((any_event(), any::<bool>()), 0..40)
+    ) {
+        let (lines, flushes): (Vec<_>, Vec<_>) = lines.into_iter().unzip();
+        let all = events(&lines);
+        let state = |flush: &dyn Fn(usize) -> bool| {
+            let mut mapper = Mapper::new();
+            let mut frames = Vec::new();
+            for (at, envelope) in all.iter().enumerate() {
+                mapper.map(envelope, &mut frames);
+                if flush(at) {
+                    mapper.flush(&mut frames);
+                }
+            }
+            mapper.flush(&mut frames);
+            let mut ids = HashSet::new();
+            assert!(frames.iter().all(|f| ids.insert(f.id.clone())), "an id came twice");
+            frames.retain(|f| f.class == Class::State);
+            frames
+        };
+        prop_assert_eq!(state(&|_| false), state(&|at| flushes[at]));
+    }
+}

@@ -1,0 +1,39 @@
+//! TLS towards a Hub: rustls with ring, trusting what the machine trusts.
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::{ClientConfig, RootCertStore};
+
+/// The settings, made once: roots from `SSL_CERT_FILE`, `SSL_CERT_DIR` or the system's store, and
+/// where there are none (a minimal image), the Mozilla roots that are compiled in.
+pub(super) fn client_config() -> Arc<ClientConfig> {
+    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    Arc::clone(CONFIG.get_or_init(|| Arc::new(build())))
+}
+
+fn build() -> ClientConfig {
+    let native = rustls_native_certs::load_native_certs();
+    for error in &native.errors {
+        tracing::warn!(%error, "a TLS root certificate could not be loaded");
+    }
+    let mut roots = RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(native.certs);
+    if added == 0 {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap_or_else(|error| unreachable!("ring knows the default TLS versions: {error}"));
+    config.with_root_certificates(roots).with_no_client_auth()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settings_are_made_once() {
+        assert!(Arc::ptr_eq(&client_config(), &client_config()));
+    }
+}

@@ -1,0 +1,96 @@
+//! One daemon per state dir: a lock that the kernel drops with the process, however it ends.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::files;
+
+/// The state dir's lock; held until dropped.
+#[derive(Debug)]
+pub struct StateLock {
+    _file: File,
+}
+
+/// Why a state dir cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateLockError {
+    /// It cannot be made or written to.
+    #[error(
+        "state dir {path} cannot be used: {source}; give another with --state-dir, or mend its \
+         owner and mode"
+    )]
+    Unusable {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another daemon has it.
+    #[error(
+        "state dir {path} is in use by another daemon (pid {pid}); talk to that one, stop it, or \
+         give another --state-dir"
+    )]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+        /// The other daemon, as its lock file says.
+        pid: String,
+    },
+}
+
+impl StateLock {
+    /// Creates the state dir (0700) where it is missing, and takes it.
+    pub fn take(state_dir: &Path) -> Result<Self, StateLockError> {
+        let unusable = |source| StateLockError::Unusable {
+            path: state_dir.to_owned(),
+            source,
+        };
+        files::create_private_dir(state_dir).map_err(unusable)?;
+        let path = state_dir.join("state.lock");
+        let mut file = files::append_private(&path).map_err(unusable)?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let pid = std::fs::read_to_string(&path).unwrap_or_default();
+            return Err(StateLockError::InUse {
+                path: state_dir.to_owned(),
+                pid: pid.trim().to_owned(),
+            });
+        }
+        file.set_len(0).map_err(unusable)?;
+        writeln!(file, "{}", std::process::id()).map_err(unusable)?;
+        Ok(Self { _file: file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_daemon_is_told_who_has_the_state_dir() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let lock = StateLock::take(&state).unwrap();
+        let error = StateLock::take(&state).unwrap_err();
+        let own = std::process::id().to_string();
+        assert!(
+            matches!(&error, StateLockError::InUse { pid, .. } if *pid == own),
+            "{error}"
+        );
+        drop(lock);
+        StateLock::take(&state).unwrap();
+    }
+
+    #[test]
+    fn a_state_dir_that_is_a_file_is_unusable() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        std::fs::write(&state, b"").unwrap();
+        assert!(matches!(
+            StateLock::take(&state),
+            Err(StateLockError::Unusable { .. })
+        ));
+    }
+}

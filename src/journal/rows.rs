@@ -1,0 +1,189 @@
+//! What goes into the journal and what comes out of it, as types.
+
+use crate::clock::Timestamp;
+use crate::event::{Event, Outcome};
+use crate::ids::{EventId, RunId, SessionId, SpoolOffset, TurnId};
+
+/// One transaction's worth of events and changes, all of one session.
+#[derive(Debug)]
+pub struct Batch {
+    /// Whose events these are.
+    pub session: SessionId,
+    /// The agent's name, for the events' headers.
+    pub agent: String,
+    /// Events, in order.
+    pub events: Vec<NewEvent>,
+    /// Row changes, in order, applied with the events or not at all.
+    pub changes: Vec<Change>,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new(session: &SessionId, agent: &str) -> Self {
+        Self {
+            session: session.clone(),
+            agent: agent.to_owned(),
+            events: Vec::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    /// Adds a change.
+    #[must_use]
+    pub fn with(mut self, change: Change) -> Self {
+        self.changes.push(change);
+        self
+    }
+}
+
+/// An event before the journal gave it its `seq`.
+#[derive(Debug)]
+pub struct NewEvent {
+    /// Derived from where the event came from.
+    pub event_id: EventId,
+    /// Wall time.
+    pub at: Timestamp,
+    /// Its turn, if it belongs to one.
+    pub turn_id: Option<TurnId>,
+    /// The attempt within the turn, from 1.
+    pub attempt: Option<u32>,
+    /// The event's own JSON object.
+    pub json: Vec<u8>,
+}
+
+impl NewEvent {
+    /// Encodes `event`, once and for all its readers.
+    pub fn encode(
+        event: &Event,
+        event_id: EventId,
+        at: Timestamp,
+        turn: Option<(TurnId, u32)>,
+    ) -> serde_json::Result<Self> {
+        Ok(Self {
+            event_id,
+            at,
+            turn_id: turn.map(|(id, _)| id),
+            attempt: turn
+                .map(|(_, attempt)| attempt)
+                .filter(|attempt| *attempt > 0),
+            json: serde_json::to_vec(event)?,
+        })
+    }
+}
+
+/// A change of rows.
+#[derive(Debug)]
+pub enum Change {
+    /// A session is opened; a no-op when it is there already.
+    OpenSession {
+        /// Where its agent works.
+        workspace: String,
+        /// Now.
+        at: Timestamp,
+    },
+    /// A prompt is accepted. A promise: durable when the commit returns. A `command_id` that the
+    /// session has seen before makes this a no-op.
+    QueueTurn {
+        /// The new turn.
+        turn: TurnId,
+        /// Who asked: the Hub's or client's id for the prompt.
+        command_id: Option<String>,
+        /// What is asked.
+        prompt: String,
+        /// Whether this is the session's own first task.
+        is_task: bool,
+        /// Now.
+        at: Timestamp,
+    },
+    /// An attempt of the turn begins (its first event, on the first attempt, is in this batch).
+    /// A promise.
+    BeginAttempt {
+        /// The turn.
+        turn: TurnId,
+        /// From 1.
+        attempt: u32,
+        /// The attempt's run.
+        run: RunId,
+    },
+    /// The spool was parsed up to `offset`; the events that it gave are in this batch.
+    Progress {
+        /// The turn.
+        turn: TurnId,
+        /// The next byte to parse.
+        offset: SpoolOffset,
+        /// The run's next event ordinal.
+        ordinal_next: u64,
+        /// The adapter at that point.
+        adapter: Vec<u8>,
+    },
+    /// The turn is over; its `end` is in this batch. A promise.
+    EndTurn {
+        /// The turn.
+        turn: TurnId,
+        /// Its verdict.
+        outcome: Outcome,
+        /// Now.
+        at: Timestamp,
+    },
+    /// The CLI's own session id.
+    AgentSession {
+        /// As the CLI said it.
+        id: String,
+    },
+    /// The Hub has all events up to here; never goes back.
+    Acked {
+        /// Contiguous prefix.
+        seq: u64,
+    },
+}
+
+impl Change {
+    /// Whether somebody was promised this, so that it must survive a power cut.
+    pub(super) const fn is_promise(&self) -> bool {
+        match self {
+            Self::OpenSession { .. }
+            | Self::QueueTurn { .. }
+            | Self::BeginAttempt { .. }
+            | Self::EndTurn { .. } => true,
+            Self::Progress { .. } | Self::AgentSession { .. } | Self::Acked { .. } => false,
+        }
+    }
+}
+
+/// A session as stored.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)] // the schema explains the columns
+pub struct SessionRow {
+    pub id: SessionId,
+    pub agent: String,
+    pub agent_session_id: Option<String>,
+    pub workspace: String,
+    pub task_taken: bool,
+    pub acked_seq: u64,
+}
+
+/// Where a turn is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum TurnState {
+    Queued,
+    Running,
+    Ended,
+}
+
+/// A turn as stored.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)] // the schema explains the columns
+pub struct TurnRow {
+    pub id: TurnId,
+    pub command_id: Option<String>,
+    pub prompt: String,
+    pub state: TurnState,
+    pub attempt: u32,
+    pub run: Option<RunId>,
+    pub offset: SpoolOffset,
+    pub ordinal_next: u64,
+    pub adapter: Option<Vec<u8>>,
+    pub outcome: Option<Outcome>,
+    pub created_at: Timestamp,
+}

@@ -1,0 +1,246 @@
+use uuid::Uuid;
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::event::{Envelope, Event, Outcome};
+use crate::ids::{EventId, RunId, SpoolOffset, TurnId};
+
+fn session() -> SessionId {
+    "s1".parse().unwrap()
+}
+
+fn turn_id(n: u128) -> TurnId {
+    TurnId::from_uuid(Uuid::from_u128(n))
+}
+
+fn token(ordinal: u64) -> NewEvent {
+    let event = Event::Token {
+        text: format!("t{ordinal}"),
+        message_id: None,
+        parent_call_id: None,
+    };
+    let id = EventId::derive(Uuid::from_u128(9), ordinal);
+    NewEvent::encode(&event, id, Timestamp::from_millis(5), Some((turn_id(1), 1))).unwrap()
+}
+
+fn tokens(range: std::ops::Range<u64>) -> Batch {
+    let mut batch = Batch::new(&session(), "claude");
+    batch.events = range.map(token).collect();
+    batch
+}
+
+fn seqs(batch: &StoredBatch) -> Vec<u64> {
+    batch
+        .lines()
+        .map(|line| Envelope::parse(line).unwrap().header.seq.get())
+        .collect()
+}
+
+async fn open_session(journal: &Journal) {
+    let at = Timestamp::from_millis(1);
+    let open = Change::OpenSession {
+        workspace: "/w".to_owned(),
+        at,
+    };
+    journal
+        .commit(Batch::new(&session(), "claude").with(open))
+        .await
+        .unwrap();
+}
+
+fn queue(turn: TurnId, command_id: Option<&str>) -> Change {
+    Change::QueueTurn {
+        turn,
+        command_id: command_id.map(str::to_owned),
+        prompt: "do it".to_owned(),
+        is_task: false,
+        at: Timestamp::from_millis(2),
+    }
+}
+
+#[tokio::test]
+async fn seq_counts_from_one_without_holes_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let journal = Journal::open(&path).unwrap();
+    assert_eq!(journal.commit(tokens(0..3)).await.unwrap(), Seq::new(3));
+    assert_eq!(
+        journal
+            .commit(Batch::new(&session(), "claude"))
+            .await
+            .unwrap(),
+        None
+    );
+    drop(journal);
+    let journal = Journal::open(&path).unwrap();
+    assert_eq!(read_all(&journal).await, [1, 2, 3]);
+    assert_eq!(journal.commit(tokens(3..5)).await.unwrap(), Seq::new(5));
+    assert_eq!(journal.commit(tokens(5..6)).await.unwrap(), Seq::new(6));
+    drop(journal);
+    // Three batches, none of them of this process.
+    assert_eq!(
+        read_all(&Journal::open(&path).unwrap()).await,
+        [1, 2, 3, 4, 5, 6]
+    );
+}
+
+async fn read_all(journal: &Journal) -> Vec<u64> {
+    let mut tail = journal.tail(&session(), 0);
+    let mut seen = Vec::new();
+    while let Some(batch) = tail.try_next().await.unwrap() {
+        seen.extend(seqs(&batch));
+    }
+    seen
+}
+
+#[tokio::test]
+async fn a_tail_starts_in_the_middle_of_a_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&dir.path().join("journal.db")).unwrap();
+    journal.commit(tokens(0..5)).await.unwrap();
+    for after in 0..5_u64 {
+        let mut tail = journal.tail(&session(), after);
+        let batch = tail.next().await.unwrap();
+        assert_eq!(seqs(&batch), (after + 1..=5).collect::<Vec<_>>());
+        assert!(tail.try_next().await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_tail_that_memory_has_left_behind_reads_on_from_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&dir.path().join("journal.db")).unwrap();
+    let mut tail = journal.tail(&session(), 0);
+    for n in 0..40_u64 {
+        let mut batch = tokens(n * 10..n * 10 + 10);
+        if let Some(event) = batch.events.first_mut() {
+            let text = "x".repeat(100_000);
+            let event_json = Event::Token {
+                text,
+                message_id: None,
+                parent_call_id: None,
+            };
+            event.json = serde_json::to_vec(&event_json).unwrap();
+        }
+        journal.commit(batch).await.unwrap();
+    }
+    let mut seen = Vec::new();
+    while tail.position() < 400 {
+        seen.extend(seqs(&tail.next().await.unwrap()));
+    }
+    assert_eq!(seen, (1..=400).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_tail_wakes_on_the_next_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&dir.path().join("journal.db")).unwrap();
+    let mut tail = journal.tail(&session(), 0);
+    assert!(tail.try_next().await.unwrap().is_none());
+    let (batch, committed) = tokio::join!(tail.next(), journal.commit(tokens(0..2)));
+    assert_eq!(committed.unwrap(), Seq::new(2));
+    assert_eq!(seqs(&batch.unwrap()), [1, 2]);
+}
+
+#[tokio::test]
+async fn a_prompt_with_a_known_command_id_is_queued_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&dir.path().join("journal.db")).unwrap();
+    open_session(&journal).await;
+    for n in 1..=2 {
+        let batch = Batch::new(&session(), "claude").with(queue(turn_id(n), Some("c1")));
+        journal.commit(batch).await.unwrap();
+    }
+    for n in 3..=4 {
+        journal
+            .commit(Batch::new(&session(), "claude").with(queue(turn_id(n), None)))
+            .await
+            .unwrap();
+    }
+    let turns = journal.turns(&session()).await.unwrap();
+    let ids: Vec<_> = turns.iter().map(|turn| turn.id).collect();
+    assert_eq!(ids, [turn_id(1), turn_id(3), turn_id(4)]);
+}
+
+#[tokio::test]
+async fn a_turn_keeps_its_place_its_first_event_and_its_verdict() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let journal = Journal::open(&path).unwrap();
+    open_session(&journal).await;
+    journal.commit(tokens(0..2)).await.unwrap();
+    let (turn, run) = (turn_id(1), RunId::from_uuid(Uuid::from_u128(77)));
+    journal
+        .commit(Batch::new(&session(), "claude").with(queue(turn, None)))
+        .await
+        .unwrap();
+    let begin = Change::BeginAttempt {
+        turn,
+        attempt: 1,
+        run,
+    };
+    journal.commit(tokens(2..3).with(begin)).await.unwrap();
+    let progress = Change::Progress {
+        turn,
+        offset: SpoolOffset::new(123),
+        ordinal_next: 4,
+        adapter: b"{}".to_vec(),
+    };
+    journal.commit(tokens(3..4).with(progress)).await.unwrap();
+    journal
+        .commit(
+            Batch::new(&session(), "claude")
+                .with(Change::AgentSession {
+                    id: "native".to_owned(),
+                })
+                .with(Change::Acked { seq: 4 })
+                .with(Change::Acked { seq: 2 }),
+        )
+        .await
+        .unwrap();
+    drop(journal);
+
+    let journal = Journal::open(&path).unwrap();
+    let row = journal.turns(&session()).await.unwrap().pop().unwrap();
+    assert_eq!(
+        (row.state, row.attempt, row.run),
+        (TurnState::Running, 1, Some(run))
+    );
+    assert_eq!((row.offset, row.ordinal_next), (SpoolOffset::new(123), 4));
+    assert_eq!(row.adapter.as_deref(), Some(&b"{}"[..]));
+    let stored = journal.session(&session()).await.unwrap().unwrap();
+    assert_eq!(
+        (stored.acked_seq, stored.agent_session_id.as_deref()),
+        (4, Some("native"))
+    );
+    let start = |seq| journal.turn_start(&stored.id, Seq::new(seq).unwrap());
+    assert_eq!(start(2).await.unwrap(), None);
+    assert_eq!(start(4).await.unwrap(), Seq::new(3));
+
+    for outcome in [Outcome::TimedOut, Outcome::Completed] {
+        let end = Change::EndTurn {
+            turn,
+            outcome,
+            at: Timestamp::from_millis(9),
+        };
+        journal.commit(tokens(4..5).with(end)).await.unwrap();
+    }
+    let row = journal.turns(&session()).await.unwrap().pop().unwrap();
+    assert_eq!(
+        (row.state, row.outcome),
+        (TurnState::Ended, Some(Outcome::TimedOut))
+    );
+}
+
+#[test]
+fn the_journal_is_private_and_refuses_a_newer_version() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    drop(Journal::open(&path).unwrap());
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let connection = Connection::open(&path).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    let error = Journal::open(&path).unwrap_err().to_string();
+    assert!(error.contains("version 99"), "{error}");
+}

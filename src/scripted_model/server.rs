@@ -103,7 +103,7 @@ impl Shared {
         record.write(method, uri.path(), body).map_err(|error| {
             tracing::error!(%error, "cannot record a request; free the disk or drop --record");
             let message = format!("the scripted model cannot record this request: {error}");
-            plain(StatusCode::INTERNAL_SERVER_ERROR, message)
+            plain(StatusCode::INTERNAL_SERVER_ERROR, &message)
         })
     }
 
@@ -260,7 +260,7 @@ fn decide(shared: &Shared, request: &dyn Request, body: &[u8]) -> Result<Ready, 
     Ok(match answer {
         Answer::Fail(failure) => Ready::Fail(failure),
         Answer::Play(performance) => {
-            let cast = request.toolset().cast(performance);
+            let cast = request.toolset().cast(&performance);
             Ready::Play(cast.map_err(|error| error.to_string())?)
         }
     })
@@ -398,7 +398,7 @@ fn error(dialect: &dyn Dialect, reply: &ErrorReply<'_>) -> Response {
 }
 
 /// An error outside of any vendor's API: all of them look for `error.message`.
-fn plain(status: StatusCode, message: String) -> Response {
+fn plain(status: StatusCode, message: &str) -> Response {
     let error = json!({"error": {"message": message}});
     (status, axum::Json(error)).into_response()
 }
@@ -412,7 +412,7 @@ async fn not_found(State(shared): State<Arc<Shared>>, request: HttpRequest) -> R
         "the scripted model does not serve {method} {}; it serves POST /v1/messages, POST /v1/messages/count_tokens, POST /v1/responses, POST /v1/chat/completions, POST /v1beta/models/MODEL:streamGenerateContent (or generateContent, countTokens), GET /v1/models, GET /v1beta/models",
         uri.path()
     );
-    plain(StatusCode::NOT_FOUND, message)
+    plain(StatusCode::NOT_FOUND, &message)
 }
 
 /// Says on every response that no model is behind it.

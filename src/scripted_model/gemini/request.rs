@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::scripted_model::dialect::{
-    Ask, History, SIDE_TEXT, estimated_tokens, fitting, is_clis_own,
+    Ask, History, SIDE_TEXT, estimated_tokens, fitting, is_clis_own, working_directory,
 };
 use crate::scripted_model::engine::Conversation;
 use crate::scripted_model::toolset::{Cli, Toolset};
@@ -114,9 +114,12 @@ impl Parsed {
     pub(super) fn read(model: &str, stream: bool, body: &[u8]) -> serde_json::Result<Self> {
         let body: Body = serde_json::from_slice(body)?;
         let names = body.names();
-        let context = body.contents.iter().flat_map(Content::texts);
+        let mut context = body.contents.iter().flat_map(Content::texts);
         let system = body.system_instruction.iter().flat_map(Content::texts);
-        let cwd = context.chain(system).find_map(workspace).map(str::to_owned);
+        let cwd = context
+            .find_map(workspace)
+            .or_else(|| system.flat_map(str::lines).find_map(working_directory))
+            .map(str::to_owned);
         let own_account = body.system_instruction.is_some() || !body.tools.is_empty();
         let ask = if names.is_empty() && own_account {
             Ask::Side(body.side_text())

@@ -10,7 +10,14 @@ use crate::scripted_model::toolset::Call;
 
 /// The reply as server-sent events. The API sends a call in one piece.
 pub(super) fn stream(performance: &Performance<Call>, model: &str) -> Playback {
-    let chunk = |part: &Value| unnamed_event(&response(performance, model, &[part.clone()], None));
+    let chunk = |part: &Value| {
+        unnamed_event(&response(
+            performance,
+            model,
+            std::slice::from_ref(part),
+            None,
+        ))
+    };
     let mut actions = Vec::new();
     for (index, step) in performance.steps.iter().enumerate() {
         match step {

@@ -75,5 +75,9 @@ fn in_code_mode(call: &Call) -> Call {
         Some(namespace) => format!("{namespace}__{}", call.name),
         None => call.name.clone(),
     };
-    Call::text("exec", format!("text(await tools.{function}({argument}));"))
+    // What a command printed stands in its result, which would else arrive as escaped JSON.
+    let script = format!(
+        "const result = await tools.{function}({argument});\ntext(result?.output ?? result);"
+    );
+    Call::text("exec", script)
 }

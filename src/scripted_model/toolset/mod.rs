@@ -120,7 +120,7 @@ impl Toolset {
     }
 
     /// Puts the steps of a performance into the CLI's words.
-    pub(super) fn cast(&self, performance: Performance) -> Result<Performance<Call>, NoTool> {
+    pub(super) fn cast(&self, performance: &Performance) -> Result<Performance<Call>, NoTool> {
         let mut steps = performance
             .steps
             .iter()

@@ -5,32 +5,32 @@
 //! whole lines in the script.
 
 /// Creates a file or replaces it. The format ends every line, so the last one too.
-pub(super) fn add(path: &str, content: &str) -> String {
-    let mut patch = format!("*** Begin Patch\n*** Add File: {path}\n");
-    push_lines(&mut patch, '+', content);
-    patch.push_str("*** End Patch");
-    patch
+pub(super) fn add(file: &str, content: &str) -> String {
+    let mut lines = format!("*** Begin Patch\n*** Add File: {file}\n");
+    push_lines(&mut lines, '+', content);
+    lines.push_str("*** End Patch");
+    lines
 }
 
 /// Replaces `old` by `new`.
-pub(super) fn update(path: &str, old: &str, new: &str, results: &[String]) -> String {
+pub(super) fn update(file: &str, old: &str, new: &str, results: &[String]) -> String {
     let (before, after) = results
         .iter()
         .rev()
         .find_map(|result| around(result, old))
         .unwrap_or_default();
-    let mut patch = format!("*** Begin Patch\n*** Update File: {path}\n@@\n");
-    push_lines(&mut patch, '-', &format!("{before}{old}{after}"));
-    push_lines(&mut patch, '+', &format!("{before}{new}{after}"));
-    patch.push_str("*** End Patch");
-    patch
+    let mut lines = format!("*** Begin Patch\n*** Update File: {file}\n@@\n");
+    push_lines(&mut lines, '-', &format!("{before}{old}{after}"));
+    push_lines(&mut lines, '+', &format!("{before}{new}{after}"));
+    lines.push_str("*** End Patch");
+    lines
 }
 
-fn push_lines(patch: &mut String, sign: char, text: &str) {
+fn push_lines(lines: &mut String, sign: char, text: &str) {
     for line in text.lines() {
-        patch.push(sign);
-        patch.push_str(line);
-        patch.push('\n');
+        lines.push(sign);
+        lines.push_str(line);
+        lines.push('\n');
     }
 }
 

@@ -48,13 +48,13 @@ pub(super) enum Answer {
 
 /// A reply that is ready to be put into a vendor's words.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Performance {
+pub(super) struct Performance<T = Tool> {
     /// The same for the same request of the same conversation, another for each repetition.
     pub(super) id: Uuid,
     /// Time before the first byte.
     pub(super) delay: Duration,
     /// What is sent: steps with their placeholders filled and their paths absolute.
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<Step<T>>,
     /// How the stream is cut, when it is.
     pub(super) cut: Option<Cut>,
     /// Why the model stopped.
@@ -285,6 +285,15 @@ impl Filler<'_> {
             Tool::Agent { prompt, title } => Tool::Agent {
                 prompt: self.text(prompt)?,
                 title: self.text(title)?,
+            },
+            Tool::Mcp {
+                server,
+                tool,
+                input,
+            } => Tool::Mcp {
+                server: server.clone(),
+                tool: tool.clone(),
+                input: self.json(input)?,
             },
             Tool::Native { name, input } => Tool::Native {
                 name: name.clone(),

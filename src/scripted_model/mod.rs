@@ -20,11 +20,15 @@
 //! header `x-scripted-model`. `docs/scripted-model.md` documents the script format.
 
 mod anthropic;
+mod dialect;
 mod engine;
+mod gemini;
+mod openai;
 mod playback;
 mod record;
 mod script;
 mod server;
+mod toolset;
 
 pub use record::{Record, RecordError};
 pub use script::{Script, ScriptError};

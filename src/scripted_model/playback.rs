@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde_json::Value;
 
-use super::script::Pace;
+use super::engine::Performance;
+use super::script::{Cut, CutKind, Pace, Step};
 
 /// A response body in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +38,44 @@ pub(super) enum End {
 }
 
 impl Playback {
+    /// A stream, cut where the script says so; `error` is what the vendor sends in mid-stream.
+    pub(super) fn streamed(actions: Vec<Action>, cut: Option<Cut>, error: Bytes) -> Self {
+        let mut playback = Self {
+            actions,
+            end: End::Regular,
+        };
+        if let Some(cut) = cut {
+            playback.cut_after(cut.after);
+            match cut.how {
+                CutKind::End => {}
+                CutKind::Reset => playback.end = End::Reset,
+                CutKind::Error => playback.actions.push(Action::Send(error)),
+            }
+        }
+        playback
+    }
+
+    /// One JSON object, after the waits of the performance; a cut one ends in the middle.
+    pub(super) fn whole<T>(performance: &Performance<T>, body: &Value) -> Self {
+        let mut body = Bytes::from(body.to_string());
+        let mut end = End::Regular;
+        if let Some(cut) = performance.cut {
+            body.truncate(body.len() / 2);
+            if cut.how == CutKind::Reset {
+                end = End::Reset;
+            }
+        }
+        let waits = performance.steps.iter().filter_map(|step| match step {
+            Step::Wait(time) => Some(Action::Wait(*time)),
+            _ => None,
+        });
+        let mut actions: Vec<_> = waits.collect();
+        actions.push(Action::SendContent(body));
+        Self { actions, end }
+    }
+
     /// Leaves out everything from the content chunk number `after` (from 0) on.
-    pub(super) fn cut_after(&mut self, after: usize) {
+    fn cut_after(&mut self, after: usize) {
         let mut seen = 0;
         let reached = self.actions.iter().position(|action| {
             let content = matches!(action, Action::SendContent(_));
@@ -59,7 +97,7 @@ impl Playback {
 }
 
 /// Cuts a text into chunks of whole characters; none for an empty text.
-pub(super) fn chunks(text: &str, pace: Pace) -> Vec<&str> {
+fn chunks(text: &str, pace: Pace) -> Vec<&str> {
     let size = pace.chunk.map_or_else(
         || text.chars().count().div_ceil(USUAL_CHUNKS).max(USUAL_SIZE),
         std::num::NonZeroUsize::get,
@@ -76,6 +114,34 @@ pub(super) fn chunks(text: &str, pace: Pace) -> Vec<&str> {
         rest = after;
     }
     chunks
+}
+
+/// Sends a text in its pieces; `frame` puts one on the wire.
+pub(super) fn push_chunks(
+    text: &str,
+    pace: Pace,
+    actions: &mut Vec<Action>,
+    mut frame: impl FnMut(&str) -> Bytes,
+) {
+    for (number, chunk) in chunks(text, pace).into_iter().enumerate() {
+        if number > 0 && !pace.pause.is_zero() {
+            actions.push(Action::Wait(pace.pause));
+        }
+        actions.push(Action::SendContent(frame(chunk)));
+    }
+}
+
+/// A server-sent event without a name.
+pub(super) fn unnamed_event(data: &Value) -> Bytes {
+    Bytes::from(format!("data: {data}\n\n"))
+}
+
+/// A server-sent event whose name is its data's `type` too.
+pub(super) fn typed_event(name: &str, mut data: Value) -> Bytes {
+    if let Some(fields) = data.as_object_mut() {
+        fields.insert("type".to_owned(), Value::from(name));
+    }
+    Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
 }
 
 /// Characters in a chunk where the script says nothing: a few words, as real models stream.

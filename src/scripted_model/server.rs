@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request as HttpRequest, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -20,11 +20,15 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::anthropic::{self, Ask, Request};
+use super::anthropic::Anthropic;
+use super::dialect::{Ask, Dialect, ErrorReply, Incoming, Reading, Request};
 use super::engine::{self, Answer, Attempts, Performance};
+use super::gemini::Gemini;
+use super::openai::{Chat, Responses};
 use super::playback::{Action, End, Playback};
 use super::record::Record;
-use super::script::{Failure, Script};
+use super::script::{Failure, FailureKind, Pace, Script, Step, Stop, Usage};
+use super::toolset::Call;
 
 /// What is not in the script.
 #[derive(Debug, Default)]
@@ -50,9 +54,13 @@ pub async fn serve(
     });
     let routes = Router::new()
         .route("/", get(root))
-        .route("/v1/messages", post(messages))
-        .route("/v1/messages/count_tokens", post(count_tokens))
+        .route("/v1/messages", post(anthropic))
+        .route("/v1/messages/count_tokens", post(anthropic))
+        .route("/v1/responses", post(responses))
+        .route("/v1/chat/completions", post(chat))
+        .route("/v1beta/models/{call}", post(gemini))
         .route("/v1/models", get(models))
+        .route("/v1beta/models", get(gemini_models))
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(map_response(mark))
@@ -95,7 +103,7 @@ impl Shared {
         record.write(method, uri.path(), body).map_err(|error| {
             tracing::error!(%error, "cannot record a request; free the disk or drop --record");
             let message = format!("the scripted model cannot record this request: {error}");
-            failure(StatusCode::INTERNAL_SERVER_ERROR, None, &message)
+            plain(StatusCode::INTERNAL_SERVER_ERROR, &message)
         })
     }
 
@@ -137,16 +145,21 @@ async fn root(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Respon
     .into_response()
 }
 
+/// The list that Anthropic's and `OpenAI`'s clients ask for on the same path: both find their fields.
 async fn models(State(shared): State<Arc<Shared>>, uri: Uri) -> Response {
     if let Err(refusal) = shared.record("GET", &uri, b"") {
         return refusal;
     }
     axum::Json(json!({
+        "object": "list",
         "data": [{
             "type": "model",
+            "object": "model",
             "id": "scripted",
-            "display_name": "Scripted (no model is behind this)",
+            "display_name": MODEL_NAME,
             "created_at": "1970-01-01T00:00:00Z",
+            "created": 0,
+            "owned_by": "agent-runner",
         }],
         "first_id": "scripted",
         "last_id": "scripted",
@@ -155,69 +168,132 @@ async fn models(State(shared): State<Arc<Shared>>, uri: Uri) -> Response {
     .into_response()
 }
 
-async fn count_tokens(State(shared): State<Arc<Shared>>, uri: Uri, body: Bytes) -> Response {
-    match read(&shared, &uri, &body) {
-        Ok(request) => {
-            axum::Json(json!({"input_tokens": request.estimated_tokens()})).into_response()
+async fn gemini_models(State(shared): State<Arc<Shared>>, uri: Uri) -> Response {
+    if let Err(refusal) = shared.record("GET", &uri, b"") {
+        return refusal;
+    }
+    axum::Json(json!({
+        "models": [{
+            "name": "models/scripted",
+            "displayName": MODEL_NAME,
+            "supportedGenerationMethods": ["generateContent", "countTokens"],
+        }],
+    }))
+    .into_response()
+}
+
+const MODEL_NAME: &str = "Scripted (no model is behind this)";
+
+async fn anthropic(shared: State<Arc<Shared>>, asked: Asked) -> Response {
+    answer(&Anthropic, &shared, asked).await
+}
+
+async fn responses(shared: State<Arc<Shared>>, asked: Asked) -> Response {
+    answer(&Responses, &shared, asked).await
+}
+
+async fn chat(shared: State<Arc<Shared>>, asked: Asked) -> Response {
+    answer(&Chat, &shared, asked).await
+}
+
+async fn gemini(shared: State<Arc<Shared>>, asked: Asked) -> Response {
+    answer(&Gemini, &shared, asked).await
+}
+
+/// The parts of a request for the model.
+type Asked = (ConnectInfo<Connection>, Uri, HeaderMap, Bytes);
+
+async fn answer(dialect: &dyn Dialect, shared: &Shared, asked: Asked) -> Response {
+    let (ConnectInfo(connection), uri, headers, body) = asked;
+    if let Err(refusal) = shared.record("POST", &uri, &body) {
+        return refusal;
+    }
+    let path_end = uri.path().rsplit('/').next().unwrap_or_default();
+    let incoming = Incoming {
+        path_end,
+        // OpenCode names its session, and a subagent's parent, in headers.
+        session: headers
+            .get("x-session-id")
+            .and_then(|value| value.to_str().ok()),
+        subagent: headers.contains_key("x-parent-session-id"),
+        body: &body,
+    };
+    match dialect.read(&incoming) {
+        Ok(Reading::Count(count)) => axum::Json(count).into_response(),
+        Ok(Reading::Request(request)) => {
+            let answer = decide(shared, &*request, &body);
+            match answer {
+                Ok(Ready::Play(performance)) => {
+                    perform(shared, connection, &*request, &performance).await
+                }
+                Ok(Ready::Fail(failure)) => {
+                    scripted_failure(dialect, &shared.script, &failure, request.model())
+                }
+                Err(message) => refused(dialect, &message),
+            }
         }
-        Err(refusal) => refusal,
+        Err(message) => refused(dialect, &message),
     }
 }
 
-async fn messages(
-    State(shared): State<Arc<Shared>>,
-    ConnectInfo(connection): ConnectInfo<Connection>,
-    uri: Uri,
-    body: Bytes,
-) -> Response {
-    let request = match read(&shared, &uri, &body) {
-        Ok(request) => request,
-        Err(refusal) => return refusal,
-    };
+/// An answer in the CLI's own words.
+enum Ready {
+    Play(Performance<Call>),
+    Fail(Failure),
+}
+
+/// Decides on the answer; the error is the sentence that the client is told.
+fn decide(shared: &Shared, request: &dyn Request, body: &[u8]) -> Result<Ready, String> {
+    let same = Uuid::new_v5(&Uuid::NAMESPACE_OID, body);
+    if let Some(call) = request.interlude() {
+        return Ok(Ready::Play(interlude(same, call)));
+    }
     let answer = match request.ask() {
-        Ask::Side(text) => {
-            let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, &body);
-            Ok(Answer::Play(Performance::text(id, text)))
-        }
+        Ask::Side(text) => Answer::Play(Performance::text(same, text)),
         Ask::Conversation(conversation) => {
             let id = engine::request_id(&conversation);
-            engine::answer(&shared.script, &conversation, id, shared.attempt(id))
+            let attempt = shared.attempt(id);
+            engine::answer(&shared.script, &conversation, id, attempt)
+                .map_err(|error| error.to_string())?
         }
     };
-    match answer {
-        Ok(Answer::Play(performance)) => perform(&shared, connection, &request, &performance).await,
-        Ok(Answer::Fail(scripted)) => scripted_failure(&shared.script, &scripted),
-        Err(error) => failure(StatusCode::BAD_REQUEST, None, &error.to_string()),
-    }
+    Ok(match answer {
+        Answer::Fail(failure) => Ready::Fail(failure),
+        Answer::Play(performance) => {
+            let cast = request.toolset().cast(&performance);
+            Ready::Play(cast.map_err(|error| error.to_string())?)
+        }
+    })
 }
 
-#[allow(clippy::result_large_err)] // the error is the response
-fn read(shared: &Shared, uri: &Uri, body: &[u8]) -> Result<Request, Response> {
-    shared.record("POST", uri, body)?;
-    serde_json::from_slice(body).map_err(|error| {
-        let message = format!("not a Messages request: {error}");
-        failure(StatusCode::BAD_REQUEST, None, &message)
-    })
+fn interlude(id: Uuid, call: Call) -> Performance<Call> {
+    Performance {
+        id,
+        delay: Duration::ZERO,
+        steps: vec![Step::Call(call, Pace::default())],
+        cut: None,
+        stop: Stop::ToolUse,
+        usage: Usage::default(),
+    }
 }
 
 async fn perform(
     shared: &Shared,
     connection: Connection,
-    request: &Request,
-    performance: &Performance,
+    request: &dyn Request,
+    performance: &Performance<Call>,
 ) -> Response {
     tokio::select! {
         biased;
         () = shared.stop.cancelled() => {}
         () = tokio::time::sleep(performance.delay) => {}
     }
-    let (playback, kind) = if request.stream {
-        let events = anthropic::stream(performance, &request.model);
-        (events, "text/event-stream; charset=utf-8")
+    let kind = if request.streams() {
+        "text/event-stream; charset=utf-8"
     } else {
-        let message = anthropic::message(performance, &request.model);
-        (message, "application/json")
+        "application/json"
     };
+    let playback = request.play(performance);
     let body = Body::from_stream(play(playback, connection, shared.stop.clone()));
     let request_id = format!("req_scripted_{}", performance.id.simple());
     (
@@ -273,21 +349,58 @@ fn stopped() -> io::Error {
     io::Error::other("the scripted model is stopping")
 }
 
-fn scripted_failure(script: &Script, scripted: &Failure) -> Response {
-    let status = StatusCode::from_u16(scripted.status).unwrap_or(StatusCode::BAD_REQUEST);
-    let usual = || format!("{} says so; no model is behind this", script.name);
-    let message = scripted.message.clone().unwrap_or_else(usual);
-    let mut response = failure(status, scripted.kind.as_deref(), &message);
-    if let Some(seconds) = scripted.retry_after {
+fn scripted_failure(
+    dialect: &dyn Dialect,
+    script: &Script,
+    failure: &Failure,
+    model: &str,
+) -> Response {
+    let fallback = format!("{} says so; no model is behind this", script.name);
+    let mut response = error(
+        dialect,
+        &ErrorReply {
+            kind: &failure.kind,
+            message: failure.message.as_deref(),
+            fallback: &fallback,
+            retry_after: failure.retry_after,
+            model,
+        },
+    );
+    if let Some(seconds) = failure.retry_after {
         let headers = response.headers_mut();
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }
 
-fn failure(status: StatusCode, kind: Option<&str>, message: &str) -> Response {
-    let kind = kind.unwrap_or_else(|| anthropic::error_kind(status.as_u16()));
-    (status, axum::Json(anthropic::error_body(kind, message))).into_response()
+/// A request that the scripted model itself cannot answer.
+fn refused(dialect: &dyn Dialect, message: &str) -> Response {
+    let kind = FailureKind::Status {
+        status: StatusCode::BAD_REQUEST.as_u16(),
+        name: None,
+    };
+    error(
+        dialect,
+        &ErrorReply {
+            kind: &kind,
+            message: Some(message),
+            fallback: message,
+            retry_after: None,
+            model: "",
+        },
+    )
+}
+
+fn error(dialect: &dyn Dialect, reply: &ErrorReply<'_>) -> Response {
+    let (status, body) = dialect.error(reply);
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+    (status, axum::Json(body)).into_response()
+}
+
+/// An error outside of any vendor's API: all of them look for `error.message`.
+fn plain(status: StatusCode, message: &str) -> Response {
+    let error = json!({"error": {"message": message}});
+    (status, axum::Json(error)).into_response()
 }
 
 async fn not_found(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Response {
@@ -296,10 +409,10 @@ async fn not_found(State(shared): State<Arc<Shared>>, request: HttpRequest) -> R
         return refusal;
     }
     let message = format!(
-        "the scripted model does not serve {method} {}; it serves POST /v1/messages, POST /v1/messages/count_tokens, GET /v1/models",
+        "the scripted model does not serve {method} {}; it serves POST /v1/messages, POST /v1/messages/count_tokens, POST /v1/responses, POST /v1/chat/completions, POST /v1beta/models/MODEL:streamGenerateContent (or generateContent, countTokens), GET /v1/models, GET /v1beta/models",
         uri.path()
     );
-    failure(StatusCode::NOT_FOUND, None, &message)
+    plain(StatusCode::NOT_FOUND, &message)
 }
 
 /// Says on every response that no model is behind it.

@@ -4,40 +4,33 @@
 //! well.
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use crate::scripted_model::dialect::{
+    Ask, SIDE_TEXT, estimated_tokens, fitting, is_clis_own, working_directory,
+};
 use crate::scripted_model::engine::{Conversation, Turn};
+use crate::scripted_model::toolset::{Cli, Toolset};
 
 /// A body of `POST /v1/messages`; what no script depends on is skipped.
 #[derive(Debug, Deserialize)]
-pub(in crate::scripted_model) struct Request {
+pub(super) struct Request {
     /// Echoed in the response.
-    pub(in crate::scripted_model) model: String,
+    pub(super) model: String,
     /// Whether the response is a stream of events.
     #[serde(default)]
-    pub(in crate::scripted_model) stream: bool,
+    pub(super) stream: bool,
     messages: Vec<Message>,
     system: Option<Content>,
     #[serde(default)]
-    tools: Vec<IgnoredAny>,
+    tools: Vec<Offer>,
     metadata: Option<Metadata>,
     output_config: Option<OutputConfig>,
 }
 
-/// Who asks.
-#[derive(Debug, PartialEq, Eq)]
-pub(in crate::scripted_model) enum Ask {
-    /// The CLI on its own account (a session title, a summary of a web page): answered with this
-    /// text, whatever the script says.
-    Side(String),
-    /// An agent.
-    Conversation(Conversation),
-}
-
 impl Request {
     /// Who asks, and how their conversation went so far.
-    pub(in crate::scripted_model) fn ask(&self) -> Ask {
+    pub(super) fn ask(&self) -> Ask {
         let cwd = self.system_lines().find_map(working_directory);
         if self.tools.is_empty() && self.system.is_some() && cwd.is_none() {
             return Ask::Side(self.side_text());
@@ -57,12 +50,17 @@ impl Request {
         })
     }
 
-    /// About how many tokens the prompt has: a token is some four bytes of English.
-    pub(in crate::scripted_model) fn estimated_tokens(&self) -> u64 {
+    /// About how many tokens the prompt has.
+    pub(super) fn estimated_tokens(&self) -> u64 {
         let system = self.system.iter().flat_map(Content::texts);
         let messages = self.messages.iter().flat_map(|m| m.content.texts());
-        let bytes: usize = system.chain(messages).map(str::len).sum();
-        u64::try_from(bytes / 4).unwrap_or(u64::MAX)
+        estimated_tokens(system.chain(messages))
+    }
+
+    /// The tools that it offers.
+    pub(super) fn toolset(&self) -> Toolset {
+        let names = self.tools.iter().filter_map(|offer| offer.name.clone());
+        Toolset::new(names.collect(), Vec::new(), Cli::Claude)
     }
 
     fn system_lines(&self) -> impl Iterator<Item = &str> {
@@ -77,30 +75,11 @@ impl Request {
             .as_ref()
             .and_then(|config| config.format.as_ref())
             .and_then(|format| format.schema.as_ref());
-        let Some(properties) = schema.and_then(|schema| schema.get("properties")) else {
-            return SIDE_TEXT.to_owned();
-        };
-        let names = properties.as_object().into_iter().flat_map(Map::keys);
-        let fields: Map<String, Value> = names
-            .map(|name| (name.clone(), Value::from(SIDE_TEXT)))
-            .collect();
-        Value::from(fields).to_string()
+        schema.map_or_else(
+            || SIDE_TEXT.to_owned(),
+            |schema| fitting(schema).to_string(),
+        )
     }
-}
-
-const SIDE_TEXT: &str = "Scripted, no model";
-
-/// The working directory, in a line that tells it: of the main agent, of a subagent, of `--bare`.
-fn working_directory(line: &str) -> Option<&str> {
-    let line = line.trim_start_matches([' ', '-']);
-    [
-        "Primary working directory: ",
-        "Working directory: ",
-        "CWD: ",
-    ]
-    .iter()
-    .find_map(|label| line.strip_prefix(label))
-    .filter(|path| path.starts_with('/'))
 }
 
 #[derive(Debug, Deserialize)]
@@ -118,19 +97,13 @@ impl Message {
             "user" => self
                 .content
                 .texts()
-                .filter(|text| !is_reminder(text))
+                .filter(|text| !is_clis_own(text))
                 .map(|text| Turn::Prompt(text.to_owned()))
                 .collect(),
             // `system` in mid-conversation: lists of skills and agents.
             _ => Vec::new(),
         }
     }
-}
-
-/// Claude Code speaks to the model in blocks of its own beside the user's.
-fn is_reminder(text: &str) -> bool {
-    let text = text.trim();
-    text.starts_with("<system-reminder>") && text.ends_with("</system-reminder>")
 }
 
 #[derive(Debug, Deserialize)]
@@ -170,6 +143,11 @@ impl Block {
     fn text(&self) -> Option<&str> {
         self.text.as_deref().filter(|_| self.kind == "text")
     }
+}
+
+#[derive(Debug, Deserialize)]
+struct Offer {
+    name: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,15 +1,15 @@
 //! Replies and errors in the words of the Messages API.
 
-use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::tools;
+use crate::scripted_model::dialect::{CUT_MESSAGE, ErrorReply};
 use crate::scripted_model::engine::Performance;
-use crate::scripted_model::playback::{Action, End, Playback, chunks};
-use crate::scripted_model::script::{CutKind, Pace, Step, Stop, Usage};
+use crate::scripted_model::playback::{Action, Playback, push_chunks, typed_event};
+use crate::scripted_model::script::{Cause, FailureKind, Step, Stop, Usage};
+use crate::scripted_model::toolset::Call;
 
 /// The reply as server-sent events.
-pub(in crate::scripted_model) fn stream(performance: &Performance, model: &str) -> Playback {
+pub(super) fn stream(performance: &Performance<Call>, model: &str) -> Playback {
     let first = Usage {
         // The API knows the output only at the end; its first figure is a token or none.
         output: performance.usage.output.min(1),
@@ -34,61 +34,52 @@ pub(in crate::scripted_model) fn stream(performance: &Performance, model: &str) 
         }),
     ));
     actions.push(event("message_stop", json!({})));
-    let mut playback = Playback {
-        actions,
-        end: End::Regular,
-    };
-    if let Some(cut) = performance.cut {
-        playback.cut_after(cut.after);
-        match cut.how {
-            CutKind::End => {}
-            CutKind::Reset => playback.end = End::Reset,
-            CutKind::Error => {
-                let error = json!({"type": error_kind(OVERLOADED), "message": CUT_MESSAGE});
-                playback
-                    .actions
-                    .push(event("error", json!({"error": error})));
-            }
-        }
-    }
-    playback
+    let error = json!({"type": error_kind(OVERLOADED), "message": CUT_MESSAGE});
+    let error = typed_event("error", json!({"error": error}));
+    Playback::streamed(actions, performance.cut, error)
 }
 
 /// The reply as one JSON object, in its time; a cut one ends in the middle.
-pub(in crate::scripted_model) fn message(performance: &Performance, model: &str) -> Playback {
+pub(super) fn message(performance: &Performance<Call>, model: &str) -> Playback {
     let steps = performance.steps.iter().enumerate();
     let content = steps
         .filter_map(|(index, step)| whole_block(performance, step, index))
         .collect();
     let stop = Some(stop_reason(performance.stop));
     let message = envelope(performance, model, &content, stop, performance.usage);
-    let mut body = Bytes::from(message.to_string());
-    let mut end = End::Regular;
-    if let Some(cut) = performance.cut {
-        body.truncate(body.len() / 2);
-        if cut.how == CutKind::Reset {
-            end = End::Reset;
-        }
-    }
-    let mut actions: Vec<_> = performance
-        .steps
-        .iter()
-        .filter_map(|step| match step {
-            Step::Wait(time) => Some(Action::Wait(*time)),
-            _ => None,
-        })
-        .collect();
-    actions.push(Action::SendContent(body));
-    Playback { actions, end }
+    Playback::whole(performance, &message)
 }
 
-/// An error's body.
-pub(in crate::scripted_model) fn error_body(kind: &str, message: &str) -> Value {
-    json!({"type": "error", "error": {"type": kind, "message": message}})
+/// An error's status and body.
+pub(super) fn error(error: &ErrorReply<'_>) -> (u16, Value) {
+    let usual;
+    let (status, kind, says) = match error.kind {
+        FailureKind::Status { status, name } => {
+            let kind = name.as_deref().unwrap_or_else(|| error_kind(*status));
+            (*status, kind, error.fallback)
+        }
+        FailureKind::Cause(Cause::ContextOverflow) => (
+            400,
+            error_kind(400),
+            "prompt is too long: 250000 tokens > 200000 maximum",
+        ),
+        FailureKind::Cause(Cause::Quota) => (
+            400,
+            error_kind(400),
+            "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or purchase credits.",
+        ),
+        FailureKind::Cause(Cause::ModelNotFound) => {
+            usual = format!("model: {}", error.model);
+            (404, error_kind(404), usual.as_str())
+        }
+    };
+    let message = error.message.unwrap_or(says);
+    let body = json!({"type": "error", "error": {"type": kind, "message": message}});
+    (status, body)
 }
 
 /// The error type that belongs to a status.
-pub(in crate::scripted_model) fn error_kind(status: u16) -> &'static str {
+fn error_kind(status: u16) -> &'static str {
     match status {
         401 => "authentication_error",
         402 => "billing_error",
@@ -104,10 +95,9 @@ pub(in crate::scripted_model) fn error_kind(status: u16) -> &'static str {
 }
 
 const OVERLOADED: u16 = 529;
-const CUT_MESSAGE: &str = "the script cuts this reply here";
 
 fn envelope(
-    performance: &Performance,
+    performance: &Performance<Call>,
     model: &str,
     content: &Value,
     stop_reason: Option<&str>,
@@ -125,16 +115,22 @@ fn envelope(
     })
 }
 
-fn block_events(performance: &Performance, step: &Step, index: usize, actions: &mut Vec<Action>) {
+fn block_events(
+    performance: &Performance<Call>,
+    step: &Step<Call>,
+    index: usize,
+    actions: &mut Vec<Action>,
+) {
     let open = |block: Value| json!({"index": index, "content_block": block});
     let delta = |delta: Value| json!({"index": index, "delta": delta});
+    let piece = |data| typed_event("content_block_delta", delta(data));
     let start = |block| event("content_block_start", open(block));
     match step {
         Step::Wait(_) => {}
         Step::Say(text, pace) => {
             actions.push(start(json!({"type": "text", "text": ""})));
             push_chunks(text, *pace, actions, |chunk| {
-                delta(json!({"type": "text_delta", "text": chunk}))
+                piece(json!({"type": "text_delta", "text": chunk}))
             });
         }
         Step::Think(text, pace) => {
@@ -142,54 +138,42 @@ fn block_events(performance: &Performance, step: &Step, index: usize, actions: &
                 json!({"type": "thinking", "thinking": "", "signature": ""}),
             ));
             push_chunks(text, *pace, actions, |chunk| {
-                delta(json!({"type": "thinking_delta", "thinking": chunk}))
+                piece(json!({"type": "thinking_delta", "thinking": chunk}))
             });
             actions.push(event(
                 "content_block_delta",
                 delta(json!({"type": "signature_delta", "signature": SIGNATURE})),
             ));
         }
-        Step::Call(tool, pace) => {
-            let (name, input) = tools::native(tool);
+        Step::Call(call, pace) => {
             let id = call_id(performance, index);
             actions.push(start(
-                json!({"type": "tool_use", "id": id, "name": name, "input": {}}),
+                json!({"type": "tool_use", "id": id, "name": call.name, "input": {}}),
             ));
-            push_chunks(&input.to_string(), *pace, actions, |chunk| {
-                delta(json!({"type": "input_json_delta", "partial_json": chunk}))
+            push_chunks(&call.arguments().to_string(), *pace, actions, |chunk| {
+                piece(json!({"type": "input_json_delta", "partial_json": chunk}))
             });
         }
     }
     actions.push(event("content_block_stop", json!({"index": index})));
 }
 
-fn push_chunks(text: &str, pace: Pace, actions: &mut Vec<Action>, delta: impl Fn(&str) -> Value) {
-    for (number, chunk) in chunks(text, pace).into_iter().enumerate() {
-        if number > 0 && !pace.pause.is_zero() {
-            actions.push(Action::Wait(pace.pause));
-        }
-        let data = frame("content_block_delta", delta(chunk));
-        actions.push(Action::SendContent(data));
-    }
-}
-
-fn whole_block(performance: &Performance, step: &Step, index: usize) -> Option<Value> {
+fn whole_block(performance: &Performance<Call>, step: &Step<Call>, index: usize) -> Option<Value> {
     Some(match step {
         Step::Wait(_) => return None,
         Step::Say(text, _) => json!({"type": "text", "text": text}),
         Step::Think(text, _) => {
             json!({"type": "thinking", "thinking": text, "signature": SIGNATURE})
         }
-        Step::Call(tool, _) => {
-            let (name, input) = tools::native(tool);
+        Step::Call(call, _) => {
             let id = call_id(performance, index);
-            json!({"type": "tool_use", "id": id, "name": name, "input": input})
+            json!({"type": "tool_use", "id": id, "name": call.name, "input": call.arguments()})
         }
     })
 }
 
 /// Unique in a conversation, as the API demands of tool calls.
-fn call_id(performance: &Performance, index: usize) -> String {
+fn call_id(performance: &Performance<Call>, index: usize) -> String {
     format!("toolu_scripted_{}_{index}", performance.id.simple())
 }
 
@@ -212,14 +196,7 @@ fn usage(usage: Usage) -> Value {
 }
 
 fn event(name: &str, data: Value) -> Action {
-    Action::Send(frame(name, data))
-}
-
-fn frame(name: &str, mut data: Value) -> Bytes {
-    if let Some(fields) = data.as_object_mut() {
-        fields.insert("type".to_owned(), Value::from(name));
-    }
-    Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
+    Action::Send(typed_event(name, data))
 }
 
 /// "scripted" in base64: nobody checks it, but clients decode it.

@@ -112,15 +112,15 @@ pub(super) struct Reply {
     pub(super) usage: Usage,
 }
 
-/// A part of a reply.
+/// A part of a reply; `T` is a tool call, vendor-neutral or in a CLI's own words.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Step {
+pub(super) enum Step<T = Tool> {
     /// Text for the user.
     Say(String, Pace),
     /// Reasoning.
     Think(String, Pace),
     /// A tool that the CLI is to run.
-    Call(Tool, Pace),
+    Call(T, Pace),
     /// Nothing for a while.
     Wait(Duration),
 }
@@ -153,23 +153,68 @@ pub(super) enum Tool {
     Fetch { url: String, question: String },
     /// Let a subagent do something.
     Agent { prompt: String, title: String },
+    /// A tool of an MCP server.
+    Mcp {
+        server: String,
+        tool: String,
+        input: Value,
+    },
     /// A tool by the CLI's own name for it.
     Native { name: String, input: Value },
+}
+
+impl Tool {
+    /// The key of its step in a script.
+    pub(super) fn step(&self) -> &'static str {
+        match self {
+            Self::Shell { .. } => "shell",
+            Self::Read { .. } => "read",
+            Self::Write { .. } => "write",
+            Self::Edit { .. } => "edit",
+            Self::Fetch { .. } => "fetch",
+            Self::Agent { .. } => "agent",
+            Self::Mcp { .. } => "mcp",
+            Self::Native { .. } => "tool",
+        }
+    }
 }
 
 /// An HTTP error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
-    /// 400 to 599.
-    pub(super) status: u16,
-    /// The vendor's name for it; none: the one that belongs to the status.
-    pub(super) kind: Option<String>,
-    /// What the error body says.
+    /// Which one.
+    pub(super) kind: FailureKind,
+    /// What the error body says; none: what the vendor usually says.
     pub(super) message: Option<String>,
     /// Seconds, for the `retry-after` header.
     pub(super) retry_after: Option<u64>,
     /// For how many requests; none: for all.
     pub(super) times: Option<NonZeroU32>,
+}
+
+/// Which HTTP error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum FailureKind {
+    /// By its status.
+    Status {
+        /// 400 to 599.
+        status: u16,
+        /// The vendor's name for it; none: the one that belongs to the status.
+        name: Option<String>,
+    },
+    /// By what it means: each vendor has a status and a name of its own for it.
+    Cause(Cause),
+}
+
+/// What an error means, where the status alone does not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The prompt is longer than the model takes.
+    ContextOverflow,
+    /// The account has nothing left to spend.
+    Quota,
+    /// There is no such model.
+    ModelNotFound,
 }
 
 /// A stream that ends before its reply does.
@@ -212,8 +257,10 @@ pub(super) enum Stop {
 pub(super) struct Usage {
     /// Prompt tokens that no cache had a part in.
     pub(super) input: u64,
-    /// Tokens of the reply.
+    /// Tokens of the reply, reasoning included.
     pub(super) output: u64,
+    /// Tokens of the reply that are reasoning; not all vendors tell.
+    pub(super) reasoning: u64,
     /// Prompt tokens read from the cache.
     pub(super) cache_read: u64,
     /// Prompt tokens written to the cache.

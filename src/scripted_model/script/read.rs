@@ -7,7 +7,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::table::{Fault, Table, json};
-use super::{Cut, CutKind, Failure, Pace, Reply, Scenario, Step, Stop, Tool, Usage};
+use super::{
+    Cause, Cut, CutKind, Failure, FailureKind, Pace, Reply, Scenario, Step, Stop, Tool, Usage,
+};
 
 /// The scenarios of a script.
 pub(super) fn scenarios(text: &str) -> Result<Vec<Scenario>, Fault> {
@@ -125,37 +127,72 @@ fn stop(table: &Table<'_>) -> Result<Option<Stop>, Fault> {
 }
 
 fn usage<'a>(value: &'a Spanned<DeValue<'a>>) -> Result<Usage, Fault> {
-    let known = ["input", "output", "cache_read", "cache_write"];
+    let known = ["input", "output", "reasoning", "cache_read", "cache_write"];
     let table = Table::from_value("usage", value, &known)?;
     let count = |key| table.number(key).map(Option::unwrap_or_default);
+    let (output, reasoning) = (count("output")?, count("reasoning")?);
+    if reasoning > output {
+        return Err(Fault::new(
+            table.place("reasoning"),
+            "`reasoning` is a part of `output` and cannot be more",
+        ));
+    }
     Ok(Usage {
         input: count("input")?,
-        output: count("output")?,
+        output,
+        reasoning,
         cache_read: count("cache_read")?,
         cache_write: count("cache_write")?,
     })
 }
 
 fn failure<'a>(value: &'a Spanned<DeValue<'a>>) -> Result<Failure, Fault> {
-    let known = ["status", "type", "message", "retry_after", "times"];
+    let known = ["status", "cause", "type", "message", "retry_after", "times"];
     let table = Table::from_value("fail", value, &known)?;
-    let status = table
+    let kind = match table.text("cause")? {
+        Some(name) => FailureKind::Cause(cause(&name, &table)?),
+        None => FailureKind::Status {
+            status: status(&table)?,
+            name: table.text("type")?,
+        },
+    };
+    Ok(Failure {
+        kind,
+        message: table.text("message")?,
+        retry_after: table.number("retry_after")?,
+        times: times(&table)?,
+    })
+}
+
+fn status(table: &Table<'_>) -> Result<u16, Fault> {
+    table
         .number("status")?
         .and_then(|status| u16::try_from(status).ok())
         .filter(|status| (400..600).contains(status))
         .ok_or_else(|| {
             Fault::new(
                 table.place("status"),
-                "`fail` needs a `status` from 400 to 599",
+                "`fail` needs a `status` from 400 to 599, or a `cause`",
             )
-        })?;
-    Ok(Failure {
-        status,
-        kind: table.text("type")?,
-        message: table.text("message")?,
-        retry_after: table.number("retry_after")?,
-        times: times(&table)?,
-    })
+        })
+}
+
+fn cause(name: &str, table: &Table<'_>) -> Result<Cause, Fault> {
+    if let Some(key) = ["status", "type"].into_iter().find(|key| table.has(key)) {
+        return Err(Fault::new(
+            table.place(key),
+            format!("`{key}` follows from `cause`; keep one of the two"),
+        ));
+    }
+    match name {
+        "context_overflow" => Ok(Cause::ContextOverflow),
+        "quota" => Ok(Cause::Quota),
+        "model_not_found" => Ok(Cause::ModelNotFound),
+        other => Err(Fault::new(
+            table.place("cause"),
+            format!("`cause` is context_overflow, quota or model_not_found, not `{other}`"),
+        )),
+    }
 }
 
 fn cut<'a>(value: &'a Spanned<DeValue<'a>>) -> Result<Cut, Fault> {
@@ -197,7 +234,7 @@ fn times(table: &Table<'_>) -> Result<Option<NonZeroU32>, Fault> {
 }
 
 /// The key that makes a step what it is, and the keys that may stand beside it.
-const STEPS: [(&str, &[&str]); 10] = [
+const STEPS: [(&str, &[&str]); 11] = [
     ("say", &["chunk", "pause_ms"]),
     ("think", &["chunk", "pause_ms"]),
     ("wait_ms", &[]),
@@ -207,12 +244,13 @@ const STEPS: [(&str, &[&str]); 10] = [
     ("edit", &["old", "new", "chunk", "pause_ms"]),
     ("fetch", &["question", "chunk", "pause_ms"]),
     ("agent", &["title", "chunk", "pause_ms"]),
+    ("mcp", &["input", "chunk", "pause_ms"]),
     ("tool", &["input", "chunk", "pause_ms"]),
 ];
 
-const STEP_KEYS: [&str; 18] = [
+const STEP_KEYS: [&str; 19] = [
     "say", "think", "wait_ms", "shell", "read", "write", "content", "edit", "old", "new", "fetch",
-    "question", "agent", "title", "tool", "input", "chunk", "pause_ms",
+    "question", "agent", "title", "mcp", "tool", "input", "chunk", "pause_ms",
 ];
 
 fn step<'a>(value: &'a Spanned<DeValue<'a>>) -> Result<Step, Fault> {
@@ -269,20 +307,36 @@ fn tool(verb: &str, table: &Table<'_>) -> Result<Tool, Fault> {
                 .text("title")?
                 .unwrap_or_else(|| "Scripted task".to_owned()),
         },
+        "mcp" => {
+            let (server, tool) = subject
+                .split_once('/')
+                .filter(|(server, tool)| !server.is_empty() && !tool.is_empty())
+                .ok_or_else(|| {
+                    let at = table.place("mcp");
+                    Fault::new(at, "`mcp` names a tool as \"server/tool\"")
+                })?;
+            Tool::Mcp {
+                server: server.to_owned(),
+                tool: tool.to_owned(),
+                input: arguments(table)?,
+            }
+        }
         _ => Tool::Native {
             name: subject,
-            input: match table.value("input") {
-                Some(input) if input.get_ref().is_table() => json(input)?,
-                Some(input) => {
-                    return Err(Fault::new(
-                        input.span().start,
-                        "`input` must be a table: the arguments of the tool",
-                    ));
-                }
-                None => serde_json::json!({}),
-            },
+            input: arguments(table)?,
         },
     })
+}
+
+fn arguments(table: &Table<'_>) -> Result<serde_json::Value, Fault> {
+    match table.value("input") {
+        Some(input) if input.get_ref().is_table() => json(input),
+        Some(input) => Err(Fault::new(
+            input.span().start,
+            "`input` must be a table: the arguments of the tool",
+        )),
+        None => Ok(serde_json::json!({})),
+    }
 }
 
 fn pace(table: &Table<'_>) -> Result<Pace, Fault> {

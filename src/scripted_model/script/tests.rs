@@ -61,7 +61,11 @@ fn failures_and_cuts_are_read() {
         "[[reply]]\nfail = { status = 429, retry_after = 3, times = 2 }\ncut = { after = 4, how = \"end\" }\nsteps = []\n",
     );
     let failure = reply.failure.unwrap();
-    assert_eq!((failure.status, failure.retry_after), (429, Some(3)));
+    let limited = FailureKind::Status {
+        status: 429,
+        name: None,
+    };
+    assert_eq!((&failure.kind, failure.retry_after), (&limited, Some(3)));
     assert_eq!(failure.times, NonZeroU32::new(2));
     let cut = Cut {
         after: 4,
@@ -80,7 +84,7 @@ fn an_unknown_key_is_reported_with_its_line_and_the_nearest_known_key() {
     let expected = "a.toml:2: unknown key `mtach` in a scenario; did you mean `match`?";
     assert_eq!(fault(text), expected);
     let far = fault("[[reply]]\nsteps = []\nusage = { prompt = 1 }\n");
-    assert!(far.ends_with("known here: input, output, cache_read, cache_write"));
+    assert!(far.ends_with("known here: input, output, reasoning, cache_read, cache_write"));
 }
 
 #[test]
@@ -170,4 +174,39 @@ fn wrong_values_are_refused_where_they_stand() {
 fn a_file_that_cannot_be_read_is_named() {
     let error = Script::load(Path::new("/nonexistent/a.toml")).unwrap_err();
     assert!(error.to_string().contains("/nonexistent/a.toml"));
+}
+
+#[test]
+fn a_failure_by_its_cause_has_no_status_of_its_own() {
+    let script = "[[reply]]\nfail = { cause = \"quota\" }\n";
+    let script = Script::parse("s", script).unwrap();
+    let failure = script.scenarios[0].replies[0].failure.clone();
+    assert_eq!(failure.unwrap().kind, FailureKind::Cause(Cause::Quota));
+    for (fail, wanted) in [
+        (
+            "cause = \"quota\", status = 429",
+            "`status` follows from `cause`",
+        ),
+        ("cause = \"hunger\"", "not `hunger`"),
+        ("times = 1", "or a `cause`"),
+    ] {
+        let text = format!("[[reply]]\nfail = {{ {fail} }}\n");
+        let error = Script::parse("s", &text).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{error}");
+    }
+}
+
+#[test]
+fn an_mcp_tool_is_named_with_its_server() {
+    let text = "[[reply]]\nsteps = [{ mcp = \"s/echo\", input = { a = 1 } }]\n";
+    let script = Script::parse("s", text).unwrap();
+    let tool = Tool::Mcp {
+        server: "s".to_owned(),
+        tool: "echo".to_owned(),
+        input: serde_json::json!({"a": 1}),
+    };
+    let steps = &script.scenarios[0].replies[0].steps;
+    assert_eq!(*steps, [Step::Call(tool, Pace::default())]);
+    let error = Script::parse("s", "[[reply]]\nsteps = [{ mcp = \"echo\" }]\n").unwrap_err();
+    assert!(error.to_string().contains("server/tool"), "{error}");
 }

@@ -3,15 +3,23 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::*;
-use crate::scripted_model::script::{Cut, Tool};
+use crate::scripted_model::playback::End;
+use crate::scripted_model::script::{Cut, CutKind, Pace};
+use crate::scripted_model::toolset::Input;
 
-fn performance() -> Performance {
-    let command = "ls".to_owned();
+fn performance() -> Performance<Call> {
+    let shell = Call {
+        namespace: None,
+        name: "Bash".to_owned(),
+        input: Input::Json(json!({"command": "ls"})),
+    };
     Performance {
+        id: Uuid::nil(),
+        delay: Duration::ZERO,
         steps: vec![
             Step::Think("hm".to_owned(), Pace::default()),
             Step::Wait(Duration::from_secs(1)),
-            Step::Call(Tool::Shell { command }, Pace::default()),
+            Step::Call(shell, Pace::default()),
         ],
         stop: Stop::ToolUse,
         usage: Usage {
@@ -19,7 +27,7 @@ fn performance() -> Performance {
             output: 7,
             ..Usage::default()
         },
-        ..Performance::text(Uuid::nil(), String::new())
+        cut: None,
     }
 }
 

@@ -1,12 +1,12 @@
 //! Tool calls as Claude Code 2.1.197 names them.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::Call;
 use crate::scripted_model::script::Tool;
 
-/// The tool's name and its arguments.
-pub(super) fn native(tool: &Tool) -> (&str, Value) {
-    match tool {
+pub(super) fn call(tool: &Tool) -> Option<Call> {
+    let (name, input) = match tool {
         Tool::Shell { command } => ("Bash", json!({"command": command})),
         Tool::Read { path } => ("Read", json!({"file_path": path})),
         Tool::Write { path, content } => ("Write", json!({"file_path": path, "content": content})),
@@ -19,6 +19,14 @@ pub(super) fn native(tool: &Tool) -> (&str, Value) {
             "Agent",
             json!({"description": title, "prompt": prompt, "subagent_type": "general-purpose"}),
         ),
-        Tool::Native { name, input } => (name, input.clone()),
-    }
+        Tool::Mcp {
+            server,
+            tool,
+            input,
+        } => {
+            return Some(Call::json(&format!("mcp__{server}__{tool}"), input.clone()));
+        }
+        Tool::Native { .. } => return None,
+    };
+    Some(Call::json(name, input))
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::server::Server;
 
 /// `OpenCode` alone takes up to a minute to start on a machine that is busy.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_mins(4);
 
 /// A CLI of `tests/tools`, or none where it is not installed and nobody insists.
 #[allow(clippy::print_stderr)] // a skipped test must not look like one that passed

@@ -111,19 +111,23 @@ async fn serve(
         led.close(None).await;
         return Ok(exit_code(outcome));
     }
+    let mut state = led.session.state();
     let exit = loop {
+        // A turn's end is in the journal a moment before the session is idle.
+        if let Some(outcome) = shown
+            .outcome
+            .filter(|_| once && state.borrow_and_update().is_idle())
+        {
+            break exit_code(outcome);
+        }
         tokio::select! {
             biased;
             signal = stops.next() => break pause(&led, stops, signal).await,
             fault = led.fault() => return Err(fault.into()),
             batch = tail.next() => {
                 shown.show(&mut renderer, &batch.map_err(|error| journal_error(&error))?);
-                if once && led.session.state().borrow().is_idle()
-                    && let Some(outcome) = shown.outcome
-                {
-                    break exit_code(outcome);
-                }
             }
+            Ok(()) = state.changed(), if once => {}
         }
     };
     while let Ok(Some(batch)) = tail.try_next().await {

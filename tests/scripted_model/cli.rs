@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::server::Server;
 
 /// `OpenCode` alone takes up to a minute to start on a machine that is busy.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_mins(4);
 
 /// A CLI of `tests/tools`, or none where it is not installed and nobody insists.
 #[allow(clippy::print_stderr)] // a skipped test must not look like one that passed
@@ -33,6 +33,12 @@ fn installed(name: &str) -> Option<PathBuf> {
     eprintln!("skipped: needs {name}, get it with scripts/install-test-tools");
     None
 }
+
+/// An MCP server that has a tool `echo`, for `node`.
+pub(crate) const MCP_SERVER: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/scripted_model/echo-mcp.mjs"
+);
 
 /// A repo, a home and a scripted model for one test.
 pub(crate) struct Bench {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::cli::{Bench, Run};
+use crate::cli::{Bench, MCP_SERVER, Run};
 use crate::server::Server;
 
 /// One turn; the prompt goes in by stdin.
@@ -12,7 +12,8 @@ async fn turn(bench: &Bench, model: &str, prompt: &str, resume: Option<&str>) ->
          model_reasoning_summary = \"auto\"\n[analytics]\nenabled = false\n\
          [model_providers.scripted]\nname = \"Scripted\"\nbase_url = \"{}/v1\"\n\
          env_key = \"SCRIPTED_KEY\"\nwire_api = \"responses\"\n\
-         request_max_retries = 1\nstream_max_retries = 1\n",
+         request_max_retries = 1\nstream_max_retries = 1\n\
+         [mcp_servers.lab]\ncommand = \"node\"\nargs = [{MCP_SERVER:?}]\n",
         bench.server.url
     );
     bench.write_home(".codex/config.toml", &provider);
@@ -91,6 +92,10 @@ async fn codex_runs_every_tool_with_a_shell_and_in_code_mode() {
         assert_eq!(bench.file("part.txt"), "one\n  say \"Hello\"\nthree\n");
         let run = turn(&bench, model, "scenario: failing tool", None).await;
         assert_eq!(said(&run), ["Both failed."], "{model}");
+        let run_mcp = turn(&bench, model, "scenario: mcp", None).await;
+        assert_eq!(said(&run_mcp), ["Echoed."], "{model}");
+        let echo = items(&run_mcp, "mcp_tool_call").next().unwrap().to_string();
+        assert!(echo.contains("echo: hi from /"), "{model} {echo}");
         let commands = items(&run, "command_execution");
         let failed = commands.filter(|item| item["status"] == "failed");
         assert_eq!(failed.count(), 2, "{model}");

@@ -1,9 +1,12 @@
 //! The real Codex against the scripted model, by the Responses API.
 
+use std::path::Path;
+
+use agent_runner::scripted_model::Script;
 use serde_json::Value;
 
 use crate::cli::{Bench, MCP_SERVER, Run};
-use crate::server::Server;
+use crate::server::{Server, copy_files};
 
 /// One turn; the prompt goes in by stdin.
 async fn turn(bench: &Bench, model: &str, prompt: &str, resume: Option<&str>) -> Run {
@@ -101,6 +104,25 @@ async fn codex_runs_every_tool_with_a_shell_and_in_code_mode() {
         assert_eq!(failed.count(), 2, "{model}");
         bench.server.stop().await;
     }
+}
+
+#[tokio::test]
+async fn codex_repairs_the_demo_repo_with_the_script_that_claude_plays() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/demo-data");
+    let script = Script::load(&root.join("fix-test.toml")).unwrap();
+    let Some(bench) = Bench::playing("codex", script).await else {
+        return;
+    };
+    copy_files(&root.join("repo"), &bench.repo);
+    let run = turn(&bench, CLASSIC, "Make the tests pass.", None).await;
+    assert!(
+        said(&run)
+            .last()
+            .unwrap()
+            .starts_with("Both tests pass now.")
+    );
+    assert!(bench.file("greet.sh").contains("Hello, $name!"));
+    bench.server.stop().await;
 }
 
 #[tokio::test]

@@ -1,31 +1,27 @@
-//! The HTTP server: routes, bodies in their time, connections that break on request.
+//! The HTTP server: routes, and what each request is answered with.
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request as HttpRequest, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use axum::serve::IncomingStream;
-use futures_util::{Stream, stream};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::anthropic::Anthropic;
+use super::connection::{Connection, play};
 use super::dialect::{Ask, Dialect, ErrorReply, Incoming, Reading, Request};
 use super::engine::{self, Answer, Attempts, Performance};
 use super::gemini::Gemini;
 use super::openai::{Chat, Responses};
-use super::playback::{Action, End, Playback};
 use super::record::Record;
 use super::script::{Failure, FailureKind, Pace, Script, Step, Stop, Usage};
 use super::toolset::Call;
@@ -110,27 +106,6 @@ impl Shared {
     fn attempt(&self, request: Uuid) -> u32 {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         attempts.count(request)
-    }
-}
-
-/// The socket under a request, so that a reply can end in a reset.
-#[derive(Debug, Clone)]
-struct Connection(Option<Arc<OwnedFd>>);
-
-impl Connected<IncomingStream<'_, TcpListener>> for Connection {
-    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
-        let socket = stream.io().as_fd().try_clone_to_owned();
-        Self(socket.ok().map(Arc::new))
-    }
-}
-
-impl Connection {
-    /// Has the kernel send RST rather than FIN when the connection is closed.
-    fn reset_on_close(&self) {
-        let Some(socket) = &self.0 else { return };
-        if let Err(error) = rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO)) {
-            tracing::warn!(%error, "the connection ends without a reset");
-        }
     }
 }
 
@@ -305,48 +280,6 @@ async fn perform(
         body,
     )
         .into_response()
-}
-
-/// The playback as a body: an error in it makes the server close the connection.
-fn play(
-    playback: Playback,
-    connection: Connection,
-    stop: CancellationToken,
-) -> impl Stream<Item = io::Result<Bytes>> {
-    let actions = playback.actions.into_iter();
-    stream::unfold(Some(actions), move |state| {
-        let connection = connection.clone();
-        let stop = stop.clone();
-        async move {
-            let mut actions = state?;
-            loop {
-                match actions.next() {
-                    Some(Action::Send(data) | Action::SendContent(data)) => {
-                        return Some((Ok(data), Some(actions)));
-                    }
-                    Some(Action::Wait(time)) => tokio::select! {
-                        biased;
-                        () = stop.cancelled() => return Some((Err(stopped()), None)),
-                        () = tokio::time::sleep(time) => {}
-                    },
-                    None if playback.end == End::Regular => return None,
-                    None => {
-                        // hyper flushes what it has while the body is pending; an error that came
-                        // at once would take the last chunks with it.
-                        tokio::time::sleep(FLUSH).await;
-                        connection.reset_on_close();
-                        return Some((Err(io::ErrorKind::ConnectionReset.into()), None));
-                    }
-                }
-            }
-        }
-    })
-}
-
-const FLUSH: Duration = Duration::from_millis(20);
-
-fn stopped() -> io::Error {
-    io::Error::other("the scripted model is stopping")
 }
 
 fn scripted_failure(

@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use agent_runner::scripted_model::Script;
 use serde_json::Value;
 
+use crate::cli::MCP_SERVER;
 use crate::server::{LIMIT, Server, copy_files};
 
 /// The CLI, or none where it is not installed and nobody insists.
@@ -248,6 +249,24 @@ async fn tools_run_also_several_in_one_reply() {
     let names: Vec<_> = calls.map(|call| call["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["Write", "Write", "Read", "Edit", "Bash"]);
     assert!(run.blocks("user").all(|result| result["is_error"] != true));
+    bench.server.stop().await;
+}
+
+#[tokio::test]
+async fn tools_of_mcp_servers_and_tools_by_their_own_name_run() {
+    let Some(bench) = Bench::with_features().await else {
+        return;
+    };
+    let server = serde_json::json!({"command": "node", "args": [MCP_SERVER]});
+    let config = serde_json::json!({"mcpServers": {"lab": server}}).to_string();
+    let run = bench.run("scenario: mcp", &["--mcp-config", &config]).await;
+    assert_eq!(run.succeeded().said(), "Echoed.");
+    let result = run.blocks("user").next().unwrap().to_string();
+    assert!(result.contains("echo: hi from /"), "{result}");
+    let run = bench.run("scenario: native tool", &[]).await;
+    assert_eq!(run.succeeded().said(), "Native done.");
+    let call = run.blocks("assistant").next().unwrap();
+    assert_eq!(call["input"]["timeout"], 5000);
     bench.server.stop().await;
 }
 

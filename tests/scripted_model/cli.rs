@@ -34,6 +34,12 @@ fn installed(name: &str) -> Option<PathBuf> {
     None
 }
 
+/// An MCP server that has a tool `echo`, for `node`.
+pub(crate) const MCP_SERVER: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/scripted_model/echo-mcp.mjs"
+);
+
 /// A repo, a home and a scripted model for one test.
 pub(crate) struct Bench {
     pub(crate) server: Server,

@@ -1,9 +1,12 @@
 //! The real Codex against the scripted model, by the Responses API.
 
+use std::path::Path;
+
+use agent_runner::scripted_model::Script;
 use serde_json::Value;
 
-use crate::cli::{Bench, Run};
-use crate::server::Server;
+use crate::cli::{Bench, MCP_SERVER, Run};
+use crate::server::{Server, copy_files};
 
 /// One turn; the prompt goes in by stdin.
 async fn turn(bench: &Bench, model: &str, prompt: &str, resume: Option<&str>) -> Run {
@@ -12,7 +15,8 @@ async fn turn(bench: &Bench, model: &str, prompt: &str, resume: Option<&str>) ->
          model_reasoning_summary = \"auto\"\n[analytics]\nenabled = false\n\
          [model_providers.scripted]\nname = \"Scripted\"\nbase_url = \"{}/v1\"\n\
          env_key = \"SCRIPTED_KEY\"\nwire_api = \"responses\"\n\
-         request_max_retries = 1\nstream_max_retries = 1\n",
+         request_max_retries = 1\nstream_max_retries = 1\n\
+         [mcp_servers.lab]\ncommand = \"node\"\nargs = [{MCP_SERVER:?}]\n",
         bench.server.url
     );
     bench.write_home(".codex/config.toml", &provider);
@@ -91,11 +95,34 @@ async fn codex_runs_every_tool_with_a_shell_and_in_code_mode() {
         assert_eq!(bench.file("part.txt"), "one\n  say \"Hello\"\nthree\n");
         let run = turn(&bench, model, "scenario: failing tool", None).await;
         assert_eq!(said(&run), ["Both failed."], "{model}");
+        let run_mcp = turn(&bench, model, "scenario: mcp", None).await;
+        assert_eq!(said(&run_mcp), ["Echoed."], "{model}");
+        let echo = items(&run_mcp, "mcp_tool_call").next().unwrap().to_string();
+        assert!(echo.contains("echo: hi from /"), "{model} {echo}");
         let commands = items(&run, "command_execution");
         let failed = commands.filter(|item| item["status"] == "failed");
         assert_eq!(failed.count(), 2, "{model}");
         bench.server.stop().await;
     }
+}
+
+#[tokio::test]
+async fn codex_repairs_the_demo_repo_with_the_script_that_claude_plays() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/demo-data");
+    let script = Script::load(&root.join("fix-test.toml")).unwrap();
+    let Some(bench) = Bench::playing("codex", script).await else {
+        return;
+    };
+    copy_files(&root.join("repo"), &bench.repo);
+    let run = turn(&bench, CLASSIC, "Make the tests pass.", None).await;
+    assert!(
+        said(&run)
+            .last()
+            .unwrap()
+            .starts_with("Both tests pass now.")
+    );
+    assert!(bench.file("greet.sh").contains("Hello, $name!"));
+    bench.server.stop().await;
 }
 
 #[tokio::test]

@@ -1,18 +1,18 @@
 //! The real Gemini CLI against the scripted model.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::cli::{Bench, Run};
+use crate::cli::{Bench, MCP_SERVER, Run};
 use crate::server::Server;
 
-const SETTINGS: &str = r#"{
-    "security": {"auth": {"selectedType": "gemini-api-key"}},
-    "privacy": {"usageStatisticsEnabled": false},
-    "general": {"enableAutoUpdate": false, "maxAttempts": 2}
-}"#;
-
 async fn turn(bench: &Bench, prompt: &str, arguments: &[&str]) -> Run {
-    bench.write_home(".gemini/settings.json", SETTINGS);
+    let settings = json!({
+        "security": {"auth": {"selectedType": "gemini-api-key"}},
+        "privacy": {"usageStatisticsEnabled": false},
+        "general": {"enableAutoUpdate": false, "maxAttempts": 2},
+        "mcpServers": {"lab": {"command": "node", "args": [MCP_SERVER]}},
+    });
+    bench.write_home(".gemini/settings.json", &settings.to_string());
     let mut command = bench.command();
     command
         .env("GEMINI_API_KEY", "any")
@@ -92,6 +92,10 @@ async fn gemini_runs_every_tool_also_several_in_one_reply_and_failing_ones() {
     assert_eq!(bench.file("part.txt"), "one\n  say \"Hello\"\nthree\n");
     let run = play(&bench, "failing tool").await;
     assert_eq!(said(&run), "Both failed.");
+    let echo = play(&bench, "mcp").await;
+    assert_eq!(said(&echo), "Echoed.");
+    let results: String = echo.of_type("tool_result").map(Value::to_string).collect();
+    assert!(results.contains("echo: hi from /"), "{results}");
     // The CLI does not tell a command's exit code, so only the missing file counts as failed.
     let failed = run
         .of_type("tool_result")

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::{Bench, Run};
+use crate::cli::{Bench, MCP_SERVER, Run};
 use crate::server::Server;
 
 /// One turn; the prompt goes in by stdin, as it would be put in quotes from an argument.
@@ -15,6 +15,7 @@ async fn turn(bench: &Bench, model: &str, prompt: &str, arguments: &[&str]) -> R
         "autoupdate": false,
         "share": "disabled",
         "small_model": CHAT,
+        "mcp": {"lab": {"type": "local", "command": ["node", MCP_SERVER], "enabled": true}},
         "enabled_providers": ["scripted", "openai", "anthropic"],
         "provider": {
             "scripted": {
@@ -123,7 +124,7 @@ async fn opencode_runs_every_tool_with_edits_and_with_patches() {
 }
 
 #[tokio::test]
-async fn opencode_reports_failing_tools_and_runs_subagents() {
+async fn opencode_reports_failing_tools_and_runs_subagents_and_mcp_tools() {
     let Some(bench) = Bench::of("opencode").await else {
         return;
     };
@@ -146,6 +147,12 @@ async fn opencode_reports_failing_tools_and_runs_subagents() {
         reports.contains("No scenario of features.toml"),
         "{reports}"
     );
+    let run = turn(&bench, CHAT, "scenario: mcp", &[]).await;
+    assert_eq!(said(&run), "Echoed.");
+    let (name, state) = tools(&run)[0];
+    assert_eq!(name, "lab_echo");
+    let output = state["output"].as_str().unwrap();
+    assert!(output.starts_with("echo: hi from /"), "{output}");
     bench.server.stop().await;
 }
 

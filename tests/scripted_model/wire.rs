@@ -226,6 +226,56 @@ async fn the_small_routes_answer_and_others_say_what_is_served() {
 }
 
 #[tokio::test]
+async fn each_format_has_its_own_replies_and_errors_on_the_same_port() {
+    let server = Server::start().await;
+    for (path, reply, error_name) in [
+        ("v1/messages", "/content/0/text", "/error/type"),
+        ("v1/responses", "/output/0/content/0/text", "/error/code"),
+        (
+            "v1/chat/completions",
+            "/choices/0/message/content",
+            "/error/code",
+        ),
+        (
+            "v1beta/models/m:generateContent",
+            "/candidates/0/content/parts/0/text",
+            "/error/status",
+        ),
+    ] {
+        let ask = async |text: &str| {
+            let messages = json!([{"role": "user", "content": text}]);
+            let contents = json!([{"role": "user", "parts": [{"text": text}]}]);
+            let body = json!({"model": "m", "messages": messages, "input": messages, "contents": contents});
+            let url = format!("{}/{path}", server.url);
+            let response = client().post(url).json(&body).send().await.unwrap();
+            assert_eq!(response.headers()["x-scripted-model"], "true", "{path}");
+            let status = response.status().as_u16();
+            (status, response.json::<Value>().await.unwrap())
+        };
+        let (status, body) = ask("scenario: echo").await;
+        assert_eq!(status, 200, "{path}");
+        assert_eq!(body.pointer(reply).unwrap(), "scenario: echo", "{body}");
+        let (status, body) = ask(&format!("scenario: rate limit once, {path}")).await;
+        assert_eq!(status, 429, "{path}");
+        assert_eq!(body["error"]["message"], "slow down", "{path}");
+        let name = body.pointer(error_name).unwrap().as_str().unwrap();
+        let limits = [
+            "rate_limit_error",
+            "rate_limit_exceeded",
+            "RESOURCE_EXHAUSTED",
+        ];
+        assert!(limits.contains(&name), "{path} {name}");
+        let (status, _) = ask("scenario: server error").await;
+        assert_eq!(status, 500, "{path}");
+    }
+    let count = json!({"contents": [{"parts": [{"text": "12345678"}]}]});
+    let url = format!("{}/v1beta/models/m:countTokens", server.url);
+    let count = client().post(url).json(&count).send().await.unwrap();
+    assert_eq!(count.json::<Value>().await.unwrap()["totalTokens"], 2);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_body_that_is_no_request_is_refused_with_the_reason() {
     let server = Server::start().await;
     let response = ask(&server, &json!({"model": "m"})).await;

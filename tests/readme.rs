@@ -157,12 +157,11 @@ fn every_command_of_the_readme_runs() {
             .replace("https://hub.example.com", &hub.url)
             .replace("codesess_1", &session(&hub.url));
         // A daemon would wait for the next prompt; each has a state dir of its own.
-        let text = match local.contains(" daemon ") {
-            true => run(&format!(
-                "{local} --once --state-dir {}",
-                path(&command.len().to_string())
-            )),
-            false => run(&local),
+        let text = if local.contains(" daemon ") {
+            let state = path(&command.len().to_string());
+            run(&format!("{local} --once --state-dir {state}"))
+        } else {
+            run(&local)
         };
         assert!(text.contains("completed"), "{command}: {text}");
     }

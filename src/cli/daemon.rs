@@ -111,19 +111,24 @@ async fn serve(
         led.close(None).await;
         return Ok(exit_code(outcome));
     }
+    let mut state = led.session.state();
     let exit = loop {
+        // The last event may be shown before the session is idle, or after.
+        if once
+            && state.borrow_and_update().is_idle()
+            && let Some(outcome) = shown.outcome
+        {
+            break exit_code(outcome);
+        }
         tokio::select! {
             biased;
             signal = stops.next() => break pause(&led, stops, signal).await,
             fault = led.fault() => return Err(fault.into()),
             batch = tail.next() => {
                 shown.show(&mut renderer, &batch.map_err(|error| journal_error(&error))?);
-                if once && led.session.state().borrow().is_idle()
-                    && let Some(outcome) = shown.outcome
-                {
-                    break exit_code(outcome);
-                }
             }
+            // A driver that is gone has a fault to tell.
+            Ok(()) = state.changed() => {}
         }
     };
     while let Ok(Some(batch)) = tail.try_next().await {

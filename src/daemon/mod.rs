@@ -190,7 +190,7 @@ impl Prepared {
         let config = LinkConfig {
             address,
             credentials,
-            session: Some(session),
+            session: Some(session.clone()),
             driver_instance_id: instance.to_string(),
             driver_version: env!("CARGO_PKG_VERSION").to_owned(),
             timing: Timing {
@@ -205,7 +205,9 @@ impl Prepared {
         };
         let (link, inbound) = link::start(config, source, tasks, setup.clock);
         let joined = link.ready().await.map_err(|error| match error {
-            StartError::Refused(_) => DaemonError::HubRefused(error.to_string()),
+            StartError::Refused(_) => {
+                DaemonError::HubRefused(format!("session {session}: {error}"))
+            }
             StartError::Unreachable { .. } | StartError::Closed => {
                 DaemonError::HubUnreachable(error.to_string())
             }

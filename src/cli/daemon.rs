@@ -52,6 +52,7 @@ async fn lead(
 ) -> Result<ExitCode, CliError> {
     let mut stops = Stops::listen()?;
     let prepared = daemon::prepare(setup)?;
+    let footprint = prepared.footprint();
     let tasks = Tasks::new();
     let starting = async {
         let lead = prepared.join(setup, target(hub, task)?, &tasks).await?;
@@ -71,6 +72,9 @@ async fn lead(
         Some(Ok((led, tail))) => serve(setup, hub.once, led, tail, &mut stops).await,
     };
     tasks.stop().await;
+    if result.is_err() {
+        footprint.erase().await;
+    }
     result
 }
 

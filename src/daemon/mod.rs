@@ -8,6 +8,7 @@
 //! over. The commands (`run`, `daemon`) decide when to stop; nothing here reads a signal.
 
 mod commands;
+mod footprint;
 mod program;
 mod source;
 mod workspace;
@@ -21,6 +22,8 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+pub use self::footprint::Footprint;
+use self::footprint::{Found, journal_path};
 use self::program::RunsAs;
 use self::source::JournalSource;
 use crate::agent::{self, AgentKind, AgentSession, TurnSpec};
@@ -124,7 +127,9 @@ pub struct Prepared {
     runs_as: RunsAs,
     journal: Journal,
     /// Held as long as the daemon lives.
-    lock: StateLock,
+    lock: Arc<StateLock>,
+    state_dir: PathBuf,
+    found: Found,
 }
 
 /// Finds the agent's program, takes the state dir, opens the journal.
@@ -137,14 +142,17 @@ pub fn prepare(setup: &Setup<'_>) -> Result<Prepared, DaemonError> {
     // Everything that the CLI could be refused for is known before anything is made.
     (kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
     let program = program::find(kind, &config.agent, &config.state_dir, setup.env)?;
-    let lock = StateLock::take(&config.state_dir)?;
-    let journal = Journal::open(&config.state_dir.join("journal.db"))?;
+    let found = Found::look(&config.state_dir);
+    let lock = Arc::new(StateLock::take(&config.state_dir)?);
+    let journal = Journal::open(&journal_path(&config.state_dir))?;
     Ok(Prepared {
         kind,
         program,
         runs_as,
         journal,
         lock,
+        found,
+        state_dir: config.state_dir.clone(),
     })
 }
 
@@ -164,6 +172,12 @@ impl Prepared {
     /// The journal, for whoever shows its events.
     pub fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    /// What was made for the start, for a start that fails to take back.
+    pub fn footprint(&self) -> Footprint {
+        let (journal, lock) = (self.journal.clone(), Arc::clone(&self.lock));
+        Footprint::new(journal, lock, self.state_dir.clone(), self.found)
     }
 
     /// Joins the session, creating it where none is named.
@@ -209,7 +223,7 @@ impl Prepared {
                 DaemonError::HubRefused(format!("session {session}: {error}"))
             }
             StartError::Unreachable { .. } | StartError::Closed => {
-                DaemonError::HubUnreachable(error.to_string())
+                DaemonError::HubUnreachable(format!("{}: {error}", rest.address()))
             }
         })?;
         let secrets = target.key.into_iter().collect();
@@ -242,7 +256,7 @@ pub struct Led {
     agent: &'static str,
     clock: Clock,
     /// The state dir is ours until this goes.
-    _lock: StateLock,
+    _lock: Arc<StateLock>,
 }
 
 impl Lead {

@@ -1,5 +1,6 @@
 //! What `run` and `daemon` share: settings, signals, waiting for a turn.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -15,6 +16,8 @@ use crate::workspace::prepare_git;
 /// The settings of a command, and where it runs.
 pub(super) struct Context {
     pub(super) config: Config,
+    /// The state dir that the settings name; a run has a folder of its own in it.
+    state_root: PathBuf,
     pub(super) place: Place,
     pub(super) env: EnvMap,
 }
@@ -57,13 +60,19 @@ impl Context {
         for warning in &config.warnings {
             eprintln!("agent-runner: warning: {warning}");
         }
-        Ok(Some(Self { config, place, env }))
+        Ok(Some(Self {
+            state_root: config.state_dir.clone(),
+            config,
+            place,
+            env,
+        }))
     }
 
     /// What the composition root needs.
     pub(super) fn setup(&self) -> Setup<'_> {
         Setup {
             config: &self.config,
+            state_root: &self.state_root,
             command: self.place.command,
             env: &self.env,
             cwd: self.place.cwd.clone(),

@@ -13,7 +13,7 @@ mod program;
 mod source;
 mod workspace;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,6 +90,8 @@ pub enum DaemonError {
 pub struct Setup<'a> {
     /// The settings.
     pub config: &'a Config,
+    /// The user's state dir; the settings' may be a folder in it.
+    pub state_root: &'a Path,
     /// Which command this is for.
     pub command: CommandKind,
     /// Our environment.
@@ -143,6 +145,9 @@ pub fn prepare(setup: &Setup<'_>) -> Result<Prepared, DaemonError> {
     (kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
     let program = program::find(kind, &config.agent, &config.state_dir, setup.env)?;
     let found = Found::look(&config.state_dir);
+    if let RunsAs::Other { user, name, .. } = &runs_as {
+        program::open_way(setup.state_root, user, name)?;
+    }
     let lock = Arc::new(StateLock::take(&config.state_dir)?);
     let journal = Journal::open(&journal_path(&config.state_dir))?;
     Ok(Prepared {
@@ -291,6 +296,10 @@ impl Lead {
         };
         let trusted = self.rest.address().is_loopback();
         let workspace = workspace::make(setup, detail.as_ref(), trusted, &log, owner).await?;
+        let home = agent_home(setup, &self.prepared.runs_as);
+        if let Some(owner) = owner.filter(|_| home.starts_with(&setup.config.state_dir)) {
+            workspace::make_for(&home, owner, setup.state_root)?;
+        }
         for (code, text) in notices(setup, &self.prepared.runs_as) {
             log.notice(NoticeLevel::Info, code, text).await?;
         }
@@ -431,17 +440,18 @@ fn turn_spec(setup: &Setup<'_>, runs_as: &RunsAs) -> TurnSpec {
 fn agent_home(setup: &Setup<'_>, runs_as: &RunsAs) -> PathBuf {
     let agent = &setup.config.agent;
     match (agent.home, runs_as) {
-        (AgentHome::State, _) => setup
-            .config
-            .state_dir
-            .join("agents")
-            .join(agent.name.as_str()),
-        (AgentHome::User, RunsAs::Other { home, .. }) => home.clone(),
-        (AgentHome::User, _) => setup
+        // Service users have none: theirs is in the state dir like anyone's who asks for it.
+        (AgentHome::User, RunsAs::Other { home, .. }) if home.is_dir() => home.clone(),
+        (AgentHome::User, RunsAs::Ourselves | RunsAs::Root) => setup
             .env
             .value("HOME")
             .map(PathBuf::from)
             .unwrap_or_default(),
+        _ => setup
+            .config
+            .state_dir
+            .join("agents")
+            .join(agent.name.as_str()),
     }
 }
 

@@ -100,20 +100,19 @@ pub(super) async fn make(
             (None, CommandKind::Run) => return Ok(setup.cwd.clone()),
             (None, CommandKind::Daemon | CommandKind::Start) => own(),
         };
-        let fresh = !path.exists();
-        files::create_private_dir(&path).map_err(|error| folder_error(&path, &error))?;
-        if let Some(owner) = owner.filter(|_| fresh) {
-            hand_over(config.state_dir.as_path(), &path, owner)?;
+        match owner {
+            Some(owner) => make_for(&path, owner, setup.state_root)?,
+            None => make_folder(&path)?,
         }
         return Ok(path);
     };
     let into = config.workspace_dir.clone().unwrap_or_else(own);
     let parent = into.parent().unwrap_or(Path::new("/"));
-    files::create_private_dir(parent).map_err(|error| folder_error(parent, &error))?;
+    make_folder(parent)?;
     log.step(format!("cloning {}", repo.url)).await?;
     let made = clone(setup, repo, into, log).await?;
     if let Some(owner) = owner.filter(|_| !made.reused) {
-        hand_over(config.state_dir.as_path(), &made.path, owner)?;
+        hand_over(&made.path, owner, setup.state_root)?;
     }
     log.step(describe(&made)).await?;
     Ok(made.path)
@@ -260,13 +259,26 @@ fn words(step: Progress) -> String {
     }
 }
 
+fn make_folder(path: &Path) -> Result<(), DaemonError> {
+    files::create_private_dir(path).map_err(|error| folder_error(path, &error))
+}
+
+/// Makes a folder for the agent's user; one that is there stays as it is.
+pub(super) fn make_for(
+    path: &Path,
+    owner: (u32, u32),
+    state_root: &Path,
+) -> Result<(), DaemonError> {
+    if path.exists() {
+        return Ok(());
+    }
+    make_folder(path)?;
+    hand_over(path, owner, state_root)
+}
+
 /// Gives a folder and all in it to the agent's user, and lets that user pass through the state
 /// dir to it. The folders above stay closed to reading, and all files in them are private.
-pub(super) fn hand_over(
-    state_dir: &Path,
-    path: &Path,
-    (uid, gid): (u32, u32),
-) -> Result<(), DaemonError> {
+fn hand_over(path: &Path, (uid, gid): (u32, u32), state_root: &Path) -> Result<(), DaemonError> {
     let mut pending = vec![path.to_owned()];
     while let Some(next) = pending.pop() {
         let kind = next
@@ -282,7 +294,7 @@ pub(super) fn hand_over(
     let above = path
         .ancestors()
         .skip(1)
-        .take_while(|folder| folder.starts_with(state_dir));
+        .take_while(|folder| folder.starts_with(state_root));
     for folder in above {
         let passable = std::fs::Permissions::from_mode(0o711);
         std::fs::set_permissions(folder, passable).map_err(|error| folder_error(folder, &error))?;

@@ -9,6 +9,7 @@
 mod git_server;
 
 mod bench;
+mod other_user;
 mod participants;
 mod running;
 

@@ -12,6 +12,12 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Creates `path` and its missing parents with mode 0711: other users may pass through it to what
+/// is theirs, and see nothing of it.
+pub fn create_passable_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o711).create(path)
+}
+
 /// Creates a new file of mode 0600; an error when anything has that name already.
 pub fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new()

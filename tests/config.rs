@@ -147,7 +147,7 @@ fn every_fault_of_every_layer_is_listed_with_its_place() {
     let faults = desk.faults(&["--timeout", "5x", "--output", "xml", "do it"]);
     insta::assert_snapshot!(faults, @r#"
     ~/.config/agent-runner/config.toml:1:1: unknown key `modle`; did you mean `model`?
-    ~/.config/agent-runner/config.toml:2:8: `turbo` is not one of auto, exec, live
+    ~/.config/agent-runner/config.toml:2:8: `turbo` is not one of auto, exec
     ~/.config/agent-runner/config.toml:3:11: `timeout` must be a string in quotes, and this is of type integer
     ~/.config/agent-runner/config.toml:4:26: `allowed_tools` must be a list of strings, as ["a", "b"], and this is of type integer
     ~/.config/agent-runner/config.toml:5:1: `hub_key` does not belong in a config file; use AGENT_RUNNER_HUB_KEY
@@ -323,12 +323,11 @@ fn a_branch_needs_a_repository_and_a_token_file_must_hold_a_token() {
 }
 
 #[test]
-fn ask_is_refused_where_the_mode_cannot_ask() {
-    let faults = Desk::new().faults(&["--approve", "ask", "--mode", "exec", "x"]);
-    assert!(
-        faults.starts_with("--approve: `ask` needs a live CLI"),
-        "{faults}"
-    );
+fn modes_and_consent_that_are_not_built_are_refused() {
+    let faults = Desk::new().faults(&["--approve", "ask", "--mode", "live", "x"]);
+    let expected = "--mode: `live` is not one of auto, exec\n\
+                    --approve: `ask` is unknown; there is only `auto`";
+    assert_eq!(faults, expected);
 }
 
 #[test]

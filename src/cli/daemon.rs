@@ -52,6 +52,7 @@ async fn lead(
 ) -> Result<ExitCode, CliError> {
     let mut stops = Stops::listen()?;
     let prepared = daemon::prepare(setup)?;
+    let footprint = prepared.footprint();
     let tasks = Tasks::new();
     let starting = async {
         let lead = prepared.join(setup, target(hub, task)?, &tasks).await?;
@@ -71,6 +72,9 @@ async fn lead(
         Some(Ok((led, tail))) => serve(setup, hub.once, led, tail, &mut stops).await,
     };
     tasks.stop().await;
+    if result.is_err() {
+        footprint.erase().await;
+    }
     result
 }
 
@@ -113,10 +117,10 @@ async fn serve(
     }
     let mut state = led.session.state();
     let exit = loop {
-        // A turn's end is in the journal a moment before the session is idle.
-        if let Some(outcome) = shown
-            .outcome
-            .filter(|_| once && state.borrow_and_update().is_idle())
+        // The last event may be shown before the session is idle, or after.
+        if once
+            && state.borrow_and_update().is_idle()
+            && let Some(outcome) = shown.outcome
         {
             break exit_code(outcome);
         }
@@ -127,7 +131,8 @@ async fn serve(
             batch = tail.next() => {
                 shown.show(&mut renderer, &batch.map_err(|error| journal_error(&error))?);
             }
-            Ok(()) = state.changed(), if once => {}
+            // A driver that is gone has a fault to tell.
+            Ok(()) = state.changed() => {}
         }
     };
     while let Ok(Some(batch)) = tail.try_next().await {

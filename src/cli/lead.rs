@@ -15,10 +15,10 @@ use crate::event::Outcome;
 /// The settings of a command, and where it runs.
 pub(super) struct Context {
     pub(super) config: Config,
+    /// The state dir that the settings name; a run has a folder of its own in it.
+    state_root: PathBuf,
     pub(super) place: Place,
     pub(super) env: EnvMap,
-    /// The state dir as the user knows it.
-    pub(super) state_root: PathBuf,
 }
 
 impl Context {
@@ -67,10 +67,10 @@ impl Context {
     pub(super) fn setup(&self) -> Setup<'_> {
         Setup {
             config: &self.config,
+            state_root: &self.state_root,
             command: self.place.command,
             env: &self.env,
             cwd: self.place.cwd.clone(),
-            state_root: self.state_root.clone(),
             in_container: self.place.container,
             clock: Clock,
         }

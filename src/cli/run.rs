@@ -55,14 +55,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
 /// The run's own state dir, so that runs go side by side.
 struct Folder {
     path: PathBuf,
+    /// Folders above it that were not there, the innermost first.
+    made: Vec<PathBuf>,
 }
 
 impl Folder {
     fn new(state_dir: &Path) -> Self {
         let id = crate::clock::Clock.new_uuid();
-        Self {
-            path: state_dir.join("runs").join(id.to_string()),
-        }
+        let runs = state_dir.join("runs");
+        let path = runs.join(id.to_string());
+        let mut made = vec![runs, state_dir.to_owned()];
+        made.retain(|folder| !folder.exists());
+        Self { path, made }
     }
 
     /// A run that never began leaves nothing behind.
@@ -74,6 +78,10 @@ impl Folder {
                 "agent-runner: cannot remove {}: {error}",
                 self.path.display()
             );
+        }
+        for folder in &self.made {
+            // Another run that has begun meanwhile keeps them.
+            std::fs::remove_dir(folder).ok();
         }
     }
 }
@@ -131,8 +139,10 @@ async fn own_hub(dir: &Path, task: &str, tasks: &Tasks) -> Result<OwnHub, CliErr
     let state = |error: &dyn std::fmt::Display| CliError::new(Exit::State, error.to_string());
     files::create_private_dir(dir).map_err(|error| state(&error))?;
     // Loopback is open to every user of the machine; this Hub is for this process alone.
+    // It begins with what no text ends with: the mask of streamed text holds back what may be the
+    // start of a key, and that must not differ from run to run.
     let key = format!(
-        "{}{}",
+        "~~~~{}{}",
         uuid::Uuid::new_v4().simple(),
         uuid::Uuid::new_v4().simple()
     );

@@ -75,8 +75,6 @@ choice! {
         Auto = "auto",
         /// One process a turn.
         Exec = "exec",
-        /// One process for many turns.
-        Live = "live",
     }
 }
 
@@ -95,10 +93,6 @@ choice! {
     Approve {
         /// Nobody is asked.
         Auto = "auto",
-        /// A person.
-        Ask = "ask",
-        /// The rules of the config file.
-        Policy = "policy",
     }
 }
 

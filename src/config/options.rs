@@ -13,8 +13,8 @@ pub struct Options {
     /// Agent CLI to run [default: claude]
     #[arg(long, value_name = "NAME")]
     pub agent: Option<String>,
-    /// One CLI process a turn (exec), one for many (live), or what serves best
-    #[arg(long, value_name = "auto|exec|live")]
+    /// One CLI process a turn (exec), or what serves best [default: auto]
+    #[arg(long, value_name = "auto|exec")]
     pub mode: Option<String>,
     /// Model, in the CLI's own words
     #[arg(long, value_name = "NAME")]
@@ -41,7 +41,7 @@ pub struct Options {
     #[arg(long, value_name = "pty|pipe")]
     pub stdio: Option<String>,
     /// Who consents to tool calls [default: auto, which asks nobody]
-    #[arg(long, value_name = "auto|ask|policy")]
+    #[arg(long, value_name = "auto")]
     pub approve: Option<String>,
     /// Repository to clone: https URL, file URL or local path
     #[arg(long, value_name = "URL")]

@@ -172,13 +172,6 @@ fn agent(layers: &mut Layers<'_>, place: &Place) -> AgentConfig {
     );
     let mode = layers.value_or(&setting::MODE, Mode::Auto, Mode::parse);
     let approve = layers.value_or(&setting::APPROVE, Approve::Auto, Approve::parse);
-    if approve == Approve::Ask && mode == Mode::Exec {
-        let origin = layers
-            .raw(&setting::APPROVE)
-            .map_or(Origin::Default, |raw| raw.origin);
-        let message = "`ask` needs a live CLI, which mode `exec` rules out; use mode live or auto";
-        layers.fault(origin, message);
-    }
     let (command, env) = agent_table(layers, name);
     AgentConfig {
         name,

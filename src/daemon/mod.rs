@@ -8,11 +8,12 @@
 //! over. The commands (`run`, `daemon`) decide when to stop; nothing here reads a signal.
 
 mod commands;
+mod footprint;
 mod program;
 mod source;
 mod workspace;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+pub use self::footprint::Footprint;
+use self::footprint::{Found, journal_path};
 use self::program::RunsAs;
 use self::source::JournalSource;
 use crate::agent::{self, AgentKind, AgentSession, TurnSpec};
@@ -87,14 +90,14 @@ pub enum DaemonError {
 pub struct Setup<'a> {
     /// The settings.
     pub config: &'a Config,
+    /// The user's state dir; the settings' may be a folder in it.
+    pub state_root: &'a Path,
     /// Which command this is for.
     pub command: CommandKind,
     /// Our environment.
     pub env: &'a EnvMap,
     /// The folder that we were started in.
     pub cwd: PathBuf,
-    /// The state dir as the user knows it; a run has one of its own within it.
-    pub state_root: PathBuf,
     /// Whether this is a container.
     pub in_container: bool,
     /// The clocks.
@@ -126,7 +129,9 @@ pub struct Prepared {
     runs_as: RunsAs,
     journal: Journal,
     /// Held as long as the daemon lives.
-    lock: StateLock,
+    lock: Arc<StateLock>,
+    state_dir: PathBuf,
+    found: Found,
 }
 
 /// Finds the agent's program, takes the state dir, opens the journal.
@@ -139,14 +144,20 @@ pub fn prepare(setup: &Setup<'_>) -> Result<Prepared, DaemonError> {
     // Everything that the CLI could be refused for is known before anything is made.
     (kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
     let program = program::find(kind, &config.agent, &config.state_dir, setup.env)?;
-    let lock = StateLock::take(&config.state_dir)?;
-    let journal = Journal::open(&config.state_dir.join("journal.db"))?;
+    let found = Found::look(&config.state_dir);
+    if let RunsAs::Other { user, name, .. } = &runs_as {
+        program::open_way(setup.state_root, user, name)?;
+    }
+    let lock = Arc::new(StateLock::take(&config.state_dir)?);
+    let journal = Journal::open(&journal_path(&config.state_dir))?;
     Ok(Prepared {
         kind,
         program,
         runs_as,
         journal,
         lock,
+        found,
+        state_dir: config.state_dir.clone(),
     })
 }
 
@@ -166,6 +177,12 @@ impl Prepared {
     /// The journal, for whoever shows its events.
     pub fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    /// What was made for the start, for a start that fails to take back.
+    pub fn footprint(&self) -> Footprint {
+        let (journal, lock) = (self.journal.clone(), Arc::clone(&self.lock));
+        Footprint::new(journal, lock, self.state_dir.clone(), self.found)
     }
 
     /// Joins the session, creating it where none is named.
@@ -192,7 +209,7 @@ impl Prepared {
         let config = LinkConfig {
             address,
             credentials,
-            session: Some(session),
+            session: Some(session.clone()),
             driver_instance_id: instance.to_string(),
             driver_version: env!("CARGO_PKG_VERSION").to_owned(),
             timing: Timing {
@@ -207,9 +224,11 @@ impl Prepared {
         };
         let (link, inbound) = link::start(config, source, tasks, setup.clock);
         let joined = link.ready().await.map_err(|error| match error {
-            StartError::Refused(_) => DaemonError::HubRefused(error.to_string()),
+            StartError::Refused(_) => {
+                DaemonError::HubRefused(format!("session {session}: {error}"))
+            }
             StartError::Unreachable { .. } | StartError::Closed => {
-                DaemonError::HubUnreachable(error.to_string())
+                DaemonError::HubUnreachable(format!("{}: {error}", rest.address()))
             }
         })?;
         let secrets = target.key.into_iter().collect();
@@ -242,7 +261,7 @@ pub struct Led {
     agent: &'static str,
     clock: Clock,
     /// The state dir is ours until this goes.
-    _lock: StateLock,
+    _lock: Arc<StateLock>,
 }
 
 impl Lead {
@@ -345,7 +364,7 @@ impl Lead {
             environment: plain,
             workspace,
             state_dir: config.state_dir.clone(),
-            state_root: setup.state_root.clone(),
+            state_root: setup.state_root.to_owned(),
             stdout: match config.agent.stdio {
                 Stdio::Pty => Stdout::Pty(Window::default()),
                 Stdio::Pipe => Stdout::Pipe,
@@ -420,17 +439,18 @@ fn turn_spec(setup: &Setup<'_>, runs_as: &RunsAs) -> TurnSpec {
 fn agent_home(setup: &Setup<'_>, runs_as: &RunsAs) -> PathBuf {
     let agent = &setup.config.agent;
     match (agent.home, runs_as) {
-        (AgentHome::State, _) => setup
-            .config
-            .state_dir
-            .join("agents")
-            .join(agent.name.as_str()),
-        (AgentHome::User, RunsAs::Other { home, .. }) => home.clone(),
-        (AgentHome::User, _) => setup
+        // Service users have none: theirs is in the state dir like anyone's who asks for it.
+        (AgentHome::User, RunsAs::Other { home, .. }) if home.is_dir() => home.clone(),
+        (AgentHome::User, RunsAs::Ourselves | RunsAs::Root) => setup
             .env
             .value("HOME")
             .map(PathBuf::from)
             .unwrap_or_default(),
+        _ => setup
+            .config
+            .state_dir
+            .join("agents")
+            .join(agent.name.as_str()),
     }
 }
 

@@ -1,7 +1,9 @@
 //! Which program an agent is, and whom it runs as.
 
 use std::ffi::OsStr;
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::unistd;
@@ -9,6 +11,8 @@ use nix::unistd;
 use super::DaemonError;
 use crate::agent::AgentKind;
 use crate::config::{AgentConfig, EnvMap};
+use crate::files;
+use crate::journal::StateLockError;
 use crate::spool::User;
 
 /// The user that images create for agents.
@@ -111,9 +115,60 @@ pub(super) fn runs_as(asked: Option<&str>) -> Result<RunsAs, DaemonError> {
     }
 }
 
+/// Makes the state dir where it is missing, and makes sure that the agent's user can get to what
+/// will be theirs in it.
+pub(super) fn open_way(state_root: &Path, user: &User, name: &str) -> Result<(), StateLockError> {
+    let unusable = |source| StateLockError::Unusable {
+        path: state_root.to_owned(),
+        source,
+    };
+    files::create_passable_dir(state_root).map_err(unusable)?;
+    for folder in state_root.ancestors().skip(1) {
+        if !may_pass(&folder.metadata().map_err(unusable)?, user) {
+            let why = format!("the agent's user {name} may not pass {}", folder.display());
+            return Err(unusable(io::Error::other(why)));
+        }
+    }
+    Ok(())
+}
+
+fn may_pass(folder: &Metadata, user: &User) -> bool {
+    let who = if folder.uid() == user.uid {
+        0o100
+    } else if folder.gid() == user.gid || user.groups.contains(&folder.gid()) {
+        0o010
+    } else {
+        0o001
+    };
+    user.uid == 0 || folder.mode() & who != 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_state_dir_behind_a_closed_folder_is_refused_by_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let user = User {
+            uid: 65_534,
+            gid: 65_534,
+            groups: Vec::new(),
+        };
+        let mode = std::fs::Permissions::from_mode;
+        std::fs::set_permissions(dir.path(), mode(0o700)).unwrap();
+        let state = dir.path().join("a/b/state");
+        let closed = open_way(&state, &user, "nobody").unwrap_err().to_string();
+        let folder = dir.path().display();
+        assert!(
+            closed.contains(&format!("nobody may not pass {folder};")),
+            "{closed}"
+        );
+        std::fs::set_permissions(dir.path(), mode(0o711)).unwrap();
+        open_way(&state, &user, "nobody").unwrap();
+        let opened = state.metadata().unwrap().permissions().mode();
+        assert_eq!(opened & 0o777, 0o711);
+    }
 
     #[test]
     fn only_an_executable_file_is_a_program() {

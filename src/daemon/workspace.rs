@@ -94,16 +94,15 @@ pub(super) async fn make(
             (None, CommandKind::Run) => return Ok(setup.cwd.clone()),
             (None, CommandKind::Daemon | CommandKind::Start) => own(),
         };
-        let fresh = !path.exists();
-        files::create_private_dir(&path).map_err(|error| folder_error(&path, &error))?;
-        if let Some(owner) = owner.filter(|_| fresh) {
-            give(setup, &path, owner)?;
+        match owner {
+            Some(owner) => make_for(setup, &path, owner)?,
+            None => make_folder(&path)?,
         }
         return Ok(path);
     };
     let into = config.workspace_dir.clone().unwrap_or_else(own);
     let parent = into.parent().unwrap_or(Path::new("/"));
-    files::create_private_dir(parent).map_err(|error| folder_error(parent, &error))?;
+    make_folder(parent)?;
     log.step(format!("cloning {}", repo.url)).await?;
     let made = clone(setup, repo, into, log).await?;
     if let Some(owner) = owner.filter(|_| !made.reused) {
@@ -239,9 +238,17 @@ fn words(step: Progress) -> String {
     }
 }
 
-/// Gives a folder to the agent's user.
-fn give(setup: &Setup<'_>, path: &Path, owner: (u32, u32)) -> Result<(), DaemonError> {
-    files::hand_over(&setup.state_root, path, owner).map_err(|error| folder_error(path, &error))
+fn make_folder(path: &Path) -> Result<(), DaemonError> {
+    files::create_private_dir(path).map_err(|error| folder_error(path, &error))
+}
+
+/// Makes a folder for the agent's user; one that is there stays as it is.
+fn make_for(setup: &Setup<'_>, path: &Path, owner: (u32, u32)) -> Result<(), DaemonError> {
+    if path.exists() {
+        return Ok(());
+    }
+    make_folder(path)?;
+    give(setup, path, owner)
 }
 
 /// Makes the folder that the CLI has as its home, where that is one of ours.
@@ -250,11 +257,16 @@ pub(super) fn make_home(
     home: &Path,
     owner: Option<(u32, u32)>,
 ) -> Result<(), DaemonError> {
-    if home.exists() || !home.starts_with(&setup.config.state_dir) {
-        return Ok(());
+    match owner {
+        _ if !home.starts_with(&setup.config.state_dir) => Ok(()),
+        Some(owner) => make_for(setup, home, owner),
+        None => make_folder(home),
     }
-    files::create_private_dir(home).map_err(|error| folder_error(home, &error))?;
-    owner.map_or(Ok(()), |owner| give(setup, home, owner))
+}
+
+/// Gives a folder to the agent's user.
+fn give(setup: &Setup<'_>, path: &Path, owner: (u32, u32)) -> Result<(), DaemonError> {
+    files::hand_over(setup.state_root, path, owner).map_err(|error| folder_error(path, &error))
 }
 
 fn folder_error(path: &Path, error: &std::io::Error) -> DaemonError {

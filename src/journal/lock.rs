@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -11,6 +12,7 @@ use crate::files;
 /// The state dir's lock; held until dropped.
 #[derive(Debug)]
 pub struct StateLock {
+    path: PathBuf,
     _file: File,
 }
 
@@ -58,9 +60,29 @@ impl StateLock {
                 pid: pid.trim().to_owned(),
             });
         }
+        if !is_at(&file, &path).map_err(unusable)? {
+            // Whoever had it discarded the file before we got it.
+            return Self::take(state_dir);
+        }
         file.set_len(0).map_err(unusable)?;
         writeln!(file, "{}", std::process::id()).map_err(unusable)?;
-        Ok(Self { _file: file })
+        Ok(Self { path, _file: file })
+    }
+
+    /// Removes the lock's file. The lock holds on until it is dropped, for those who have opened
+    /// the file already.
+    pub fn discard(&self) -> io::Result<()> {
+        std::fs::remove_file(&self.path)
+    }
+}
+
+/// Whether the open `file` is still the one of this name.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let open = file.metadata()?;
+    match path.symlink_metadata() {
+        Ok(named) => Ok((named.dev(), named.ino()) == (open.dev(), open.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -81,6 +103,21 @@ mod tests {
         );
         drop(lock);
         StateLock::take(&state).unwrap();
+    }
+
+    #[test]
+    fn a_discarded_lock_is_taken_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = StateLock::take(dir.path()).unwrap();
+        first.discard().unwrap();
+        let second = StateLock::take(dir.path()).unwrap();
+        drop(first);
+        assert!(StateLock::take(dir.path()).is_err());
+        drop(second);
+        // Opened before the file was removed, locked after.
+        let stale = files::append_private(&dir.path().join("state.lock")).unwrap();
+        std::fs::remove_file(dir.path().join("state.lock")).unwrap();
+        assert!(!is_at(&stale, &dir.path().join("state.lock")).unwrap());
     }
 
     #[test]

@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
 
 pub use lock::{StateLock, StateLockError};
 pub use rows::{Batch, Change, NewEvent, SessionRow, TurnRow, TurnState};
@@ -73,6 +74,7 @@ pub struct Journal {
     writes: mpsc::Sender<writer::Commit>,
     reads: mpsc::Sender<Read>,
     feeds: Feeds,
+    threads: TaskTracker,
 }
 
 type Feeds = Arc<Mutex<HashMap<SessionId, Arc<Feed>>>>;
@@ -92,14 +94,23 @@ impl Journal {
         let (writes, commits) = mpsc::channel(WRITER_QUEUE);
         let (reads, requests) = mpsc::channel::<Read>(READER_QUEUE);
         let thread = writer::Writer::new(written, Arc::clone(&feeds));
-        spawn_thread("journal-writer", move || thread.run(commits))?;
+        let threads = TaskTracker::new();
+        let (writing, reading) = (threads.token(), threads.token());
+        spawn_thread("journal-writer", move || {
+            thread.run(commits);
+            drop(writing);
+        })?;
         spawn_thread("journal-reader", move || {
             serve_reads(&read, requests);
+            // Its files are closed before it counts as ended.
+            drop(read);
+            drop(reading);
         })?;
         Ok(Self {
             writes,
             reads,
             feeds,
+            threads,
         })
     }
 
@@ -155,6 +166,19 @@ impl Journal {
         let session = session.clone();
         self.read(move |connection| store::turn_start(connection, &session, seq))
             .await
+    }
+
+    /// Whether it has never held a session.
+    pub async fn is_empty(&self) -> Result<bool, JournalError> {
+        self.read(store::is_empty).await
+    }
+
+    /// Returns when the last handle is gone and the files are closed.
+    pub async fn close(self) {
+        let threads = self.threads.clone();
+        drop(self);
+        threads.close();
+        threads.wait().await;
     }
 
     async fn read<T: Send + 'static>(

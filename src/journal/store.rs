@@ -167,6 +167,13 @@ pub(super) fn last_seq(connection: &Connection, session: &SessionId) -> Result<u
     Ok(last.map_or(0, unsigned))
 }
 
+/// Whether no session was ever stored.
+pub(super) fn is_empty(connection: &Connection) -> Result<bool, JournalError> {
+    let query =
+        "SELECT NOT EXISTS(SELECT 1 FROM session) AND NOT EXISTS(SELECT 1 FROM event_batch)";
+    Ok(connection.query_row(query, [], |row| row.get(0))?)
+}
+
 /// The contract's own word for an outcome.
 pub(super) fn outcome_text(outcome: Outcome) -> Result<String, JournalError> {
     match serde_json::to_value(outcome) {

@@ -244,3 +244,24 @@ fn the_journal_is_private_and_refuses_a_newer_version() {
     let error = Journal::open(&path).unwrap_err().to_string();
     assert!(error.contains("version 99"), "{error}");
 }
+
+#[tokio::test]
+async fn a_journal_is_empty_until_a_session_is_stored_and_closes_its_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let journal = Journal::open(&path).unwrap();
+    assert!(journal.is_empty().await.unwrap());
+    open_session(&journal).await;
+    assert!(!journal.is_empty().await.unwrap());
+    let other = journal.clone();
+    let closing = journal.close();
+    tokio::pin!(closing);
+    let early = tokio::time::timeout(std::time::Duration::from_millis(20), &mut closing).await;
+    assert!(early.is_err(), "another handle is left");
+    drop(other);
+    closing.await;
+    // The last connection takes the log of writes away.
+    assert!(!dir.path().join("journal.db-wal").exists());
+    let again = Journal::open(&path).unwrap();
+    assert!(!again.is_empty().await.unwrap());
+}

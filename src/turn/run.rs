@@ -174,8 +174,12 @@ impl Turn {
             })?;
         } else if end.cause.is_none() {
             let verdict = Verdict::new(end.evidence, end.process, None);
-            for event in verdict.into_events(&end.output, true, None) {
-                end.closing.add(&event)?;
+            // One that a pause interrupted has not died, and only the turn's last attempt has an
+            // end.
+            if matches!(verdict, Verdict::Crashed { .. }) {
+                for event in verdict.into_events(&end.output, true, None) {
+                    end.closing.add(&event)?;
+                }
             }
         }
         self.context.journal.commit(end.closing.batch).await?;

@@ -1,0 +1,23 @@
+//! The whole way on real parts: this program, the real Claude Code, the scripted model, the
+//! embedded Hub, the official client. A part that is not installed skips its tests, except in
+//! continuous integration.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test fails by its panic
+#![allow(clippy::print_stdout)] // a skipped test says so
+
+#[path = "../git_server/mod.rs"]
+#[allow(dead_code)] // shared with the tests of clones, which use more of it
+mod git_server;
+
+mod bench;
+mod other_user;
+mod participants;
+mod running;
+
+mod bad_input;
+mod bytes;
+mod ends;
+mod prompts;
+mod secrets;
+mod session;
+mod side_by_side;
+mod takeover;

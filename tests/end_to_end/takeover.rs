@@ -1,0 +1,96 @@
+//! A daemon that dies takes nothing with it: the CLI goes on, and the next daemon with it.
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::bench::{Bench, Hub, Model};
+use crate::bytes::journal;
+use crate::participants::Participants;
+use crate::running::{Running, eventually, made};
+
+const SCRIPT: &str = r#"
+[[reply]]
+steps = [{ say = "I begin." }, { shell = "touch begun; while [ ! -e go ]; do sleep 0.05; done; echo went on" }]
+[[reply]]
+steps = [{ say = "I am done." }]
+"#;
+
+fn daemon(bench: &Bench, hub: &Hub, model: &Model, session: &str) -> Running {
+    let words = ["daemon", "--output", "jsonl", "--session", session];
+    let mut command = bench.agent(model, &words);
+    bench.start(command.args(["--hub", &hub.url]))
+}
+
+/// Starts a turn, kills its daemon in the middle, lets the tool go on before or after the next
+/// daemon is there; the session's id and its participants.
+fn killed(bench: &Bench, goes_on_alone: bool) -> Option<()> {
+    let hub = bench.hub(None);
+    let model = bench.model(SCRIPT);
+    let mut all = Participants::start(bench, &hub, None)?;
+    let session = all.create(&json!({"task": "Go on."}));
+    let workspace = bench.path("state/workspaces").join(&session);
+    let first = daemon(bench, &hub, &model, &session);
+    made(&workspace.join("begun"));
+    all.broadcast("tool_call", 1);
+    first.signal(Signal::SIGKILL);
+    assert_eq!(first.finish().status.code(), None);
+    assert!(!bench.descendants().is_empty(), "the CLI goes on");
+    let go = || std::fs::write(workspace.join("go"), "").unwrap();
+    if goes_on_alone {
+        go();
+        bench.assert_no_process_left();
+    }
+    let second = daemon(bench, &hub, &model, &session);
+    if !goes_on_alone {
+        eventually("the turn runs under the next daemon", || {
+            let answer = all.answer(&json!({"type": "get_state"}));
+            answer["value"]["data"]["isStreaming"] == true
+        });
+        go();
+    }
+    let end = second.event("end of the turn", |event| event["type"] == "end");
+    assert_eq!(end["outcome"], "completed", "{end}");
+    assert_eq!(end["attempt"], 1, "the same process went on: {end}");
+    all.broadcast("agent_end", 1);
+    second.signal(Signal::SIGTERM);
+    assert_eq!(second.finish().code(), 0);
+    bench.assert_no_process_left();
+    all.broadcast("session_shutdown", 1);
+    assert_told_once(bench, &all, &session);
+    assert_eq!(model.requests().len(), 2, "nothing was asked twice");
+    Some(())
+}
+
+fn assert_told_once(bench: &Bench, all: &Participants, session: &str) {
+    let events = journal(bench, session);
+    let mut ids: Vec<_> = events.iter().map(|event| &event["event_id"]).collect();
+    ids.sort_by_key(|id| id.as_str());
+    ids.dedup();
+    assert_eq!(ids.len(), events.len(), "an event is stored twice");
+    let seen = all.broadcasts("observer");
+    let count = |name: &str| seen.iter().filter(|frame| frame["event"] == name).count();
+    for name in ["agent_start", "agent_end", "tool_call", "tool_result"] {
+        assert_eq!(count(name), 1, "{name}");
+    }
+    let texts = |frame: &Value| frame["data"]["message"]["content"].to_string();
+    for text in ["I begin.", "I am done."] {
+        let told = seen
+            .iter()
+            .filter(|frame| frame["event"] == "message_end" && texts(frame).contains(text));
+        assert_eq!(told.count(), 1, "{text}");
+    }
+}
+
+#[test]
+fn the_next_daemon_takes_over_a_turn_that_still_runs() {
+    if let Some(bench) = Bench::with_claude() {
+        killed(&bench, false);
+    }
+}
+
+#[test]
+fn the_next_daemon_reads_what_a_turn_did_while_nobody_watched() {
+    if let Some(bench) = Bench::with_claude() {
+        killed(&bench, true);
+    }
+}

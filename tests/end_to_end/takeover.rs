@@ -1,4 +1,4 @@
-//! A daemon that dies takes nothing with it: the CLI goes on, and the next daemon with it.
+//! What dies takes nothing with it: the CLI goes on without its daemon, the daemon without its Hub.
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -92,5 +92,58 @@ fn the_next_daemon_takes_over_a_turn_that_still_runs() {
 fn the_next_daemon_reads_what_a_turn_did_while_nobody_watched() {
     if let Some(bench) = Bench::with_claude() {
         killed(&bench, true);
+    }
+}
+
+#[test]
+fn a_hub_that_was_away_has_every_event_once() {
+    let Some(bench) = Bench::with_claude() else {
+        return;
+    };
+    let hub = bench.hub(None);
+    let model = bench.model(SCRIPT);
+    let Some(mut creator) = Participants::start(&bench, &hub, None) else {
+        return;
+    };
+    let session = creator.create(&json!({"task": "Go on."}));
+    let daemon = daemon(&bench, &hub, &model, &session);
+    creator.broadcast("tool_call", 1);
+    drop(creator);
+    let address = hub.kill();
+    // The turn ends while there is no Hub.
+    std::fs::write(bench.path("state/workspaces").join(&session).join("go"), "").unwrap();
+    let end = daemon.event("end of the turn", |event| event["type"] == "end");
+    assert_eq!(end["outcome"], "completed", "{end}");
+    let hub = bench.hub_at(&address, None);
+    let mut late = Participants::start(&bench, &hub, None).unwrap();
+    late.join(&session);
+    eventually("the lead is back and idle", || {
+        let answer = late.answer(&json!({"type": "get_state"}));
+        answer["value"]["data"]["isStreaming"] == false
+    });
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.finish().code(), 0);
+    late.broadcast("session_shutdown", 1);
+    let history = late.ask(json!({"do": "history"}));
+    let names: Vec<_> = history["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| &e["event"])
+        .collect();
+    for (name, expected) in [
+        ("agent_start", 1),
+        ("tool_call", 1),
+        ("tool_result", 1),
+        ("turn_end", 2),
+        ("agent_end", 1),
+    ] {
+        let count = names.iter().filter(|seen| **seen == name).count();
+        assert_eq!(count, expected, "{name} in {names:?}");
+    }
+    let replay = late.ask(json!({"do": "replay"})).to_string();
+    for part in ["Go on.", "I begin.", "went on", "I am done."] {
+        let part = format!("\"content\":\"{part}\"");
+        assert_eq!(replay.matches(&part).count(), 1, "{part:?} in {replay}");
     }
 }

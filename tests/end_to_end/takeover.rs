@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, Hub, Model};
-use crate::bytes::journal;
+use crate::bytes::{journal, recording};
 use crate::participants::Participants;
 use crate::running::{Running, eventually, made};
 
@@ -146,4 +146,36 @@ fn a_hub_that_was_away_has_every_event_once() {
         let part = format!("\"content\":\"{part}\"");
         assert_eq!(replay.matches(&part).count(), 1, "{part:?} in {replay}");
     }
+}
+
+#[test]
+fn a_turn_that_was_paused_before_the_cli_spoke_has_not_crashed() {
+    let bench = Bench::new();
+    let hub = bench.hub(None);
+    let script = format!(
+        "#!/bin/sh\ncat >/dev/null\nif [ -e paused ]; then exec cat '{}'; fi\ntouch paused\n\
+         exec sleep 3000\n",
+        recording("plain_text").display()
+    );
+    let config = bench.config_with_cli(&script);
+    let words = ["daemon", "--output", "jsonl", "--config", &config];
+    let mut command = bench.command(&words);
+    command.args(["--hub", &hub.url]);
+    let first = bench.start(command.env("AGENT_RUNNER_TASK", "Go on."));
+    let leads = |line: &str| Some(line.split_once("leading session ")?.1.to_owned());
+    let (_, session) = first.err.first(0, leads).unwrap();
+    made(&bench.path("state/workspaces").join(&session).join("paused"));
+    first.signal(Signal::SIGTERM);
+    assert_eq!(first.finish().code(), 143);
+    let mut command = bench.command(&words);
+    command.args(["--once", "--hub", &hub.url, "--session", &session]);
+    let finished = bench.start(&mut command).finish();
+    assert_eq!(finished.code(), 0, "{finished:#?}");
+    let events = journal(&bench, &session);
+    let count = |kind: &str| events.iter().filter(|event| event["type"] == kind).count();
+    assert_eq!(
+        (count("agent_crashed"), count("end")),
+        (0, 1),
+        "{events:#?}"
+    );
 }

@@ -194,7 +194,10 @@ impl Layers<'_> {
 
     fn not_empty(&mut self, values: Vec<String>, origin: Origin) -> Option<Raw> {
         if values.iter().any(|value| value.trim().is_empty()) {
-            self.fault(origin, "the value is empty; leave the setting out instead");
+            self.fault(
+                origin,
+                "the value is empty; give one, or leave the setting out",
+            );
             return None;
         }
         if values.iter().any(|value| value.contains('\0')) {

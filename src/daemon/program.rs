@@ -155,8 +155,8 @@ mod tests {
             gid: 65_534,
             groups: Vec::new(),
         };
-        let mode = std::fs::Permissions::from_mode;
-        std::fs::set_permissions(dir.path(), mode(0o700)).unwrap();
+        let rights = std::fs::Permissions::from_mode;
+        std::fs::set_permissions(dir.path(), rights(0o700)).unwrap();
         let state = dir.path().join("a/b/state");
         let closed = open_way(&state, &user, "nobody").unwrap_err().to_string();
         let folder = dir.path().display();
@@ -164,7 +164,7 @@ mod tests {
             closed.contains(&format!("nobody may not pass {folder};")),
             "{closed}"
         );
-        std::fs::set_permissions(dir.path(), mode(0o711)).unwrap();
+        std::fs::set_permissions(dir.path(), rights(0o711)).unwrap();
         open_way(&state, &user, "nobody").unwrap();
         let opened = state.metadata().unwrap().permissions().mode();
         assert_eq!(opened & 0o777, 0o711);

@@ -66,6 +66,8 @@ pub(super) struct AttemptEnd {
     pub(super) steer: Option<String>,
     /// An earlier daemon started it, and it was over when this one came.
     pub(super) left_behind: bool,
+    /// It did not die by itself: the runner had told it to end.
+    pub(super) told_to_end: bool,
     /// The end of its raw output, masked.
     pub(super) output: String,
 }
@@ -273,11 +275,13 @@ impl Attempt {
 
     fn end(mut self, ending: &Ending) -> Result<AttemptEnd, TurnFault> {
         let mut leaked = Vec::new();
+        let mut told_to_end = false;
         let process = match ending {
             Ending::Exited(stopped) => {
                 if stopped.timed_out && self.cause.is_none() {
                     self.cause = Some(Stop::Timeout);
                 }
+                told_to_end = !stopped.sent.is_empty();
                 leaked.extend(stopped.leaked.iter().map(|process| process.pid.to_string()));
                 if stopped.exit == Exit::default() {
                     Process::Unkillable
@@ -312,6 +316,7 @@ impl Attempt {
             cause: self.cause,
             steer: self.steer,
             left_behind: self.left_behind,
+            told_to_end,
             output,
         })
     }

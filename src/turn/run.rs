@@ -174,9 +174,9 @@ impl Turn {
             })?;
         } else if end.cause.is_none() {
             let verdict = Verdict::new(end.evidence, end.process, None);
-            // One that a pause interrupted has not died, and only the turn's last attempt has an
-            // end.
-            if matches!(verdict, Verdict::Crashed { .. }) {
+            // One that an earlier daemon paused has not died, and only the turn's last attempt has
+            // an end.
+            if matches!(verdict, Verdict::Crashed { .. }) && !end.told_to_end {
                 for event in verdict.into_events(&end.output, true, None) {
                     end.closing.add(&event)?;
                 }

@@ -128,7 +128,12 @@ impl Bench {
 
     /// An embedded Hub; with a key, it wants that.
     pub(crate) fn hub(&self, key: Option<&str>) -> Hub {
-        let mut command = self.command(&["hub", "--listen", "127.0.0.1:0"]);
+        self.hub_at("127.0.0.1:0", key)
+    }
+
+    /// An embedded Hub at this address, with what an earlier one of the test stored.
+    pub(crate) fn hub_at(&self, listen: &str, key: Option<&str>) -> Hub {
+        let mut command = self.command(&["hub", "--listen", listen]);
         command.env("AGENT_RUNNER_STATE_DIR", self.path("hub"));
         if let Some(key) = key {
             command.env("AGENT_RUNNER_API_KEY", key);
@@ -136,7 +141,7 @@ impl Bench {
         let running = self.start(&mut command);
         Hub {
             url: listening(&running),
-            _running: running,
+            running,
         }
     }
 
@@ -248,7 +253,16 @@ impl Model {
 /// A running embedded Hub.
 pub(crate) struct Hub {
     pub(crate) url: String,
-    _running: Running,
+    running: Running,
+}
+
+impl Hub {
+    /// `kill -9`; its address.
+    pub(crate) fn kill(self) -> String {
+        self.running.signal(Signal::SIGKILL);
+        self.running.finish();
+        self.url.trim_start_matches("http://").to_owned()
+    }
 }
 
 /// The address that a server's first line names.

@@ -16,7 +16,8 @@ const RECORDINGS: &[&str] = &[
     "http_401",
 ];
 
-fn recording(name: &str) -> PathBuf {
+/// The recorded output of one turn of Claude Code.
+pub(crate) fn recording(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/claude");
     folder.join(format!("{name}.pipe.jsonl"))
 }

@@ -64,6 +64,11 @@ impl Participants {
         session.as_str().unwrap().to_owned()
     }
 
+    /// Lets all participants join a session that is there.
+    pub(crate) fn join(&mut self, session: &str) {
+        self.ask(json!({"do": "join", "session": session}));
+    }
+
     /// A command to the lead that it accepts; the data of its answer.
     pub(crate) fn command(&mut self, command: &Value) -> Value {
         let response = self.response(command);

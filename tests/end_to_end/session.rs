@@ -1,11 +1,17 @@
 //! One session from creation to replay, led by the daemon, with every participant in it.
 
+use std::time::Duration;
+
+use agent_runner::clock::Clock;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, Hub, Model};
 use crate::participants::Participants;
 use crate::running::{Running, eventually, made};
+
+/// A container's stop waits for 10 s before it kills.
+const LEAVES_IN: Duration = Duration::from_secs(8);
 
 const SCRIPT: &str = r#"
 [[scenario]]
@@ -120,9 +126,12 @@ fn a_session_is_led_from_its_creation_to_its_replay() {
     // Stopped in the middle of a turn: paused, for the next daemon to go on with.
     all.command(&json!({"type": "prompt", "message": "Pause here."}));
     made(&workspace.join("pausing"));
+    all.command(&json!({"type": "follow_up", "message": "And then this, later."}));
+    let asked = Clock.now();
     first.signal(Signal::SIGTERM);
     let finished = first.finish();
     assert_eq!(finished.code(), 143, "{finished:#?}");
+    assert!(asked.elapsed() < LEAVES_IN, "{:?}", asked.elapsed());
     let sessions: Vec<_> = finished
         .events()
         .into_iter()
@@ -139,11 +148,13 @@ fn a_session_is_led_from_its_creation_to_its_replay() {
     let second = daemon(&bench, &hub, &model, &session);
     let turn = end(&second, &turn);
     assert_eq!(turn["outcome"], "completed", "{turn}");
-    all.broadcast("agent_end", 6);
     let done = second.event("answer of the turn", |event| {
         event["type"] == "token" && event["text"] == "After the pause."
     });
     assert_eq!(done["turn_id"], turn["turn_id"]);
+    let turn = end(&second, &turn);
+    assert_eq!(turn["outcome"], "completed", "what had waited runs: {turn}");
+    all.broadcast("agent_end", 7);
     eventually("the lead is idle", || !is_streaming(&mut all));
     second.signal(Signal::SIGTERM);
     let finished = second.finish();

@@ -1,10 +1,10 @@
-//! A daemon that dies takes nothing with it: the CLI goes on, and the next daemon with it.
+//! What dies takes nothing with it: the CLI goes on without its daemon, the daemon without its Hub.
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, Hub, Model};
-use crate::bytes::journal;
+use crate::bytes::{journal, recording};
 use crate::participants::Participants;
 use crate::running::{Running, eventually, made};
 
@@ -93,4 +93,89 @@ fn the_next_daemon_reads_what_a_turn_did_while_nobody_watched() {
     if let Some(bench) = Bench::with_claude() {
         killed(&bench, true);
     }
+}
+
+#[test]
+fn a_hub_that_was_away_has_every_event_once() {
+    let Some(bench) = Bench::with_claude() else {
+        return;
+    };
+    let hub = bench.hub(None);
+    let model = bench.model(SCRIPT);
+    let Some(mut creator) = Participants::start(&bench, &hub, None) else {
+        return;
+    };
+    let session = creator.create(&json!({"task": "Go on."}));
+    let daemon = daemon(&bench, &hub, &model, &session);
+    creator.broadcast("tool_call", 1);
+    drop(creator);
+    let address = hub.kill();
+    // The turn ends while there is no Hub.
+    std::fs::write(bench.path("state/workspaces").join(&session).join("go"), "").unwrap();
+    let end = daemon.event("end of the turn", |event| event["type"] == "end");
+    assert_eq!(end["outcome"], "completed", "{end}");
+    let hub = bench.hub_at(&address, None);
+    let mut late = Participants::start(&bench, &hub, None).unwrap();
+    late.join(&session);
+    eventually("the lead is back and idle", || {
+        let answer = late.answer(&json!({"type": "get_state"}));
+        answer["value"]["data"]["isStreaming"] == false
+    });
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.finish().code(), 0);
+    late.broadcast("session_shutdown", 1);
+    let history = late.ask(json!({"do": "history"}));
+    let names: Vec<_> = history["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| &e["event"])
+        .collect();
+    for (name, expected) in [
+        ("agent_start", 1),
+        ("tool_call", 1),
+        ("tool_result", 1),
+        ("turn_end", 2),
+        ("agent_end", 1),
+    ] {
+        let count = names.iter().filter(|seen| **seen == name).count();
+        assert_eq!(count, expected, "{name} in {names:?}");
+    }
+    let replay = late.ask(json!({"do": "replay"})).to_string();
+    for part in ["Go on.", "I begin.", "went on", "I am done."] {
+        let part = format!("\"content\":\"{part}\"");
+        assert_eq!(replay.matches(&part).count(), 1, "{part:?} in {replay}");
+    }
+}
+
+#[test]
+fn a_turn_that_was_paused_before_the_cli_spoke_has_not_crashed() {
+    let bench = Bench::new();
+    let hub = bench.hub(None);
+    let script = format!(
+        "#!/bin/sh\ncat >/dev/null\nif [ -e paused ]; then exec cat '{}'; fi\ntouch paused\n\
+         exec sleep 3000\n",
+        recording("plain_text").display()
+    );
+    let config = bench.config_with_cli(&script);
+    let words = ["daemon", "--output", "jsonl", "--config", &config];
+    let mut command = bench.command(&words);
+    command.args(["--hub", &hub.url]);
+    let first = bench.start(command.env("AGENT_RUNNER_TASK", "Go on."));
+    let leads = |line: &str| Some(line.split_once("leading session ")?.1.to_owned());
+    let (_, session) = first.err.first(0, leads).unwrap();
+    made(&bench.path("state/workspaces").join(&session).join("paused"));
+    first.signal(Signal::SIGTERM);
+    assert_eq!(first.finish().code(), 143);
+    let mut command = bench.command(&words);
+    command.args(["--once", "--hub", &hub.url, "--session", &session]);
+    let finished = bench.start(&mut command).finish();
+    assert_eq!(finished.code(), 0, "{finished:#?}");
+    let events = journal(&bench, &session);
+    let count = |kind: &str| events.iter().filter(|event| event["type"] == kind).count();
+    assert_eq!(
+        (count("agent_crashed"), count("end")),
+        (0, 1),
+        "{events:#?}"
+    );
 }

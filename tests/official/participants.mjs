@@ -25,7 +25,8 @@ const requests = {
     session = (await rest({ hub, apiKey }).createSession(body)).sessionId;
     return session;
   },
-  join: async () => {
+  join: async ({ session: other }) => {
+    session = other ?? session;
     const at = { hub, apiKey, session };
     const sse = stream({ ...at, subscribe: ['*'], onFrame: follow('stream') });
     watch(sse);

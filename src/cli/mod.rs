@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // commands talk to people
 
 mod daemon;
+mod doctor;
 mod error;
 mod hub;
 mod install;
@@ -39,6 +40,8 @@ enum Command {
     ScriptedModel(scripted_model::Arguments),
     /// Install agent CLIs at the versions that this agent-runner was tested with
     Install(install::Arguments),
+    /// Say whether an agent can run here, and what to do where it cannot
+    Doctor(doctor::Arguments),
     /// Turn recorded CLI output into events
     Replay(replay::Arguments),
     #[command(hide = true)]
@@ -57,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Hub(arguments) => hub::run(&arguments),
         Command::ScriptedModel(arguments) => scripted_model::run(&arguments),
         Command::Install(arguments) => install::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Shim(arguments) => shim::run(&arguments),
     };

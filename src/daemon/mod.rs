@@ -278,9 +278,6 @@ impl Lead {
             RunsAs::Other { user, .. } => Some((user.uid, user.gid)),
             RunsAs::Ourselves | RunsAs::Root => None,
         };
-        if owner.is_some() {
-            workspace::let_pass(&setup.config.state_dir, &program)?;
-        }
         let detail = match setup.config.repo {
             Some(_) => None,
             None => Some(self.rest.session(&session_id).await.map_err(rest_error)?),

@@ -289,20 +289,13 @@ pub(super) fn hand_over(
         }
         lchown(&next, Some(uid), Some(gid)).map_err(|error| folder_error(&next, &error))?;
     }
-    let_pass(state_dir, path)
-}
-
-/// Lets every user pass through the state dir to `path` below it, and read nothing on the way.
-pub(super) fn let_pass(state_dir: &Path, path: &Path) -> Result<(), DaemonError> {
     let above = path
         .ancestors()
         .skip(1)
         .take_while(|folder| folder.starts_with(state_dir));
     for folder in above {
-        let fault = |error| folder_error(folder, &error);
-        let mode = folder.metadata().map_err(fault)?.permissions().mode();
-        let passable = std::fs::Permissions::from_mode(mode & 0o777 | 0o111);
-        std::fs::set_permissions(folder, passable).map_err(fault)?;
+        let passable = std::fs::Permissions::from_mode(0o711);
+        std::fs::set_permissions(folder, passable).map_err(|error| folder_error(folder, &error))?;
     }
     Ok(())
 }

@@ -42,7 +42,8 @@ const TIERS: &[(&str, u8)] = &[
     ("scripted_model", 7),
     ("session", 7),
     ("daemon", 8),
-    ("cli", 9),
+    ("doctor", 9),
+    ("cli", 10),
 ];
 
 /// What a module must not use even though it lies lower, and why.

@@ -371,6 +371,7 @@ fn what_is_shown_is_toml_with_origins_and_without_secrets() {
     allowed_tools = ["Read", "Edit"] # AGENT_RUNNER_ALLOWED_TOOLS
     stdio = "pty" # default
     agent_home = "state" # default
+    skip_install = false # default
     hub = "http://h" # --hub
     hub_key = "***" # AGENTUITY_SDK_KEY
     hub_wait = "1m" # default
@@ -378,6 +379,33 @@ fn what_is_shown_is_toml_with_origins_and_without_secrets() {
     output = "pretty" # default
     log_level = "warn" # default
     "#);
+}
+
+#[test]
+fn a_missing_agent_is_installed_for_a_session_unless_a_switch_says_no() {
+    let daemon = |desk: Desk, words: &[&str]| {
+        let words = [&["--hub", "http://h"], words].concat();
+        desk.type_in(&words).unwrap().agent.install
+    };
+    assert!(daemon(Desk::daemon(), &[]));
+    assert!(!daemon(Desk::daemon(), &["--skip-install"]));
+    let file = || Desk::daemon().config_file("skip_install = true\n");
+    assert!(!daemon(file(), &[]));
+    assert!(daemon(file().env("AGENT_RUNNER_SKIP_INSTALL", "0"), &[]));
+    assert!(!Desk::new().type_in(&["do it"]).unwrap().agent.install);
+
+    let wrong = Desk::daemon().env("AGENT_RUNNER_SKIP_INSTALL", "yes");
+    let faults = wrong.faults(&["--hub", "http://h"]);
+    assert!(
+        faults.contains("AGENT_RUNNER_SKIP_INSTALL: `yes`"),
+        "{faults}"
+    );
+    let wrong = Desk::daemon().config_file("skip_install = 'true'\n");
+    let faults = wrong.faults(&["--hub", "http://h"]);
+    assert!(
+        faults.contains(":1:16: `skip_install` must be true or false"),
+        "{faults}"
+    );
 }
 
 #[test]

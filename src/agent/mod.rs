@@ -89,12 +89,26 @@ pub struct AgentKind {
     pub command: &'static str,
     /// What to run where it is missing, one command a line.
     pub install: &'static [&'static str],
+    /// Where its vendor's login may be.
+    pub credentials: Credentials,
     /// How one turn of it is started.
     pub plan: fn(&TurnSpec) -> Result<LaunchPlan, LaunchError>,
     /// An adapter for a process's output from its first byte on.
     pub adapter: fn() -> Box<dyn Adapter>,
     /// An adapter that goes on where a snapshot was taken.
     pub restore: fn(&[u8]) -> Restored,
+}
+
+/// Where a CLI looks for its vendor's login: enough to tell whether there is one, never to read it.
+#[derive(Debug)]
+pub struct Credentials {
+    /// Variables, any one of which is a login. Only what [`LaunchPlan::env_pass`] lets through
+    /// counts.
+    pub env: &'static [&'static str],
+    /// Files, relative to [`TurnSpec::home`], any one of which is a login.
+    pub files: &'static [&'static str],
+    /// The arguments with which the CLI logs a person in; empty where it has no such command.
+    pub login: &'static [&'static str],
 }
 
 /// All agents.

@@ -1,6 +1,6 @@
 //! What `run` and `daemon` share: settings, signals, waiting for a turn.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -19,6 +19,8 @@ pub(super) struct Context {
     state_root: PathBuf,
     pub(super) place: Place,
     pub(super) env: EnvMap,
+    /// Where `install` places CLIs.
+    pub(super) prefix: PathBuf,
 }
 
 impl Context {
@@ -29,38 +31,37 @@ impl Context {
         hub: Option<&HubOptions>,
         task: Option<&str>,
     ) -> Result<Option<Self>, CliError> {
-        let env = EnvMap::of_this_process();
-        let cwd = std::env::current_dir().map_err(|error| {
-            CliError::new(
-                Exit::Usage,
-                format!("the current directory cannot be read: {error}"),
-            )
-        })?;
-        let cgroup = std::fs::read_to_string("/proc/1/cgroup").unwrap_or_default();
-        let exists = |path: &str| std::path::Path::new(path).exists();
-        let container = config::in_container(exists, env.value("container").is_some(), &cgroup);
-        let place = Place {
-            command,
-            cwd,
-            container,
-            agents: AGENTS.iter().map(|agent| agent.name).collect(),
-        };
-        let config = config::resolve(&Given { options, hub, task }, &env, &place)
-            .map_err(|error| CliError::new(Exit::Usage, error.to_string()))?;
+        let context = Self::resolve(command, options, hub, task)?;
         if options.print_config {
-            print!("{}", config.render());
+            print!("{}", context.config.render());
             return Ok(None);
         }
-        log::start(config.log_level);
-        for warning in &config.warnings {
+        log::start(context.config.log_level);
+        for warning in &context.config.warnings {
             eprintln!("agent-runner: warning: {warning}");
         }
-        Ok(Some(Self {
+        Ok(Some(context))
+    }
+
+    /// Finds out the settings, and does nothing with them.
+    pub(super) fn resolve(
+        command: CommandKind,
+        options: &Options,
+        hub: Option<&HubOptions>,
+        task: Option<&str>,
+    ) -> Result<Self, CliError> {
+        let env = EnvMap::of_this_process();
+        let place = here(command, &env)?;
+        let config = config::resolve(&Given { options, hub, task }, &env, &place)
+            .map_err(|error| CliError::new(Exit::Usage, error.to_string()))?;
+        let prefix = prefix(&env, &config);
+        Ok(Self {
             state_root: config.state_dir.clone(),
             config,
             place,
             env,
-        }))
+            prefix,
+        })
     }
 
     /// What the composition root needs.
@@ -71,6 +72,7 @@ impl Context {
             command: self.place.command,
             env: &self.env,
             cwd: self.place.cwd.clone(),
+            prefix: self.prefix.clone(),
             in_container: self.place.container,
             clock: Clock,
         }
@@ -99,6 +101,35 @@ impl Context {
         }
         Ok(Some(text))
     }
+}
+
+/// The surroundings of `command`.
+fn here(command: CommandKind, env: &EnvMap) -> Result<Place, CliError> {
+    let cwd = std::env::current_dir().map_err(|error| {
+        CliError::new(
+            Exit::Usage,
+            format!("the current directory cannot be read: {error}"),
+        )
+    })?;
+    let cgroup = std::fs::read_to_string("/proc/1/cgroup").unwrap_or_default();
+    let exists = |path: &str| Path::new(path).exists();
+    let container = config::in_container(exists, env.value("container").is_some(), &cgroup);
+    Ok(Place {
+        command,
+        cwd,
+        container,
+        agents: AGENTS.iter().map(|agent| agent.name).collect(),
+    })
+}
+
+/// Where `install` places CLIs: what it takes from the environment, else `bin` in the state dir.
+/// To be asked before a run gets a state dir of its own.
+fn prefix(env: &EnvMap, config: &Config) -> PathBuf {
+    let set = env.value("AGENT_RUNNER_PREFIX").map(PathBuf::from);
+    set.map_or_else(
+        || config.state_dir.join("bin"),
+        |prefix| std::path::absolute(&prefix).unwrap_or(prefix),
+    )
 }
 
 fn read_text(from: &str, read: std::io::Result<Vec<u8>>) -> Result<String, CliError> {

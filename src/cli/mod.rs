@@ -3,6 +3,7 @@
 
 mod clone_worker;
 mod daemon;
+mod doctor;
 mod error;
 mod hub;
 mod install;
@@ -42,6 +43,8 @@ enum Command {
     ScriptedModel(scripted_model::Arguments),
     /// Install agent CLIs at the versions that this agent-runner was tested with
     Install(install::Arguments),
+    /// Say whether an agent can run here, and what to do where it cannot
+    Doctor(doctor::Arguments),
     /// Turn recorded CLI output into events
     Replay(replay::Arguments),
     #[command(hide = true, name = workspace::WORKER_COMMAND)]
@@ -62,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Hub(arguments) => hub::run(&arguments),
         Command::ScriptedModel(arguments) => scripted_model::run(&arguments),
         Command::Install(arguments) => install::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::CloneWorker => clone_worker::run(),
         Command::Shim(arguments) => shim::run(&arguments),

@@ -21,6 +21,11 @@ impl EnvMap {
             .filter(|value| !value.is_empty())
     }
 
+    /// All variables, for a child process.
+    pub fn variables(&self) -> impl Iterator<Item = (OsString, OsString)> {
+        self.0.iter().map(|(k, v)| (k.clone(), v.clone()))
+    }
+
     /// All variables.
     pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
         self.0.iter().map(|(k, v)| (k.as_os_str(), v.as_os_str()))

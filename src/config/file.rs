@@ -77,6 +77,7 @@ impl Reader<'_> {
                     let raw = match setting.shape {
                         Shape::Text => self.text(name, value),
                         Shape::List | Shape::Lines => self.list(name, value),
+                        Shape::Switch => self.switch(name, value),
                     };
                     if let Some(raw) = raw {
                         self.settings.values.insert(setting.key, raw);
@@ -157,6 +158,14 @@ impl Reader<'_> {
             return None;
         };
         Some(self.raw(value.span(), vec![text.to_owned()]))
+    }
+
+    fn switch(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Raw> {
+        let Some(on) = value.get_ref().as_bool() else {
+            self.wrong_type(key, value, "true or false");
+            return None;
+        };
+        Some(self.raw(value.span(), vec![on.to_string()]))
     }
 
     fn list(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Raw> {

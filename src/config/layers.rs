@@ -98,6 +98,26 @@ impl Layers<'_> {
         self.value(setting, |text| Ok(text.to_owned()))
     }
 
+    /// Whether a switch is on; off where no layer says anything.
+    pub(super) fn switch(&mut self, setting: &Setting) -> bool {
+        let Some(raw) = self.raw(setting) else {
+            self.show(setting.key, false.to_string(), Origin::Default);
+            return false;
+        };
+        let on = match raw.values.first().map(String::as_str) {
+            Some("true" | "1") => true,
+            Some("false" | "0") => false,
+            other => {
+                let word = other.unwrap_or_default();
+                let message = format!("`{word}` is not one of true, false, 1, 0");
+                self.fault(raw.origin, message);
+                return false;
+            }
+        };
+        self.show(setting.key, on.to_string(), raw.origin);
+        on
+    }
+
     /// A list, each of its texts read by `read`.
     pub(super) fn list<T>(
         &mut self,
@@ -224,7 +244,7 @@ pub(super) fn quoted(text: &str) -> String {
 
 fn split(shape: Shape, text: &str) -> Vec<String> {
     let parts: Vec<&str> = match shape {
-        Shape::Text => return vec![text.to_owned()],
+        Shape::Text | Shape::Switch => return vec![text.to_owned()],
         Shape::List => text.split(',').map(str::trim).collect(),
         Shape::Lines => text.lines().collect(),
     };

@@ -97,6 +97,8 @@ pub struct AgentConfig {
     pub home: AgentHome,
     /// The user that the CLI runs as.
     pub user: Option<String>,
+    /// Whether a CLI that is missing is installed when its session is created. Never for `run`.
+    pub install: bool,
     /// The CLI's program, from `agents.<name>.command`.
     pub command: Option<PathBuf>,
     /// More variables for the CLI, from `agents.<name>.env`.

@@ -99,6 +99,9 @@ pub struct HubOptions {
     /// Session to lead; without it one is created
     #[arg(long, value_name = "ID")]
     pub session: Option<String>,
+    /// Do not install a missing agent CLI
+    #[arg(long)]
+    pub skip_install: bool,
     /// End after the session's task, with its exit code
     #[arg(long)]
     pub once: bool,
@@ -178,8 +181,12 @@ impl HubOptions {
             hub_key_file,
             hub_wait,
             session,
+            skip_install,
             once: _,
         } = self;
+        if *skip_install {
+            typed.insert(setting::SKIP_INSTALL.key, vec![true.to_string()]);
+        }
         let texts = [
             (&setting::HUB, hub),
             (&setting::HUB_KEY_FILE, hub_key_file),

@@ -186,6 +186,7 @@ fn agent(layers: &mut Layers<'_>, place: &Place) -> AgentConfig {
         approve,
         home: layers.value_or(&setting::AGENT_HOME, home, AgentHome::parse),
         user: layers.text(&setting::AGENT_USER),
+        install: place.command != CommandKind::Run && !layers.switch(&setting::SKIP_INSTALL),
         command,
         env,
         pass_env: layers.list(&setting::PASS_ENV, pattern),

@@ -9,6 +9,8 @@ pub(super) enum Shape {
     List,
     /// Texts that may hold commas; in a variable one a line.
     Lines,
+    /// On or off: in the file `true` or `false`, in a variable also `1` or `0`.
+    Switch,
 }
 
 /// A setting of one value.
@@ -62,6 +64,7 @@ settings! {
     TASK_FILE: "task_file" "--task-file" ["AGENT_RUNNER_TASK_FILE"] Text true;
     AGENT_HOME: "agent_home" "--agent-home" ["AGENT_RUNNER_AGENT_HOME"] Text true;
     AGENT_USER: "agent_user" "--agent-user" ["AGENT_RUNNER_AGENT_USER"] Text true;
+    SKIP_INSTALL: "skip_install" "--skip-install" ["AGENT_RUNNER_SKIP_INSTALL"] Switch true;
     STATE_DIR: "state_dir" "--state-dir" ["AGENT_RUNNER_STATE_DIR"] Text true;
     WORKSPACE_DIR: "workspace_dir" "--workspace-dir" ["AGENT_RUNNER_WORKSPACE_DIR"] Text true;
     OUTPUT: "output" "--output" ["AGENT_RUNNER_OUTPUT"] Text true;

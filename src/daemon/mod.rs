@@ -1,7 +1,8 @@
 //! The composition root of a lead: settings in, a session that is led out.
 //!
 //! ```text
-//! prepare: agent program, state dir, journal ─► join: Hub, session ─► workspace ─► session driver
+//! prepare: agent program, state dir, journal ─► join: Hub, session
+//!     ─► the agent's install, where it is missing ─► workspace ─► session driver
 //! ```
 //!
 //! Each step fails with its own error and leaves nothing behind that the next start would trip
@@ -9,8 +10,11 @@
 
 mod commands;
 mod footprint;
+mod hub;
+mod install;
 mod program;
 mod source;
+mod survey;
 mod workspace;
 
 use std::path::{Path, PathBuf};
@@ -18,20 +22,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 pub use self::footprint::Footprint;
 use self::footprint::{Found, journal_path};
-use self::program::RunsAs;
+pub use self::hub::reach_hub;
+use self::hub::{create_session, discovery, rest_error};
+pub use self::program::{FoundBy, Program, RunsAs, runs_as};
 use self::source::JournalSource;
+pub use self::survey::{Survey, survey};
 use crate::agent::{self, AgentKind, AgentSession, TurnSpec};
 use crate::clock::Clock;
 use crate::config::{AgentHome, CommandKind, Config, EnvMap, Stdio, agent_env};
 use crate::event::{NoticeLevel, Outcome};
 use crate::hub::link::{self, Inbound, Joined, LinkConfig, LinkHandle};
-use crate::hub::rest::{Discovery, RestClient, RestError, discover};
+use crate::hub::rest::{RestClient, discover};
 use crate::hub::{Credentials, HubAddress, StartError, Timing};
 use crate::ids::{Seq, SessionId};
 use crate::journal::{Journal, JournalError, StateLock, StateLockError};
@@ -98,6 +104,8 @@ pub struct Setup<'a> {
     pub env: &'a EnvMap,
     /// The folder that we were started in.
     pub cwd: PathBuf,
+    /// Where `install` places CLIs.
+    pub prefix: PathBuf,
     /// Whether this is a container.
     pub in_container: bool,
     /// The clocks.
@@ -125,7 +133,7 @@ pub struct Target {
 #[derive(Debug)]
 pub struct Prepared {
     kind: &'static AgentKind,
-    program: PathBuf,
+    program: Program,
     runs_as: RunsAs,
     journal: Journal,
     /// Held as long as the daemon lives.
@@ -134,16 +142,16 @@ pub struct Prepared {
     found: Found,
 }
 
-/// Finds the agent's program, takes the state dir, opens the journal.
+/// Finds the agent's program or that it can be installed, takes the state dir, opens the journal.
 pub fn prepare(setup: &Setup<'_>) -> Result<Prepared, DaemonError> {
     let config = setup.config;
     let kind = agent::by_name(config.agent.name.as_str())
         .map_err(|error| DaemonError::Usage(error.to_string()))?;
-    let runs_as = program::runs_as(config.agent.user.as_deref())?;
+    let runs_as = runs_as(config.agent.user.as_deref())?;
     let spec = turn_spec(setup, &runs_as);
     // Everything that the CLI could be refused for is known before anything is made.
     (kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
-    let program = program::find(kind, &config.agent, &config.state_dir, setup.env)?;
+    let program = program::find(kind, &config.agent, &setup.prefix, setup.env)?;
     let found = Found::look(&config.state_dir);
     if let RunsAs::Other { user, name, .. } = &runs_as {
         program::open_way(setup.state_root, user, name)?;
@@ -275,7 +283,7 @@ impl Lead {
         &self.prepared.journal
     }
 
-    /// Makes the workspace, starts the session's driver, queues its task.
+    /// Installs the agent where it is missing, makes the workspace, starts the session's driver, queues its task.
     pub async fn start(self, setup: &Setup<'_>) -> Result<Led, DaemonError> {
         let session_id = self.joined.session.clone();
         let agent = self.prepared.kind.name;
@@ -286,6 +294,7 @@ impl Lead {
             agent,
             clock,
         };
+        let program = self.program(setup, &log).await?;
         let owner = match &self.prepared.runs_as {
             RunsAs::Other { user, .. } => Some((user.uid, user.gid)),
             RunsAs::Ourselves | RunsAs::Root => None,
@@ -301,7 +310,7 @@ impl Lead {
         for (code, text) in notices(setup, &self.prepared.runs_as) {
             log.notice(NoticeLevel::Info, code, text).await?;
         }
-        let context = self.context(setup, workspace.clone())?;
+        let context = self.context(setup, program, workspace.clone())?;
         let (session, driver) = Session::start(Arc::new(context), &self.tasks).await?;
         let stored = self.prepared.journal.session(&session_id).await?;
         let task = self
@@ -338,10 +347,33 @@ impl Lead {
         })
     }
 
-    fn context(&self, setup: &Setup<'_>, workspace: PathBuf) -> Result<TurnContext, DaemonError> {
+    /// The agent's executable. Where it cannot be installed, the Hub hears why before we end.
+    async fn program(
+        &self,
+        setup: &Setup<'_>,
+        log: &workspace::SetupLog,
+    ) -> Result<PathBuf, DaemonError> {
+        let release = match &self.prepared.program {
+            Program::Found { path, .. } => return Ok(path.clone()),
+            Program::ToInstall(release) => release,
+        };
+        let result = install::install(setup, release, log).await;
+        if result.is_err() {
+            let last = self.journal().last_seq(&log.session).await?;
+            self.link.close(Seq::new(last)).await;
+        }
+        result
+    }
+
+    fn context(
+        &self,
+        setup: &Setup<'_>,
+        program: PathBuf,
+        workspace: PathBuf,
+    ) -> Result<TurnContext, DaemonError> {
         let config = setup.config;
         let internal = |error: &dyn std::fmt::Display| DaemonError::Internal(error.to_string());
-        let environment = environment(setup, &self.prepared)?;
+        let environment = environment(setup, self.prepared.kind, &self.prepared.runs_as)?;
         let mut secrets = self.secrets.clone();
         secrets.extend(config.repo.as_ref().and_then(|repo| repo.token.clone()));
         secrets.extend(keys_in(&environment));
@@ -359,7 +391,7 @@ impl Lead {
         Ok(TurnContext {
             session: self.joined.session.clone(),
             agent: self.prepared.kind,
-            program: self.prepared.program.clone(),
+            program,
             spec: turn_spec(setup, &self.prepared.runs_as),
             environment: plain,
             workspace,
@@ -457,16 +489,16 @@ fn agent_home(setup: &Setup<'_>, runs_as: &RunsAs) -> PathBuf {
 /// The CLI's environment but for what its launch plan adds.
 fn environment(
     setup: &Setup<'_>,
-    prepared: &Prepared,
+    kind: &AgentKind,
+    runs_as: &RunsAs,
 ) -> Result<Vec<(std::ffi::OsString, std::ffi::OsString)>, DaemonError> {
     let agent = &setup.config.agent;
-    let spec = turn_spec(setup, &prepared.runs_as);
-    let plan =
-        (prepared.kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
+    let spec = turn_spec(setup, runs_as);
+    let plan = (kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
     let mut environment = agent_env(setup.env, plan.env_pass, &agent.env, &agent.pass_env);
     environment.retain(|(name, _)| name != "HOME");
     environment.push(("HOME".into(), spec.home.into()));
-    if let RunsAs::Other { name, .. } = &prepared.runs_as {
+    if let RunsAs::Other { name, .. } = runs_as {
         environment.retain(|(variable, _)| variable != "USER");
         environment.push(("USER".into(), name.into()));
     }
@@ -508,58 +540,4 @@ fn notices(setup: &Setup<'_>, runs_as: &RunsAs) -> Vec<(&'static str, String)> {
         ));
     }
     notices
-}
-
-fn discovery(env: &EnvMap) -> Discovery {
-    let text = |name: &str| {
-        env.value(name)
-            .and_then(|value| value.to_str())
-            .map(str::to_owned)
-    };
-    Discovery {
-        catalyst_url: text("AGENTUITY_CATALYST_URL").or_else(|| text("AGENTUITY_TRANSPORT_URL")),
-        region: text("AGENTUITY_REGION"),
-    }
-}
-
-fn rest_error(error: RestError) -> DaemonError {
-    match error {
-        RestError::Refused { .. } | RestError::NotFound { .. } => {
-            DaemonError::HubRefused(format!("{error}; check the key and the address"))
-        }
-        RestError::Address(error) => DaemonError::Usage(error.to_string()),
-        _ => DaemonError::HubUnreachable(format!("{error}; is the Hub running at this address?")),
-    }
-}
-
-/// Creates a session; a Hub that is not there yet is waited for.
-async fn create_session(
-    setup: &Setup<'_>,
-    rest: &RestClient,
-    task: Option<&str>,
-    wait: Duration,
-) -> Result<SessionId, DaemonError> {
-    const PAUSE: Duration = Duration::from_millis(250);
-    let mut request = json!({
-        "task": task.unwrap_or_default(),
-        "metadata": {"agent": setup.config.agent.name.as_str()},
-    });
-    if let (Some(repo), Some(request)) = (&setup.config.repo, request.as_object_mut()) {
-        let mut value = json!({"url": repo.url, "cloneUrl": repo.url});
-        if let (Some(branch), Some(value)) = (&repo.branch, value.as_object_mut()) {
-            value.insert("branch".to_owned(), json!(branch));
-        }
-        request.insert("repo".to_owned(), value);
-    }
-    let began = setup.clock.now();
-    loop {
-        match rest.create_session(&request).await {
-            Ok(created) => return Ok(created.session_id),
-            Err(error) if error.is_transient() && began.elapsed() < wait => {
-                tracing::info!(%error, "the Hub is not there yet; trying again");
-                tokio::time::sleep(PAUSE).await;
-            }
-            Err(error) => return Err(rest_error(error)),
-        }
-    }
 }

@@ -12,19 +12,46 @@ use super::DaemonError;
 use crate::agent::AgentKind;
 use crate::config::{AgentConfig, EnvMap};
 use crate::files;
+use crate::install::{self, Release};
 use crate::journal::StateLockError;
 use crate::spool::User;
 
 /// The user that images create for agents.
 const AGENT_USER: &str = "agent";
 
-/// Finds the CLI: `agents.<name>.command`, then what `install` placed, then PATH.
+/// An agent's CLI.
+#[derive(Debug)]
+pub enum Program {
+    /// It is there.
+    Found {
+        /// Its executable.
+        path: PathBuf,
+        /// What led to it.
+        by: FoundBy,
+    },
+    /// It is missing, and will be installed once the session is joined.
+    ToInstall(&'static Release),
+}
+
+/// What led to an agent's CLI; the first that does counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FoundBy {
+    /// `agents.<name>.command` in the config file.
+    Config,
+    /// It lies where `install` places CLIs.
+    Prefix,
+    /// PATH.
+    Path,
+}
+
+/// Finds the CLI: `agents.<name>.command`, then in `prefix`, then on PATH. One that is nowhere is
+/// to be installed where the settings allow it and this machine has what that needs.
 pub(super) fn find(
     kind: &AgentKind,
     config: &AgentConfig,
-    state_dir: &Path,
+    prefix: &Path,
     env: &EnvMap,
-) -> Result<PathBuf, DaemonError> {
+) -> Result<Program, DaemonError> {
     let path = env.value("PATH").unwrap_or_default();
     if let Some(command) = &config.command {
         let found = if command.components().count() > 1 {
@@ -32,27 +59,44 @@ pub(super) fn find(
         } else {
             on_path(command.as_os_str(), path)
         };
-        return found.ok_or_else(|| DaemonError::Agent {
-            message: format!(
-                "`{}`, which agents.{}.command names, is no program that can be run; correct it \
-                 in the config file",
-                command.display(),
-                kind.name
-            ),
-        });
+        let by = FoundBy::Config;
+        return found
+            .map(|path| Program::Found { path, by })
+            .ok_or_else(|| DaemonError::Agent {
+                message: format!(
+                    "`{}`, which agents.{}.command names, is no program that can be run; correct \
+                     it in the config file",
+                    command.display(),
+                    kind.name
+                ),
+            });
     }
-    let installed = state_dir.join("bin").join(kind.command);
+    let installed = prefix.join(kind.command);
     if runnable(&installed) {
-        return Ok(installed);
+        let (path, by) = (installed, FoundBy::Prefix);
+        return Ok(Program::Found { path, by });
     }
-    on_path(OsStr::new(kind.command), path).ok_or_else(|| DaemonError::Agent {
+    if let Some(path) = on_path(OsStr::new(kind.command), path) {
+        let by = FoundBy::Path;
+        return Ok(Program::Found { path, by });
+    }
+    let missing = |why: &str| DaemonError::Agent {
         message: format!(
-            "the agent CLI `{}` is not installed: not in {}, not on PATH. Install it with:\n  {}",
+            "the agent CLI `{}` is not installed: not in {}, not on PATH{why}. Install it with:\n  {}",
             kind.command,
-            installed.display(),
+            prefix.display(),
             kind.install.join("\n  ")
         ),
-    })
+    };
+    match install::release(kind.name) {
+        Ok(release) if config.install => {
+            let environment = install::Environment::new(env.variables());
+            install::check(release, &environment)
+                .map_err(|error| missing(&format!("; {error}")))?;
+            Ok(Program::ToInstall(release))
+        }
+        _ => Err(missing("")),
+    }
 }
 
 fn on_path(name: &OsStr, path: &OsStr) -> Option<PathBuf> {
@@ -69,21 +113,24 @@ fn runnable(path: &Path) -> bool {
 
 /// Whom the CLI runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum RunsAs {
+pub enum RunsAs {
     /// Us, without root's rights.
     Ourselves,
     /// Us, and we are root.
     Root,
     /// Another user.
     Other {
+        /// Its ids.
         user: User,
+        /// Its name.
         name: String,
+        /// Its own home folder.
         home: PathBuf,
     },
 }
 
 /// Decides by who we are and what the settings say.
-pub(super) fn runs_as(asked: Option<&str>) -> Result<RunsAs, DaemonError> {
+pub fn runs_as(asked: Option<&str>) -> Result<RunsAs, DaemonError> {
     let root = unistd::geteuid().is_root();
     let name = match (asked, root) {
         (None, false) => return Ok(RunsAs::Ourselves),

@@ -58,7 +58,17 @@ impl SetupLog {
     }
 
     async fn step(&self, text: String) -> Result<(), DaemonError> {
-        let (step, stream) = ("clone".to_owned(), "stdout".to_owned());
+        self.setup("clone", "stdout", text).await
+    }
+
+    /// Stores a step of what comes before the first turn.
+    pub(super) async fn setup(
+        &self,
+        step: &str,
+        stream: &str,
+        text: String,
+    ) -> Result<(), DaemonError> {
+        let (step, stream) = (step.to_owned(), stream.to_owned());
         self.event(&Event::Setup { step, stream, text }).await
     }
 }

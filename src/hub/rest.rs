@@ -144,6 +144,14 @@ impl RestClient {
         &self.address
     }
 
+    /// Has the Hub answer, and say whether it takes the key: asks for a list of one session.
+    pub async fn ping(&self) -> Result<(), RestError> {
+        let mut url = self.address.rest(&["hub", "sessions"]);
+        url.query_pairs_mut().append_pair("limit", "1");
+        let answer = self.client.get(url.clone()).send().await;
+        read::<Map<String, Value>>(&url, answer).await.map(drop)
+    }
+
     /// Creates a session. `request` holds at least `task`.
     pub async fn create_session(&self, request: &Value) -> Result<Created, RestError> {
         let url = self.address.rest(&["hub", "session"]);

@@ -67,7 +67,7 @@ impl Environment {
     }
 
     /// The executable file called `program`, by PATH.
-    pub(super) fn find(&self, program: &str) -> Option<PathBuf> {
+    pub fn find(&self, program: &str) -> Option<PathBuf> {
         std::env::split_paths(self.value("PATH")?)
             .map(|dir| dir.join(program))
             .find(|path| is_executable(path))

@@ -28,6 +28,7 @@ pub use catalog::{RELEASES, Release, UnknownAgent, release};
 pub use environment::Environment;
 pub use error::InstallError;
 pub use npm::NpmFault;
+pub use verify::{NoVersion, ask_version};
 
 use layout::{AgentLock, Prefix};
 use npm::Npm;
@@ -59,6 +60,14 @@ pub enum Step {
 pub fn installed(prefix: &Path, name: &str) -> Option<PathBuf> {
     let executable = Prefix::new(prefix).ok()?.linked(name)?;
     environment::is_executable(&executable).then_some(executable)
+}
+
+/// Whether an install of `release` has what it needs on this machine, as far as that can be known
+/// without the registry: Node with npm, and a build.
+pub fn check(release: &Release, environment: &Environment) -> Result<(), InstallError> {
+    project(release)?;
+    Npm::find(environment, release)?;
+    Ok(())
 }
 
 /// Installs `release` into `prefix` and waits for it: seconds to minutes, on the calling thread.
@@ -127,6 +136,18 @@ fn lock(
     }
 }
 
+/// What npm is to fetch here.
+fn project(release: &Release) -> Result<(Project, Platform), InstallError> {
+    let no_build = |machine: String| InstallError::NoBuild {
+        agent: release.name,
+        version: release.version,
+        machine,
+    };
+    let platform = Platform::current().ok_or_else(|| no_build(std::env::consts::ARCH.into()))?;
+    let project = Project::new(release, platform).ok_or_else(|| no_build(platform.to_string()))?;
+    Ok((project, platform))
+}
+
 /// Fetches, checks and publishes; gives the executable relative to the release's folder.
 fn fetch(
     prefix: &Prefix,
@@ -136,13 +157,7 @@ fn fetch(
     cancel: &CancellationToken,
     progress: &mut dyn FnMut(Step),
 ) -> Result<PathBuf, InstallError> {
-    let no_build = |machine: String| InstallError::NoBuild {
-        agent: release.name,
-        version: release.version,
-        machine,
-    };
-    let platform = Platform::current().ok_or_else(|| no_build(std::env::consts::ARCH.into()))?;
-    let project = Project::new(release, platform).ok_or_else(|| no_build(platform.to_string()))?;
+    let (project, platform) = project(release)?;
     let npm = Npm::find(environment, release)?;
     let staging = prefix.stage(release, lock)?;
     let started = || progress(Step::Downloading);

@@ -1,7 +1,8 @@
 //! Runs what was fetched: a CLI counts as installed only after it has said its version here.
 
+use std::io;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -19,19 +20,45 @@ const LIMIT: Duration = Duration::from_mins(1);
 /// are none of our business here.
 const HOME: &str = "home";
 
-/// Checks that `executable` (below `staging`) answers `--version` with the pinned one.
-pub(super) fn verify(
-    release: &Release,
+/// Why a program did not say its version.
+#[derive(Debug, thiserror::Error)]
+pub enum NoVersion {
+    /// It could not be started.
+    #[error("cannot be started: {0}")]
+    Start(#[source] io::Error),
+    /// It failed.
+    #[error("ended with {status} and said `{said}`")]
+    Failed {
+        /// How it ended.
+        status: ExitStatus,
+        /// The end of its output, without secrets.
+        said: String,
+    },
+    /// It took too long, and was killed.
+    #[error("did not end within {} s", .0.as_secs())]
+    TooSlow(Duration),
+    /// The caller asked to stop.
+    #[error("was stopped")]
+    Cancelled,
+    /// It had no place to run in.
+    #[error("had no folder to run in: {0}")]
+    Folder(#[source] io::Error),
+}
+
+/// What `executable` says to `--version`: run with an empty home below `folder`, without
+/// credentials, for `limit` at most.
+pub fn ask_version(
     executable: &Path,
-    staging: &Path,
+    folder: &Path,
     environment: &Environment,
+    limit: Duration,
     cancel: &CancellationToken,
-) -> Result<(), InstallError> {
-    let home = staging.join(HOME);
-    files::create_private_dir(&home).map_err(InstallError::unusable(&home))?;
+) -> Result<String, NoVersion> {
+    let home = folder.join(HOME);
+    files::create_private_dir(&home).map_err(NoVersion::Folder)?;
     let log = home.join("version.log");
-    let output = files::create_private(&log).map_err(InstallError::unusable(&log))?;
-    let errors = output.try_clone().map_err(InstallError::unusable(&log))?;
+    let output = files::create_private(&log).map_err(NoVersion::Folder)?;
+    let errors = output.try_clone().map_err(NoVersion::Folder)?;
     let mut command = Command::new(executable);
     command
         .arg("--version")
@@ -48,28 +75,47 @@ pub(super) fn verify(
         .stdin(Stdio::null())
         .stdout(output)
         .stderr(errors);
-    let ended =
-        child::run(&mut command, LIMIT, cancel, || {}).map_err(|source| InstallError::Start {
-            program: executable.to_owned(),
-            source,
-        })?;
-    let said = child::tail(&log).map_err(InstallError::unusable(&log))?;
-    let answer = match ended {
-        Ended::Exited(status) if status.success() => {
-            if says(&said, release.version) {
-                return std::fs::remove_dir_all(&home).map_err(InstallError::unusable(home));
-            }
-            format!("said `{}`", environment.mask(&said))
+    let ended = child::run(&mut command, limit, cancel, || {}).map_err(NoVersion::Start)?;
+    let said = child::tail(&log).map_err(NoVersion::Folder)?;
+    let said = environment.mask(&said);
+    std::fs::remove_dir_all(&home).map_err(NoVersion::Folder)?;
+    match ended {
+        Ended::Exited(status) if status.success() => Ok(said),
+        Ended::Exited(status) => Err(NoVersion::Failed { status, said }),
+        Ended::TimedOut => Err(NoVersion::TooSlow(limit)),
+        Ended::Cancelled => Err(NoVersion::Cancelled),
+    }
+}
+
+/// Checks that `executable` (below `staging`) answers `--version` with the pinned one.
+pub(super) fn verify(
+    release: &Release,
+    executable: &Path,
+    staging: &Path,
+    environment: &Environment,
+    cancel: &CancellationToken,
+) -> Result<(), InstallError> {
+    let answer = match ask_version(executable, staging, environment, LIMIT, cancel) {
+        Ok(said) if release.is_named_in(&said) => return Ok(()),
+        Ok(said) => format!("said `{said}`"),
+        Err(NoVersion::Start(source)) => {
+            return Err(InstallError::Start {
+                program: executable.to_owned(),
+                source,
+            });
         }
-        Ended::Exited(status) => {
-            format!("ended with {status} and said `{}`", environment.mask(&said))
+        Err(NoVersion::Folder(source)) => {
+            return Err(InstallError::Unusable {
+                path: staging.join(HOME),
+                source,
+            });
         }
-        Ended::TimedOut => format!("did not end within {} s", LIMIT.as_secs()),
-        Ended::Cancelled => {
+        Err(NoVersion::Cancelled) => {
             return Err(InstallError::Cancelled {
                 agent: release.name,
             });
         }
+        Err(other) => other.to_string(),
     };
     Err(InstallError::NotUsable {
         executable: executable.to_owned(),
@@ -78,9 +124,12 @@ pub(super) fn verify(
     })
 }
 
-/// Whether one word of the output is the version: `2.1.197 (Claude Code)`, `codex-cli 0.169.0`.
-fn says(output: &str, version: &str) -> bool {
-    output.split_whitespace().any(|word| word == version)
+impl Release {
+    /// Whether one word of what `--version` said is this version: `2.1.197 (Claude Code)`,
+    /// `codex-cli 0.169.0`.
+    pub fn is_named_in(&self, said: &str) -> bool {
+        said.split_whitespace().any(|word| word == self.version)
+    }
 }
 
 #[cfg(test)]

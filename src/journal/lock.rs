@@ -69,6 +69,24 @@ impl StateLock {
         Ok(Self { path, _file: file })
     }
 
+    /// The daemon that has the state dir, as its lock file says; `None` when none has. Makes
+    /// nothing. Holds a shared lock for the moment that the question takes.
+    pub fn holder(state_dir: &Path) -> io::Result<Option<String>> {
+        let path = state_dir.join("state.lock");
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(None),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                Ok(Some(std::fs::read_to_string(&path)?.trim().to_owned()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Removes the lock's file. The lock holds on until it is dropped, for those who have opened
     /// the file already.
     pub fn discard(&self) -> io::Result<()> {
@@ -101,7 +119,9 @@ mod tests {
             matches!(&error, StateLockError::InUse { pid, .. } if *pid == own),
             "{error}"
         );
+        assert_eq!(StateLock::holder(&state).unwrap(), Some(own));
         drop(lock);
+        assert_eq!(StateLock::holder(&state).unwrap(), None);
         StateLock::take(&state).unwrap();
     }
 

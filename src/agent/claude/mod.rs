@@ -29,7 +29,7 @@ use self::messages::Messages;
 use self::record::{Block, Message, Record, ResultRecord, StreamEvent, Text, typed};
 use self::totals::Totals;
 use self::verdict::Terminal;
-use super::{Adapter, AgentKind, Evidence, Ignored, RestoreError};
+use super::{Adapter, AgentKind, Credentials, Evidence, Ignored, RestoreError};
 use crate::event::{Event, NoticeLevel, RawStream};
 use crate::exit::Exit;
 use crate::frame::{Line, Loss};
@@ -42,6 +42,16 @@ pub(super) const KIND: AgentKind = AgentKind {
         "agent-runner install claude",
         "npm install -g @anthropic-ai/claude-code@2.1.197",
     ],
+    credentials: Credentials {
+        env: &[
+            "ANTHROPIC_API_KEY",
+            "ANTHROPIC_AUTH_TOKEN",
+            "CLAUDE_CODE_OAUTH_TOKEN",
+            "AWS_BEARER_TOKEN_BEDROCK",
+        ],
+        files: &[".claude/.credentials.json"],
+        login: &["auth", "login"],
+    },
     plan: launch::plan,
     adapter: || Box::new(Claude::default()),
     restore: |snapshot| Ok(Box::new(Claude::restore(snapshot)?)),

@@ -217,6 +217,60 @@ async fn a_cancel_is_heard_while_the_turn_waits_for_its_next_attempt() {
 }
 
 #[tokio::test]
+async fn a_message_during_the_wait_is_told_with_the_next_attempt() {
+    let bench = Bench::with_cli(DIES).await;
+    let mut running = bench.start().await;
+    running.prompt("Go.").await;
+    running.event("agent_crashed").await;
+    running.steer("Use tabs.").await;
+    running.event("agent_crashed").await;
+    running.session.abort().await.unwrap();
+    assert_eq!(running.event("end").await["outcome"], "cancelled");
+    assert_eq!(running.all("prompt").len(), 2);
+    let told = ["Go.", "Go.", "", "Use tabs."];
+    assert_eq!(bench.lines("home/prompts"), told);
+    running.stop().await;
+    bench.stop().await;
+}
+
+#[test]
+fn a_turn_whose_daemon_and_cli_died_goes_on_with_what_was_seen_before() {
+    let runtime = || tokio::runtime::Runtime::new().unwrap();
+    let (first, second) = (runtime(), runtime());
+    let Some(bench) = second.block_on(Bench::with_claude(SCRIPT)) else {
+        return;
+    };
+    first.block_on(async {
+        let running = bench.start().await;
+        running.prompt("Work for long.").await;
+        bench.made("workspace/started").await;
+    });
+    // All of its tasks end where they are.
+    drop(first);
+    second.block_on(async {
+        bench.kill_cli();
+        let mut running = bench.start().await;
+        let crash = running.event("agent_crashed").await;
+        assert_eq!(
+            (&crash["attempt"], &crash["will_resume"]),
+            (&1.into(), &true.into())
+        );
+        let end = running.event("end").await;
+        assert_eq!(end["outcome"], "completed", "{end}");
+        assert_eq!(end["attempt"], 2, "{end}");
+        assert!(running.all("prompt").is_empty());
+        let asked = bench.asked();
+        assert!(
+            asked.contains("- shell: touch started; exec sleep 3011"),
+            "{asked}"
+        );
+        assert_eq!(asked.matches("Work for long.").count(), 1, "{asked}");
+        running.stop().await;
+        bench.stop().await;
+    });
+}
+
+#[tokio::test]
 async fn a_pause_between_two_attempts_repeats_nothing_of_the_first() {
     let bench = Bench::with_cli(DIES).await;
     let mut first = bench.start().await;

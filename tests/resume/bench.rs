@@ -214,12 +214,11 @@ impl Bench {
 
 impl Running {
     pub(crate) async fn prompt(&self, text: &str) {
-        let prompt = Prompt {
-            text: text.to_owned(),
-            command_id: None,
-            is_task: false,
-        };
-        self.session.prompt(prompt).await.unwrap();
+        self.session.prompt(prompt(text)).await.unwrap();
+    }
+
+    pub(crate) async fn steer(&self, text: &str) {
+        self.session.steer(prompt(text)).await.unwrap();
     }
 
     /// The next event of that type, after the last that was waited for.
@@ -263,6 +262,14 @@ impl Running {
             .await
             .expect("it pauses");
         timeout(LIMIT, self.tasks.stop()).await.expect("it ends");
+    }
+}
+
+fn prompt(text: &str) -> Prompt {
+    Prompt {
+        text: text.to_owned(),
+        command_id: None,
+        is_task: false,
     }
 }
 

@@ -10,11 +10,13 @@
 //!
 //! Pure: `outcome` (how it ended), `seen` (what the agent has shown), `policy` (what follows),
 //! `recap` (a lost conversation told again). Effects: `run` (one turn), `attempt` (one process),
-//! `pump` (its bytes), `history` (what is on the disk of earlier work).
+//! `pump` (its bytes), `conversation` (which of the CLI's own), `history` (what is on the disk of
+//! earlier work).
 
 mod attempt;
 mod call;
 mod context;
+mod conversation;
 mod history;
 pub mod outcome;
 pub mod policy;

@@ -6,18 +6,17 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::attempt::{Attempt, AttemptEnd, until};
 use super::context::{TurnCommand, TurnContext, TurnEnd, TurnFault};
+use super::conversation::Conversation;
 use super::history;
 use super::outcome::{Process, Stop, Verdict};
 use super::policy::{self, Next, Why};
 use super::pump::{Closing, Origin, number};
-use super::recap;
 use super::seen::Seen;
-use crate::agent::{AgentSession, LaunchError, LaunchPlan};
-use crate::event::{ErrorClass, Event, NoticeLevel, Outcome, TurnError};
+use crate::agent::LaunchError;
+use crate::event::{ErrorClass, Event, Outcome, TurnError};
 use crate::ids::RunId;
 use crate::journal::{Batch, Change, TurnRow, TurnState};
 
@@ -27,12 +26,7 @@ pub struct Turn {
     row: TurnRow,
     /// What was seen of it, between two attempts.
     seen: Seen,
-    /// The CLI's conversation.
-    agent_session: Option<String>,
-    /// Why that conversation cannot be gone on with.
-    lost: Option<String>,
-    /// The conversation that the current attempt was to go on with.
-    resumed: Option<String>,
+    conversation: Conversation,
     began: std::time::Instant,
     deadline: Option<Instant>,
 }
@@ -41,16 +35,6 @@ pub struct Turn {
 struct Failed {
     closing: Closing,
     error: TurnError,
-}
-
-/// How an attempt is started and what it tells the agent.
-struct Opening {
-    plan: Result<LaunchPlan, LaunchError>,
-    prompt: String,
-    /// The conversation that it goes on with.
-    resumed: Option<String>,
-    /// What is said of a conversation that was lost.
-    notice: Option<Event>,
 }
 
 impl Turn {
@@ -62,9 +46,7 @@ impl Turn {
             context,
             row,
             seen: Seen::default(),
-            agent_session: None,
-            lost: None,
-            resumed: None,
+            conversation: Conversation::default(),
             began,
             deadline,
         }
@@ -76,7 +58,7 @@ impl Turn {
         mut orders: mpsc::Receiver<TurnCommand>,
     ) -> Result<TurnEnd, TurnFault> {
         let session = self.context.journal.session(&self.context.session).await?;
-        self.agent_session = session.and_then(|session| session.agent_session_id);
+        self.conversation = Conversation::new(session.and_then(|row| row.agent_session_id));
         if self.row.attempt > 0 {
             self.seen = history::seen(&self.context, self.row.id).await?;
         }
@@ -89,7 +71,7 @@ impl Turn {
         };
         loop {
             let mut end = attempt.follow(&mut orders, self.deadline).await?;
-            self.learn_session(&mut end)?;
+            self.conversation.learn(&mut end.closing)?;
             let why = match self.decide(&end) {
                 Next::End => return self.close(end).await,
                 Next::Pause => return self.pause(end.closing).await,
@@ -134,7 +116,11 @@ impl Turn {
             events.push(prompt);
         }
         self.seen.begin_attempt();
-        let opening = self.opening(run).await?;
+        let (context, task) = (&self.context, &self.row.prompt);
+        let opening = self
+            .conversation
+            .open(context, task, &self.seen, run)
+            .await?;
         events.extend(opening.notice);
         let mut ordinal = 0;
         let mut begin = Batch::new(&origin.session, origin.agent).with(Change::BeginAttempt {
@@ -148,7 +134,6 @@ impl Turn {
                 .push(number(&origin, self.context.clock, &mut ordinal, event)?);
         }
         self.context.journal.commit(begin).await?;
-        self.resumed = opening.resumed;
         let seen = std::mem::take(&mut self.seen);
         let started = match opening.plan {
             Ok(plan) => {
@@ -162,58 +147,6 @@ impl Turn {
             closing: Closing::new(origin, self.context.clock, ordinal, seen),
             error,
         }))
-    }
-
-    /// Decides between the conversation so far and a fresh one.
-    async fn opening(&mut self, run: RunId) -> Result<Opening, TurnFault> {
-        if let (None, Some(id)) = (&self.lost, &self.agent_session) {
-            let plan = self.context.plan(AgentSession::Resume(id.clone()), run);
-            let there = |plan| history::has_conversation(&self.context, plan, id);
-            if plan.as_ref().map_or(true, there) {
-                return Ok(Opening {
-                    plan,
-                    prompt: self.seen.next_prompt(),
-                    resumed: Some(id.clone()),
-                    notice: None,
-                });
-            }
-            self.lost = Some(format!(
-                "the agent's CLI has no record of its conversation {id} any more"
-            ));
-        }
-        let mut opening = Opening {
-            plan: self.context.plan(AgentSession::New(Uuid::new_v4()), run),
-            prompt: self.seen.next_prompt(),
-            resumed: None,
-            notice: None,
-        };
-        if let Some(why) = self.lost.take() {
-            self.agent_session = None;
-            let recap = history::recap(&self.context).await?;
-            // Where there is nothing to tell, nothing was lost.
-            if let Some(prompt) = recap.prompt(recap::BUDGET, &self.row.prompt, &self.seen) {
-                opening.prompt = prompt;
-                opening.notice = Some(resume_lost(&format!(
-                    "{why}; it goes on in a fresh one, which is told a recap"
-                )));
-            }
-        }
-        Ok(opening)
-    }
-
-    /// Notes which conversation the attempt belonged to.
-    fn learn_session(&mut self, end: &mut AttemptEnd) -> Result<(), TurnFault> {
-        let Some(id) = &end.closing.agent_session else {
-            return Ok(());
-        };
-        self.agent_session = Some(id.clone());
-        if let Some(asked) = self.resumed.take_if(|asked| asked != id) {
-            let text = format!(
-                "the agent's CLI did not go on with its conversation {asked}, it began {id}: the                  agent did not know what was before"
-            );
-            end.closing.add(&resume_lost(&text))?;
-        }
-        Ok(())
     }
 
     fn decide(&self, end: &AttemptEnd) -> Next {
@@ -231,7 +164,7 @@ impl Turn {
             crash,
             cause: end.cause,
             left_behind: end.left_behind,
-            resumed: self.resumed.is_some() || end.left_behind,
+            resumed: self.conversation.is_resumed() || end.left_behind,
             showed: end.closing.seen.showed(),
             seen: &end.closing.seen,
         })
@@ -278,7 +211,7 @@ impl Turn {
                     closing.add(&event)?;
                 }
             }
-            Why::Lost(why) => self.lost = Some(why),
+            Why::Lost(why) => self.conversation.lose(why),
         }
         let over = Change::EndAttempt { turn: self.row.id };
         self.context
@@ -327,7 +260,7 @@ impl Turn {
         let batch = closing.take().with(over);
         Ok(TurnEnd {
             outcome: None,
-            agent_session: self.agent_session.take(),
+            agent_session: self.conversation.id().map(str::to_owned),
             last_seq: self.context.journal.commit(batch).await?,
         })
     }
@@ -384,7 +317,7 @@ impl Turn {
             .await?;
         Ok(TurnEnd {
             outcome: Some(outcome),
-            agent_session: self.agent_session.take(),
+            agent_session: self.conversation.id().map(str::to_owned),
             last_seq,
         })
     }
@@ -397,12 +330,4 @@ impl Turn {
 
 fn launch_failure(error: &LaunchError) -> TurnError {
     TurnError::new(ErrorClass::InvalidRequest, error.to_string())
-}
-
-fn resume_lost(text: &str) -> Event {
-    Event::Notice {
-        level: NoticeLevel::Warning,
-        code: "resume_lost".to_owned(),
-        text: text.to_owned(),
-    }
 }

@@ -72,6 +72,7 @@ async fn a_cli_killed_in_its_answer_goes_on_in_the_same_conversation() {
     let mut running = bench.start().await;
     running.prompt("Talk for long.").await;
     running.event("token").await;
+    bench.stored("Talk for long.").await;
     bench.kill_cli();
     let crash = running.event("agent_crashed").await;
     assert_eq!(crash["cause"], "signal", "{crash}");
@@ -101,6 +102,7 @@ async fn a_cli_killed_in_a_tool_goes_on_and_is_told_which_call_was_cut_off() {
     let mut running = bench.start().await;
     running.prompt("Work for long.").await;
     bench.made("workspace/started").await;
+    bench.stored("Work for long.").await;
     bench.kill_cli();
     let end = running.event("end").await;
     assert_eq!(end["outcome"], "completed", "{end}");
@@ -244,6 +246,7 @@ fn a_turn_whose_daemon_and_cli_died_goes_on_with_what_was_seen_before() {
         let running = bench.start().await;
         running.prompt("Work for long.").await;
         bench.made("workspace/started").await;
+        bench.stored("Work for long.").await;
     });
     // All of its tasks end where they are.
     drop(first);

@@ -189,22 +189,40 @@ impl Bench {
         serde_json::to_string(&last["messages"]).unwrap()
     }
 
+    /// Waits until the CLI has stored that text in a conversation, which it does in its own time.
+    pub(crate) async fn stored(&self, text: &str) {
+        let holds = |path: &PathBuf| fs::read_to_string(path).is_ok_and(|all| all.contains(text));
+        let stored = async {
+            while !self.conversations().iter().any(holds) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(LIMIT, stored).await.expect("it is stored");
+    }
+
     /// Deletes what the CLI has stored of its conversations; how many that were.
     pub(crate) fn forget_conversations(&self) -> usize {
+        let conversations = self.conversations();
+        for path in &conversations {
+            fs::remove_file(path).unwrap();
+        }
+        conversations.len()
+    }
+
+    fn conversations(&self) -> Vec<PathBuf> {
         let mut folders = vec![self.path("home/.claude/projects")];
-        let mut removed = 0;
+        let mut found = Vec::new();
         while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).unwrap() {
+            for entry in fs::read_dir(folder).into_iter().flatten() {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
                     folders.push(path);
                 } else if path.extension().is_some_and(|end| end == "jsonl") {
-                    fs::remove_file(path).unwrap();
-                    removed += 1;
+                    found.push(path);
                 }
             }
         }
-        removed
+        found
     }
 
     pub(crate) async fn stop(self) {

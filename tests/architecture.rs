@@ -24,7 +24,10 @@ const TIERS: &[(&str, u8)] = &[
     ("session::state", 2),
     // Pure as well, and judges what adapters have seen.
     ("turn::outcome", 3),
-    ("turn::policy", 4),
+    ("turn::call", 3),
+    ("turn::seen", 4),
+    ("turn::recap", 5),
+    ("turn::policy", 5),
     ("journal", 3),
     ("process", 3),
     // The runtime's seam: no tier below the first effects may spawn.

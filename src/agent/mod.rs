@@ -5,6 +5,7 @@
 //! here and one line in [`AGENTS`].
 
 pub mod claude;
+mod conversation;
 mod hold;
 mod launch;
 mod reader;
@@ -13,6 +14,7 @@ use crate::event::{ErrorClass, Event, Outcome, TurnError};
 use crate::exit::Exit;
 use crate::frame::Line;
 
+pub use conversation::{ConversationFile, Homes};
 pub use launch::{AgentSession, LaunchError, LaunchPlan, TurnSpec};
 pub use reader::{OutputReader, Read};
 
@@ -97,6 +99,9 @@ pub struct AgentKind {
     pub adapter: fn() -> Box<dyn Adapter>,
     /// An adapter that goes on where a snapshot was taken.
     pub restore: fn(&[u8]) -> Restored,
+    /// Where it keeps a conversation, by its own session id; none where no file shows that it is
+    /// there, and only the CLI itself can say that it is not.
+    pub conversation: Option<fn(&Homes<'_>, &str) -> ConversationFile>,
 }
 
 /// Where a CLI looks for its vendor's login: enough to tell whether there is one, never to read it.

@@ -105,6 +105,13 @@ pub enum Change {
         /// The attempt's run.
         run: RunId,
     },
+    /// The turn's attempt is over and all that it gave is stored; the turn goes on with another
+    /// one. Until that begins the turn has no run. A promise: whoever was told that the attempt
+    /// is over is not told again.
+    EndAttempt {
+        /// The turn.
+        turn: TurnId,
+    },
     /// The spool was parsed up to `offset`; the events that it gave are in this batch.
     Progress {
         /// The turn.
@@ -144,6 +151,7 @@ impl Change {
             Self::OpenSession { .. }
             | Self::QueueTurn { .. }
             | Self::BeginAttempt { .. }
+            | Self::EndAttempt { .. }
             | Self::EndTurn { .. } => true,
             Self::Progress { .. } | Self::AgentSession { .. } | Self::Acked { .. } => false,
         }

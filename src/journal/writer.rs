@@ -242,6 +242,9 @@ fn apply(
                 run.to_string(),
                 signed(first_seq)
             ])?,
+        Change::EndAttempt { turn } => transaction
+            .prepare_cached("UPDATE turn SET run_id = NULL, adapter = NULL WHERE id = ?1")?
+            .execute([turn.to_string()])?,
         Change::Progress {
             turn,
             offset,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::call::end;
 use super::context::{TurnCommand, TurnContext, TurnFault};
 use super::outcome::{Process, Stop};
 use super::pump::{Closing, Origin, Pump};
@@ -19,13 +20,17 @@ use crate::journal::TurnRow;
 use crate::sandbox::{Attach, Change, Ending, RunControl, RunHandle, SandboxError};
 use crate::spool::control::Stop as Ladder;
 use crate::spool::{RunDir, Tail};
+use crate::turn::seen::Seen;
 
 /// How long a CLI may stay after its terminal record.
 const LINGER: Duration = Duration::from_secs(10);
 /// The end of stderr that is looked at for a reason.
 const STDERR_TAIL: u64 = 64 * 1024;
-/// The end of the output that a crash report shows.
-const OUTPUT_TAIL: u64 = 8 * 1024;
+/// The end of the output that a crash report shows, and of stderr.
+const OUTPUT_TAIL: usize = 8 * 1024;
+/// What is read for it: a secret that the start of this cuts in two is not recognised, and lies
+/// before what is shown.
+const OUTPUT_READ: u64 = 2 * OUTPUT_TAIL as u64;
 /// A pause has to fit into the grace of a container's stop (10 s) together with all else that is
 /// to be done then.
 const PAUSE: Ladder = Ladder {
@@ -50,7 +55,6 @@ pub(super) struct Attempt {
     tail: Option<Tail>,
     pump: Pump,
     cause: Option<Stop>,
-    steer: Option<String>,
     linger: Option<Instant>,
     left_behind: bool,
 }
@@ -62,13 +66,11 @@ pub(super) struct AttemptEnd {
     pub(super) process: Process,
     /// Why we ended it, if we did.
     pub(super) cause: Option<Stop>,
-    /// What it was steered with.
-    pub(super) steer: Option<String>,
     /// An earlier daemon started it, and it was over when this one came.
     pub(super) left_behind: bool,
     /// It did not die by itself: the runner had told it to end.
     pub(super) told_to_end: bool,
-    /// The end of its raw output, masked.
+    /// The end of its raw output and of its stderr, masked.
     pub(super) output: String,
 }
 
@@ -80,6 +82,7 @@ impl Attempt {
         launch: &LaunchPlan,
         prompt: &str,
         ordinal: u64,
+        seen: Seen,
     ) -> Result<Self, TurnError> {
         let dir = context.run_dir(origin.run);
         let sandbox = |message: String| TurnError::new(ErrorClass::Sandbox, message);
@@ -95,7 +98,14 @@ impl Attempt {
             .tail(SpoolOffset::START)
             .map_err(|error| sandbox(describe(&error)))?;
         let reader = OutputReader::new(context.agent, Arc::clone(&context.redactor));
-        let pump = Pump::new(origin, context.clock, reader, SpoolOffset::START, ordinal);
+        let pump = Pump::new(
+            origin,
+            context.clock,
+            reader,
+            SpoolOffset::START,
+            ordinal,
+            seen,
+        );
         Ok(Self {
             control: run.control(),
             context,
@@ -105,7 +115,6 @@ impl Attempt {
             tail: Some(tail),
             pump,
             cause: None,
-            steer: None,
             linger: None,
             left_behind: false,
         })
@@ -116,6 +125,7 @@ impl Attempt {
         context: Arc<TurnContext>,
         origin: Origin,
         row: &TurnRow,
+        seen: Seen,
     ) -> Result<Self, TurnFault> {
         let dir = context.run_dir(origin.run);
         let found = if dir.path().exists() {
@@ -140,7 +150,8 @@ impl Attempt {
                 }
             }
         };
-        let mut pump = Pump::new(origin, context.clock, reader, row.offset, row.ordinal_next);
+        let (offset, ordinal) = (row.offset, row.ordinal_next);
+        let mut pump = Pump::new(origin, context.clock, reader, offset, ordinal, seen);
         if let Some(error) = lost {
             // Bytes that were read once are not read again by another version: its events could
             // differ under the same ids.
@@ -164,7 +175,6 @@ impl Attempt {
             tail,
             pump,
             cause: None,
-            steer: None,
             linger: None,
         })
     }
@@ -246,15 +256,8 @@ impl Attempt {
                     // Dropping `accepted` says so: the message becomes a turn of its own.
                     return Ok(());
                 }
-                let prompt = Event::Prompt {
-                    text: text.clone(),
-                    prompt_id,
-                };
+                let prompt = Event::Prompt { text, prompt_id };
                 self.context.journal.commit(self.pump.own(prompt)?).await?;
-                self.steer = Some(match self.steer.take() {
-                    Some(earlier) => format!("{earlier}\n\n{text}"),
-                    None => text,
-                });
                 // Whoever asked may have gone; the message is accepted all the same.
                 let _gone = accepted.send(());
                 self.stop(Stop::Steer, Ladder::ORDERLY).await;
@@ -271,6 +274,21 @@ impl Attempt {
         {
             tracing::warn!(%error, "the run cannot be told to stop; waiting for it to end");
         }
+    }
+
+    /// The end of what the process wrote, for a crash report.
+    fn last_output(&self) -> String {
+        let shown = |path: &std::path::Path| {
+            let text = tail_of(path, OUTPUT_READ);
+            let text = self.context.redactor.text(&text);
+            end(&String::from_utf8_lossy(&text), OUTPUT_TAIL).to_owned()
+        };
+        let (mut output, stderr) = (shown(&self.dir.spool()), shown(&self.dir.stderr()));
+        if !stderr.trim().is_empty() {
+            output.push_str("\n--- stderr ---\n");
+            output.push_str(&stderr);
+        }
+        output
     }
 
     fn end(mut self, ending: &Ending) -> Result<AttemptEnd, TurnFault> {
@@ -296,9 +314,7 @@ impl Attempt {
             Process::Lost | Process::Unkillable | Process::Unknown => None,
         };
         let stderr = tail_of(&self.dir.stderr(), STDERR_TAIL);
-        let output = tail_of(&self.dir.spool(), OUTPUT_TAIL);
-        let output = self.context.redactor.text(&output);
-        let output = String::from_utf8_lossy(&output).into_owned();
+        let output = self.last_output();
         let (evidence, mut closing) = self.pump.finish(exit, &stderr)?;
         if !leaked.is_empty() {
             let text = format!("processes that could not be ended: {}", leaked.join(", "));
@@ -314,7 +330,6 @@ impl Attempt {
             evidence,
             process,
             cause: self.cause,
-            steer: self.steer,
             left_behind: self.left_behind,
             told_to_end,
             output,
@@ -338,7 +353,7 @@ fn write_files(context: &TurnContext, dir: &RunDir, launch: &LaunchPlan) -> std:
     Ok(())
 }
 
-async fn until(moment: Option<Instant>) {
+pub(super) async fn until(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment).await,
         None => std::future::pending().await,

@@ -8,15 +8,22 @@
 //!                                          closing events, exactly one `end`
 //! ```
 //!
-//! Pure: `outcome` (how it ended), `policy` (what follows). Effects: `run` (one turn), `attempt`
-//! (one process), `pump` (its bytes).
+//! Pure: `outcome` (how it ended), `seen` (what the agent has shown), `policy` (what follows),
+//! `recap` (a lost conversation told again). Effects: `run` (one turn), `attempt` (one process),
+//! `pump` (its bytes), `conversation` (which of the CLI's own), `history` (what is on the disk of
+//! earlier work).
 
 mod attempt;
+mod call;
 mod context;
+mod conversation;
+mod history;
 pub mod outcome;
 pub mod policy;
 mod pump;
+pub mod recap;
 mod run;
+pub mod seen;
 
 pub use context::{TurnCommand, TurnContext, TurnEnd, TurnFault};
 pub use run::Turn;

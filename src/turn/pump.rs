@@ -10,6 +10,7 @@ use crate::event::Event;
 use crate::exit::Exit;
 use crate::ids::{EventId, RunId, SessionId, SpoolOffset, TurnId};
 use crate::journal::{Batch, Change, NewEvent};
+use crate::turn::seen::Seen;
 
 /// Whose bytes these are.
 #[derive(Debug, Clone)]
@@ -30,17 +31,19 @@ pub(super) struct Pump {
     ordinal: u64,
     agent_session: Option<String>,
     events: Vec<Event>,
+    seen: Seen,
 }
 
 impl Pump {
     /// Reads on with `reader` from `offset`, a line's start; `ordinal` events of the run came
-    /// before.
+    /// before, and `seen` is what was seen of the turn by then.
     pub(super) fn new(
         origin: Origin,
         clock: Clock,
         reader: OutputReader,
         offset: SpoolOffset,
         ordinal: u64,
+        seen: Seen,
     ) -> Self {
         let agent_session = reader.adapter().agent_session().map(str::to_owned);
         Self {
@@ -51,6 +54,7 @@ impl Pump {
             ordinal,
             agent_session,
             events: Vec::new(),
+            seen,
         }
     }
 
@@ -108,6 +112,7 @@ impl Pump {
             ordinal,
             agent_session,
             mut events,
+            seen,
         } = self;
         let mut last = Vec::new();
         let evidence = reader.finish(
@@ -119,7 +124,7 @@ impl Pump {
         events.append(&mut last);
         let mut closing = Closing {
             agent_session,
-            ..Closing::new(origin, clock, ordinal)
+            ..Closing::new(origin, clock, ordinal, seen)
         };
         for event in &events {
             closing.add(event)?;
@@ -143,6 +148,7 @@ impl Pump {
     fn drain(&mut self) -> serde_json::Result<Batch> {
         let mut batch = Batch::new(&self.origin.session, self.origin.agent);
         for event in self.events.drain(..) {
+            self.seen.event(&event);
             batch
                 .events
                 .push(number(&self.origin, self.clock, &mut self.ordinal, &event)?);
@@ -151,35 +157,44 @@ impl Pump {
     }
 }
 
-/// The last batch of an attempt.
+/// The last batch of an attempt, and what the runner adds until the next one begins.
 pub(super) struct Closing {
     origin: Origin,
     clock: Clock,
     ordinal: u64,
     /// The CLI's own session id, if it said one.
     pub(super) agent_session: Option<String>,
-    /// What is to be stored.
-    pub(super) batch: Batch,
+    /// The turn up to here.
+    pub(super) seen: Seen,
+    batch: Batch,
 }
 
 impl Closing {
     /// Of an attempt that said nothing.
-    pub(super) fn new(origin: Origin, clock: Clock, ordinal: u64) -> Self {
+    pub(super) fn new(origin: Origin, clock: Clock, ordinal: u64, seen: Seen) -> Self {
         let batch = Batch::new(&origin.session, origin.agent);
         Self {
             origin,
             clock,
             ordinal,
             agent_session: None,
+            seen,
             batch,
         }
     }
 
     /// Adds an event.
     pub(super) fn add(&mut self, event: &Event) -> serde_json::Result<()> {
+        self.seen.event(event);
         let event = number(&self.origin, self.clock, &mut self.ordinal, event)?;
         self.batch.events.push(event);
         Ok(())
+    }
+
+    /// What is to be stored now; what is added later is another batch.
+    pub(super) fn take(&mut self) -> Batch {
+        let empty = Batch::new(&self.origin.session, self.origin.agent);
+        std::mem::replace(&mut self.batch, empty)
     }
 }
 

@@ -1,18 +1,22 @@
 //! Drives one turn: starts its attempts, decides with [`policy`] what follows, closes the turn.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use uuid::Uuid;
 
-use super::attempt::{Attempt, AttemptEnd};
+use super::attempt::{Attempt, AttemptEnd, until};
 use super::context::{TurnCommand, TurnContext, TurnEnd, TurnFault};
-use super::outcome::Verdict;
-use super::policy::{self, Next};
+use super::conversation::Conversation;
+use super::history;
+use super::outcome::{Process, Stop, Verdict};
+use super::policy::{self, Next, Why};
 use super::pump::{Closing, Origin, number};
-use crate::agent::{AgentSession, Evidence, LaunchError};
-use crate::event::{ErrorClass, Event, NoticeLevel, Outcome, TurnError};
+use super::seen::Seen;
+use crate::agent::LaunchError;
+use crate::event::{ErrorClass, Event, Outcome, TurnError};
 use crate::ids::RunId;
 use crate::journal::{Batch, Change, TurnRow, TurnState};
 
@@ -20,10 +24,9 @@ use crate::journal::{Batch, Change, TurnRow, TurnState};
 pub struct Turn {
     context: Arc<TurnContext>,
     row: TurnRow,
-    /// What the next attempt tells the agent.
-    prompt: String,
-    agent_session: Option<String>,
-    resumes: u32,
+    /// What was seen of it, between two attempts.
+    seen: Seen,
+    conversation: Conversation,
     began: std::time::Instant,
     deadline: Option<Instant>,
 }
@@ -37,15 +40,13 @@ struct Failed {
 impl Turn {
     /// A turn as the journal has it.
     pub fn new(context: Arc<TurnContext>, row: TurnRow) -> Self {
-        let prompt = row.prompt.clone();
         let began = context.clock.now();
         let deadline = context.timeout.map(|timeout| Instant::now() + timeout);
         Self {
             context,
             row,
-            prompt,
-            agent_session: None,
-            resumes: 0,
+            seen: Seen::default(),
+            conversation: Conversation::default(),
             began,
             deadline,
         }
@@ -57,7 +58,10 @@ impl Turn {
         mut orders: mpsc::Receiver<TurnCommand>,
     ) -> Result<TurnEnd, TurnFault> {
         let session = self.context.journal.session(&self.context.session).await?;
-        self.agent_session = session.and_then(|session| session.agent_session_id);
+        self.conversation = Conversation::new(session.and_then(|row| row.agent_session_id));
+        if self.row.attempt > 0 {
+            self.seen = history::seen(&self.context, self.row.id).await?;
+        }
         let mut attempt = match (self.row.state, self.row.run) {
             (TurnState::Running, Some(run)) => self.take_over(run).await?,
             _ => match self.launch().await? {
@@ -67,38 +71,24 @@ impl Turn {
         };
         loop {
             let mut end = attempt.follow(&mut orders, self.deadline).await?;
-            if end.closing.agent_session.is_some() {
-                self.agent_session.clone_from(&end.closing.agent_session);
-            }
-            match self.decide(&mut end) {
+            self.conversation.learn(&mut end.closing)?;
+            let why = match self.decide(&end) {
                 Next::End => return self.close(end).await,
-                Next::Pause => {
-                    let stored = self.context.journal.commit(end.closing.batch).await?;
-                    let agent_session = self.agent_session;
-                    return Ok(TurnEnd {
-                        outcome: None,
-                        agent_session,
-                        last_seq: stored,
-                    });
-                }
-                Next::Again { prompt, is_resume } => {
-                    self.resumes += u32::from(is_resume);
-                    self.prompt = prompt;
-                    self.end_attempt(end).await?;
-                    attempt = match self.launch().await? {
-                        Ok(attempt) => attempt,
-                        Err(failed) => return self.close_unstarted(failed).await,
-                    };
-                }
-            }
+                Next::Pause => return self.pause(end.closing).await,
+                Next::Again(why) => why,
+            };
+            attempt = match self.again(end, why, &mut orders).await? {
+                ControlFlow::Continue(attempt) => attempt,
+                ControlFlow::Break(end) => return Ok(end),
+            };
         }
     }
 
     /// Goes on with a run that an earlier daemon started.
     async fn take_over(&mut self, run: RunId) -> Result<Attempt, TurnFault> {
         tracing::info!(turn = %self.row.id, %run, "taking over a run");
-        self.resumes = self.row.attempt.saturating_sub(1);
-        Attempt::take_over(Arc::clone(&self.context), self.origin(run), &self.row).await
+        let (context, seen) = (Arc::clone(&self.context), std::mem::take(&mut self.seen));
+        Attempt::take_over(context, self.origin(run), &self.row, seen).await
     }
 
     fn origin(&self, run: RunId) -> Origin {
@@ -116,77 +106,168 @@ impl Turn {
         self.row.attempt += 1;
         let run = RunId::from_uuid(self.context.clock.new_uuid());
         let origin = self.origin(run);
+        let mut events = Vec::new();
+        if self.row.attempt == 1 {
+            let prompt = Event::Prompt {
+                text: self.row.prompt.clone(),
+                prompt_id: self.row.command_id.clone(),
+            };
+            self.seen.event(&prompt);
+            events.push(prompt);
+        }
+        self.seen.begin_attempt();
+        let (context, task) = (&self.context, &self.row.prompt);
+        let opening = self
+            .conversation
+            .open(context, task, &self.seen, run)
+            .await?;
+        events.extend(opening.notice);
         let mut ordinal = 0;
         let mut begin = Batch::new(&origin.session, origin.agent).with(Change::BeginAttempt {
             turn: self.row.id,
             attempt: self.row.attempt,
             run,
         });
-        if self.row.attempt == 1 {
-            let text = self.prompt.clone();
-            let prompt = Event::Prompt {
-                text,
-                prompt_id: self.row.command_id.clone(),
-            };
+        for event in &events {
             begin
                 .events
-                .push(number(&origin, self.context.clock, &mut ordinal, &prompt)?);
+                .push(number(&origin, self.context.clock, &mut ordinal, event)?);
         }
         self.context.journal.commit(begin).await?;
-        let session = match &self.agent_session {
-            Some(id) => AgentSession::Resume(id.clone()),
-            None => AgentSession::New(Uuid::new_v4()),
-        };
-        let started = match self.context.plan(session, run) {
+        let seen = std::mem::take(&mut self.seen);
+        let started = match opening.plan {
             Ok(plan) => {
-                let context = Arc::clone(&self.context);
-                Attempt::start(context, origin.clone(), &plan, &self.prompt, ordinal).await
+                let (context, seen) = (Arc::clone(&self.context), seen.clone());
+                let origin = origin.clone();
+                Attempt::start(context, origin, &plan, &opening.prompt, ordinal, seen).await
             }
             Err(error) => Err(launch_failure(&error)),
         };
         Ok(started.map_err(|error| Failed {
-            closing: Closing::new(origin, self.context.clock, ordinal),
+            closing: Closing::new(origin, self.context.clock, ordinal, seen),
             error,
         }))
     }
 
-    fn decide(&self, end: &mut AttemptEnd) -> Next {
+    fn decide(&self, end: &AttemptEnd) -> Next {
+        let verdict = Verdict::new(end.evidence.clone(), end.process, end.cause);
+        if end.process == Process::Unkillable {
+            // A second one beside it would work on the same files.
+            return Next::End;
+        }
+        let crash = match verdict {
+            // One that an earlier daemon paused has not died.
+            Verdict::Crashed { .. } if end.left_behind && end.told_to_end => None,
+            Verdict::Crashed { cause, .. } => Some(cause),
+            Verdict::Ended { .. } | Verdict::Paused => None,
+        };
         policy::next(&policy::Ended {
             evidence: &end.evidence,
+            crash,
             cause: end.cause,
-            steer: end.steer.take(),
-            prompt: &self.prompt,
-            prompt_seen: end.closing.agent_session.is_some(),
             left_behind: end.left_behind,
-            conversation_missing: matches!(end.evidence, Evidence::ConversationMissing(_)),
-            resumes: self.resumes,
+            resumed: self.conversation.is_resumed() || end.left_behind,
+            showed: end.closing.seen.showed(),
+            seen: &end.closing.seen,
+        })
+    }
+
+    /// Ends an attempt and begins the next one, or leaves the turn in between.
+    async fn again(
+        &mut self,
+        end: AttemptEnd,
+        why: Why,
+        orders: &mut mpsc::Receiver<TurnCommand>,
+    ) -> Result<ControlFlow<TurnEnd, Attempt>, TurnFault> {
+        let wait = match why {
+            Why::Crash(wait) => Some(wait),
+            Why::Steer | Why::CutOff | Why::Lost(_) => None,
+        };
+        let mut closing = self.end_attempt(end, why).await?;
+        if let Some(wait) = wait
+            && let Some(stop) = self.wait(wait, &mut closing, orders).await?
+        {
+            let end = match stop {
+                Stop::Pause => self.pause(closing).await?,
+                Stop::Timeout => self.stop(closing, Outcome::TimedOut).await?,
+                _ => self.stop(closing, Outcome::Cancelled).await?,
+            };
+            return Ok(ControlFlow::Break(end));
+        }
+        self.seen = closing.seen;
+        Ok(match self.launch().await? {
+            Ok(attempt) => ControlFlow::Continue(attempt),
+            Err(failed) => ControlFlow::Break(self.close_unstarted(failed).await?),
         })
     }
 
     /// Stores what an attempt left that is followed by another.
-    async fn end_attempt(&mut self, mut end: AttemptEnd) -> Result<(), TurnFault> {
-        if matches!(end.evidence, Evidence::ConversationMissing(_)) {
-            self.agent_session = None;
-            end.closing.add(&Event::Notice {
-                level: NoticeLevel::Warning,
-                code: "resume_lost".to_owned(),
-                text: "the agent no longer has this conversation; it starts a fresh one".to_owned(),
-            })?;
-        } else if end.cause.is_none() {
-            let verdict = Verdict::new(end.evidence, end.process, None);
-            // One that an earlier daemon paused has not died, and only the turn's last attempt has
-            // an end.
-            if matches!(verdict, Verdict::Crashed { .. }) && !end.told_to_end {
+    async fn end_attempt(&mut self, end: AttemptEnd, why: Why) -> Result<Closing, TurnFault> {
+        let mut closing = end.closing;
+        match why {
+            Why::Steer => {}
+            Why::CutOff => closing.seen.interrupted(),
+            Why::Crash(_) => {
+                let verdict = Verdict::new(end.evidence, end.process, end.cause);
                 for event in verdict.into_events(&end.output, true, None) {
-                    end.closing.add(&event)?;
+                    closing.add(&event)?;
+                }
+            }
+            Why::Lost(why) => self.conversation.lose(why),
+        }
+        let over = Change::EndAttempt { turn: self.row.id };
+        self.context
+            .journal
+            .commit(closing.take().with(over))
+            .await?;
+        Ok(closing)
+    }
+
+    /// Waits before the next attempt. An order or the turn's deadline may end the turn meanwhile;
+    /// a message is taken and told with the next attempt.
+    async fn wait(
+        &self,
+        time: Duration,
+        closing: &mut Closing,
+        orders: &mut mpsc::Receiver<TurnCommand>,
+    ) -> Result<Option<Stop>, TurnFault> {
+        let over = Instant::now() + time;
+        loop {
+            let order = tokio::select! {
+                biased;
+                Some(order) = orders.recv() => order,
+                () = until(self.deadline) => return Ok(Some(Stop::Timeout)),
+                () = tokio::time::sleep_until(over) => return Ok(None),
+            };
+            match order {
+                TurnCommand::Abort { .. } => return Ok(Some(Stop::Cancel)),
+                TurnCommand::Pause { .. } => return Ok(Some(Stop::Pause)),
+                TurnCommand::Steer {
+                    text,
+                    prompt_id,
+                    accepted,
+                } => {
+                    closing.add(&Event::Prompt { text, prompt_id })?;
+                    self.context.journal.commit(closing.take()).await?;
+                    // Whoever asked may have gone; the message is accepted all the same.
+                    let _gone = accepted.send(());
                 }
             }
         }
-        self.context.journal.commit(end.closing.batch).await?;
-        Ok(())
     }
 
-    async fn close(self, mut end: AttemptEnd) -> Result<TurnEnd, TurnFault> {
+    /// Leaves the turn open for the next daemon, which starts its next attempt.
+    async fn pause(&mut self, mut closing: Closing) -> Result<TurnEnd, TurnFault> {
+        let over = Change::EndAttempt { turn: self.row.id };
+        let batch = closing.take().with(over);
+        Ok(TurnEnd {
+            outcome: None,
+            agent_session: self.conversation.id().map(str::to_owned),
+            last_seq: self.context.journal.commit(batch).await?,
+        })
+    }
+
+    async fn close(mut self, mut end: AttemptEnd) -> Result<TurnEnd, TurnFault> {
         let verdict = Verdict::new(end.evidence, end.process, end.cause);
         let outcome = match &verdict {
             Verdict::Ended { outcome, .. } => *outcome,
@@ -199,29 +280,46 @@ impl Turn {
         self.store_end(end.closing, outcome).await
     }
 
-    async fn close_unstarted(self, mut failed: Failed) -> Result<TurnEnd, TurnFault> {
+    async fn close_unstarted(&mut self, failed: Failed) -> Result<TurnEnd, TurnFault> {
+        let mut closing = failed.closing;
         let outcome = Outcome::Failed;
-        let error = Some(failed.error);
-        let end = Event::End {
+        closing.add(&Event::End {
             outcome,
-            error,
+            error: Some(failed.error),
             duration_ms: Some(self.duration_ms()),
-        };
-        failed.closing.add(&end)?;
-        self.store_end(failed.closing, outcome).await
+        })?;
+        self.store_end(closing, outcome).await
     }
 
-    async fn store_end(self, closing: Closing, outcome: Outcome) -> Result<TurnEnd, TurnFault> {
+    /// Ends the turn between two attempts.
+    async fn stop(&mut self, mut closing: Closing, outcome: Outcome) -> Result<TurnEnd, TurnFault> {
+        closing.add(&Event::End {
+            outcome,
+            error: None,
+            duration_ms: Some(self.duration_ms()),
+        })?;
+        self.store_end(closing, outcome).await
+    }
+
+    async fn store_end(
+        &mut self,
+        mut closing: Closing,
+        outcome: Outcome,
+    ) -> Result<TurnEnd, TurnFault> {
         let at = self.context.clock.wall();
         let end = Change::EndTurn {
             turn: self.row.id,
             outcome,
             at,
         };
-        let last_seq = self.context.journal.commit(closing.batch.with(end)).await?;
+        let last_seq = self
+            .context
+            .journal
+            .commit(closing.take().with(end))
+            .await?;
         Ok(TurnEnd {
             outcome: Some(outcome),
-            agent_session: self.agent_session,
+            agent_session: self.conversation.id().map(str::to_owned),
             last_seq,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 
-use crate::agent::{AgentSession, LaunchError, LaunchPlan, TurnSpec};
+use crate::agent::{AgentSession, ConversationFile, Homes, LaunchError, LaunchPlan, TurnSpec};
 
 /// Flags that the runner sets or that would break its reading of the output, and what to use
 /// instead. Short forms stand beside their long ones.
@@ -174,6 +174,18 @@ pub(super) fn plan(spec: &TurnSpec) -> Result<LaunchPlan, LaunchError> {
         files: Vec::new(),
         env_pass: ENV_PASS,
     })
+}
+
+/// `projects/<the folder that it worked in>/<id>.jsonl`. How the CLI spells the folder's name is
+/// its own affair, and no two conversations share an id.
+pub(super) fn conversation(homes: &Homes<'_>, id: &str) -> ConversationFile {
+    ConversationFile {
+        folder: homes
+            .folder("CLAUDE_CONFIG_DIR", ".claude")
+            .join("projects"),
+        depth: 1,
+        name_end: format!("{id}.jsonl"),
+    }
 }
 
 fn environment(spec: &TurnSpec) -> Vec<(OsString, OsString)> {

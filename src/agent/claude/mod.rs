@@ -55,6 +55,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     plan: launch::plan,
     adapter: || Box::new(Claude::default()),
     restore: |snapshot| Ok(Box::new(Claude::restore(snapshot)?)),
+    conversation: Some(launch::conversation),
 };
 
 /// The snapshot's version: another program's state is not guessed at.

@@ -1,0 +1,124 @@
+//! Which of the CLI's conversations a turn belongs to: gone on with where it is there and sound,
+//! begun anew with a recap where it is not.
+
+use uuid::Uuid;
+
+use super::context::{TurnContext, TurnFault};
+use super::history;
+use super::pump::Closing;
+use super::recap::BUDGET;
+use super::seen::Seen;
+use crate::agent::{AgentSession, LaunchError, LaunchPlan};
+use crate::event::{Event, NoticeLevel};
+use crate::ids::RunId;
+
+/// The CLI's conversation, as far as the turn knows it.
+#[derive(Debug, Default)]
+pub(super) struct Conversation {
+    /// The CLI's own session id.
+    id: Option<String>,
+    /// Why it cannot be gone on with.
+    lost: Option<String>,
+    /// The one that the current attempt was to go on with.
+    resumed: Option<String>,
+}
+
+/// How an attempt is started and what it tells the agent.
+pub(super) struct Opening {
+    pub(super) plan: Result<LaunchPlan, LaunchError>,
+    pub(super) prompt: String,
+    /// What is said of a conversation that was lost.
+    pub(super) notice: Option<Event>,
+}
+
+impl Conversation {
+    /// The one of the turns before, if there is one.
+    pub(super) fn new(id: Option<String>) -> Self {
+        Self {
+            id,
+            ..Self::default()
+        }
+    }
+
+    /// The CLI's own session id.
+    pub(super) fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// Whether the current attempt was to go on with an earlier one.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.resumed.is_some()
+    }
+
+    /// It cannot be gone on with.
+    pub(super) fn lose(&mut self, why: String) {
+        self.lost = Some(why);
+    }
+
+    /// Decides between the conversation so far and a fresh one. `task` is the turn's prompt.
+    pub(super) async fn open(
+        &mut self,
+        context: &TurnContext,
+        task: &str,
+        seen: &Seen,
+        run: RunId,
+    ) -> Result<Opening, TurnFault> {
+        self.resumed = None;
+        if let (None, Some(id)) = (&self.lost, &self.id) {
+            let plan = context.plan(AgentSession::Resume(id.clone()), run);
+            // A plan that cannot be made is the turn's end, whatever the conversation.
+            let there = |plan| history::has_conversation(context, plan, id);
+            if plan.as_ref().map_or(true, there) {
+                self.resumed = Some(id.clone());
+                return Ok(Opening {
+                    plan,
+                    prompt: seen.next_prompt(),
+                    notice: None,
+                });
+            }
+            self.lost = Some(format!(
+                "the agent's CLI has no record of its conversation {id} any more"
+            ));
+        }
+        let mut opening = Opening {
+            plan: context.plan(AgentSession::New(Uuid::new_v4()), run),
+            prompt: seen.next_prompt(),
+            notice: None,
+        };
+        if let Some(why) = self.lost.take() {
+            self.id = None;
+            let recap = history::recap(context).await?;
+            // Where there is nothing to tell, nothing was lost.
+            if let Some(prompt) = recap.prompt(BUDGET, task, seen) {
+                opening.prompt = prompt;
+                opening.notice = Some(resume_lost(format!(
+                    "{why}; it goes on in a fresh one, which is told a recap"
+                )));
+            }
+        }
+        Ok(opening)
+    }
+
+    /// Notes to which conversation an attempt that is over belonged.
+    pub(super) fn learn(&mut self, closing: &mut Closing) -> serde_json::Result<()> {
+        let Some(id) = closing.agent_session.clone() else {
+            return Ok(());
+        };
+        if let Some(asked) = self.resumed.take_if(|asked| *asked != id) {
+            closing.add(&resume_lost(format!(
+                "the agent's CLI did not go on with its conversation {asked}, it began {id}: the \
+                 agent did not know what was before"
+            )))?;
+        }
+        self.id = Some(id);
+        Ok(())
+    }
+}
+
+fn resume_lost(text: String) -> Event {
+    Event::Notice {
+        level: NoticeLevel::Warning,
+        code: "resume_lost".to_owned(),
+        text,
+    }
+}

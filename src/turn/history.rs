@@ -1,0 +1,167 @@
+//! What is on the disk of earlier work: events in the journal, and the CLI's own conversations.
+
+use std::io;
+use std::path::Path;
+
+use super::context::{TurnContext, TurnFault};
+use super::recap::Recap;
+use super::seen::Seen;
+use crate::agent::{ConversationFile, Homes, LaunchPlan};
+use crate::event::Envelope;
+use crate::ids::{Seq, TurnId};
+
+/// The most turns that a recap goes back: what lies further back no longer fits into one.
+const RECAP_TURNS: usize = 32;
+
+/// What earlier attempts of a turn have shown, as an earlier daemon stored it.
+pub(super) async fn seen(context: &TurnContext, turn: TurnId) -> Result<Seen, TurnFault> {
+    let mut seen = Seen::default();
+    let mut attempt = None;
+    let first = turn_start(context, turn).await?;
+    read(context, first, |envelope| {
+        if envelope.header.turn_id != Some(turn) {
+            return;
+        }
+        if attempt.is_some() && attempt != envelope.header.attempt {
+            seen.begin_attempt();
+        }
+        attempt = envelope.header.attempt;
+        seen.event(&envelope.event);
+    })
+    .await?;
+    Ok(seen)
+}
+
+/// The session's latest turns.
+pub(super) async fn recap(context: &TurnContext) -> Result<Recap, TurnFault> {
+    let mut first = None;
+    let mut cursor = last(context).await?;
+    for _ in 0..RECAP_TURNS {
+        let Some(at) = cursor else { break };
+        first = context.journal.turn_start(&context.session, at).await?;
+        cursor = first.and_then(before);
+    }
+    let mut recap = Recap::default();
+    read(context, first, |envelope| recap.event(&envelope.event)).await?;
+    Ok(recap)
+}
+
+/// The first event of a turn. Prompts that were cancelled while it ran lie within it.
+async fn turn_start(context: &TurnContext, turn: TurnId) -> Result<Option<Seq>, TurnFault> {
+    let mut cursor = last(context).await?;
+    while let Some(at) = cursor {
+        let Some(first) = context.journal.turn_start(&context.session, at).await? else {
+            break;
+        };
+        let mut tail = context
+            .journal
+            .tail(&context.session, first.get().saturating_sub(1));
+        let batch = tail.try_next().await?;
+        let line = batch.as_ref().and_then(|batch| batch.lines().next());
+        if let Some(line) = line
+            && parse(line)?.header.turn_id == Some(turn)
+        {
+            return Ok(Some(first));
+        }
+        cursor = before(first);
+    }
+    Ok(None)
+}
+
+async fn last(context: &TurnContext) -> Result<Option<Seq>, TurnFault> {
+    let last = context.journal.last_seq(&context.session).await?;
+    Ok(Seq::new(last))
+}
+
+fn before(seq: Seq) -> Option<Seq> {
+    Seq::new(seq.get() - 1)
+}
+
+/// Gives the events from `first` on to `visit`, as far as they are stored now.
+async fn read(
+    context: &TurnContext,
+    first: Option<Seq>,
+    mut visit: impl FnMut(&Envelope),
+) -> Result<(), TurnFault> {
+    let Some(first) = first else {
+        return Ok(());
+    };
+    let after = first.get().saturating_sub(1);
+    let mut tail = context.journal.tail(&context.session, after);
+    while let Some(batch) = tail.try_next().await? {
+        for line in batch.lines() {
+            visit(&parse(line)?);
+        }
+    }
+    Ok(())
+}
+
+fn parse(line: &[u8]) -> Result<Envelope, TurnFault> {
+    Envelope::parse(line).map_err(|error| TurnFault::Internal(format!("in the journal: {error}")))
+}
+
+/// Whether the CLI, started by that plan, will find the conversation. True where nobody can tell.
+pub(super) fn has_conversation(context: &TurnContext, plan: &LaunchPlan, id: &str) -> bool {
+    let Some(conversation) = context.agent.conversation else {
+        return true;
+    };
+    let variable = |name: &str| {
+        let planned = plan.env.iter().find(|(known, _)| known == name);
+        match planned {
+            Some((_, value)) => Some(value.as_os_str()),
+            None => context.environment.value(name),
+        }
+    };
+    let homes = Homes {
+        home: &context.spec.home,
+        variable: &variable,
+    };
+    let file = conversation(&homes, id);
+    // What cannot be read may be there: the CLI may see more than we do.
+    exists(&file.folder, &file, file.depth).unwrap_or(true)
+}
+
+fn exists(folder: &Path, file: &ConversationFile, depth: usize) -> io::Result<bool> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        let found = if depth > 0 {
+            entry.path().is_dir() && exists(&entry.path(), file, depth - 1)?
+        } else {
+            let name = entry.file_name();
+            name.to_string_lossy().ends_with(&file.name_end)
+        };
+        if found {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conversation_is_found_at_its_depth_by_the_end_of_its_name() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("sessions");
+        let file = |depth, name_end: &str| ConversationFile {
+            folder: folder.clone(),
+            depth,
+            name_end: name_end.to_owned(),
+        };
+        let found = |file: &ConversationFile| exists(&folder, file, file.depth).unwrap();
+        assert!(!found(&file(1, "abc.jsonl")));
+        std::fs::create_dir_all(folder.join("2026/11")).unwrap();
+        std::fs::write(folder.join("stray"), "").unwrap();
+        std::fs::write(folder.join("2026/11/rollout-abc.jsonl"), "").unwrap();
+        assert!(found(&file(2, "-abc.jsonl")));
+        assert!(!found(&file(2, "-abd.jsonl")));
+        assert!(!found(&file(1, "-abc.jsonl")));
+    }
+}

@@ -68,6 +68,19 @@ pub struct LaunchPlan {
     /// The vendor's variables, to be passed through where they are set. A name that ends in `*`
     /// stands for all that begin so.
     pub env_pass: &'static [&'static str],
+    /// Variables that are set from others.
+    pub env_fallback: Vec<EnvFallback>,
+}
+
+/// A variable that users expect to work, and that the CLI knows by another name only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvFallback {
+    /// The name that the CLI knows; left alone where it is set.
+    pub name: &'static str,
+    /// Where its value comes from, if that is set.
+    pub from: &'static str,
+    /// A file of the CLI's own (its login) that goes before it where it exists.
+    pub unless: PathBuf,
 }
 
 /// A turn that cannot be started as asked.
@@ -88,6 +101,12 @@ pub enum LaunchError {
     Positional {
         /// The argument.
         argument: String,
+    },
+    /// The conversation's id is none of the CLI's.
+    #[error("`{id}` is no conversation of this agent; start a new session")]
+    AgentSession {
+        /// The id.
+        id: String,
     },
     /// The list of MCP servers cannot be given to the CLI.
     #[error("the MCP servers of `--mcp-config`: {reason}")]

@@ -454,6 +454,19 @@ fn environment(
     let plan =
         (prepared.kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
     let mut environment = agent_env(setup.env, plan.env_pass, &agent.env, &agent.pass_env);
+    for fallback in plan.env_fallback {
+        let found = |name: &str| environment.iter().find(|(variable, _)| variable == name);
+        if let (None, Some((_, value)), false) = (
+            found(fallback.name),
+            found(fallback.from),
+            fallback.unless.exists(),
+        ) {
+            let value = value.clone();
+            environment.push((fallback.name.into(), value));
+        }
+    }
+    // what a plan sets itself is known here as well, so that its keys are masked
+    environment.extend(plan.env);
     environment.retain(|(name, _)| name != "HOME");
     environment.push(("HOME".into(), spec.home.into()));
     if let RunsAs::Other { name, .. } = &prepared.runs_as {

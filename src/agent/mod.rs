@@ -6,6 +6,7 @@
 
 mod args;
 pub mod claude;
+pub mod codex;
 mod hold;
 mod json;
 mod launch;
@@ -102,7 +103,7 @@ pub struct AgentKind {
 }
 
 /// All agents.
-pub static AGENTS: &[AgentKind] = &[claude::KIND];
+pub static AGENTS: &[AgentKind] = &[claude::KIND, codex::KIND];
 
 /// A name that no agent has.
 #[derive(Debug, thiserror::Error)]

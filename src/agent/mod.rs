@@ -64,6 +64,10 @@ pub trait Adapter: Send {
 
     /// What is needed to go on from here in another process, as JSON with a version in it.
     fn snapshot(&self) -> Vec<u8>;
+
+    /// Before the first line: the last snapshot of the process before this one in the same
+    /// conversation. For CLIs whose records count on from there, or whose ids begin anew.
+    fn follow(&mut self, _earlier: &[u8]) {}
 }
 
 /// A snapshot that cannot be gone on from.

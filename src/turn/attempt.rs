@@ -55,6 +55,14 @@ pub(super) struct Attempt {
     left_behind: bool,
 }
 
+/// What a process is started with.
+pub(super) struct Launch<'a> {
+    pub(super) plan: &'a LaunchPlan,
+    pub(super) prompt: &'a str,
+    /// The last state of the adapter of the conversation's process before.
+    pub(super) earlier: Option<&'a [u8]>,
+}
+
 /// A process of a turn that is over.
 pub(super) struct AttemptEnd {
     pub(super) closing: Closing,
@@ -75,8 +83,11 @@ impl Attempt {
     pub(super) async fn start(
         context: Arc<TurnContext>,
         origin: Origin,
-        launch: &LaunchPlan,
-        prompt: &str,
+        Launch {
+            plan: launch,
+            prompt,
+            earlier,
+        }: Launch<'_>,
         ordinal: u64,
     ) -> Result<Self, TurnError> {
         let dir = context.run_dir(origin.run);
@@ -94,7 +105,7 @@ impl Attempt {
         let tail = run
             .tail(SpoolOffset::START)
             .map_err(|error| sandbox(describe(&error)))?;
-        let reader = OutputReader::new(context.agent, Arc::clone(&context.redactor));
+        let reader = fresh(&context, earlier);
         let pump = Pump::new(origin, context.clock, reader, SpoolOffset::START, ordinal);
         Ok(Self {
             control: run.control(),
@@ -116,6 +127,7 @@ impl Attempt {
         context: Arc<TurnContext>,
         origin: Origin,
         row: &TurnRow,
+        earlier: Option<&[u8]>,
     ) -> Result<Self, TurnFault> {
         let dir = context.run_dir(origin.run);
         let found = if dir.path().exists() {
@@ -129,7 +141,7 @@ impl Attempt {
         };
         let redactor = || Arc::clone(&context.redactor);
         let (reader, lost) = match row.adapter.as_deref() {
-            None => (OutputReader::new(context.agent, redactor()), None),
+            None => (fresh(&context, earlier), None),
             Some(snapshot) => {
                 match OutputReader::restore(context.agent, redactor(), snapshot, row.offset) {
                     Ok(reader) => (reader, None),
@@ -316,6 +328,15 @@ impl Attempt {
             left_behind: self.left_behind,
             output,
         })
+    }
+}
+
+/// A reader from a process's first byte on.
+fn fresh(context: &TurnContext, earlier: Option<&[u8]>) -> OutputReader {
+    let redactor = Arc::clone(&context.redactor);
+    match earlier {
+        Some(earlier) => OutputReader::following(context.agent, redactor, earlier),
+        None => OutputReader::new(context.agent, redactor),
     }
 }
 

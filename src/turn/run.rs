@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::attempt::{Attempt, AttemptEnd};
+use super::attempt::{Attempt, AttemptEnd, Launch};
 use super::context::{TurnCommand, TurnContext, TurnEnd, TurnFault};
 use super::outcome::Verdict;
 use super::policy::{self, Next};
@@ -98,7 +98,18 @@ impl Turn {
     async fn take_over(&mut self, run: RunId) -> Result<Attempt, TurnFault> {
         tracing::info!(turn = %self.row.id, %run, "taking over a run");
         self.resumes = self.row.attempt.saturating_sub(1);
-        Attempt::take_over(Arc::clone(&self.context), self.origin(run), &self.row).await
+        let earlier = self.earlier().await?;
+        let (context, origin) = (Arc::clone(&self.context), self.origin(run));
+        Attempt::take_over(context, origin, &self.row, earlier.as_deref()).await
+    }
+
+    /// The newest adapter's state of the conversation that the next attempt goes on with.
+    async fn earlier(&self) -> Result<Option<Vec<u8>>, TurnFault> {
+        if self.agent_session.is_none() {
+            return Ok(None);
+        }
+        let turns = self.context.journal.turns(&self.context.session).await?;
+        Ok(turns.into_iter().rev().find_map(|turn| turn.adapter))
     }
 
     fn origin(&self, run: RunId) -> Origin {
@@ -114,6 +125,8 @@ impl Turn {
     /// Starts the next attempt; on the first one, the turn's first event is its prompt.
     async fn launch(&mut self) -> Result<Result<Attempt, Failed>, TurnFault> {
         self.row.attempt += 1;
+        // the new attempt's row has none yet
+        let earlier = self.earlier().await?;
         let run = RunId::from_uuid(self.context.clock.new_uuid());
         let origin = self.origin(run);
         let mut ordinal = 0;
@@ -140,7 +153,12 @@ impl Turn {
         let started = match self.context.plan(session, run) {
             Ok(plan) => {
                 let context = Arc::clone(&self.context);
-                Attempt::start(context, origin.clone(), &plan, &self.prompt, ordinal).await
+                let launch = Launch {
+                    plan: &plan,
+                    prompt: &self.prompt,
+                    earlier: earlier.as_deref(),
+                };
+                Attempt::start(context, origin.clone(), launch, ordinal).await
             }
             Err(error) => Err(launch_failure(&error)),
         };

@@ -35,21 +35,21 @@ struct Call {
 }
 
 impl Calls {
-    /// `item.started` of a call; false where the item's shape is not known.
-    pub(super) fn start(&mut self, item: &Item<'_>, out: &mut Vec<Event>) -> bool {
-        let Some(calls) = calls(item) else {
+    /// `item.started` of a call, the item's id being `id` here; false where the item's shape is not known.
+    pub(super) fn start(&mut self, item: &Item<'_>, id: &str, out: &mut Vec<Event>) -> bool {
+        let Some(calls) = calls(item, id) else {
             return false;
         };
         for call in calls {
-            self.begin(item, call, out);
+            self.begin(id, call, out);
         }
         true
     }
 
     /// `item.completed` of a call, whether or not its start was seen; false where the item's shape
     /// is not known.
-    pub(super) fn end(&mut self, item: &Item<'_>, out: &mut Vec<Event>) -> bool {
-        let Some(calls) = calls(item) else {
+    pub(super) fn end(&mut self, item: &Item<'_>, id: &str, out: &mut Vec<Event>) -> bool {
+        let Some(calls) = calls(item, id) else {
             return false;
         };
         let is_error = item
@@ -58,19 +58,19 @@ impl Calls {
             .is_some_and(|status| status != "completed");
         let output = output(item);
         for call in calls {
-            let (id, name, change) = (call.id.clone(), call.name.clone(), call.change.clone());
-            self.begin(item, call, out);
-            self.open.retain(|open| open.id != id);
+            let (call_id, name, change) = (call.id.clone(), call.name.clone(), call.change.clone());
+            self.begin(id, call, out);
+            self.open.retain(|open| open.id != call_id);
             if let (Some((path, kind)), false) = (change, is_error) {
                 out.push(Event::FileChange {
                     path,
                     kind,
                     diff: None,
-                    call_id: Some(id.clone()),
+                    call_id: Some(call_id.clone()),
                 });
             }
             out.push(Event::ToolEnd {
-                call_id: id,
+                call_id,
                 name,
                 output: output.clone(),
                 is_error,
@@ -79,22 +79,24 @@ impl Calls {
             });
         }
         // files that the patch began with and did not come to
-        self.interrupt_where(|open| open.item == *item.id, out);
+        self.interrupt_where(|open| open.item == id, out);
         true
     }
 
     /// The process is gone: what is open will not end by itself. Codex takes commands that it
-    /// left running with it.
-    pub(super) fn interrupt(&mut self, out: &mut Vec<Event>) {
+    /// left running with it. Whether anything was.
+    pub(super) fn interrupt(&mut self, out: &mut Vec<Event>) -> bool {
+        let left_open = !self.open.is_empty();
         self.interrupt_where(|_| true, out);
+        left_open
     }
 
-    fn begin(&mut self, item: &Item<'_>, call: Call, out: &mut Vec<Event>) {
+    fn begin(&mut self, item: &str, call: Call, out: &mut Vec<Event>) {
         if self.open.iter().any(|open| open.id == call.id) {
             return;
         }
         self.open.push(OpenCall {
-            item: item.id.to_string(),
+            item: item.to_owned(),
             id: call.id.clone(),
             name: call.name.clone(),
         });
@@ -130,9 +132,9 @@ pub(super) fn is_call(kind: &str) -> bool {
 }
 
 /// The calls that an item stands for.
-fn calls(item: &Item<'_>) -> Option<Vec<Call>> {
+fn calls(item: &Item<'_>, id: &str) -> Option<Vec<Call>> {
     if &*item.kind == "file_change" {
-        return Some(changes(item));
+        return Some(changes(item, id));
     }
     let (name, input) = match &*item.kind {
         "command_execution" => {
@@ -151,7 +153,7 @@ fn calls(item: &Item<'_>) -> Option<Vec<Call>> {
         _ => return None,
     };
     Some(vec![Call {
-        id: item.id.to_string(),
+        id: id.to_owned(),
         name,
         native: native(item),
         input,
@@ -160,7 +162,7 @@ fn calls(item: &Item<'_>) -> Option<Vec<Call>> {
 }
 
 /// A patch: one call for each file. `kind` does not tell a move from an edit.
-fn changes(item: &Item<'_>) -> Vec<Call> {
+fn changes(item: &Item<'_>, id: &str) -> Vec<Call> {
     let changes = item.changes.as_deref().unwrap_or_default();
     let call = |(index, change): (usize, &super::record::Change<'_>)| {
         let path = change.path.to_string();
@@ -178,8 +180,8 @@ fn changes(item: &Item<'_>) -> Vec<Call> {
             _ => ("edit", json!({ "file_path": path }), FileChangeKind::Edit),
         };
         let id = match changes.len() {
-            1 => item.id.to_string(),
-            _ => format!("{}.{}", &*item.id, index + 1),
+            1 => id.to_owned(),
+            _ => format!("{id}.{}", index + 1),
         };
         Call {
             id,

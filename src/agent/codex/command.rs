@@ -106,10 +106,10 @@ fn purpose(words: &[String]) -> Option<(&'static str, Value)> {
                 _ => None,
             }
         }
-        ("find", [path, "-name" | "-iname", pattern])
-        | (
+        (
             "find",
-            [path, "-type", "f", "-name" | "-iname", pattern]
+            [path, "-name" | "-iname", pattern]
+            | [path, "-type", "f", "-name" | "-iname", pattern]
             | [path, "-name" | "-iname", pattern, "-type", "f"],
         ) => glob(pattern, Some(path)),
         ("ls", arguments) => match arguments {

@@ -6,8 +6,10 @@
 //!
 //! What this form of the CLI does not tell: pieces of a text or of a command's output before it is
 //! whole, diffs, how full the context is, cost, and what sub-agents do. Text is never taken back:
-//! a message that stood before a lost connection stays part of the conversation. Item ids begin
-//! anew in every process.
+//! a message that stood before a lost connection stays part of the conversation.
+//!
+//! Two things go on from process to process of a thread, so that an adapter follows the one before
+//! it: token counts are those of the whole thread, and item ids begin anew in each.
 
 mod calls;
 mod command;
@@ -66,6 +68,13 @@ const RETRY: &str = "Reconnecting...";
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Codex {
     thread: Option<String>,
+    /// The thread's process before this one, until it is known whether this is the same thread.
+    earlier: Option<Earlier>,
+    /// Processes of the thread before this one.
+    process: u32,
+    /// What the thread had used before this process, and what it has used by now.
+    base: Usage,
+    total: Usage,
     calls: Calls,
     plan: Vec<PlanItem>,
     terminal: Option<Terminal>,
@@ -75,6 +84,13 @@ pub struct Codex {
     seen_record: bool,
     /// The agent said or did anything.
     has_output: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Earlier {
+    thread: String,
+    process: u32,
+    total: Usage,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -103,8 +119,17 @@ impl Adapter for Codex {
     }
 
     fn end(&mut self, exit: Option<Exit>, stderr: &[u8], out: &mut Vec<Event>) -> Evidence {
-        self.calls.interrupt(out);
+        let left_open = self.calls.interrupt(out);
         verdict::tool_errors(stderr, out);
+        if left_open && self.terminal == Some(Terminal::Completed) {
+            let text =
+                "the CLI ended its turn with a command still running, and the command with it";
+            out.push(notice(
+                NoticeLevel::Warning,
+                "background_open",
+                text.to_owned(),
+            ));
+        }
         match &self.terminal {
             Some(Terminal::Failed(error)) => Evidence::Failed(error.clone()),
             Some(Terminal::Completed) if self.has_output => Evidence::Completed,
@@ -140,6 +165,17 @@ impl Adapter for Codex {
         };
         // strings and flags: this cannot fail
         serde_json::to_vec(&snapshot).unwrap_or_default()
+    }
+
+    fn follow(&mut self, earlier: &[u8]) {
+        let before = Self::restore(earlier).ok();
+        self.earlier = before.and_then(|before| {
+            Some(Earlier {
+                thread: before.thread?,
+                process: before.process,
+                total: before.total,
+            })
+        });
     }
 }
 
@@ -188,7 +224,7 @@ impl Codex {
                 typed::<Item<'_>>(record.item).and_then(|item| self.item(&record.kind, &item, out))
             }
             "turn.completed" => self.turn_completed(record.usage, out),
-            "turn.failed" => self.turn_failed(record.error),
+            "turn.failed" => Some(self.turn_failed(record.error)),
             "error" => self.error(record.message, out),
             _ => None,
         };
@@ -205,6 +241,11 @@ impl Codex {
     ) -> Option<&'static str> {
         let id: Text<'_> = typed(id)?;
         self.thread = Some(id.to_string());
+        if let Some(earlier) = self.earlier.take().filter(|earlier| earlier.thread == *id) {
+            self.process = earlier.process.saturating_add(1);
+            self.base = earlier.total.clone();
+            self.total = earlier.total;
+        }
         out.push(Event::Session {
             id: id.to_string(),
             model: None,
@@ -223,7 +264,8 @@ impl Codex {
         const LATER: &str = "its end tells";
         self.last_error = None;
         let completed = record == "item.completed";
-        let message_id = || Some(item.id.to_string());
+        let id = self.id(&item.id);
+        let message_id = || Some(id.to_string());
         match &*item.kind {
             "agent_message" | "reasoning" | "error" if !completed => return Some(LATER),
             "agent_message" => out.push(Event::Token {
@@ -241,12 +283,20 @@ impl Codex {
                 out.push(notice(NoticeLevel::Warning, "agent_warning", text));
             }
             "todo_list" => self.planned(item, out)?,
-            _ if completed => self.calls.end(item, out).then_some(())?,
-            _ if record == "item.started" => self.calls.start(item, out).then_some(())?,
+            _ if completed => self.calls.end(item, &id, out).then_some(())?,
+            _ if record == "item.started" => self.calls.start(item, &id, out).then_some(())?,
             _ if calls::is_call(&item.kind) => return Some(LATER),
             _ => return None,
         }
         Some("the same again")
+    }
+
+    /// An item's id within the whole thread: the CLI counts from 0 in every process.
+    fn id<'i>(&self, item: &'i str) -> Cow<'i, str> {
+        match self.process {
+            0 => Cow::Borrowed(item),
+            before => Cow::Owned(format!("{item}-{}", u64::from(before) + 1)),
+        }
     }
 
     fn planned(&mut self, item: &Item<'_>, out: &mut Vec<Event>) -> Option<()> {
@@ -276,15 +326,16 @@ impl Codex {
     ) -> Option<&'static str> {
         self.terminal = Some(Terminal::Completed);
         let counts: TokenCounts = typed(usage)?;
-        out.push(Event::Usage(Usage::from(counts)));
+        self.total = Usage::from(counts);
+        out.push(Event::Usage(record::since(&self.base, &self.total)));
         Some("")
     }
 
-    fn turn_failed(&mut self, error: Option<&RawValue>) -> Option<&'static str> {
+    fn turn_failed(&mut self, error: Option<&RawValue>) -> &'static str {
         let message = typed::<Fault<'_>>(error).map(|fault| fault.message);
         let error = verdict::error(message.as_deref().unwrap_or_default());
         self.terminal = Some(Terminal::Failed(error));
-        Some("the turn's end says it")
+        "the turn's end says it"
     }
 
     /// A retry, or the error that `turn.failed` says once more.

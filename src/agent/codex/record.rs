@@ -159,3 +159,18 @@ impl From<TokenCounts> for Usage {
         }
     }
 }
+
+/// What came on top of `base`.
+pub(super) fn since(base: &Usage, total: &Usage) -> Usage {
+    Usage {
+        input_tokens: total.input_tokens.saturating_sub(base.input_tokens),
+        output_tokens: total.output_tokens.saturating_sub(base.output_tokens),
+        cache_read_tokens: total
+            .cache_read_tokens
+            .saturating_sub(base.cache_read_tokens),
+        cache_write_tokens: total
+            .cache_write_tokens
+            .saturating_sub(base.cache_write_tokens),
+        cost_usd: None,
+    }
+}

@@ -10,11 +10,11 @@ use crate::ids::SpoolOffset;
 const BEGUN: &str = r#"{"type":"thread.started","thread_id":"t"}"#;
 const DONE: &str = r#"{"type":"turn.completed","usage":{"input_tokens":10,"cached_input_tokens":4,"cache_write_input_tokens":1,"output_tokens":5}}"#;
 
-fn exit(code: i32) -> Option<Exit> {
-    Some(Exit {
+fn exit(code: i32) -> Exit {
+    Exit {
         code: Some(code),
         ..Exit::default()
-    })
+    }
 }
 
 fn item(record: &str, item: &serde_json::Value) -> String {
@@ -163,19 +163,19 @@ fn input_is_counted_without_what_the_cache_gave_or_took() {
 
 #[test]
 fn a_completed_turn_without_any_answer_is_no_completion() {
-    assert_eq!(evidence(&[BEGUN, DONE], exit(0), ""), Evidence::None);
+    assert_eq!(evidence(&[BEGUN, DONE], Some(exit(0)), ""), Evidence::None);
     let said = item(
         "completed",
         &json!({"id": "i", "type": "agent_message", "text": "x"}),
     );
     assert_eq!(
-        evidence(&[BEGUN, &said, DONE], exit(0), ""),
+        evidence(&[BEGUN, &said, DONE], Some(exit(0)), ""),
         Evidence::Completed
     );
     // a usage of another shape is no reason to doubt that the turn is over
     let done = r#"{"type":"turn.completed","usage":"none"}"#;
     assert_eq!(
-        evidence(&[BEGUN, &said, done], exit(0), ""),
+        evidence(&[BEGUN, &said, done], Some(exit(0)), ""),
         Evidence::Completed
     );
 }
@@ -183,7 +183,7 @@ fn a_completed_turn_without_any_answer_is_no_completion() {
 #[test]
 fn an_error_counts_only_where_nothing_came_after_it() {
     let error = r#"{"type":"error","message":"unexpected status 401 Unauthorized"}"#;
-    let Evidence::Failed(failed) = evidence(&[BEGUN, error], exit(1), "") else {
+    let Evidence::Failed(failed) = evidence(&[BEGUN, error], Some(exit(1)), "") else {
         panic!("not failed")
     };
     assert_eq!(failed.class, ErrorClass::Auth);
@@ -193,22 +193,22 @@ fn an_error_counts_only_where_nothing_came_after_it() {
         &json!({"id": "i", "type": "agent_message", "text": "x"}),
     );
     assert_eq!(
-        evidence(&[BEGUN, error, &said], exit(1), ""),
+        evidence(&[BEGUN, error, &said], Some(exit(1)), ""),
         Evidence::None
     );
     let retry = r#"{"type":"error","message":"Reconnecting... 5/5 (x)"}"#;
-    assert_eq!(evidence(&[BEGUN, retry], exit(1), ""), Evidence::None);
+    assert_eq!(evidence(&[BEGUN, retry], Some(exit(1)), ""), Evidence::None);
 }
 
 #[test]
 fn a_lost_conversation_is_told_apart() {
     let stderr = "Error: thread/resume: thread/resume failed: no rollout found for thread id x";
     assert!(matches!(
-        evidence(&[], exit(1), stderr),
+        evidence(&[], Some(exit(1)), stderr),
         Evidence::ConversationMissing(_)
     ));
     // words of a model are no evidence once the CLI has spoken
-    assert_eq!(evidence(&[BEGUN], exit(1), stderr), Evidence::None);
+    assert_eq!(evidence(&[BEGUN], Some(exit(1)), stderr), Evidence::None);
 }
 
 #[test]
@@ -240,4 +240,31 @@ fn a_record_that_is_cut_is_reported_and_kept() {
         ),
         "{made:?}"
     );
+}
+
+#[test]
+fn a_thread_goes_on_counting_in_its_next_process() {
+    let said = item(
+        "completed",
+        &json!({"id": "item_0", "type": "agent_message", "text": "x"}),
+    );
+    let mut first = Codex::default();
+    read(&mut first, &[BEGUN, &said, DONE]);
+
+    let more = DONE.replace("10,", "30,").replace(":5}", ":9}");
+    let next = |thread: &str| {
+        let mut codex = Codex::default();
+        codex.follow(&first.snapshot());
+        let made = read(&mut codex, &[&BEGUN.replace("\"t\"", thread), &said, &more]);
+        let [_, Event::Token { message_id, .. }, Event::Usage(usage)] = made.as_slice() else {
+            panic!("{made:?}")
+        };
+        (
+            message_id.clone().unwrap(),
+            usage.input_tokens,
+            usage.output_tokens,
+        )
+    };
+    assert_eq!(next("\"t\""), ("item_0-2".to_owned(), 20, 4));
+    assert_eq!(next("\"another\""), ("item_0".to_owned(), 25, 9));
 }

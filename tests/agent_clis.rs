@@ -1,5 +1,6 @@
 //! The launch plans against the real CLIs: every flag is one that the installed version knows, and
 //! what a version says before it needs a model is understood.
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test's helpers may panic and say why they skip
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

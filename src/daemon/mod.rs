@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 
 use self::program::RunsAs;
 use self::source::JournalSource;
-use crate::agent::{self, AgentKind, AgentSession, TurnSpec};
+use crate::agent::{self, AgentKind, AgentSession, EnvFallback, TurnSpec};
 use crate::clock::Clock;
 use crate::config::{AgentHome, CommandKind, Config, EnvMap, Stdio, agent_env};
 use crate::event::{NoticeLevel, Outcome};
@@ -454,17 +454,7 @@ fn environment(
     let plan =
         (prepared.kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
     let mut environment = agent_env(setup.env, plan.env_pass, &agent.env, &agent.pass_env);
-    for fallback in plan.env_fallback {
-        let found = |name: &str| environment.iter().find(|(variable, _)| variable == name);
-        if let (None, Some((_, value)), false) = (
-            found(fallback.name),
-            found(fallback.from),
-            fallback.unless.exists(),
-        ) {
-            let value = value.clone();
-            environment.push((fallback.name.into(), value));
-        }
-    }
+    fall_back(&plan.env_fallback, &mut environment);
     // what a plan sets itself is known here as well, so that its keys are masked
     environment.extend(plan.env);
     environment.retain(|(name, _)| name != "HOME");
@@ -474,6 +464,23 @@ fn environment(
         environment.push(("USER".into(), name.into()));
     }
     Ok(environment)
+}
+
+/// Sets what the CLI knows by another name only.
+fn fall_back(
+    fallbacks: &[EnvFallback],
+    environment: &mut Vec<(std::ffi::OsString, std::ffi::OsString)>,
+) {
+    for fallback in fallbacks {
+        let found = |name: &str| environment.iter().find(|(variable, _)| variable == name);
+        if found(fallback.name).is_some() || fallback.unless.exists() {
+            continue;
+        }
+        if let Some((_, value)) = found(fallback.from) {
+            let value = value.clone();
+            environment.push((fallback.name.into(), value));
+        }
+    }
 }
 
 /// What in an environment is a key by its name: to be masked wherever it turns up.
@@ -564,5 +571,37 @@ async fn create_session(
             }
             Err(error) => return Err(rest_error(error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_stands_in_for_one_that_is_not_set_unless_there_is_a_login() {
+        let home = tempfile::tempdir().unwrap();
+        let login = home.path().join("auth.json");
+        let fallback = EnvFallback {
+            name: "B",
+            from: "A",
+            unless: login.clone(),
+        };
+        let of = |variables: &[(&str, &str)]| {
+            let pairs = variables
+                .iter()
+                .map(|(name, value)| (name.into(), value.into()));
+            let mut environment = pairs.collect();
+            fall_back(std::slice::from_ref(&fallback), &mut environment);
+            let found = environment.iter().rev().find(|(name, _)| name == "B");
+            found
+                .and_then(|(_, value)| value.to_str())
+                .map(str::to_owned)
+        };
+        assert_eq!(of(&[("A", "1")]).as_deref(), Some("1"));
+        assert_eq!(of(&[("A", "1"), ("B", "2")]).as_deref(), Some("2"));
+        assert_eq!(of(&[("C", "1")]), None);
+        std::fs::write(&login, "{}").unwrap();
+        assert_eq!(of(&[("A", "1")]), None);
     }
 }

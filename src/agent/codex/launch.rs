@@ -86,7 +86,7 @@ const EFFORT_NAMES: &str = "none, minimal, low, medium, high, xhigh, max, ultra"
 
 /// Login and endpoint. `CODEX_HOME` is not among them: it would override the home. Nor are markers
 /// of an outer Codex (`CODEX_SANDBOX`, `CODEX_THREAD_ID`).
-const ENV_PASS: &[&str] = &[
+pub(super) const ENV_PASS: &[&str] = &[
     "OPENAI_API_KEY",
     "OPENAI_ORGANIZATION",
     "OPENAI_PROJECT",

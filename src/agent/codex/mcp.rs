@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use super::launch::ENV_PASS;
 use crate::agent::LaunchError;
 
 /// What the name of a variable with a key in it contains.
@@ -93,6 +94,12 @@ fn local(
             .any(|mark| variable.to_uppercase().contains(mark))
         {
             plain(name, value)?;
+            if ENV_PASS.contains(&variable.as_str()) {
+                return Err(fault(format!(
+                    "the server `{name}` has its own {variable}, which codex itself reads: the \
+                     server can only be given the same one, as \"${{{variable}}}\""
+                )));
+            }
             set(variable, value, env)?;
             passed.push(Value::String(variable.clone()));
         } else {
@@ -240,6 +247,10 @@ mod tests {
             (json!({"a": {"type": "sse", "url": "http://x"}}), "sse"),
             (json!({"a": {"command": "${HOME}/x"}}), "write it out"),
             (json!({"a": {"command": 3}}), "mcpServers"),
+            (
+                json!({"a": {"command": "x", "env": {"OPENAI_API_KEY": "1"}}}),
+                "as \"${OPENAI_API_KEY}\"",
+            ),
             (
                 json!({"a": {"command": "x", "env": {"KEY": "1"}}, "b": {"command": "x", "env": {"KEY": "2"}}}),
                 "different values of KEY",

@@ -1,6 +1,7 @@
 //! One process of a turn: started or taken over, followed to its end.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -360,16 +361,33 @@ fn write_home_files(context: &TurnContext, launch: &LaunchPlan) -> std::io::Resu
         if std::fs::read(&path).is_ok_and(|found| found == *content) {
             continue;
         }
-        let folder = path.parent().unwrap_or(&context.spec.home);
-        let is_new = !folder.exists();
-        files::create_private_dir(folder)?;
-        files::replace_durably(&path, content)?;
-        if let Some(user) = &context.user {
-            let chown = |path| std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid));
-            chown(path.as_path())?;
-            if is_new {
-                chown(folder)?;
-            }
+        write_home_file(context, &path, content).map_err(|error| {
+            let text = format!("cannot write {} for the agent: {error}", path.display());
+            std::io::Error::new(error.kind(), text)
+        })?;
+    }
+    Ok(())
+}
+
+fn write_home_file(context: &TurnContext, path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let home = &context.spec.home;
+    let folder = path.parent().unwrap_or(home);
+    if context.user.is_some() {
+        // the folder is in that user's hands: a link in it must not lead our rights elsewhere
+        let inside = folder.ancestors().take_while(|at| at != home);
+        if let Some(link) = inside.into_iter().find(|at| at.is_symlink()) {
+            let text = format!("{} is a symbolic link; make it a folder", link.display());
+            return Err(std::io::Error::other(text));
+        }
+    }
+    let is_new = !folder.exists();
+    files::create_private_dir(folder)?;
+    files::replace_durably(path, content)?;
+    if let Some(user) = &context.user {
+        let chown = |path: &Path| std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid));
+        chown(path)?;
+        if is_new {
+            chown(folder)?;
         }
     }
     Ok(())

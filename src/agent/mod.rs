@@ -4,18 +4,23 @@
 //! a line that it cannot use becomes `raw` or nothing, and it says why. A new agent is one folder
 //! here and one line in [`AGENTS`].
 
+mod args;
 pub mod claude;
+pub mod codex;
 mod conversation;
 mod hold;
+mod json;
 mod launch;
+mod lines;
 mod reader;
+mod signs;
 
 use crate::event::{ErrorClass, Event, Outcome, TurnError};
 use crate::exit::Exit;
 use crate::frame::Line;
 
 pub use conversation::{ConversationFile, Homes};
-pub use launch::{AgentSession, LaunchError, LaunchPlan, TurnSpec};
+pub use launch::{AgentSession, EnvFallback, LaunchError, LaunchPlan, TurnSpec};
 pub use reader::{OutputReader, Read};
 
 /// Why a line gave no event (`replay --explain` prints it).
@@ -61,6 +66,10 @@ pub trait Adapter: Send {
 
     /// What is needed to go on from here in another process, as JSON with a version in it.
     fn snapshot(&self) -> Vec<u8>;
+
+    /// Before the first line: the last snapshot of the process before this one in the same
+    /// conversation. For CLIs whose records count on from there, or whose ids begin anew.
+    fn follow(&mut self, _earlier: &[u8]) {}
 }
 
 /// A snapshot that cannot be gone on from.
@@ -117,7 +126,7 @@ pub struct Credentials {
 }
 
 /// All agents.
-pub static AGENTS: &[AgentKind] = &[claude::KIND];
+pub static AGENTS: &[AgentKind] = &[claude::KIND, codex::KIND];
 
 /// A name that no agent has.
 #[derive(Debug, thiserror::Error)]
@@ -168,7 +177,7 @@ mod tests {
     #[test]
     fn an_unknown_agent_is_told_the_known_ones() {
         let error = by_name("clod").unwrap_err().to_string();
-        assert_eq!(error, "unknown agent `clod`; known: claude");
+        assert!(error.starts_with("unknown agent `clod`; known: claude"));
         assert_eq!(by_name("claude").unwrap().name, "claude");
     }
 }

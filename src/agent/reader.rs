@@ -78,6 +78,16 @@ impl OutputReader {
         )
     }
 
+    /// Reads a process's output from its first byte on; `earlier` is the last snapshot of the
+    /// process before it in the same conversation. One that is not understood is as none.
+    pub fn following(kind: &AgentKind, redactor: Arc<Redactor>, earlier: &[u8]) -> Self {
+        let mut reader = Self::new(kind, redactor);
+        if let Ok(state) = serde_json::from_slice::<Restored<'_>>(earlier) {
+            reader.parser.adapter.follow(state.adapter.get().as_bytes());
+        }
+        reader
+    }
+
     /// Reads on from `at`, the end of the line after which `snapshot` was taken.
     pub fn restore(
         kind: &AgentKind,

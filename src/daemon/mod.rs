@@ -32,7 +32,7 @@ use self::hub::{create_session, discovery, rest_error};
 pub use self::program::{FoundBy, Program, RunsAs, runs_as};
 use self::source::JournalSource;
 pub use self::survey::{Survey, survey};
-use crate::agent::{self, AgentKind, AgentSession, TurnSpec};
+use crate::agent::{self, AgentKind, AgentSession, EnvFallback, TurnSpec};
 use crate::clock::Clock;
 use crate::config::{AgentHome, CommandKind, Config, EnvMap, Stdio, agent_env};
 use crate::event::{NoticeLevel, Outcome};
@@ -148,7 +148,7 @@ pub fn prepare(setup: &Setup<'_>) -> Result<Prepared, DaemonError> {
     let kind = agent::by_name(config.agent.name.as_str())
         .map_err(|error| DaemonError::Usage(error.to_string()))?;
     let runs_as = runs_as(config.agent.user.as_deref())?;
-    let spec = turn_spec(setup, &runs_as);
+    let spec = turn_spec(setup, &runs_as)?;
     // Everything that the CLI could be refused for is known before anything is made.
     (kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
     let program = program::find(kind, &config.agent, &setup.prefix, setup.env)?;
@@ -392,7 +392,7 @@ impl Lead {
             session: self.joined.session.clone(),
             agent: self.prepared.kind,
             program,
-            spec: turn_spec(setup, &self.prepared.runs_as),
+            spec: turn_spec(setup, &self.prepared.runs_as)?,
             environment: plain,
             workspace,
             state_dir: config.state_dir.clone(),
@@ -449,22 +449,37 @@ impl Led {
     }
 }
 
-fn turn_spec(setup: &Setup<'_>, runs_as: &RunsAs) -> TurnSpec {
+fn turn_spec(setup: &Setup<'_>, runs_as: &RunsAs) -> Result<TurnSpec, DaemonError> {
     let agent = &setup.config.agent;
-    TurnSpec {
+    Ok(TurnSpec {
         // Each turn sets its own.
         agent_session: AgentSession::New(uuid::Uuid::nil()),
         model: agent.model.clone(),
         effort: agent.effort.clone(),
         system_prompt_file: agent.system_prompt_file.clone(),
+        system_prompt: text_of("--system-prompt-file", agent.system_prompt_file.as_deref())?,
         mcp_config: agent.mcp_config.clone(),
+        mcp_servers: text_of("--mcp-config", agent.mcp_config.as_deref())?,
         allowed_tools: agent.allowed_tools.clone(),
         extra_args: agent.args.iter().map(Into::into).collect(),
         home: agent_home(setup, runs_as),
         is_root: *runs_as == RunsAs::Root,
         workspace: PathBuf::new(),
         files: PathBuf::new(),
-    }
+    })
+}
+
+/// The text of a file that an option names.
+fn text_of(option: &str, path: Option<&Path>) -> Result<Option<String>, DaemonError> {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).map_err(|error| {
+            DaemonError::Usage(format!(
+                "{option} {}: cannot be read: {error}; name a file of UTF-8 text",
+                path.display()
+            ))
+        })
+    };
+    path.map(read).transpose()
 }
 
 /// The home that holds the CLI's settings, login and conversations.
@@ -493,9 +508,12 @@ fn environment(
     runs_as: &RunsAs,
 ) -> Result<Vec<(std::ffi::OsString, std::ffi::OsString)>, DaemonError> {
     let agent = &setup.config.agent;
-    let spec = turn_spec(setup, runs_as);
+    let spec = turn_spec(setup, runs_as)?;
     let plan = (kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
     let mut environment = agent_env(setup.env, plan.env_pass, &agent.env, &agent.pass_env);
+    fall_back(&plan.env_fallback, &mut environment);
+    // what a plan sets itself is known here as well, so that its keys are masked
+    environment.extend(plan.env);
     environment.retain(|(name, _)| name != "HOME");
     environment.push(("HOME".into(), spec.home.into()));
     if let RunsAs::Other { name, .. } = runs_as {
@@ -503,6 +521,23 @@ fn environment(
         environment.push(("USER".into(), name.into()));
     }
     Ok(environment)
+}
+
+/// Sets what the CLI knows by another name only.
+fn fall_back(
+    fallbacks: &[EnvFallback],
+    environment: &mut Vec<(std::ffi::OsString, std::ffi::OsString)>,
+) {
+    for fallback in fallbacks {
+        let found = |name: &str| environment.iter().find(|(variable, _)| variable == name);
+        if found(fallback.name).is_some() || fallback.unless.exists() {
+            continue;
+        }
+        if let Some((_, value)) = found(fallback.from) {
+            let value = value.clone();
+            environment.push((fallback.name.into(), value));
+        }
+    }
 }
 
 /// What in an environment is a key by its name: to be masked wherever it turns up.
@@ -540,4 +575,36 @@ fn notices(setup: &Setup<'_>, runs_as: &RunsAs) -> Vec<(&'static str, String)> {
         ));
     }
     notices
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_stands_in_for_one_that_is_not_set_unless_there_is_a_login() {
+        let home = tempfile::tempdir().unwrap();
+        let login = home.path().join("auth.json");
+        let fallback = EnvFallback {
+            name: "B",
+            from: "A",
+            unless: login.clone(),
+        };
+        let of = |variables: &[(&str, &str)]| {
+            let pairs = variables
+                .iter()
+                .map(|(name, value)| (name.into(), value.into()));
+            let mut environment = pairs.collect();
+            fall_back(std::slice::from_ref(&fallback), &mut environment);
+            let found = environment.iter().rev().find(|(name, _)| name == "B");
+            found
+                .and_then(|(_, value)| value.to_str())
+                .map(str::to_owned)
+        };
+        assert_eq!(of(&[("A", "1")]).as_deref(), Some("1"));
+        assert_eq!(of(&[("A", "1"), ("B", "2")]).as_deref(), Some("2"));
+        assert_eq!(of(&[("C", "1")]), None);
+        std::fs::write(&login, "{}").unwrap();
+        assert_eq!(of(&[("A", "1")]), None);
+    }
 }

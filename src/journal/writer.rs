@@ -260,18 +260,28 @@ fn apply(
                 signed(*ordinal_next),
                 adapter
             ])?,
-        Change::EndTurn { turn, outcome, at } => transaction
-            .prepare_cached(
-                "UPDATE turn SET state = 'ended', outcome = ?2, ended_at = ?3, adapter = NULL,
-                        first_seq = coalesce(first_seq, ?4)
-                 WHERE id = ?1 AND state <> 'ended'",
-            )?
-            .execute(params![
-                turn.to_string(),
-                outcome_text(*outcome)?,
-                signed(at.millis()),
-                signed(first_seq)
-            ])?,
+        Change::EndTurn { turn, outcome, at } => {
+            // the next turn follows the newest snapshot; older ones are of no use
+            transaction
+                .prepare_cached(
+                    "UPDATE turn SET adapter = NULL
+                     WHERE session_id = ?1 AND id <> ?2 AND adapter IS NOT NULL
+                       AND (SELECT adapter FROM turn WHERE id = ?2) IS NOT NULL",
+                )?
+                .execute(params![session, turn.to_string()])?;
+            transaction
+                .prepare_cached(
+                    "UPDATE turn SET state = 'ended', outcome = ?2, ended_at = ?3,
+                            first_seq = coalesce(first_seq, ?4)
+                     WHERE id = ?1 AND state <> 'ended'",
+                )?
+                .execute(params![
+                    turn.to_string(),
+                    outcome_text(*outcome)?,
+                    signed(at.millis()),
+                    signed(first_seq)
+                ])?
+        }
         Change::AgentSession { id } => transaction
             .prepare_cached("UPDATE session SET agent_session_id = ?2 WHERE id = ?1")?
             .execute(params![session, id])?,

@@ -1,6 +1,7 @@
 //! One process of a turn: started or taken over, followed to its end.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +60,14 @@ pub(super) struct Attempt {
     left_behind: bool,
 }
 
+/// What a process is started with.
+pub(super) struct Launch<'a> {
+    pub(super) plan: &'a LaunchPlan,
+    pub(super) prompt: &'a str,
+    /// The last state of the adapter of the conversation's process before.
+    pub(super) earlier: Option<&'a [u8]>,
+}
+
 /// A process of a turn that is over.
 pub(super) struct AttemptEnd {
     pub(super) closing: Closing,
@@ -79,8 +88,11 @@ impl Attempt {
     pub(super) async fn start(
         context: Arc<TurnContext>,
         origin: Origin,
-        launch: &LaunchPlan,
-        prompt: &str,
+        Launch {
+            plan: launch,
+            prompt,
+            earlier,
+        }: Launch<'_>,
         ordinal: u64,
         seen: Seen,
     ) -> Result<Self, TurnError> {
@@ -88,7 +100,9 @@ impl Attempt {
         let sandbox = |message: String| TurnError::new(ErrorClass::Sandbox, message);
         let plan = context.shim_plan(launch).map_err(sandbox)?;
         let environment = context.environment(launch).map_err(sandbox)?;
-        write_files(&context, &dir, launch).map_err(|error| sandbox(error.to_string()))?;
+        write_files(&context, &dir, launch)
+            .and_then(|()| write_home_files(&context, launch))
+            .map_err(|error| sandbox(error.to_string()))?;
         let started = context
             .sandbox
             .start(&dir, &plan, prompt.as_bytes(), &environment)
@@ -97,7 +111,7 @@ impl Attempt {
         let tail = run
             .tail(SpoolOffset::START)
             .map_err(|error| sandbox(describe(&error)))?;
-        let reader = OutputReader::new(context.agent, Arc::clone(&context.redactor));
+        let reader = fresh(&context, earlier);
         let pump = Pump::new(
             origin,
             context.clock,
@@ -126,6 +140,7 @@ impl Attempt {
         origin: Origin,
         row: &TurnRow,
         seen: Seen,
+        earlier: Option<&[u8]>,
     ) -> Result<Self, TurnFault> {
         let dir = context.run_dir(origin.run);
         let found = if dir.path().exists() {
@@ -139,7 +154,7 @@ impl Attempt {
         };
         let redactor = || Arc::clone(&context.redactor);
         let (reader, lost) = match row.adapter.as_deref() {
-            None => (OutputReader::new(context.agent, redactor()), None),
+            None => (fresh(&context, earlier), None),
             Some(snapshot) => {
                 match OutputReader::restore(context.agent, redactor(), snapshot, row.offset) {
                     Ok(reader) => (reader, None),
@@ -278,7 +293,7 @@ impl Attempt {
 
     /// The end of what the process wrote, for a crash report.
     fn last_output(&self) -> String {
-        let shown = |path: &std::path::Path| {
+        let shown = |path: &Path| {
             let text = tail_of(path, OUTPUT_READ);
             let text = self.context.redactor.text(&text);
             end(&String::from_utf8_lossy(&text), OUTPUT_TAIL).to_owned()
@@ -337,6 +352,15 @@ impl Attempt {
     }
 }
 
+/// A reader from a process's first byte on.
+fn fresh(context: &TurnContext, earlier: Option<&[u8]>) -> OutputReader {
+    let redactor = Arc::clone(&context.redactor);
+    match earlier {
+        Some(earlier) => OutputReader::following(context.agent, redactor, earlier),
+        None => OutputReader::new(context.agent, redactor),
+    }
+}
+
 /// Writes what the CLI is to find.
 fn write_files(context: &TurnContext, dir: &RunDir, launch: &LaunchPlan) -> std::io::Result<()> {
     if launch.files.is_empty() {
@@ -349,6 +373,45 @@ fn write_files(context: &TurnContext, dir: &RunDir, launch: &LaunchPlan) -> std:
     }
     if let Some(user) = &context.user {
         files::hand_over(&context.state_root, &folder, (user.uid, user.gid))?;
+    }
+    Ok(())
+}
+
+/// Writes what the CLI looks for in its home, as the user that it runs as.
+fn write_home_files(context: &TurnContext, launch: &LaunchPlan) -> std::io::Result<()> {
+    for (place, content) in &launch.home_files {
+        let path = context.spec.home.join(place);
+        if std::fs::read(&path).is_ok_and(|found| found == *content) {
+            continue;
+        }
+        write_home_file(context, &path, content).map_err(|error| {
+            let text = format!("cannot write {} for the agent: {error}", path.display());
+            std::io::Error::new(error.kind(), text)
+        })?;
+    }
+    Ok(())
+}
+
+fn write_home_file(context: &TurnContext, path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let home = &context.spec.home;
+    let folder = path.parent().unwrap_or(home);
+    if context.user.is_some() {
+        // the folder is in that user's hands: a link in it must not lead our rights elsewhere
+        let inside = folder.ancestors().take_while(|at| at != home);
+        if let Some(link) = inside.into_iter().find(|at| at.is_symlink()) {
+            let why = format!("{} is a symbolic link; make it a folder", link.display());
+            return Err(std::io::Error::other(why));
+        }
+    }
+    let is_new = !folder.exists();
+    files::create_private_dir(folder)?;
+    files::replace_durably(path, text)?;
+    if let Some(user) = &context.user {
+        let chown = |path: &Path| std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid));
+        chown(path)?;
+        if is_new {
+            chown(folder)?;
+        }
     }
     Ok(())
 }
@@ -368,7 +431,7 @@ async fn changed(run: &mut Option<RunHandle>) -> Result<Change, SandboxError> {
 }
 
 /// The end of a file; nothing where there is none.
-fn tail_of(path: &std::path::Path, limit: u64) -> Vec<u8> {
+fn tail_of(path: &Path, limit: u64) -> Vec<u8> {
     let length = path.metadata().map_or(0, |metadata| metadata.len());
     let from = SpoolOffset::new(length.saturating_sub(limit));
     let tail = Tail::open(path, from);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::attempt::{Attempt, AttemptEnd, until};
+use super::attempt::{Attempt, AttemptEnd, Launch, until};
 use super::context::{TurnCommand, TurnContext, TurnEnd, TurnFault};
 use super::conversation::Conversation;
 use super::history;
@@ -87,8 +87,26 @@ impl Turn {
     /// Goes on with a run that an earlier daemon started.
     async fn take_over(&mut self, run: RunId) -> Result<Attempt, TurnFault> {
         tracing::info!(turn = %self.row.id, %run, "taking over a run");
+        let earlier = match self.conversation.id() {
+            Some(_) => self.earlier().await?,
+            None => None,
+        };
         let (context, seen) = (Arc::clone(&self.context), std::mem::take(&mut self.seen));
-        Attempt::take_over(context, self.origin(run), &self.row, seen).await
+        Attempt::take_over(
+            context,
+            self.origin(run),
+            &self.row,
+            seen,
+            earlier.as_deref(),
+        )
+        .await
+    }
+
+    /// The newest adapter's state of this session: the next process of the same conversation goes
+    /// on from it.
+    async fn earlier(&self) -> Result<Option<Vec<u8>>, TurnFault> {
+        let turns = self.context.journal.turns(&self.context.session).await?;
+        Ok(turns.into_iter().rev().find_map(|turn| turn.adapter))
     }
 
     fn origin(&self, run: RunId) -> Origin {
@@ -122,6 +140,12 @@ impl Turn {
             .open(context, task, &self.seen, run)
             .await?;
         events.extend(opening.notice);
+        // Asked before the new attempt's row, which has none yet.
+        let earlier = if self.conversation.is_resumed() {
+            self.earlier().await?
+        } else {
+            None
+        };
         let mut ordinal = 0;
         let mut begin = Batch::new(&origin.session, origin.agent).with(Change::BeginAttempt {
             turn: self.row.id,
@@ -138,8 +162,12 @@ impl Turn {
         let started = match opening.plan {
             Ok(plan) => {
                 let (context, seen) = (Arc::clone(&self.context), seen.clone());
-                let origin = origin.clone();
-                Attempt::start(context, origin, &plan, &opening.prompt, ordinal, seen).await
+                let launch = Launch {
+                    plan: &plan,
+                    prompt: &opening.prompt,
+                    earlier: earlier.as_deref(),
+                };
+                Attempt::start(context, origin.clone(), launch, ordinal, seen).await
             }
             Err(error) => Err(launch_failure(&error)),
         };

@@ -1,92 +1,90 @@
 //! How one turn of Claude Code 2.1.197 is started in exec form.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 
+use crate::agent::args::{Args, Flags};
 use crate::agent::{AgentSession, ConversationFile, Homes, LaunchError, LaunchPlan, TurnSpec};
 
-/// Flags that the runner sets or that would break its reading of the output, and what to use
-/// instead. Short forms stand beside their long ones.
-const OWNED: &[(&[&str], &str)] = &[
-    (
-        &[
-            "-p",
-            "--print",
-            "--output-format",
-            "--input-format",
-            "--verbose",
-            "--include-partial-messages",
-            "--replay-user-messages",
-        ],
-        "it cannot be changed",
-    ),
-    (
-        &[
-            "--session-id",
-            "-r",
-            "--resume",
-            "-c",
-            "--continue",
-            "--fork-session",
-            "--from-pr",
-            "--no-session-persistence",
-            "--bg",
-            "--background",
-        ],
-        "conversations follow the session's turns",
-    ),
-    (
-        &[
-            "--dangerously-skip-permissions",
-            "--permission-mode",
-            "--permission-prompt-tool",
-        ],
-        "use `--approve`",
-    ),
-    (&["--model"], "use `--model`"),
-    (&["--effort"], "use `--effort`"),
-    (
-        &["--append-system-prompt", "--append-system-prompt-file"],
-        "use `--system-prompt-file`",
-    ),
-    (&["--mcp-config"], "use `--mcp-config`"),
-    (
-        &["--allowedTools", "--allowed-tools"],
-        "use `--allowed-tools`",
-    ),
-    (
-        &["-h", "--help", "-v", "--version"],
-        "it ends the CLI at once: call it directly",
-    ),
-];
-
-/// Flags of Claude Code that take a value as their next argument; all others stand alone or as
-/// `--flag=value`.
-const VALUED: &[&str] = &[
-    "--add-dir",
-    "--agent",
-    "--agents",
-    "--betas",
-    "--debug-file",
-    "--disallowedTools",
-    "--disallowed-tools",
-    "--fallback-model",
-    "--file",
-    "--json-schema",
-    "--max-budget-usd",
-    "--max-thinking-tokens",
-    "--max-turns",
-    "-n",
-    "--name",
-    "--plugin-dir",
-    "--plugin-url",
-    "--setting-sources",
-    "--settings",
-    "--system-prompt",
-    "--system-prompt-file",
-    "--thinking",
-    "--thinking-display",
-    "--tools",
-];
+const FLAGS: Flags = Flags {
+    owned: &[
+        (
+            &[
+                "-p",
+                "--print",
+                "--output-format",
+                "--input-format",
+                "--verbose",
+                "--include-partial-messages",
+                "--replay-user-messages",
+            ],
+            "it cannot be changed",
+        ),
+        (
+            &[
+                "--session-id",
+                "-r",
+                "--resume",
+                "-c",
+                "--continue",
+                "--fork-session",
+                "--from-pr",
+                "--no-session-persistence",
+                "--bg",
+                "--background",
+            ],
+            "conversations follow the session's turns",
+        ),
+        (
+            &[
+                "--dangerously-skip-permissions",
+                "--permission-mode",
+                "--permission-prompt-tool",
+            ],
+            "use `--approve`",
+        ),
+        (&["--model"], "use `--model`"),
+        (&["--effort"], "use `--effort`"),
+        (
+            &["--append-system-prompt", "--append-system-prompt-file"],
+            "use `--system-prompt-file`",
+        ),
+        (&["--mcp-config"], "use `--mcp-config`"),
+        (
+            &["--allowedTools", "--allowed-tools"],
+            "use `--allowed-tools`",
+        ),
+        (
+            &["-h", "--help", "-v", "--version"],
+            "it ends the CLI at once: call it directly",
+        ),
+    ],
+    valued: &[
+        "--add-dir",
+        "--agent",
+        "--agents",
+        "--betas",
+        "--debug-file",
+        "--disallowedTools",
+        "--disallowed-tools",
+        "--fallback-model",
+        "--file",
+        "--json-schema",
+        "--max-budget-usd",
+        "--max-thinking-tokens",
+        "--max-turns",
+        "-n",
+        "--name",
+        "--plugin-dir",
+        "--plugin-url",
+        "--setting-sources",
+        "--settings",
+        "--system-prompt",
+        "--system-prompt-file",
+        "--thinking",
+        "--thinking-display",
+        "--tools",
+    ],
+};
 
 const EFFORTS: &[&str] = &["low", "medium", "high", "xhigh", "max"];
 const EFFORT_NAMES: &str = "low, medium, high, xhigh, max";
@@ -129,8 +127,8 @@ const QUIET: &[&str] = &[
 
 /// The plan for one turn.
 pub(super) fn plan(spec: &TurnSpec) -> Result<LaunchPlan, LaunchError> {
-    check_extra(&spec.extra_args)?;
-    let mut args = Args(Vec::new());
+    FLAGS.check(&spec.extra_args)?;
+    let mut args = Args::default();
     for flag in [
         "-p",
         "--verbose",
@@ -172,7 +170,9 @@ pub(super) fn plan(spec: &TurnSpec) -> Result<LaunchPlan, LaunchError> {
         args: args.0,
         env: environment(spec),
         files: Vec::new(),
+        home_files: Vec::new(),
         env_pass: ENV_PASS,
+        env_fallback: Vec::new(),
     })
 }
 
@@ -201,53 +201,6 @@ fn environment(spec: &TurnSpec) -> Vec<(OsString, OsString)> {
     env
 }
 
-struct Args(Vec<OsString>);
-
-impl Args {
-    fn flag(&mut self, flag: &str) {
-        self.0.push(flag.into());
-    }
-
-    fn value(&mut self, flag: &str, value: impl AsRef<OsStr>) {
-        let mut argument = OsString::from(flag);
-        argument.push("=");
-        argument.push(value);
-        self.0.push(argument);
-    }
-}
-
-fn check_extra(extra: &[OsString]) -> Result<(), LaunchError> {
-    let mut is_value = false;
-    for argument in extra {
-        if std::mem::take(&mut is_value) {
-            continue;
-        }
-        let text = argument.to_string_lossy();
-        let flag = text.split('=').next().unwrap_or_default();
-        if !flag.starts_with('-') || flag == "--" || flag == "-" {
-            return Err(LaunchError::Positional {
-                argument: text.into_owned(),
-            });
-        }
-        if let Some((_, instead)) = OWNED.iter().find(|(flags, _)| flags.contains(&short(flag))) {
-            return Err(LaunchError::OwnedFlag {
-                flag: flag.to_owned(),
-                instead,
-            });
-        }
-        is_value = VALUED.contains(&text.as_ref());
-    }
-    Ok(())
-}
-
-/// `-rID` and `-pc` are the short flag `-r` with its value and a bundle that begins with `-p`.
-fn short(flag: &str) -> &str {
-    match flag.as_bytes() {
-        [b'-', b'-', ..] => flag,
-        _ => flag.get(..2).unwrap_or(flag),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
@@ -262,7 +215,9 @@ mod tests {
             model: None,
             effort: None,
             system_prompt_file: None,
+            system_prompt: None,
             mcp_config: None,
+            mcp_servers: None,
             allowed_tools: Vec::new(),
             extra_args: Vec::new(),
             home: PathBuf::from("/home/agent"),

@@ -1,0 +1,140 @@
+//! The launch plans against the real CLIs: every flag is one that the installed version knows, and
+//! what a version says before it needs a model is understood.
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test's helpers may panic and say why they skip
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use agent_runner::agent::{self, AgentSession, Evidence, LaunchPlan, OutputReader, TurnSpec};
+use agent_runner::exit::Exit;
+use agent_runner::redact::Redactor;
+use uuid::Uuid;
+
+/// How each CLI prints the help on the flags that its plan uses.
+const HELP: &[(&str, &[&str])] = &[("codex", &["exec", "--help"])];
+
+/// A conversation that no CLI has.
+const NOBODYS: Uuid = Uuid::from_u128(0x01a1_fb6b_8545_7141_aeb6_bb67_a2c4_4127);
+
+/// The pinned CLI; none where it is not installed, which CI does not accept.
+fn program(command: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/tools/node_modules/.bin")
+        .join(command);
+    if path.exists() {
+        return Some(path);
+    }
+    let needs = format!("needs {command}, get it with scripts/test");
+    assert!(std::env::var_os("CI").is_none(), "{needs}");
+    println!("skipped: {needs}");
+    None
+}
+
+/// A turn that asks for everything that can be asked for.
+fn everything(home: &Path, agent_session: AgentSession) -> TurnSpec {
+    TurnSpec {
+        agent_session,
+        model: Some("a-model".to_owned()),
+        effort: Some("low".to_owned()),
+        system_prompt_file: Some(home.join("system.md")),
+        system_prompt: Some("Speak Latin.\n".to_owned()),
+        mcp_config: Some(home.join("mcp.json")),
+        mcp_servers: Some(
+            r#"{"mcpServers": {
+                "local": {"command": "true", "args": ["x"], "env": {"MODE": "a", "API_KEY": "b"}},
+                "remote": {"url": "http://127.0.0.1:9/mcp", "headers": {"Authorization": "c"}}
+            }}"#
+            .to_owned(),
+        ),
+        allowed_tools: vec!["Edit".to_owned()],
+        extra_args: Vec::new(),
+        home: home.to_owned(),
+        is_root: true,
+        workspace: home.to_owned(),
+        files: home.join("launch"),
+    }
+}
+
+/// The program with the plan's environment and files, and nothing of ours but PATH.
+fn prepared(program: &Path, plan: &LaunchPlan, home: &Path) -> Command {
+    for (place, content) in &plan.home_files {
+        let path = home.join(place);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    for (name, content) in &plan.files {
+        std::fs::create_dir_all(home.join("launch")).unwrap();
+        std::fs::write(home.join("launch").join(name), content).unwrap();
+    }
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .envs(plan.env.iter().map(|(name, value)| (name, value)))
+        .current_dir(home);
+    command
+}
+
+#[test]
+fn every_flag_is_one_that_the_installed_version_knows() {
+    for (name, help) in HELP {
+        let kind = agent::by_name(name).unwrap();
+        let Some(program) = program(kind.command) else {
+            continue;
+        };
+        let home = tempfile::tempdir().unwrap();
+        let spec = everything(home.path(), AgentSession::New(NOBODYS));
+        let plan = (kind.plan)(&spec).unwrap();
+        let output = prepared(&program, &plan, home.path())
+            .args(*help)
+            .output()
+            .unwrap();
+        let help = String::from_utf8(output.stdout).unwrap();
+        let known = |flag: &str| {
+            let mut words = help.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+            words.any(|word| word == flag)
+        };
+        for argument in plan.args.iter().filter_map(|argument| argument.to_str()) {
+            let flag = argument.split('=').next().unwrap_or_default();
+            if flag.starts_with("--") {
+                assert!(known(flag), "{name}: {flag} is not in its help:\n{help}");
+            }
+        }
+    }
+}
+
+/// It gets that far only if every argument and every file of the plan is accepted.
+#[test]
+fn codex_says_that_it_lost_a_conversation_and_its_words_are_understood() {
+    let kind = agent::by_name("codex").unwrap();
+    let Some(program) = program(kind.command) else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let spec = everything(home.path(), AgentSession::Resume(NOBODYS.to_string()));
+    let plan = (kind.plan)(&spec).unwrap();
+    let mut child = prepared(&program, &plan, home.path())
+        .args(&plan.args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"Do it.").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let reader = OutputReader::new(kind, Arc::new(Redactor::none()));
+    let exit = Exit {
+        code: output.status.code(),
+        ..Exit::default()
+    };
+    let mut events = Vec::new();
+    let evidence = reader.finish(Some(exit), &output.stderr, &mut |_| {}, &mut events);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        matches!(evidence, Evidence::ConversationMissing(_)),
+        "{evidence:?} {stderr}"
+    );
+    assert!(output.stdout.is_empty());
+}

@@ -7,6 +7,7 @@
 mod args;
 pub mod claude;
 pub mod codex;
+mod diff;
 mod hold;
 mod json;
 mod launch;

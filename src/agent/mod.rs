@@ -12,6 +12,7 @@ mod hold;
 mod json;
 mod launch;
 mod lines;
+pub mod opencode;
 mod reader;
 mod signs;
 
@@ -104,7 +105,7 @@ pub struct AgentKind {
 }
 
 /// All agents.
-pub static AGENTS: &[AgentKind] = &[claude::KIND, codex::KIND];
+pub static AGENTS: &[AgentKind] = &[claude::KIND, codex::KIND, opencode::KIND];
 
 /// A name that no agent has.
 #[derive(Debug, thiserror::Error)]

@@ -181,7 +181,9 @@ fn check_extra(extra: &[OsString]) -> Result<(), LaunchError> {
         let text = argument.to_string_lossy();
         let flag = text.split('=').next().unwrap_or_default();
         if flag.starts_with('-') {
-            FLAGS.check(&meant(flag))?;
+            for meaning in meant(flag) {
+                FLAGS.check(&[meaning])?;
+            }
         }
     }
     Ok(())

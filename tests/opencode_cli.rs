@@ -35,13 +35,20 @@ fn plan(home: &Path, session: AgentSession) -> LaunchPlan {
     (agent::by_name("opencode").unwrap().plan)(&spec).unwrap()
 }
 
-fn opencode(home: &Path, env: &LaunchPlan, args: &[&str]) -> Output {
-    let cli = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(CLI);
-    assert!(
-        cli.exists(),
-        "{CLI} is missing: run scripts/install-test-tools"
-    );
-    Command::new(cli)
+/// The pinned CLI; none where it is not installed, which CI does not accept.
+fn program() -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(CLI);
+    if path.exists() {
+        return Some(path);
+    }
+    let needs = format!("needs {CLI}, get it with scripts/install-test-tools");
+    assert!(std::env::var_os("CI").is_none(), "{needs}");
+    println!("skipped: {needs}");
+    None
+}
+
+fn opencode(program: &Path, home: &Path, env: &LaunchPlan, args: &[&str]) -> Output {
+    Command::new(program)
         .args(args)
         .current_dir(home)
         .env_clear()
@@ -58,13 +65,14 @@ fn opencode(home: &Path, env: &LaunchPlan, args: &[&str]) -> Output {
 
 #[test]
 fn the_cli_knows_every_flag_of_the_plan() {
+    let Some(cli) = program() else { return };
     let home = tempfile::tempdir().unwrap();
     let home = home.path();
     let resumed = plan(home, AgentSession::Resume("ses_1".to_owned()));
     let fresh = plan(home, AgentSession::New(uuid::Uuid::nil()));
-    let version = opencode(home, &fresh, &["--version"]);
+    let version = opencode(&cli, home, &fresh, &["--version"]);
     assert_eq!(String::from_utf8_lossy(&version.stdout).trim(), "1.18.33");
-    let help = opencode(home, &fresh, &["run", "--help"]);
+    let help = opencode(&cli, home, &fresh, &["run", "--help"]);
     let help = String::from_utf8([help.stdout, help.stderr].concat()).unwrap();
     let mut checked = 0;
     for argument in fresh.args.iter().chain(&resumed.args).skip(1) {
@@ -84,6 +92,7 @@ fn the_cli_knows_every_flag_of_the_plan() {
 
 #[test]
 fn the_cli_takes_the_configuration_of_the_plan() {
+    let Some(cli) = program() else { return };
     let home = tempfile::tempdir().unwrap();
     let home = home.path();
     let plan = plan(home, AgentSession::New(uuid::Uuid::nil()));
@@ -91,7 +100,7 @@ fn the_cli_takes_the_configuration_of_the_plan() {
     for (name, content) in &plan.files {
         std::fs::write(home.join("launch").join(name), content).unwrap();
     }
-    let output = opencode(home, &plan, &["debug", "config"]);
+    let output = opencode(&cli, home, &plan, &["debug", "config"]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
     let config: Value = serde_json::from_slice(&output.stdout).unwrap();

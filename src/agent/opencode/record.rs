@@ -102,7 +102,7 @@ pub(super) struct Metadata<'a> {
     pub(super) diff: Option<Text<'a>>,
     /// `todowrite`
     pub(super) todos: Option<Vec<Todo>>,
-    /// `apply_patch`: from its source, not seen
+    /// `apply_patch`
     pub(super) files: Option<Vec<PatchedFile>>,
 }
 

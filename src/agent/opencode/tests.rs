@@ -177,7 +177,7 @@ fn a_patch_tells_each_file_that_it_changed() {
             (
                 "/w/c.txt",
                 FileChangeKind::Rename,
-                "--- a/w/b.txt +++ b/c.txt".to_owned()
+                "--- a/b.txt +++ b/c.txt".to_owned()
             ),
             (
                 "/w/d.txt",

@@ -194,10 +194,10 @@ fn changed(
 fn patched(call: &str, file: &PatchedFile) -> Event {
     let target = file.move_path.as_ref().unwrap_or(&file.file_path);
     let shown = relative(target, file.relative_path.as_deref());
-    let old = match &file.move_path {
-        Some(_) => file.file_path.trim_start_matches('/'),
-        None => shown,
-    };
+    // where the work tree begins shows in the path that is known in both forms
+    let tree = target.strip_suffix(shown).unwrap_or("/");
+    let old = file.file_path.strip_prefix(tree);
+    let old = old.unwrap_or_else(|| file.file_path.trim_start_matches('/'));
     let (kind, from, to) = match file.kind.as_str() {
         "add" => (FileChangeKind::Create, None, Some(shown)),
         "delete" => (FileChangeKind::Delete, Some(shown), None),

@@ -1,6 +1,7 @@
 //! The launch plan for OpenCode against the CLI that it is for: it knows every flag, and takes the
 //! configuration that a turn brings.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test's helpers may panic
+#![allow(clippy::print_stdout)] // says what was skipped
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -93,6 +93,9 @@ fn a_recording_without_exit_status_is_judged_by_its_bytes_alone() {
         ("codex", "plain.pipe", Outcome::Completed),
         ("codex", "http401.pipe", Outcome::Failed),
         ("codex", "kill_tool_sigkill_native.pipe", Outcome::Unknown),
+        ("opencode", "plain.pipe", Outcome::Completed),
+        ("opencode", "http401.pipe", Outcome::Failed),
+        ("opencode", "kill_tool_sigkill.pipe", Outcome::Unknown),
     ] {
         let capture = Capture {
             exit: None,
@@ -108,7 +111,7 @@ fn a_recording_without_exit_status_is_judged_by_its_bytes_alone() {
 
 #[test]
 fn a_pty_and_a_pipe_give_the_same_events() {
-    for (agent, expected) in [("claude", 8), ("codex", 6)] {
+    for (agent, expected) in [("claude", 8), ("codex", 6), ("opencode", 5)] {
         let all = captures_of(agent);
         let mut compared = 0;
         for pty in &all {

@@ -8,10 +8,12 @@ mod args;
 pub mod claude;
 pub mod codex;
 mod conversation;
+mod diff;
 mod hold;
 mod json;
 mod launch;
 mod lines;
+pub mod opencode;
 mod reader;
 mod signs;
 
@@ -126,7 +128,7 @@ pub struct Credentials {
 }
 
 /// All agents.
-pub static AGENTS: &[AgentKind] = &[claude::KIND, codex::KIND];
+pub static AGENTS: &[AgentKind] = &[claude::KIND, codex::KIND, opencode::KIND];
 
 /// A name that no agent has.
 #[derive(Debug, thiserror::Error)]

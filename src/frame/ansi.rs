@@ -28,7 +28,7 @@ pub(super) fn strip_lead(line: &[u8]) -> &[u8] {
 }
 
 /// `tail` without any escape sequence, also one that was cut off.
-pub(super) fn without_sequences(tail: &[u8]) -> Cow<'_, [u8]> {
+pub fn without_sequences(tail: &[u8]) -> Cow<'_, [u8]> {
     let Some(first) = memchr::memchr(ESC, tail) else {
         return Cow::Borrowed(tail);
     };

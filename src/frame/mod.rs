@@ -11,6 +11,7 @@ mod string_cap;
 
 use crate::ids::SpoolOffset;
 
+pub use ansi::without_sequences;
 pub use depth::nesting;
 use string_cap::StringCap;
 
@@ -108,7 +109,7 @@ impl LineFramer {
     /// terminal reset that Claude Code (93 bytes of escapes) writes to a terminal when it exits.
     pub fn finish(mut self, sink: &mut impl FnMut(Line<'_>)) {
         let loss = self.settle();
-        let tail = ansi::without_sequences(&self.buffer);
+        let tail = without_sequences(&self.buffer);
         let tail = ansi::strip_lead(tail.strip_suffix(b"\r").unwrap_or(&tail));
         if !tail.is_empty() {
             sink(Line {

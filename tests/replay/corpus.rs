@@ -172,11 +172,12 @@ pub(crate) fn abbreviated(event: &Event) -> String {
     format!("{} {value}", kind.as_str().unwrap())
 }
 
-/// A recording's events without what differs from run to run: ids, delays, and what stderr says
+/// A recording's events without what differs from run to run: ids, delays, durations, and what stderr says
 /// of the way that the prompt was given.
 pub(crate) fn comparable(capture: &Capture) -> Vec<Value> {
     fn plain(value: &mut Value, ids: &mut BTreeMap<String, usize>) {
         let Value::Object(fields) = value else { return };
+        fields.remove("duration_ms");
         for field in ["id", "message_id", "call_id", "parent_call_id"] {
             if let Some(Value::String(id)) = fields.get(field) {
                 let next = ids.len();
@@ -201,7 +202,7 @@ pub(crate) fn comparable(capture: &Capture) -> Vec<Value> {
             // a file named after the session
             let kept = output
                 .lines()
-                .filter(|line| !line.contains("/tool-results/"));
+                .filter(|line| !line.contains("/tool-results/") && !line.contains("/tool-output/"));
             *output = kept.collect::<Vec<_>>().join("\n");
         }
         plain(&mut value, &mut ids);

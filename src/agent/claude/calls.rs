@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::record::{Block, ToolOutcome};
-use super::{diff, tools};
+use super::tools;
+use crate::agent::diff;
 use crate::agent::json::typed;
 use crate::event::{Event, FileChangeKind, PlanItem};
 

@@ -8,7 +8,6 @@
 //! nothing is open. A success without any answer or tool call is no completion.
 
 mod calls;
-mod diff;
 mod hash;
 mod launch;
 mod messages;

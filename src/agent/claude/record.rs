@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::agent::diff::Hunk;
 use crate::agent::json::Text;
 use crate::event::Usage;
 
@@ -279,17 +280,6 @@ pub(super) struct ToolOutcome<'a> {
     /// `TaskUpdate`
     pub(super) task_id: Option<String>,
     pub(super) status_change: Option<StatusChange>,
-}
-
-/// A hunk of a unified diff.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Hunk {
-    pub(super) old_start: u64,
-    pub(super) old_lines: u64,
-    pub(super) new_start: u64,
-    pub(super) new_lines: u64,
-    pub(super) lines: Vec<String>,
 }
 
 /// An entry of `TodoWrite`.

@@ -6,8 +6,11 @@
 
 pub mod claude;
 mod hold;
+mod json;
 mod launch;
+mod lines;
 mod reader;
+mod signs;
 
 use crate::event::{ErrorClass, Event, Outcome, TurnError};
 use crate::exit::Exit;

@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::record::{Block, ToolOutcome, typed};
+use super::record::{Block, ToolOutcome};
 use super::{diff, tools};
+use crate::agent::json::typed;
 use crate::event::{Event, FileChangeKind, PlanItem};
 
 /// Files that were read or written are remembered up to this many, to tell a new file from an

@@ -26,13 +26,15 @@ use serde::{Deserialize, Serialize};
 
 use self::calls::Calls;
 use self::messages::Messages;
-use self::record::{Block, Message, Record, ResultRecord, StreamEvent, Text, typed};
+use self::record::{Block, Message, Record, ResultRecord, StreamEvent};
 use self::totals::Totals;
 use self::verdict::Terminal;
+use super::json::{Text, typed};
+use super::lines::{self, notice, raw};
 use super::{Adapter, AgentKind, Evidence, Ignored, RestoreError};
-use crate::event::{Event, NoticeLevel, RawStream};
+use crate::event::{Event, NoticeLevel};
 use crate::exit::Exit;
-use crate::frame::{Line, Loss};
+use crate::frame::Line;
 
 /// Claude Code in the registry of agents.
 pub(super) const KIND: AgentKind = AgentKind {
@@ -153,45 +155,20 @@ impl Claude {
 
     /// The reason is for the case that no event comes of it.
     fn any_line(&mut self, line: &Line<'_>, out: &mut Vec<Event>) -> &'static str {
-        match line.loss {
-            Loss::Oversized => {
-                let span = [line.start.get(), line.end.get()];
-                out.push(Event::Raw {
-                    stream: RawStream::Stdout,
-                    text: String::from_utf8_lossy(line.bytes).into_owned(),
-                    count: None,
-                    span: Some(span),
-                });
-                out.push(notice(
-                    NoticeLevel::Warning,
-                    "line_oversized",
-                    format!(
-                        "a line of {} bytes is over the limit; only its start was kept",
-                        span[1].saturating_sub(span[0])
-                    ),
-                ));
-                return "";
-            }
-            Loss::Capped(bytes) => out.push(notice(
-                NoticeLevel::Warning,
-                "output_cut",
-                format!("strings over the limit were cut by {bytes} bytes in all"),
-            )),
-            Loss::None => {}
+        let bytes = match lines::content(line, out) {
+            Ok(bytes) => bytes,
+            Err(reason) => return reason,
+        };
+        if let Ok(record) = serde_json::from_slice::<Record<'_>>(bytes) {
+            return self.record(&record, bytes, out);
         }
-        if line.bytes.trim_ascii().is_empty() {
-            return "blank";
-        }
-        if let Ok(record) = serde_json::from_slice::<Record<'_>>(line.bytes) {
-            return self.record(&record, line.bytes, out);
-        }
-        if std::str::from_utf8(line.bytes).is_err() {
-            let text = String::from_utf8_lossy(line.bytes);
+        if std::str::from_utf8(bytes).is_err() {
+            let text = String::from_utf8_lossy(bytes);
             if let Ok(record) = serde_json::from_str::<Record<'_>>(&text) {
                 return self.record(&record, text.as_bytes(), out);
             }
         }
-        self.broken(line.bytes, out);
+        self.broken(bytes, out);
         ""
     }
 
@@ -388,27 +365,6 @@ impl Claude {
             None if self.seen_record => Evidence::None,
             None => verdict::of_stderr(exit, stderr),
         }
-    }
-}
-
-fn raw(bytes: &[u8]) -> Event {
-    Event::Raw {
-        stream: RawStream::Stdout,
-        text: String::from_utf8_lossy(bytes).into_owned(),
-        count: None,
-        span: None,
-    }
-}
-
-fn corrupt(text: &str) -> Event {
-    notice(NoticeLevel::Warning, "stream_corrupt", text.to_owned())
-}
-
-fn notice(level: NoticeLevel, code: &str, text: String) -> Event {
-    Event::Notice {
-        level,
-        code: code.to_owned(),
-        text,
     }
 }
 

@@ -1,7 +1,8 @@
 //! `system` records: what the CLI says about itself, not about the work.
 
 use super::record::{CompactBoundary, Init, RateLimitEvent, Record, Retry, Task};
-use super::{Claude, Session, calls, notice};
+use super::{Claude, Session, calls};
+use crate::agent::lines::notice;
 use crate::event::{Event, NoticeLevel, ToolStream};
 
 impl Claude {

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::event::{ErrorClass, PlanItem, Usage};
+use crate::frame::Loss;
 use crate::frame::{FrameLimits, LineFramer};
 use crate::ids::SpoolOffset;
 

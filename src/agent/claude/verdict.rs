@@ -1,18 +1,15 @@
 //! What Claude Code's own words say about how a turn went.
 //!
 //! `subtype: "success"` says nothing and an exit code little: `is_error` of the last `result`
-//! decides. The classes come from one table, read from the top, in which every row names the
-//! capture that shows it (or says that it is from the CLI's own schema).
+//! decides.
 
 use serde::{Deserialize, Serialize};
 
 use super::record::ResultRecord;
 use crate::agent::Evidence;
+use crate::agent::signs::{self, Failure, Row, Sign, has_phrase};
 use crate::event::{ErrorClass, TurnError};
 use crate::exit::Exit;
-
-/// How much of a message becomes the error's message.
-const MESSAGE_LIMIT: usize = 2000;
 
 /// What the last `result` said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,42 +24,26 @@ pub(super) enum Terminal {
     Failed(TurnError),
 }
 
-/// Where a row of the table looks.
-enum Sign {
-    /// `result.terminal_reason`
-    Reason(&'static str),
-    /// `error` of the `assistant` record that stands for the answer
-    Error(&'static str),
-    /// `result.subtype`
-    Subtype(&'static str),
-    /// `result.api_error_status`, a range
-    Status(u16, u16),
-    /// A phrase in the message or on stderr, between word borders, whatever its case
-    Phrase(&'static str),
-}
-
-/// One row: the sign, the class, and the capture that shows it (the tests hold the row to it;
-/// empty: from the CLI's own schema, not seen).
-struct Row(
-    Sign,
-    ErrorClass,
-    #[cfg_attr(not(test), allow(dead_code))] &'static str,
-);
-
+/// `terminal_reason` and `subtype` are those of the `result`; `error` is that of the `assistant`
+/// record that stands for the answer.
 const TABLE: &[Row] = &[
     Row(
-        Sign::Subtype("error_max_turns"),
+        Sign::Field("subtype", "error_max_turns"),
         ErrorClass::MaxTurns,
         "max_turns",
     ),
-    Row(Sign::Subtype("error_max_budget_usd"), ErrorClass::Quota, ""),
     Row(
-        Sign::Reason("prompt_too_long"),
+        Sign::Field("subtype", "error_max_budget_usd"),
+        ErrorClass::Quota,
+        "",
+    ),
+    Row(
+        Sign::Field("terminal_reason", "prompt_too_long"),
         ErrorClass::ContextOverflow,
         "prompt_too_long",
     ),
     Row(
-        Sign::Reason("blocking_limit"),
+        Sign::Field("terminal_reason", "blocking_limit"),
         ErrorClass::ContextOverflow,
         "",
     ),
@@ -76,30 +57,34 @@ const TABLE: &[Row] = &[
         ErrorClass::Quota,
         "",
     ),
-    Row(Sign::Error("billing_error"), ErrorClass::Quota, ""),
+    Row(Sign::Field("error", "billing_error"), ErrorClass::Quota, ""),
     Row(
-        Sign::Error("authentication_failed"),
+        Sign::Field("error", "authentication_failed"),
         ErrorClass::Auth,
         "http_401",
     ),
-    Row(Sign::Error("oauth_org_not_allowed"), ErrorClass::Auth, ""),
     Row(
-        Sign::Error("rate_limit"),
+        Sign::Field("error", "oauth_org_not_allowed"),
+        ErrorClass::Auth,
+        "",
+    ),
+    Row(
+        Sign::Field("error", "rate_limit"),
         ErrorClass::RateLimit,
         "http_429_forever",
     ),
     Row(
-        Sign::Error("model_not_found"),
+        Sign::Field("error", "model_not_found"),
         ErrorClass::ModelUnavailable,
         "http_404_model",
     ),
     Row(
-        Sign::Error("invalid_request"),
+        Sign::Field("error", "invalid_request"),
         ErrorClass::InvalidRequest,
         "http_413",
     ),
     Row(
-        Sign::Error("max_output_tokens"),
+        Sign::Field("error", "max_output_tokens"),
         ErrorClass::InvalidRequest,
         "max_tokens",
     ),
@@ -121,7 +106,11 @@ const TABLE: &[Row] = &[
         ErrorClass::Network,
         "stream_cut_no_fallback",
     ),
-    Row(Sign::Error("overloaded"), ErrorClass::ModelUnavailable, ""),
+    Row(
+        Sign::Field("error", "overloaded"),
+        ErrorClass::ModelUnavailable,
+        "",
+    ),
     Row(Sign::Status(401, 401), ErrorClass::Auth, "http_401"),
     Row(Sign::Status(403, 403), ErrorClass::Auth, "http_403"),
     Row(
@@ -145,7 +134,7 @@ const TABLE: &[Row] = &[
         "http_529_forever",
     ),
     Row(
-        Sign::Error("server_error"),
+        Sign::Field("error", "server_error"),
         ErrorClass::ModelUnavailable,
         "",
     ),
@@ -205,16 +194,6 @@ const TABLE: &[Row] = &[
 
 const NO_CONVERSATION: &str = "no conversation found with session ID";
 
-/// What is known of a failure.
-#[derive(Default)]
-struct Failure<'a> {
-    subtype: Option<&'a str>,
-    reason: Option<&'a str>,
-    error: Option<&'a str>,
-    status: Option<u16>,
-    message: &'a str,
-}
-
 /// What a `result` says. `error` is that of the `assistant` record before it.
 pub(super) fn of_result(
     result: &ResultRecord<'_>,
@@ -234,16 +213,15 @@ pub(super) fn of_result(
     let errors = result.errors.as_deref().unwrap_or_default().join("\n");
     let message = if text.is_empty() { &errors } else { text };
     let failure = Failure {
-        subtype,
-        reason,
-        error,
+        fields: &[
+            ("subtype", subtype),
+            ("terminal_reason", reason),
+            ("error", error),
+        ],
         status: result.api_error_status,
         message,
     };
-    let error = TurnError::new(
-        class(&failure).unwrap_or(ErrorClass::Unknown),
-        shortened(message, "the CLI reported a failure without a message"),
-    );
+    let error = failure.error(TABLE, "the CLI reported a failure without a message");
     if has_phrase(message, NO_CONVERSATION) {
         Terminal::ConversationMissing(error)
     } else {
@@ -251,125 +229,17 @@ pub(super) fn of_result(
     }
 }
 
-/// What stderr says of a process that wrote no record and exited by itself, not with 0.
+/// What stderr says of a process that wrote no record.
 pub(super) fn of_stderr(exit: Option<Exit>, stderr: &[u8]) -> Evidence {
-    if exit.is_none_or(|exit| exit.code.is_none_or(|code| code == 0)) {
-        return Evidence::None;
-    }
-    let stderr = String::from_utf8_lossy(stderr);
-    let message = stderr.trim();
-    let failure = Failure {
-        message,
-        ..Failure::default()
-    };
-    let says_error = message.lines().any(|line| {
-        line.get(..6)
-            .is_some_and(|start| start.eq_ignore_ascii_case("error:"))
-    });
-    match class(&failure) {
-        Some(class) => Evidence::Failed(TurnError::new(class, shortened(message, ""))),
-        None if says_error => {
-            Evidence::Failed(TurnError::new(ErrorClass::Unknown, shortened(message, "")))
-        }
-        None => Evidence::None,
-    }
-}
-
-fn class(failure: &Failure<'_>) -> Option<ErrorClass> {
-    let row = TABLE.iter().find(|Row(sign, ..)| match sign {
-        Sign::Subtype(subtype) => failure.subtype == Some(subtype),
-        Sign::Reason(reason) => failure.reason == Some(reason),
-        Sign::Error(error) => failure.error == Some(error),
-        Sign::Status(from, to) => failure.status.is_some_and(|s| (*from..=*to).contains(&s)),
-        Sign::Phrase(phrase) => has_phrase(failure.message, phrase),
-    });
-    row.map(|Row(_, class, _)| *class)
-}
-
-/// Whether `phrase` stands in `text` with no letter or digit right before or after it.
-fn has_phrase(text: &str, phrase: &str) -> bool {
-    let text = text.as_bytes();
-    let word = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    text.windows(phrase.len()).enumerate().any(|(at, window)| {
-        window.eq_ignore_ascii_case(phrase.as_bytes())
-            && !at
-                .checked_sub(1)
-                .is_some_and(|before| word(text.get(before)))
-            && !word(text.get(at + phrase.len()))
-    })
-}
-
-fn shortened(message: &str, otherwise: &str) -> String {
-    let message = message.trim();
-    if message.is_empty() {
-        return otherwise.to_owned();
-    }
-    let mut end = message.len().min(MESSAGE_LIMIT);
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    message.get(..end).unwrap_or_default().to_owned()
+    signs::of_stderr(TABLE, exit, stderr)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Claude;
     use super::*;
-    use crate::agent::Adapter as _;
-    use crate::frame::{FrameLimits, LineFramer};
-    use crate::ids::SpoolOffset;
 
     #[test]
-    fn every_row_is_what_its_capture_shows() {
-        let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/claude");
-        for Row(_, expected, seen) in TABLE.iter().filter(|row| !row.2.is_empty()) {
-            let stdout = std::fs::read(corpus.join(format!("{seen}.pipe.jsonl"))).unwrap();
-            let stderr = std::fs::read(corpus.join(format!("{seen}.pipe.stderr")));
-            let mut claude = Claude::default();
-            let mut framer = LineFramer::new(FrameLimits::default(), SpoolOffset::START);
-            framer.push(&stdout, &mut |line| {
-                claude.line(&line, &mut Vec::new());
-            });
-            let exit = Exit {
-                code: Some(1),
-                ..Exit::default()
-            };
-            match claude.end(Some(exit), &stderr.unwrap_or_default(), &mut Vec::new()) {
-                Evidence::Failed(error) | Evidence::ConversationMissing(error) => {
-                    assert_eq!(error.class, *expected, "{seen}: {}", error.message);
-                }
-                evidence => panic!("{seen}: {evidence:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn a_phrase_is_found_as_whole_words_only() {
-        assert!(has_phrase("API Error (ECONNRESET)", "econnreset"));
-        assert!(!has_phrase("XECONNRESET", "ECONNRESET"));
-        assert!(!has_phrase("ECONNRESETS", "ECONNRESET"));
-        assert!(!has_phrase("short", "a much longer phrase"));
-    }
-
-    #[test]
-    fn stderr_counts_only_when_the_process_failed_by_itself() {
-        let exit = |code, signal| {
-            Some(Exit {
-                code,
-                signal,
-                oom: false,
-            })
-        };
-        let stderr = b"error: unknown option '--x'";
-        assert_eq!(of_stderr(exit(Some(0), None), stderr), Evidence::None);
-        assert_eq!(of_stderr(exit(None, Some(9)), stderr), Evidence::None);
-        assert!(matches!(
-            of_stderr(exit(Some(1), None), stderr),
-            Evidence::Failed(_)
-        ));
-        assert_eq!(
-            of_stderr(exit(Some(1), None), b"panic: oh no"),
-            Evidence::None
-        );
+    fn every_row_is_what_its_recording_shows() {
+        signs::assert_rows_are_what_their_recordings_show(&super::super::KIND, TABLE);
     }
 }

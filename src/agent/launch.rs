@@ -29,8 +29,12 @@ pub struct TurnSpec {
     pub effort: Option<String>,
     /// A file whose text is added to the CLI's own system prompt.
     pub system_prompt_file: Option<PathBuf>,
-    /// A file that lists MCP servers.
+    /// Its text, read by the caller: for CLIs that take no such file.
+    pub system_prompt: Option<String>,
+    /// A file that lists MCP servers, as `{"mcpServers": {…}}`.
     pub mcp_config: Option<PathBuf>,
+    /// Its text, read by the caller: for CLIs that want it in another form.
+    pub mcp_servers: Option<String>,
     /// The tools that need no consent.
     pub allowed_tools: Vec<String>,
     /// Arguments of the user, passed on as they are.
@@ -57,6 +61,10 @@ pub struct LaunchPlan {
     /// Files that the CLI is to find, by name within [`TurnSpec::files`]; readable by it alone.
     /// Never secrets: those travel in the environment.
     pub files: Vec<(&'static str, Vec<u8>)>,
+    /// Files that the CLI looks for in its home, by their place in [`TurnSpec::home`]; readable by
+    /// it alone. They stay, and other turns may use them at the same time: a name never stands
+    /// for two contents. Never secrets.
+    pub home_files: Vec<(PathBuf, Vec<u8>)>,
     /// The vendor's variables, to be passed through where they are set. A name that ends in `*`
     /// stands for all that begin so.
     pub env_pass: &'static [&'static str],
@@ -80,6 +88,12 @@ pub enum LaunchError {
     Positional {
         /// The argument.
         argument: String,
+    },
+    /// The list of MCP servers cannot be given to the CLI.
+    #[error("the MCP servers of `--mcp-config`: {reason}")]
+    McpServers {
+        /// What is wrong with it, and what to do.
+        reason: String,
     },
     /// The CLI does not know this effort.
     #[error("unknown effort `{effort}`; known: {known}")]

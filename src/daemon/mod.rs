@@ -12,7 +12,7 @@ mod program;
 mod source;
 mod workspace;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,7 +133,7 @@ pub fn prepare(setup: &Setup<'_>) -> Result<Prepared, DaemonError> {
     let kind = agent::by_name(config.agent.name.as_str())
         .map_err(|error| DaemonError::Usage(error.to_string()))?;
     let runs_as = program::runs_as(config.agent.user.as_deref())?;
-    let spec = turn_spec(setup, &runs_as);
+    let spec = turn_spec(setup, &runs_as)?;
     // Everything that the CLI could be refused for is known before anything is made.
     (kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
     let program = program::find(kind, &config.agent, &config.state_dir, setup.env)?;
@@ -337,7 +337,7 @@ impl Lead {
             session: self.joined.session.clone(),
             agent: self.prepared.kind,
             program: self.prepared.program.clone(),
-            spec: turn_spec(setup, &self.prepared.runs_as),
+            spec: turn_spec(setup, &self.prepared.runs_as)?,
             environment: plain,
             workspace,
             runs: config.state_dir.join("runs"),
@@ -393,22 +393,37 @@ impl Led {
     }
 }
 
-fn turn_spec(setup: &Setup<'_>, runs_as: &RunsAs) -> TurnSpec {
+fn turn_spec(setup: &Setup<'_>, runs_as: &RunsAs) -> Result<TurnSpec, DaemonError> {
     let agent = &setup.config.agent;
-    TurnSpec {
+    Ok(TurnSpec {
         // Each turn sets its own.
         agent_session: AgentSession::New(uuid::Uuid::nil()),
         model: agent.model.clone(),
         effort: agent.effort.clone(),
         system_prompt_file: agent.system_prompt_file.clone(),
+        system_prompt: text_of("--system-prompt-file", agent.system_prompt_file.as_deref())?,
         mcp_config: agent.mcp_config.clone(),
+        mcp_servers: text_of("--mcp-config", agent.mcp_config.as_deref())?,
         allowed_tools: agent.allowed_tools.clone(),
         extra_args: agent.args.iter().map(Into::into).collect(),
         home: agent_home(setup, runs_as),
         is_root: *runs_as == RunsAs::Root,
         workspace: PathBuf::new(),
         files: PathBuf::new(),
-    }
+    })
+}
+
+/// The text of a file that an option names.
+fn text_of(option: &str, path: Option<&Path>) -> Result<Option<String>, DaemonError> {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).map_err(|error| {
+            DaemonError::Usage(format!(
+                "{option} {}: cannot be read: {error}; name a file of UTF-8 text",
+                path.display()
+            ))
+        })
+    };
+    path.map(read).transpose()
 }
 
 /// The home that holds the CLI's settings, login and conversations.
@@ -435,7 +450,7 @@ fn environment(
     prepared: &Prepared,
 ) -> Result<Vec<(std::ffi::OsString, std::ffi::OsString)>, DaemonError> {
     let agent = &setup.config.agent;
-    let spec = turn_spec(setup, &prepared.runs_as);
+    let spec = turn_spec(setup, &prepared.runs_as)?;
     let plan =
         (prepared.kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
     let mut environment = agent_env(setup.env, plan.env_pass, &agent.env, &agent.pass_env);

@@ -83,7 +83,9 @@ impl Attempt {
         let sandbox = |message: String| TurnError::new(ErrorClass::Sandbox, message);
         let plan = context.shim_plan(launch).map_err(sandbox)?;
         let environment = context.environment(launch).map_err(sandbox)?;
-        write_files(&dir, launch).map_err(|error| sandbox(error.to_string()))?;
+        write_files(&dir, launch)
+            .and_then(|()| write_home_files(&context, launch))
+            .map_err(|error| sandbox(error.to_string()))?;
         let started = context
             .sandbox
             .start(&dir, &plan, prompt.as_bytes(), &environment)
@@ -326,6 +328,28 @@ fn write_files(dir: &RunDir, launch: &LaunchPlan) -> std::io::Result<()> {
     files::create_private_dir(&folder)?;
     for (name, content) in &launch.files {
         files::create_private(&folder.join(name))?.write_all(content)?;
+    }
+    Ok(())
+}
+
+/// Writes what the CLI looks for in its home, as the user that it runs as.
+fn write_home_files(context: &TurnContext, launch: &LaunchPlan) -> std::io::Result<()> {
+    for (place, content) in &launch.home_files {
+        let path = context.spec.home.join(place);
+        if std::fs::read(&path).is_ok_and(|found| found == *content) {
+            continue;
+        }
+        let folder = path.parent().unwrap_or(&context.spec.home);
+        let is_new = !folder.exists();
+        files::create_private_dir(folder)?;
+        files::replace_durably(&path, content)?;
+        if let Some(user) = &context.user {
+            let chown = |path| std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid));
+            chown(path.as_path())?;
+            if is_new {
+                chown(folder)?;
+            }
+        }
     }
     Ok(())
 }

@@ -172,6 +172,7 @@ pub(super) fn plan(spec: &TurnSpec) -> Result<LaunchPlan, LaunchError> {
         args: args.0,
         env: environment(spec),
         files: Vec::new(),
+        home_files: Vec::new(),
         env_pass: ENV_PASS,
     })
 }
@@ -250,7 +251,9 @@ mod tests {
             model: None,
             effort: None,
             system_prompt_file: None,
+            system_prompt: None,
             mcp_config: None,
+            mcp_servers: None,
             allowed_tools: Vec::new(),
             extra_args: Vec::new(),
             home: PathBuf::from("/home/agent"),

@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use agent_runner::agent::{self, OutputReader};
+use agent_runner::agent::{self, AGENTS, OutputReader};
 use agent_runner::event::{Event, Outcome};
 use agent_runner::ids::SpoolOffset;
 use agent_runner::redact::Redactor;
@@ -17,27 +17,29 @@ use proptest::prelude::*;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use corpus::{Capture, capture, captures, events, events_in_chunks};
+use corpus::{Capture, capture, captures, captures_of, events, events_in_chunks};
 
 #[test]
 fn every_recording_gives_its_events() {
     let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path("corpus/claude/events");
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
-    settings.bind(|| {
-        for capture in captures() {
-            let lines: Vec<String> = events(&capture).iter().map(corpus::abbreviated).collect();
-            insta::assert_snapshot!(capture.name.clone(), lines.join("\n"));
-        }
-    });
+    for agent in AGENTS {
+        settings.set_snapshot_path(format!("corpus/{}/events", agent.name));
+        settings.bind(|| {
+            for capture in captures_of(agent.name) {
+                let lines: Vec<String> = events(&capture).iter().map(corpus::abbreviated).collect();
+                insta::assert_snapshot!(capture.name.clone(), lines.join("\n"));
+            }
+        });
+    }
 }
 
 #[test]
 fn every_recording_ends_once_with_its_calls_paired() {
     for capture in captures() {
         let events = events(&capture);
-        let name = &capture.name;
+        let name = capture.to_string();
         let ends = events
             .iter()
             .filter(|e| matches!(e, Event::End { .. }))
@@ -59,10 +61,10 @@ fn every_recording_ends_once_with_its_calls_paired() {
     }
 }
 
-/// The text of a completed turn is what its last `result` says.
+/// The text of a completed turn of Claude Code is what its last `result` says.
 #[test]
 fn the_text_of_the_events_is_the_text_of_the_result() {
-    for capture in captures() {
+    for capture in captures_of("claude") {
         let Some(result) = capture.last_record("result") else {
             continue;
         };
@@ -83,15 +85,18 @@ fn the_text_of_the_events_is_the_text_of_the_result() {
 
 #[test]
 fn a_recording_without_exit_status_is_judged_by_its_bytes_alone() {
-    for (name, expected) in [
-        ("plain_text.pipe", Outcome::Completed),
-        ("signal_sigint_mid_text.pipe", Outcome::Cancelled),
-        ("http_401.pipe", Outcome::Failed),
-        ("crash_sigkill_mid_tool.pipe", Outcome::Unknown),
+    for (agent, name, expected) in [
+        ("claude", "plain_text.pipe", Outcome::Completed),
+        ("claude", "signal_sigint_mid_text.pipe", Outcome::Cancelled),
+        ("claude", "http_401.pipe", Outcome::Failed),
+        ("claude", "crash_sigkill_mid_tool.pipe", Outcome::Unknown),
+        ("gemini", "plain_text.pipe", Outcome::Completed),
+        ("gemini", "http_401.pipe", Outcome::Failed),
+        ("gemini", "crash_sigkill_mid_tool.pipe", Outcome::Unknown),
     ] {
         let capture = Capture {
             exit: None,
-            ..capture(name)
+            ..capture(agent, name)
         };
         let events = events(&capture);
         let Some(Event::End { outcome, .. }) = events.last() else {
@@ -103,21 +108,23 @@ fn a_recording_without_exit_status_is_judged_by_its_bytes_alone() {
 
 #[test]
 fn a_pty_and_a_pipe_give_the_same_events() {
-    let mut compared = 0;
-    let all = captures();
-    for pty in &all {
-        let Some(scenario) = pty.name.strip_suffix(".pty80") else {
-            continue;
-        };
-        let name = format!("{scenario}.pipe");
-        let Some(pipe) = all.iter().find(|capture| capture.name == name) else {
-            continue; // Ctrl-C needs a terminal
-        };
-        let pty_events = corpus::comparable(pty);
-        assert_eq!(pty_events, corpus::comparable(pipe), "{scenario}");
-        compared += 1;
+    for (agent, expected) in [("claude", 8), ("gemini", 4)] {
+        let all = captures_of(agent);
+        let mut compared = 0;
+        for pty in &all {
+            let Some(scenario) = pty.name.strip_suffix(".pty80") else {
+                continue;
+            };
+            let name = format!("{scenario}.pipe");
+            let Some(pipe) = all.iter().find(|capture| capture.name == name) else {
+                continue; // Ctrl-C needs a terminal
+            };
+            let pty_events = corpus::comparable(pty);
+            assert_eq!(pty_events, corpus::comparable(pipe), "{pty}");
+            compared += 1;
+        }
+        assert_eq!(compared, expected, "{agent}");
     }
-    assert_eq!(compared, 8);
 }
 
 #[test]
@@ -125,12 +132,7 @@ fn one_byte_at_a_time_changes_nothing() {
     for capture in captures() {
         let whole = events(&capture);
         let bytes: Vec<&[u8]> = capture.stdout.chunks(1).collect();
-        assert_eq!(
-            events_in_chunks(&capture, &bytes),
-            whole,
-            "{}",
-            capture.name
-        );
+        assert_eq!(events_in_chunks(&capture, &bytes), whole, "{capture}");
     }
 }
 
@@ -145,12 +147,7 @@ fn every_split_in_two_changes_nothing() {
         let whole = corpus::lines(&[&capture.stdout]);
         for at in 0..=capture.stdout.len() {
             let (head, tail) = capture.stdout.split_at(at);
-            assert_eq!(
-                corpus::lines(&[head, tail]),
-                whole,
-                "{} at {at}",
-                capture.name
-            );
+            assert_eq!(corpus::lines(&[head, tail]), whole, "{capture} at {at}");
         }
     }
 }
@@ -163,7 +160,7 @@ fn every_snapshot_goes_on_to_the_same_events() {
         .filter(|capture| capture.stdout.len() <= 64 * 1024)
     {
         let whole = events(capture);
-        let kind = agent::by_name("claude").unwrap();
+        let kind = capture.agent;
         let mut made = Vec::new();
         let redactor = || Arc::new(Redactor::none());
         let mut reader = OutputReader::new(kind, redactor());
@@ -186,8 +183,8 @@ fn every_snapshot_goes_on_to_the_same_events() {
         );
         made.append(&mut last);
         let closing = whole.len() - made.len();
-        assert!((1..=2).contains(&closing), "{}", capture.name);
-        assert_eq!(made[..], whole[..made.len()], "{}", capture.name);
+        assert!((1..=2).contains(&closing), "{capture}");
+        assert_eq!(made[..], whole[..made.len()], "{capture}");
     }
 }
 
@@ -196,9 +193,8 @@ fn every_snapshot_goes_on_to_the_same_events() {
 fn a_secret_reaches_no_event_however_it_is_streamed() {
     let secret = "sentence three, which";
     let redactor = Redactor::new(&[SecretString::from(secret)]).unwrap();
-    let capture = capture("streamed_text_partial.pipe");
-    let kind = agent::by_name("claude").unwrap();
-    let mut reader = OutputReader::new(kind, Arc::new(redactor));
+    let capture = capture("claude", "streamed_text_partial.pipe");
+    let mut reader = OutputReader::new(capture.agent, Arc::new(redactor));
     let mut made = Vec::new();
     reader.push(&capture.stdout, &mut |read| made.append(read.events));
     let plain = corpus::main_text(&events(&capture));
@@ -209,11 +205,10 @@ fn a_secret_reaches_no_event_however_it_is_streamed() {
 
 #[test]
 fn a_reader_without_a_snapshot_goes_on_with_what_it_can_know() {
-    let capture = capture("edit_file.pipe");
+    let capture = capture("claude", "edit_file.pipe");
     let from = corpus::lines(&[&capture.stdout])[2].0;
-    let kind = agent::by_name("claude").unwrap();
     let at = SpoolOffset::new(from);
-    let mut reader = OutputReader::resync(kind, Arc::new(Redactor::none()), at);
+    let mut reader = OutputReader::resync(capture.agent, Arc::new(Redactor::none()), at);
     let mut made = Vec::new();
     let rest = &capture.stdout[usize::try_from(from).unwrap()..];
     reader.push(rest, &mut |read| made.append(read.events));
@@ -227,15 +222,16 @@ fn a_reader_without_a_snapshot_goes_on_with_what_it_can_know() {
 
 #[test]
 fn a_snapshot_of_another_version_is_refused() {
-    let kind = agent::by_name("claude").unwrap();
-    let Err(error) = (kind.restore)(br#"{"version":99,"state":[]}"#) else {
-        panic!("it was taken")
-    };
-    assert_eq!(
-        error.to_string(),
-        "snapshot of version 99, but this program knows version 1"
-    );
-    assert!((kind.restore)(b"").is_err());
+    for kind in AGENTS {
+        let Err(error) = (kind.restore)(br#"{"version":99,"state":[]}"#) else {
+            panic!("{} took it", kind.name)
+        };
+        assert_eq!(
+            error.to_string(),
+            "snapshot of version 99, but this program knows version 1"
+        );
+        assert!((kind.restore)(b"").is_err());
+    }
 }
 
 proptest! {
@@ -245,8 +241,13 @@ proptest! {
     fn random_splits_of_large_recordings_change_nothing(
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 1..40),
     ) {
-        for name in ["big_output_many_lines.pty80", "grep.pipe", "subagent.pipe"] {
-            let capture = capture(name);
+        for (agent, name) in [
+            ("claude", "big_output_many_lines.pty80"),
+            ("claude", "grep.pipe"),
+            ("claude", "subagent.pipe"),
+            ("gemini", "big_output_one_line.pipe"),
+        ] {
+            let capture = capture(agent, name);
             let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(capture.stdout.len())).collect();
             at.sort_unstable();
             at.insert(0, 0);
@@ -288,10 +289,10 @@ fn command() -> Command {
 
 #[test]
 fn the_command_prints_what_the_library_gives() {
-    let capture = capture("write_file_partial.pipe");
+    let capture = capture("claude", "write_file_partial.pipe");
     let output = command()
         .args(["replay", "--agent", "claude", "--exit-code", "0"])
-        .arg(corpus::path("write_file_partial.pipe.jsonl"))
+        .arg(corpus::path("claude", "write_file_partial.pipe.jsonl"))
         .output()
         .unwrap();
     assert!(output.status.success());
@@ -320,7 +321,7 @@ fn the_command_reads_stdin_and_explains_what_it_ignores() {
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin
-        .write_all(&capture("crash_sigkill_mid_text.pipe").stdout)
+        .write_all(&capture("claude", "crash_sigkill_mid_text.pipe").stdout)
         .unwrap();
     drop(stdin);
     let output = child.wait_with_output().unwrap();
@@ -350,7 +351,7 @@ fn bad_input_to_the_command_is_an_error_that_says_what_to_do() {
         assert!(output.stdout.is_empty());
         String::from_utf8(output.stderr).unwrap()
     };
-    assert!(failed(&["--agent", "clod"]).contains("unknown agent `clod`; known: claude"));
+    assert!(failed(&["--agent", "clod"]).contains("unknown agent `clod`; known: claude, gemini"));
     assert!(failed(&["--agent", "claude", "/no/such"]).contains("cannot open /no/such"));
     failed(&["--agent", "claude", "--exit-code", "1", "--signal", "2"]);
 }

@@ -5,18 +5,21 @@
 //! here and one line in [`AGENTS`].
 
 pub mod claude;
+pub mod gemini;
+mod hash;
 mod hold;
 mod json;
 mod launch;
 mod lines;
 mod reader;
+mod records;
 mod signs;
 
 use crate::event::{ErrorClass, Event, Outcome, TurnError};
 use crate::exit::Exit;
 use crate::frame::Line;
 
-pub use launch::{AgentSession, LaunchError, LaunchPlan, TurnSpec};
+pub use launch::{AgentSession, HomeLink, LaunchError, LaunchPlan, TurnSpec};
 pub use reader::{OutputReader, Read};
 
 /// Why a line gave no event (`replay --explain` prints it).
@@ -92,6 +95,8 @@ pub struct AgentKind {
     pub command: &'static str,
     /// What to run where it is missing, one command a line.
     pub install: &'static [&'static str],
+    /// The CLI's settings file within its home, where a plan has to build on what is in it.
+    pub settings: Option<&'static str>,
     /// How one turn of it is started.
     pub plan: fn(&TurnSpec) -> Result<LaunchPlan, LaunchError>,
     /// An adapter for a process's output from its first byte on.
@@ -101,7 +106,7 @@ pub struct AgentKind {
 }
 
 /// All agents.
-pub static AGENTS: &[AgentKind] = &[claude::KIND];
+pub static AGENTS: &[AgentKind] = &[claude::KIND, gemini::KIND];
 
 /// A name that no agent has.
 #[derive(Debug, thiserror::Error)]
@@ -152,7 +157,7 @@ mod tests {
     #[test]
     fn an_unknown_agent_is_told_the_known_ones() {
         let error = by_name("clod").unwrap_err().to_string();
-        assert_eq!(error, "unknown agent `clod`; known: claude");
+        assert_eq!(error, "unknown agent `clod`; known: claude, gemini");
         assert_eq!(by_name("claude").unwrap().name, "claude");
     }
 }

@@ -1,6 +1,7 @@
 //! One process of a turn: started or taken over, followed to its end.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -334,24 +335,43 @@ fn write_files(dir: &RunDir, launch: &LaunchPlan) -> std::io::Result<()> {
 
 /// Writes what the CLI looks for in its home, as the user that it runs as.
 fn write_home_files(context: &TurnContext, launch: &LaunchPlan) -> std::io::Result<()> {
+    let home = &context.spec.home;
     for (place, content) in &launch.home_files {
-        let path = context.spec.home.join(place);
+        let path = home.join(place);
         if std::fs::read(&path).is_ok_and(|found| found == *content) {
             continue;
         }
-        let folder = path.parent().unwrap_or(&context.spec.home);
-        let is_new = !folder.exists();
-        files::create_private_dir(folder)?;
+        own_folder(context, path.parent().unwrap_or(home))?;
         files::replace_durably(&path, content)?;
-        if let Some(user) = &context.user {
-            let chown = |path| std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid));
-            chown(path.as_path())?;
-            if is_new {
-                chown(folder)?;
-            }
+        own(context, &path)?;
+    }
+    for link in &launch.home_links {
+        let path = home.join(&link.place);
+        if link.is_folder {
+            own_folder(context, &link.target)?;
+        }
+        // another turn may be making it right now
+        match std::os::unix::fs::symlink(&link.target, &path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => made.and_then(|()| own(context, &path))?,
         }
     }
     Ok(())
+}
+
+/// Makes a folder and those above it that are missing, for the user that the CLI runs as.
+fn own_folder(context: &TurnContext, folder: &Path) -> std::io::Result<()> {
+    let is_new = |folder: &&Path| !folder.exists();
+    let made: Vec<&Path> = folder.ancestors().take_while(is_new).collect();
+    files::create_private_dir(folder)?;
+    made.into_iter().try_for_each(|made| own(context, made))
+}
+
+fn own(context: &TurnContext, path: &Path) -> std::io::Result<()> {
+    match &context.user {
+        Some(user) => std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid)),
+        None => Ok(()),
+    }
 }
 
 async fn until(moment: Option<Instant>) {
@@ -369,7 +389,7 @@ async fn changed(run: &mut Option<RunHandle>) -> Result<Change, SandboxError> {
 }
 
 /// The end of a file; nothing where there is none.
-fn tail_of(path: &std::path::Path, limit: u64) -> Vec<u8> {
+fn tail_of(path: &Path, limit: u64) -> Vec<u8> {
     let length = path.metadata().map_or(0, |metadata| metadata.len());
     let from = SpoolOffset::new(length.saturating_sub(limit));
     let tail = Tail::open(path, from);

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agent_runner::agent::{self, OutputReader};
+use agent_runner::agent::{self, AGENTS, AgentKind, OutputReader};
 use agent_runner::event::Event;
 use agent_runner::exit::Exit;
 use agent_runner::frame::{FrameLimits, LineFramer};
@@ -17,34 +17,42 @@ use serde_json::Value;
 /// One recording: `name` is its file without the last ending.
 #[derive(Clone)]
 pub(crate) struct Capture {
+    pub(crate) agent: &'static AgentKind,
     pub(crate) name: String,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
     pub(crate) exit: Option<Exit>,
 }
 
-pub(crate) fn path(file: &str) -> PathBuf {
+pub(crate) fn path(agent: &str, file: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/corpus/claude")
+        .join("tests/corpus")
+        .join(agent)
         .join(file)
 }
 
-/// All recordings, by name.
+/// All recordings of all agents.
 pub(crate) fn captures() -> Vec<Capture> {
-    let files = fs::read_dir(path(""))
+    let all = AGENTS.iter().flat_map(|agent| captures_of(agent.name));
+    all.collect()
+}
+
+/// All recordings of an agent, by name.
+pub(crate) fn captures_of(agent: &str) -> Vec<Capture> {
+    let files = fs::read_dir(path(agent, ""))
         .unwrap()
         .map(|entry| entry.unwrap().file_name());
     let mut names: Vec<String> = files
         .filter_map(|file| Some(file.to_str()?.strip_suffix(".meta.json")?.to_owned()))
         .collect();
     names.sort();
-    assert!(names.len() > 100, "the corpus is gone");
-    names.iter().map(|name| capture(name)).collect()
+    assert!(names.len() > 20, "the corpus of {agent} is gone");
+    names.iter().map(|name| capture(agent, name)).collect()
 }
 
-pub(crate) fn capture(name: &str) -> Capture {
-    let meta: Value =
-        serde_json::from_slice(&fs::read(path(&format!("{name}.meta.json"))).unwrap()).unwrap();
+pub(crate) fn capture(agent: &str, name: &str) -> Capture {
+    let path = |ending: &str| path(agent, &format!("{name}.{ending}"));
+    let meta: Value = serde_json::from_slice(&fs::read(path("meta.json")).unwrap()).unwrap();
     let number = |field: &str| {
         meta[field]
             .as_i64()
@@ -56,14 +64,21 @@ pub(crate) fn capture(name: &str) -> Capture {
         "raw"
     };
     Capture {
+        agent: agent::by_name(agent).unwrap(),
         name: name.to_owned(),
-        stdout: fs::read(path(&format!("{name}.{ending}"))).unwrap(),
-        stderr: fs::read(path(&format!("{name}.stderr"))).unwrap_or_default(),
+        stdout: fs::read(path(ending)).unwrap(),
+        stderr: fs::read(path("stderr")).unwrap_or_default(),
         exit: Some(Exit {
             code: number("exit_code"),
             signal: number("signal"),
             oom: false,
         }),
+    }
+}
+
+impl std::fmt::Display for Capture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.agent.name, self.name)
     }
 }
 
@@ -85,8 +100,7 @@ pub(crate) fn events(capture: &Capture) -> Vec<Event> {
 
 /// What a turn makes of a recording.
 pub(crate) fn events_in_chunks(capture: &Capture, chunks: &[&[u8]]) -> Vec<Event> {
-    let kind = agent::by_name("claude").unwrap();
-    let mut reader = OutputReader::new(kind, Arc::new(Redactor::none()));
+    let mut reader = OutputReader::new(capture.agent, Arc::new(Redactor::none()));
     let mut events = Vec::new();
     for chunk in chunks {
         reader.push(chunk, &mut |read| events.append(read.events));
@@ -158,7 +172,8 @@ pub(crate) fn abbreviated(event: &Event) -> String {
     format!("{} {value}", kind.as_str().unwrap())
 }
 
-/// A recording's events without what differs from run to run: ids, delays.
+/// A recording's events without what differs from run to run: ids, delays, and what the CLI wrote
+/// beside its records, which a terminal mixes in.
 pub(crate) fn comparable(capture: &Capture) -> Vec<Value> {
     fn plain(value: &mut Value, ids: &mut BTreeMap<String, usize>) {
         let Value::Object(fields) = value else { return };
@@ -177,7 +192,9 @@ pub(crate) fn comparable(capture: &Capture) -> Vec<Value> {
         }
     }
     let mut ids = BTreeMap::new();
-    let values = events(capture).into_iter().map(|event| {
+    let told = events(capture).into_iter();
+    let told = told.filter(|event| !matches!(event, Event::Raw { .. }));
+    let values = told.map(|event| {
         let mut value = serde_json::to_value(event).unwrap();
         if let Some(Value::String(output)) = value.get_mut("output") {
             // a file named after the session

@@ -9,7 +9,6 @@
 
 mod calls;
 mod diff;
-mod hash;
 mod launch;
 mod messages;
 mod record;
@@ -44,6 +43,7 @@ pub(super) const KIND: AgentKind = AgentKind {
         "agent-runner install claude",
         "npm install -g @anthropic-ai/claude-code@2.1.197",
     ],
+    settings: None,
     plan: launch::plan,
     adapter: || Box::new(Claude::default()),
     restore: |snapshot| Ok(Box::new(Claude::restore(snapshot)?)),

@@ -108,7 +108,7 @@ fn a_recording_without_exit_status_is_judged_by_its_bytes_alone() {
 
 #[test]
 fn a_pty_and_a_pipe_give_the_same_events() {
-    for (agent, expected) in [("claude", 8), ("gemini", 4)] {
+    for (agent, expected) in [("claude", 8), ("gemini", 4), ("pi", 3)] {
         let all = captures_of(agent);
         let mut compared = 0;
         for pty in &all {
@@ -351,7 +351,9 @@ fn bad_input_to_the_command_is_an_error_that_says_what_to_do() {
         assert!(output.stdout.is_empty());
         String::from_utf8(output.stderr).unwrap()
     };
-    assert!(failed(&["--agent", "clod"]).contains("unknown agent `clod`; known: claude, gemini"));
+    assert!(
+        failed(&["--agent", "clod"]).contains("unknown agent `clod`; known: claude, gemini, pi")
+    );
     assert!(failed(&["--agent", "claude", "/no/such"]).contains("cannot open /no/such"));
     failed(&["--agent", "claude", "--exit-code", "1", "--signal", "2"]);
 }

@@ -11,6 +11,7 @@ mod hold;
 mod json;
 mod launch;
 mod lines;
+pub mod pi;
 mod reader;
 mod records;
 mod signs;
@@ -106,7 +107,7 @@ pub struct AgentKind {
 }
 
 /// All agents.
-pub static AGENTS: &[AgentKind] = &[claude::KIND, gemini::KIND];
+pub static AGENTS: &[AgentKind] = &[claude::KIND, gemini::KIND, pi::KIND];
 
 /// A name that no agent has.
 #[derive(Debug, thiserror::Error)]
@@ -157,7 +158,7 @@ mod tests {
     #[test]
     fn an_unknown_agent_is_told_the_known_ones() {
         let error = by_name("clod").unwrap_err().to_string();
-        assert_eq!(error, "unknown agent `clod`; known: claude, gemini");
+        assert_eq!(error, "unknown agent `clod`; known: claude, gemini, pi");
         assert_eq!(by_name("claude").unwrap().name, "claude");
     }
 }

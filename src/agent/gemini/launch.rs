@@ -86,7 +86,9 @@ const ENV_PASS: &[&str] = &[
     "GOOGLE_APPLICATION_CREDENTIALS",
 ];
 
-/// What a home holds besides the settings; folders that the CLI writes to are made.
+/// What a home holds besides the settings; folders that the CLI writes to are made. Not
+/// `projects.json`, which the CLI replaces and can do without: each project's folder under `tmp`
+/// says whose it is.
 const HELD: &[(&str, bool)] = &[
     (".agents", false),
     (".env", false),
@@ -109,7 +111,6 @@ const HELD: &[(&str, bool)] = &[
     (".gemini/oauth_creds.json", false),
     (".gemini/policies", false),
     (".gemini/policy_integrity.json", false),
-    (".gemini/projects.json", false),
     (".gemini/skills", false),
     (".gemini/state.json", false),
     (".gemini/tmp", true),

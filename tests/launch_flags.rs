@@ -2,6 +2,8 @@
 //!
 //! The CLIs are those of `tests/tools`; an agent that is not installed there is left out.
 
+#![allow(clippy::unwrap_used)] // a test's helpers may panic
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

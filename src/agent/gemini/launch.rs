@@ -278,5 +278,4 @@ fn kebab(name: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "launch_tests.rs"]
 mod tests;

@@ -1,3 +1,5 @@
+//! Plans for what users may ask for.
+
 use std::path::PathBuf;
 
 use serde_json::{Value, json};

@@ -35,6 +35,8 @@ fn program(command: &str) -> Option<PathBuf> {
 /// A turn that asks for everything that can be asked for.
 fn everything(home: &Path, agent_session: AgentSession) -> TurnSpec {
     TurnSpec {
+        settings: None,
+        variables: Vec::new(),
         agent_session,
         model: Some("a-model".to_owned()),
         effort: Some("low".to_owned()),

@@ -19,6 +19,8 @@ const SERVERS: &str = r#"{"mcpServers": {
 /// A turn with every option.
 fn plan(home: &Path, session: AgentSession) -> LaunchPlan {
     let spec = TurnSpec {
+        settings: None,
+        variables: Vec::new(),
         agent_session: session,
         model: Some("anthropic/claude-opus".to_owned()),
         effort: Some("high".to_owned()),

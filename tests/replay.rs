@@ -96,6 +96,9 @@ fn a_recording_without_exit_status_is_judged_by_its_bytes_alone() {
         ("opencode", "plain.pipe", Outcome::Completed),
         ("opencode", "http401.pipe", Outcome::Failed),
         ("opencode", "kill_tool_sigkill.pipe", Outcome::Unknown),
+        ("gemini", "plain_text.pipe", Outcome::Completed),
+        ("gemini", "http_401.pipe", Outcome::Failed),
+        ("gemini", "crash_sigkill_mid_tool.pipe", Outcome::Unknown),
     ] {
         let capture = Capture {
             exit: None,
@@ -111,7 +114,13 @@ fn a_recording_without_exit_status_is_judged_by_its_bytes_alone() {
 
 #[test]
 fn a_pty_and_a_pipe_give_the_same_events() {
-    for (agent, expected) in [("claude", 8), ("codex", 6), ("opencode", 5)] {
+    for (agent, expected) in [
+        ("claude", 8),
+        ("codex", 6),
+        ("opencode", 5),
+        ("gemini", 4),
+        ("pi", 3),
+    ] {
         let all = captures_of(agent);
         let mut compared = 0;
         for pty in &all {
@@ -249,6 +258,7 @@ proptest! {
             ("claude", "grep.pipe"),
             ("claude", "subagent.pipe"),
             ("codex", "big.pty80"),
+            ("gemini", "big_output_one_line.pipe"),
         ] {
             let capture = capture(agent, name);
             let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(capture.stdout.len())).collect();
@@ -354,7 +364,9 @@ fn bad_input_to_the_command_is_an_error_that_says_what_to_do() {
         assert!(output.stdout.is_empty());
         String::from_utf8(output.stderr).unwrap()
     };
-    assert!(failed(&["--agent", "clod"]).contains("unknown agent `clod`; known: claude"));
+    assert!(
+        failed(&["--agent", "clod"]).contains("unknown agent `clod`; known: claude, gemini, pi")
+    );
     assert!(failed(&["--agent", "claude", "/no/such"]).contains("cannot open /no/such"));
     failed(&["--agent", "claude", "--exit-code", "1", "--signal", "2"]);
 }

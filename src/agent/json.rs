@@ -5,7 +5,10 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
+
+use crate::frame::{MAX_DEPTH, nesting};
 
 /// A string that is copied only where it holds escapes. (`Option<Cow<str>>` always copies.)
 #[derive(Debug, Clone, Default)]
@@ -44,4 +47,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 /// Parses a raw value into its type, if it has it.
 pub(super) fn typed<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
     serde_json::from_str(raw?.get()).ok()
+}
+
+/// A tool's input. What nests too deeply for consumers, or is no JSON, stays its text.
+pub(super) fn tool_input(raw: Option<&RawValue>) -> Value {
+    let Some(raw) = raw else {
+        return Value::Object(serde_json::Map::new());
+    };
+    if nesting(raw.get().as_bytes()) > MAX_DEPTH {
+        return Value::from(raw.get());
+    }
+    serde_json::from_str(raw.get()).unwrap_or_else(|_| Value::from(raw.get()))
 }

@@ -35,6 +35,10 @@ pub struct TurnSpec {
     pub mcp_config: Option<PathBuf>,
     /// Its text, read by the caller: for CLIs that want it in another form.
     pub mcp_servers: Option<String>,
+    /// The text of the CLI's settings file ([`super::AgentKind::settings`]), if it is there.
+    pub settings: Option<String>,
+    /// The names of the variables that the CLI's environment holds besides the plan's own.
+    pub variables: Vec<String>,
     /// The tools that need no consent.
     pub allowed_tools: Vec<String>,
     /// Arguments of the user, passed on as they are.
@@ -65,6 +69,8 @@ pub struct LaunchPlan {
     /// it alone. They stay, and other turns may use them at the same time: a name never stands
     /// for two contents. Never secrets.
     pub home_files: Vec<(PathBuf, Vec<u8>)>,
+    /// Symbolic links beside them, under the same rules.
+    pub home_links: Vec<HomeLink>,
     /// The vendor's variables, to be passed through where they are set. A name that ends in `*`
     /// stands for all that begin so.
     pub env_pass: &'static [&'static str],
@@ -81,6 +87,17 @@ pub struct EnvFallback {
     pub from: &'static str,
     /// A file of the CLI's own (its login) that goes before it where it exists.
     pub unless: PathBuf,
+}
+
+/// A symbolic link in the home.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HomeLink {
+    /// Its place in [`TurnSpec::home`].
+    pub place: PathBuf,
+    /// Where it leads; need not be there.
+    pub target: PathBuf,
+    /// Whether a folder is made there if there is nothing.
+    pub is_folder: bool,
 }
 
 /// A turn that cannot be started as asked.
@@ -121,5 +138,13 @@ pub enum LaunchError {
         effort: String,
         /// What there is.
         known: &'static str,
+    },
+    /// The CLI's own settings cannot be built on.
+    #[error("{}: {why}", file.display())]
+    Settings {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it, and what to do.
+        why: String,
     },
 }

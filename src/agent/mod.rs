@@ -9,12 +9,16 @@ pub mod claude;
 pub mod codex;
 mod conversation;
 mod diff;
+pub mod gemini;
+mod hash;
 mod hold;
 mod json;
 mod launch;
 mod lines;
 pub mod opencode;
+pub mod pi;
 mod reader;
+mod records;
 mod signs;
 
 use crate::event::{ErrorClass, Event, Outcome, TurnError};
@@ -22,7 +26,7 @@ use crate::exit::Exit;
 use crate::frame::Line;
 
 pub use conversation::{ConversationFile, Homes};
-pub use launch::{AgentSession, EnvFallback, LaunchError, LaunchPlan, TurnSpec};
+pub use launch::{AgentSession, EnvFallback, HomeLink, LaunchError, LaunchPlan, TurnSpec};
 pub use reader::{OutputReader, Read};
 
 /// Why a line gave no event (`replay --explain` prints it).
@@ -104,6 +108,8 @@ pub struct AgentKind {
     pub install: &'static [&'static str],
     /// Where its vendor's login may be.
     pub credentials: Credentials,
+    /// The CLI's settings file within its home, where a plan has to build on what is in it.
+    pub settings: Option<&'static str>,
     /// How one turn of it is started.
     pub plan: fn(&TurnSpec) -> Result<LaunchPlan, LaunchError>,
     /// An adapter for a process's output from its first byte on.
@@ -128,7 +134,13 @@ pub struct Credentials {
 }
 
 /// All agents.
-pub static AGENTS: &[AgentKind] = &[claude::KIND, codex::KIND, opencode::KIND];
+pub static AGENTS: &[AgentKind] = &[
+    claude::KIND,
+    codex::KIND,
+    opencode::KIND,
+    gemini::KIND,
+    pi::KIND,
+];
 
 /// A name that no agent has.
 #[derive(Debug, thiserror::Error)]
@@ -179,7 +191,10 @@ mod tests {
     #[test]
     fn an_unknown_agent_is_told_the_known_ones() {
         let error = by_name("clod").unwrap_err().to_string();
-        assert!(error.starts_with("unknown agent `clod`; known: claude"));
+        assert_eq!(
+            error,
+            "unknown agent `clod`; known: claude, codex, opencode, gemini, pi"
+        );
         assert_eq!(by_name("claude").unwrap().name, "claude");
     }
 }

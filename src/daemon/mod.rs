@@ -148,7 +148,7 @@ pub fn prepare(setup: &Setup<'_>) -> Result<Prepared, DaemonError> {
     let kind = agent::by_name(config.agent.name.as_str())
         .map_err(|error| DaemonError::Usage(error.to_string()))?;
     let runs_as = runs_as(config.agent.user.as_deref())?;
-    let spec = turn_spec(setup, &runs_as)?;
+    let spec = turn_spec(setup, kind, &runs_as)?;
     // Everything that the CLI could be refused for is known before anything is made.
     (kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
     let program = program::find(kind, &config.agent, &setup.prefix, setup.env)?;
@@ -382,6 +382,9 @@ impl Lead {
             RunsAs::Other { user, .. } => Some(user.clone()),
             RunsAs::Ourselves | RunsAs::Root => None,
         };
+        let mut spec = turn_spec(setup, self.prepared.kind, &self.prepared.runs_as)?;
+        let names = environment.iter().filter_map(|(name, _)| name.to_str());
+        spec.variables = names.map(str::to_owned).collect();
         let mut plain = Environment::new();
         for (name, value) in environment {
             plain
@@ -392,7 +395,7 @@ impl Lead {
             session: self.joined.session.clone(),
             agent: self.prepared.kind,
             program,
-            spec: turn_spec(setup, &self.prepared.runs_as)?,
+            spec,
             environment: plain,
             workspace,
             state_dir: config.state_dir.clone(),
@@ -449,8 +452,15 @@ impl Led {
     }
 }
 
-fn turn_spec(setup: &Setup<'_>, runs_as: &RunsAs) -> Result<TurnSpec, DaemonError> {
+fn turn_spec(
+    setup: &Setup<'_>,
+    kind: &AgentKind,
+    runs_as: &RunsAs,
+) -> Result<TurnSpec, DaemonError> {
     let agent = &setup.config.agent;
+    let home = agent_home(setup, runs_as);
+    let settings = kind.settings.map(|name| home.join(name));
+    let settings = settings.as_deref().filter(|file| file.exists());
     Ok(TurnSpec {
         // Each turn sets its own.
         agent_session: AgentSession::New(uuid::Uuid::nil()),
@@ -462,7 +472,9 @@ fn turn_spec(setup: &Setup<'_>, runs_as: &RunsAs) -> Result<TurnSpec, DaemonErro
         mcp_servers: text_of("--mcp-config", agent.mcp_config.as_deref())?,
         allowed_tools: agent.allowed_tools.clone(),
         extra_args: agent.args.iter().map(Into::into).collect(),
-        home: agent_home(setup, runs_as),
+        settings: text_of("the agent's own settings", settings)?,
+        variables: Vec::new(),
+        home,
         is_root: *runs_as == RunsAs::Root,
         workspace: PathBuf::new(),
         files: PathBuf::new(),
@@ -508,7 +520,7 @@ fn environment(
     runs_as: &RunsAs,
 ) -> Result<Vec<(std::ffi::OsString, std::ffi::OsString)>, DaemonError> {
     let agent = &setup.config.agent;
-    let spec = turn_spec(setup, runs_as)?;
+    let spec = turn_spec(setup, kind, runs_as)?;
     let plan = (kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
     let mut environment = agent_env(setup.env, plan.env_pass, &agent.env, &agent.pass_env);
     fall_back(&plan.env_fallback, &mut environment);

@@ -379,8 +379,9 @@ fn write_files(context: &TurnContext, dir: &RunDir, launch: &LaunchPlan) -> std:
 
 /// Writes what the CLI looks for in its home, as the user that it runs as.
 fn write_home_files(context: &TurnContext, launch: &LaunchPlan) -> std::io::Result<()> {
+    let home = &context.spec.home;
     for (place, content) in &launch.home_files {
-        let path = context.spec.home.join(place);
+        let path = home.join(place);
         if std::fs::read(&path).is_ok_and(|found| found == *content) {
             continue;
         }
@@ -388,6 +389,17 @@ fn write_home_files(context: &TurnContext, launch: &LaunchPlan) -> std::io::Resu
             let text = format!("cannot write {} for the agent: {error}", path.display());
             std::io::Error::new(error.kind(), text)
         })?;
+    }
+    for link in &launch.home_links {
+        let path = home.join(&link.place);
+        if link.is_folder {
+            own_folder(context, &link.target)?;
+        }
+        // another turn may be making it right now
+        match std::os::unix::fs::symlink(&link.target, &path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => made.and_then(|()| own(context, &path))?,
+        }
     }
     Ok(())
 }
@@ -403,17 +415,24 @@ fn write_home_file(context: &TurnContext, path: &Path, text: &[u8]) -> std::io::
             return Err(std::io::Error::other(why));
         }
     }
-    let is_new = !folder.exists();
-    files::create_private_dir(folder)?;
+    own_folder(context, folder)?;
     files::replace_durably(path, text)?;
-    if let Some(user) = &context.user {
-        let chown = |path: &Path| std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid));
-        chown(path)?;
-        if is_new {
-            chown(folder)?;
-        }
+    own(context, path)
+}
+
+/// Makes a folder and those above it that are missing, for the user that the CLI runs as.
+fn own_folder(context: &TurnContext, folder: &Path) -> std::io::Result<()> {
+    let is_new = |folder: &&Path| !folder.exists();
+    let made: Vec<&Path> = folder.ancestors().take_while(is_new).collect();
+    files::create_private_dir(folder)?;
+    made.into_iter().try_for_each(|made| own(context, made))
+}
+
+fn own(context: &TurnContext, path: &Path) -> std::io::Result<()> {
+    match &context.user {
+        Some(user) => std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 pub(super) async fn until(moment: Option<Instant>) {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use agent_runner::agent::{self, AGENTS, AgentKind, OutputReader};
-use agent_runner::event::{Event, RawStream};
+use agent_runner::event::Event;
 use agent_runner::exit::Exit;
 use agent_runner::frame::{FrameLimits, LineFramer};
 use agent_runner::ids::SpoolOffset;
@@ -172,8 +172,8 @@ pub(crate) fn abbreviated(event: &Event) -> String {
     format!("{} {value}", kind.as_str().unwrap())
 }
 
-/// A recording's events without what differs from run to run: ids, delays, durations, and what stderr says
-/// of the way that the prompt was given.
+/// A recording's events without what differs from run to run: ids, delays, durations, and what the
+/// CLI wrote beside its records, which a terminal mixes in.
 pub(crate) fn comparable(capture: &Capture) -> Vec<Value> {
     fn plain(value: &mut Value, ids: &mut BTreeMap<String, usize>) {
         let Value::Object(fields) = value else { return };
@@ -193,10 +193,9 @@ pub(crate) fn comparable(capture: &Capture) -> Vec<Value> {
         }
     }
     let mut ids = BTreeMap::new();
-    let is_stderr =
-        |event: &Event| matches!(event, Event::Raw { stream, .. } if *stream == RawStream::Stderr);
-    let events = events(capture).into_iter();
-    let values = events.filter(|event| !is_stderr(event)).map(|event| {
+    let told = events(capture).into_iter();
+    let told = told.filter(|event| !matches!(event, Event::Raw { .. }));
+    let values = told.map(|event| {
         let mut value = serde_json::to_value(event).unwrap();
         if let Some(Value::String(output)) = value.get_mut("output") {
             // a file named after the session

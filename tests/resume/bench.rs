@@ -112,6 +112,8 @@ impl Bench {
             agent: by_name("claude").unwrap(),
             program: self.program.clone(),
             spec: TurnSpec {
+                settings: None,
+                variables: Vec::new(),
                 mcp_servers: None,
                 system_prompt: None,
                 agent_session: AgentSession::New(uuid::Uuid::nil()),

@@ -1,6 +1,6 @@
 //! The real Claude Code against the scripted model: every feature of a script, seen from the CLI.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -106,30 +106,33 @@ impl Bench {
     }
 }
 
+/// Its stdout is a file: on a pipe, Claude Code 2.1.197 leaves before all of a long line is written.
 fn run_to_end(mut command: Command, prompt: &str) -> Run {
+    let mut output = tempfile::tempfile().unwrap();
     let mut child = command
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
+        .stdout(output.try_clone().unwrap())
         .stderr(Stdio::inherit())
         .spawn()
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(prompt.as_bytes()).unwrap();
     drop(stdin);
-    let mut stdout = child.stdout.take().unwrap();
+    let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
     let (sender, receiver) = mpsc::sync_channel(1);
-    let reader = std::thread::spawn(move || {
-        let mut text = String::new();
-        stdout.read_to_string(&mut text).unwrap();
-        sender.send(text).unwrap();
+    let waiter = std::thread::spawn(move || {
+        sender.send(child.wait().unwrap().code()).unwrap();
     });
-    let Ok(text) = receiver.recv_timeout(LIMIT) else {
-        child.kill().unwrap();
+    let Ok(code) = receiver.recv_timeout(LIMIT) else {
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
         panic!("claude did not end within {LIMIT:?}");
     };
-    reader.join().unwrap();
+    waiter.join().unwrap();
+    let mut text = String::new();
+    output.rewind().unwrap();
+    output.read_to_string(&mut text).unwrap();
     Run {
-        code: child.wait().unwrap().code(),
+        code,
         lines: text
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())

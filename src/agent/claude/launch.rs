@@ -171,6 +171,7 @@ pub(super) fn plan(spec: &TurnSpec) -> Result<LaunchPlan, LaunchError> {
         env: environment(spec),
         files: Vec::new(),
         home_files: Vec::new(),
+        home_links: Vec::new(),
         env_pass: ENV_PASS,
         env_fallback: Vec::new(),
     })
@@ -218,6 +219,8 @@ mod tests {
             system_prompt: None,
             mcp_config: None,
             mcp_servers: None,
+            settings: None,
+            variables: Vec::new(),
             allowed_tools: Vec::new(),
             extra_args: Vec::new(),
             home: PathBuf::from("/home/agent"),

@@ -8,8 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::hash;
 use super::record::{Block, Delta};
+use crate::agent::hash;
 use crate::event::{Event, ToolStream};
 
 /// The open message of the main conversation and of each sub-agent.

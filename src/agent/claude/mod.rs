@@ -8,7 +8,6 @@
 //! nothing is open. A success without any answer or tool call is no completion.
 
 mod calls;
-mod hash;
 mod launch;
 mod messages;
 mod record;
@@ -53,6 +52,7 @@ pub(super) const KIND: AgentKind = AgentKind {
         files: &[".claude/.credentials.json"],
         login: &["auth", "login"],
     },
+    settings: None,
     plan: launch::plan,
     adapter: || Box::new(Claude::default()),
     restore: |snapshot| Ok(Box::new(Claude::restore(snapshot)?)),

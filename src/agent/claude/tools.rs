@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::hash;
-use crate::frame::{MAX_DEPTH, nesting};
+use crate::agent::{hash, json};
 
 /// Native names and what they are called here; any other tool keeps its own name. `Task` is
 /// listed in `init`, `Agent` is what the call says; `MultiEdit` and `NotebookRead` are of older
@@ -31,17 +30,9 @@ pub(super) fn name(native: &str) -> &str {
     found.map_or(native, |(_, ours)| ours)
 }
 
-/// The normalized input. What nests too deeply for consumers, or is no JSON, stays its text.
+/// The normalized input.
 pub(super) fn input(native: &str, raw: Option<&RawValue>, seen: &BTreeSet<u64>) -> Value {
-    let Some(raw) = raw else {
-        return Value::Object(serde_json::Map::new());
-    };
-    if nesting(raw.get().as_bytes()) > MAX_DEPTH {
-        return Value::from(raw.get());
-    }
-    let Ok(mut value) = serde_json::from_str::<Value>(raw.get()) else {
-        return Value::from(raw.get());
-    };
+    let mut value = json::tool_input(raw);
     if let Value::Object(fields) = &mut value {
         if let Some(path) = fields.remove("notebook_path") {
             fields.insert("file_path".to_owned(), path);

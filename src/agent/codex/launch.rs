@@ -161,6 +161,7 @@ pub(super) fn plan(spec: &TurnSpec) -> Result<LaunchPlan, LaunchError> {
         env,
         files: Vec::new(),
         home_files: home_files.into_iter().collect(),
+        home_links: Vec::new(),
         env_pass: ENV_PASS,
         // `codex exec` sends requests without any key when only `OPENAI_API_KEY` is set
         env_fallback: vec![EnvFallback {
@@ -262,6 +263,8 @@ mod tests {
 
     fn spec() -> TurnSpec {
         TurnSpec {
+            settings: None,
+            variables: Vec::new(),
             agent_session: AgentSession::New(Uuid::from_u128(7)),
             model: None,
             effort: None,

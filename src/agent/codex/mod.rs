@@ -46,6 +46,7 @@ pub(super) const KIND: AgentKind = AgentKind {
         files: &[".codex/auth.json"],
         login: &["login"],
     },
+    settings: None,
     plan: launch::plan,
     adapter: || Box::new(Codex::default()),
     restore: |snapshot| Ok(Box::new(Codex::restore(snapshot)?)),

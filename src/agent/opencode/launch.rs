@@ -161,6 +161,7 @@ pub(super) fn plan(spec: &TurnSpec) -> Result<LaunchPlan, LaunchError> {
         env,
         files,
         home_files: Vec::new(),
+        home_links: Vec::new(),
         env_pass: ENV_PASS,
         env_fallback: Vec::new(),
     })
@@ -220,6 +221,8 @@ mod tests {
 
     fn spec() -> TurnSpec {
         TurnSpec {
+            settings: None,
+            variables: Vec::new(),
             agent_session: AgentSession::New(Uuid::from_u128(7)),
             model: None,
             effort: None,

@@ -51,6 +51,7 @@ pub(super) const KIND: AgentKind = AgentKind {
         files: &[".local/share/opencode/auth.json"],
         login: &["auth", "login"],
     },
+    settings: None,
     plan: launch::plan,
     adapter: || Box::new(OpenCode::default()),
     restore: |snapshot| Ok(Box::new(OpenCode::restore(snapshot)?)),

@@ -1,0 +1,313 @@
+//! What Gemini CLI's own words say about how a turn went.
+//!
+//! The last `result` decides, never the exit code: 0 also stands for an interrupted and for a
+//! failed turn. And `result` with `success` is no success when the CLI had to stop the agent: an
+//! `error` record before it says so. The classes come from one table, read from the top, in which
+//! every row names the capture that shows it (or says that it is from the CLI's own text).
+
+use serde::{Deserialize, Serialize};
+
+use super::record::Record;
+use crate::agent::Evidence;
+use crate::agent::signs::{Failure, Row, Sign, has_phrase, of_stderr};
+use crate::event::{ErrorClass, TurnError};
+use crate::exit::Exit;
+
+/// What a `result` said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Terminal {
+    /// Success.
+    Success,
+    /// Stopped by the terminal's Ctrl-C.
+    Interrupted,
+    /// Failure.
+    Failed(TurnError),
+}
+
+const TABLE: &[Row] = &[
+    Row(
+        Sign::Field("type", "FatalTurnLimitedError"),
+        ErrorClass::MaxTurns,
+        "max_turns",
+    ),
+    Row(
+        Sign::Phrase("maximum session turns exceeded"),
+        ErrorClass::MaxTurns,
+        "",
+    ),
+    Row(
+        Sign::Field("type", "FatalAuthenticationError"),
+        ErrorClass::Auth,
+        "",
+    ),
+    Row(
+        Sign::Field("type", "FatalSandboxError"),
+        ErrorClass::Sandbox,
+        "",
+    ),
+    Row(
+        Sign::Field("type", "FatalInputError"),
+        ErrorClass::InvalidRequest,
+        "",
+    ),
+    Row(
+        Sign::Field("type", "FatalConfigError"),
+        ErrorClass::InvalidRequest,
+        "",
+    ),
+    Row(Sign::Phrase("API key not valid"), ErrorClass::Auth, ""),
+    Row(
+        Sign::Phrase("API_KEY_INVALID"),
+        ErrorClass::Auth,
+        "http_401",
+    ),
+    Row(
+        Sign::Phrase("exceeds the maximum number of tokens"),
+        ErrorClass::ContextOverflow,
+        "",
+    ),
+    Row(
+        Sign::Phrase("exceed the remaining context window"),
+        ErrorClass::ContextOverflow,
+        "",
+    ),
+    Row(
+        Sign::Phrase("exhausted your daily quota"),
+        ErrorClass::Quota,
+        "",
+    ),
+    Row(
+        Sign::Phrase("exceeded your current quota"),
+        ErrorClass::Quota,
+        "",
+    ),
+    Row(
+        Sign::Phrase("ended without a finish reason"),
+        ErrorClass::Network,
+        "stream_cut_clean_forever",
+    ),
+    Row(
+        Sign::Phrase("API Error: terminated"),
+        ErrorClass::Network,
+        "stream_cut_forever",
+    ),
+    Row(Sign::Phrase("fetch failed"), ErrorClass::Network, ""),
+    Row(Sign::Phrase("ECONNRESET"), ErrorClass::Network, ""),
+    Row(Sign::Phrase("ECONNREFUSED"), ErrorClass::Network, ""),
+    Row(Sign::Phrase("ENOTFOUND"), ErrorClass::Network, ""),
+    Row(Sign::Phrase("ETIMEDOUT"), ErrorClass::Network, ""),
+    Row(
+        Sign::Phrase("returned an empty response"),
+        ErrorClass::ModelUnavailable,
+        "empty_response",
+    ),
+    Row(
+        Sign::Phrase("no final response text"),
+        ErrorClass::ModelUnavailable,
+        "",
+    ),
+    Row(
+        Sign::Phrase("exceeded the token limit"),
+        ErrorClass::InvalidRequest,
+        "",
+    ),
+    Row(
+        Sign::Phrase("the model response was blocked"),
+        ErrorClass::InvalidRequest,
+        "",
+    ),
+    Row(
+        Sign::Phrase("agent execution blocked"),
+        ErrorClass::Permission,
+        "",
+    ),
+    Row(
+        Sign::Phrase("loop detected, stopping execution"),
+        ErrorClass::Unknown,
+        "long_text",
+    ),
+    Row(Sign::Status(401, 401), ErrorClass::Auth, "http_401"),
+    Row(Sign::Status(403, 403), ErrorClass::Auth, "http_403"),
+    Row(Sign::Status(404, 404), ErrorClass::ModelUnavailable, ""),
+    Row(Sign::Status(429, 429), ErrorClass::RateLimit, ""),
+    Row(
+        Sign::Status(400, 499),
+        ErrorClass::InvalidRequest,
+        "http_400",
+    ),
+    Row(Sign::Status(500, 599), ErrorClass::ModelUnavailable, ""),
+    // before a session: stderr only
+    Row(
+        Sign::Phrase("you must specify the GEMINI_API_KEY"),
+        ErrorClass::Auth,
+        "no_auth",
+    ),
+    Row(
+        Sign::Phrase("invalid auth method selected"),
+        ErrorClass::Auth,
+        "auth_gateway_bug",
+    ),
+    Row(
+        Sign::Phrase("please set an auth method"),
+        ErrorClass::Auth,
+        "",
+    ),
+    Row(
+        Sign::Phrase("not running in a trusted directory"),
+        ErrorClass::Permission,
+        "no_trust",
+    ),
+    Row(
+        Sign::Phrase(UNKNOWN_SESSION),
+        ErrorClass::InvalidRequest,
+        "resume_unknown_id",
+    ),
+    Row(
+        Sign::Phrase(NO_SESSIONS),
+        ErrorClass::InvalidRequest,
+        "resume_other_cwd",
+    ),
+    Row(
+        Sign::Phrase("error starting session"),
+        ErrorClass::InvalidRequest,
+        "session_id_flag_reused",
+    ),
+    Row(
+        Sign::Phrase("no input provided via stdin"),
+        ErrorClass::InvalidRequest,
+        "",
+    ),
+    Row(
+        Sign::Phrase("not enough arguments following"),
+        ErrorClass::InvalidRequest,
+        "readme_argv_form",
+    ),
+    Row(
+        Sign::Phrase("unknown argument"),
+        ErrorClass::InvalidRequest,
+        "",
+    ),
+    Row(
+        Sign::Phrase("please fix the configuration file"),
+        ErrorClass::InvalidRequest,
+        "",
+    ),
+];
+
+const UNKNOWN_SESSION: &str = "invalid session identifier";
+const NO_SESSIONS: &str = "no previous sessions found for this project";
+
+/// How the lines begin that the CLI writes to stderr at every start.
+const CHATTER: &[&str] = &[
+    "YOLO mode is enabled",
+    "Warning: True color",
+    "Ripgrep is not available",
+    "Approval mode overridden to",
+];
+
+/// What a `result` says; `complaint` is what an `error` record before it said.
+pub(super) fn of_result(record: &Record<'_>, complaint: Option<&TurnError>) -> Terminal {
+    if record.status.as_deref() == Some("success") {
+        return match complaint {
+            Some(complaint) => Terminal::Failed(complaint.clone()),
+            None => Terminal::Success,
+        };
+    }
+    let error = record.error.as_ref();
+    let kind = error.and_then(|error| error.kind.as_deref());
+    if kind == Some("FatalCancellationError") {
+        return Terminal::Interrupted;
+    }
+    let message = error.and_then(|error| error.message.as_deref());
+    match (message, complaint) {
+        // the `result` of a broken stream says that it failed, and the record before it why
+        (None, Some(complaint)) => Terminal::Failed(complaint.clone()),
+        (message, _) => Terminal::Failed(failure(kind, message.unwrap_or_default())),
+    }
+}
+
+/// What an `error` record says, if it means that the turn cannot be a success.
+pub(super) fn of_complaint(severity: Option<&str>, message: &str) -> Option<TurnError> {
+    let failure = with_status(message);
+    let ends = severity == Some("error") || failure.class(TABLE).is_some();
+    ends.then(|| self::failure(None, message))
+}
+
+/// What stderr says of a process that wrote no record.
+pub(super) fn of_silence(exit: Option<Exit>, stderr: &[u8]) -> Evidence {
+    let stderr = String::from_utf8_lossy(stderr);
+    let telling = |line: &&str| !CHATTER.iter().any(|start| line.starts_with(start));
+    let told: Vec<&str> = stderr.lines().filter(telling).collect();
+    match of_stderr(TABLE, exit, told.join("\n").as_bytes()) {
+        Evidence::Failed(error)
+            if has_phrase(&error.message, UNKNOWN_SESSION)
+                || has_phrase(&error.message, NO_SESSIONS) =>
+        {
+            Evidence::ConversationMissing(error)
+        }
+        evidence => evidence,
+    }
+}
+
+fn failure(kind: Option<&str>, message: &str) -> TurnError {
+    let fields = [("type", kind)];
+    let failure = Failure {
+        fields: &fields,
+        ..with_status(message)
+    };
+    let mut error = failure.error(TABLE, "the CLI reported a failure without a message");
+    error.retry_after_ms = retry_delay(message);
+    error
+}
+
+/// `[API Error: {"error":{"code":401,…}}]`: the status stands in the API's own words.
+fn with_status(message: &str) -> Failure<'_> {
+    Failure {
+        fields: &[],
+        status: after(message, "\"code\":").and_then(|digits| digits.parse().ok()),
+        message,
+    }
+}
+
+/// The API's `RetryInfo`: `"retryDelay":"2s"`, whole or with a fraction.
+fn retry_delay(message: &str) -> Option<u64> {
+    let (_, rest) = message.split_once("\"retryDelay\":")?;
+    let (seconds, _) = rest.trim_start().strip_prefix('"')?.split_once("s\"")?;
+    let delay = std::time::Duration::try_from_secs_f64(seconds.parse().ok()?).ok()?;
+    u64::try_from(delay.as_millis()).ok()
+}
+
+/// The digits that follow `mark`.
+fn after<'a>(text: &'a str, mark: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(mark)?;
+    let rest = rest.trim_start();
+    let end = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len());
+    rest.get(..end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::signs::assert_rows_are_what_their_recordings_show;
+
+    #[test]
+    fn every_row_is_what_its_recording_shows() {
+        assert_rows_are_what_their_recordings_show(&super::super::KIND, TABLE);
+    }
+
+    #[test]
+    fn the_api_says_when_to_come_back() {
+        let error = failure(
+            Some("unknown"),
+            r#"[API Error: {"error":{"code":429,"status":"RESOURCE_EXHAUSTED","details":[{"retryDelay":"2.5s"}]}}]"#,
+        );
+        assert_eq!(error.class, ErrorClass::RateLimit);
+        assert_eq!(error.retry_after_ms, Some(2500));
+        assert_eq!(
+            failure(None, "[API Error: terminated]").retry_after_ms,
+            None
+        );
+    }
+}

@@ -1,0 +1,549 @@
+//! Pi 0.74.2 in exec form (`--mode json`).
+//!
+//! Guarantees: every tool call that began ends once; a turn counts as completed only when
+//! `agent_end` came and the model's last message ended by itself; text of an answer that Pi asks
+//! for again is taken back.
+//!
+//! Pi has no MCP, no sub-agents, no to-do list and asks for no consent, so there are no such
+//! events. It does not say whether a written file is new, and its diffs are not unified.
+
+mod launch;
+mod record;
+mod tools;
+mod verdict;
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use self::record::{Block, Compacted, Message, Record, TokenCounts, ToolResult};
+use self::verdict::Terminal;
+use super::json::typed;
+use super::lines::notice;
+use super::records::{self, Records, Taken};
+use super::{Adapter, AgentKind, Credentials, Evidence, Ignored, RestoreError, hash};
+use crate::event::{Event, FileChangeKind, NoticeLevel, ToolStream, Usage};
+use crate::exit::Exit;
+use crate::frame::Line;
+
+/// Pi in the registry of agents.
+pub(super) const KIND: AgentKind = AgentKind {
+    name: "pi",
+    command: "pi",
+    install: &["npm install -g @earendil-works/pi-coding-agent@0.74.2"],
+    settings: None,
+    credentials: Credentials {
+        env: &["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY"],
+        files: &[".pi/agent/auth.json"],
+        login: &[],
+    },
+    plan: launch::plan,
+    adapter: || Box::new(Pi::default()),
+    restore: |snapshot| Ok(Box::new(Pi::restore(snapshot)?)),
+    // The CLI itself says when it has no such conversation.
+    conversation: None,
+};
+
+/// The snapshot's version: another program's state is not guessed at.
+const VERSION: u32 = 1;
+
+/// Files that were read or written are remembered up to this many, to tell a new file from an
+/// overwritten one.
+const FILES_REMEMBERED: usize = 1024;
+
+/// The adapter. All of it is in every snapshot.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Pi {
+    session: Option<String>,
+    /// The message of the model that is being written.
+    message: Option<OpenMessage>,
+    messages: u64,
+    open: Vec<OpenCall>,
+    files: BTreeSet<u64>,
+    usage: Usage,
+    /// How the last message of the model ended.
+    last: Option<Terminal>,
+    phase: Phase,
+    /// The agent said or did anything at all.
+    has_output: bool,
+}
+
+/// Where the process is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Phase {
+    /// The agent has not begun: stderr says why, if it never does.
+    #[default]
+    Before,
+    /// `agent_start` came.
+    Working,
+    /// `agent_end` came.
+    Over,
+    /// It came, but another attempt or a shorter context is on its way.
+    Waiting,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct OpenMessage {
+    id: String,
+    /// Deltas came, and what they said is not taken back.
+    streamed: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct OpenCall {
+    id: String,
+    native: String,
+    file: Option<String>,
+    /// How much of its output was given out, and the hash of that.
+    shown: (usize, u64),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Snapshot<'a> {
+    version: u32,
+    state: Cow<'a, Pi>,
+}
+
+#[derive(Deserialize)]
+struct SnapshotVersion {
+    version: u32,
+}
+
+impl Adapter for Pi {
+    fn line(&mut self, line: &Line<'_>, out: &mut Vec<Event>) -> Ignored {
+        let before = out.len();
+        let reason = records::take(self, line, out);
+        if out.len() == before {
+            Ignored::Because(reason)
+        } else {
+            Ignored::No
+        }
+    }
+
+    fn end(&mut self, exit: Option<Exit>, stderr: &[u8], out: &mut Vec<Event>) -> Evidence {
+        for call in self.open.drain(..) {
+            out.push(Event::ToolEnd {
+                name: tools::name(&call.native).to_owned(),
+                call_id: call.id,
+                output: None,
+                is_error: true,
+                exit_code: None,
+                duration_ms: None,
+            });
+        }
+        match self.phase {
+            Phase::Before => return verdict::of_silence(exit, stderr),
+            Phase::Working => {
+                self.totals(out);
+                return Evidence::None;
+            }
+            Phase::Over | Phase::Waiting => {}
+        }
+        match &self.last {
+            Some(Terminal::Failed(error)) => Evidence::Failed(error.clone()),
+            Some(Terminal::Interrupted) => Evidence::Interrupted,
+            Some(Terminal::Success) if !self.has_output => {
+                let text = "the CLI reports success, but the agent said and did nothing";
+                out.push(notice(
+                    NoticeLevel::Warning,
+                    "empty_answer",
+                    text.to_owned(),
+                ));
+                Evidence::None
+            }
+            Some(Terminal::Success) => Evidence::Completed,
+            None => Evidence::None,
+        }
+    }
+
+    fn finished(&self) -> bool {
+        self.phase == Phase::Over && self.last.is_some()
+    }
+
+    fn agent_session(&self) -> Option<&str> {
+        self.session.as_deref()
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        let snapshot = Snapshot {
+            version: VERSION,
+            state: Cow::Borrowed(self),
+        };
+        // strings and finite numbers only: this cannot fail
+        serde_json::to_vec(&snapshot).unwrap_or_default()
+    }
+}
+
+impl Records for Pi {
+    const TYPES: &'static [&'static str] = &[
+        "session",
+        "agent_start",
+        "agent_end",
+        "turn_start",
+        "turn_end",
+        "message_start",
+        "message_update",
+        "message_end",
+        "tool_execution_start",
+        "tool_execution_update",
+        "tool_execution_end",
+        "queue_update",
+        "compaction_start",
+        "compaction_end",
+        "auto_retry_start",
+        "auto_retry_end",
+    ];
+
+    fn record(&mut self, bytes: &[u8], out: &mut Vec<Event>) -> Taken {
+        let Ok(record) = serde_json::from_slice::<Record<'_>>(bytes) else {
+            return Taken::Broken;
+        };
+        let read = match &*record.kind {
+            "session" => self.session(&record, out),
+            "agent_start" => Some(self.start()),
+            "agent_end" => Some(self.stop(out)),
+            "message_start" => self.message_start(&record),
+            "message_update" => self.message_update(&record, out),
+            "message_end" => self.message_end(&record, out),
+            "tool_execution_start" => self.tool_start(&record, out),
+            "tool_execution_update" => self.tool_update(&record, out),
+            "tool_execution_end" => self.tool_end(&record, out),
+            "auto_retry_start" => Some(self.retry(&record, out)),
+            "auto_retry_end" => Some(self.retry_end(&record, out)),
+            "compaction_start" => Some(self.compacting()),
+            "compaction_end" => Some(self.compacted(&record, out)),
+            "turn_start" | "turn_end" | "queue_update" => Some("border of a round"),
+            _ => None,
+        };
+        read.map_or(Taken::Unknown, Taken::Read)
+    }
+}
+
+impl Pi {
+    fn restore(snapshot: &[u8]) -> Result<Self, RestoreError> {
+        let SnapshotVersion { version } = serde_json::from_slice(snapshot)?;
+        if version != VERSION {
+            return Err(RestoreError::Version {
+                found: version,
+                known: VERSION,
+            });
+        }
+        let snapshot: Snapshot<'_> = serde_json::from_slice(snapshot)?;
+        Ok(snapshot.state.into_owned())
+    }
+
+    fn session(&mut self, record: &Record<'_>, out: &mut Vec<Event>) -> Option<&'static str> {
+        let id = record.id.as_deref()?.to_owned();
+        out.push(Event::Session {
+            id: id.clone(),
+            model: None,
+            cwd: record.cwd.as_deref().map(str::to_owned),
+            tools: None,
+        });
+        self.session = Some(id);
+        Some("")
+    }
+
+    fn start(&mut self) -> &'static str {
+        self.phase = Phase::Working;
+        self.last = None;
+        "start of the agent"
+    }
+
+    fn stop(&mut self, out: &mut Vec<Event>) -> &'static str {
+        self.phase = Phase::Over;
+        self.totals(out);
+        "end without usage"
+    }
+
+    fn totals(&self, out: &mut Vec<Event>) {
+        if self.usage != Usage::default() {
+            out.push(Event::Usage(self.usage.clone()));
+        }
+    }
+
+    fn message_start(&mut self, record: &Record<'_>) -> Option<&'static str> {
+        let message: Message<'_> = typed(record.message)?;
+        if &*message.role == "assistant" {
+            let at = message.timestamp.unwrap_or_default();
+            self.message = Some(OpenMessage {
+                id: format!("{at}#{}", self.messages),
+                streamed: false,
+            });
+            self.messages += 1;
+        }
+        Some("start of a message")
+    }
+
+    fn message_update(
+        &mut self,
+        record: &Record<'_>,
+        out: &mut Vec<Event>,
+    ) -> Option<&'static str> {
+        let update = record.assistant_message_event.as_ref()?;
+        let message = self.message.as_mut()?;
+        let text = update.delta.as_deref().unwrap_or_default();
+        if text.is_empty() {
+            return Some("delta without text");
+        }
+        match &*update.kind {
+            "text_delta" => out.push(Event::Token {
+                text: text.to_owned(),
+                message_id: Some(message.id.clone()),
+                parent_call_id: None,
+            }),
+            "thinking_delta" => out.push(Event::Thinking {
+                text: text.to_owned(),
+                message_id: Some(message.id.clone()),
+                parent_call_id: None,
+            }),
+            "toolcall_delta" => return Some("piece of a call: its start tells"),
+            _ => return None,
+        }
+        message.streamed = true;
+        self.has_output |= &*update.kind == "text_delta";
+        Some("")
+    }
+
+    fn message_end(&mut self, record: &Record<'_>, out: &mut Vec<Event>) -> Option<&'static str> {
+        let message: Message<'_> = typed(record.message)?;
+        if &*message.role != "assistant" {
+            return Some("text to the model");
+        }
+        if let Some(open) = self.message.as_mut().filter(|open| !open.streamed) {
+            // an answer that was not streamed
+            let blocks: Vec<Block<'_>> = typed(message.content).unwrap_or_default();
+            for block in blocks {
+                open.streamed |= whole(&open.id, &block, out);
+            }
+            self.has_output |= open.streamed;
+        }
+        if let Some(counts) = message.usage {
+            self.add(counts, out);
+        }
+        self.last = verdict::of_message(&message);
+        if let Some(Terminal::Failed(error)) = &self.last {
+            let text = error.message.clone();
+            out.push(notice(NoticeLevel::Error, "api_error", text));
+        }
+        Some("it was streamed already")
+    }
+
+    fn add(&mut self, counts: TokenCounts, out: &mut Vec<Event>) {
+        let usage = &mut self.usage;
+        let add = |to: &mut u64, more: u64| *to = to.saturating_add(more);
+        add(&mut usage.input_tokens, counts.input);
+        add(&mut usage.output_tokens, counts.output);
+        add(&mut usage.cache_read_tokens, counts.cache_read);
+        add(&mut usage.cache_write_tokens, counts.cache_write);
+        if counts.cost.total > 0.0 {
+            *usage.cost_usd.get_or_insert(0.0) += counts.cost.total;
+        }
+        if counts.total_tokens > 0 {
+            out.push(Event::Context {
+                used_tokens: counts.total_tokens,
+                max_tokens: None,
+            });
+        }
+    }
+
+    fn tool_start(&mut self, record: &Record<'_>, out: &mut Vec<Event>) -> Option<&'static str> {
+        let id = record.tool_call_id.as_deref()?;
+        let native = record.tool_name.as_deref()?;
+        if self.open.iter().any(|call| call.id == id) {
+            return Some("start of a call that is open");
+        }
+        self.has_output = true;
+        let input = tools::input(native, record.args, &self.files);
+        let file = input.get("file_path").and_then(|path| path.as_str());
+        self.open.push(OpenCall {
+            id: id.to_owned(),
+            native: native.to_owned(),
+            file: file.map(str::to_owned),
+            shown: (0, hash::EMPTY),
+        });
+        out.push(Event::ToolStart {
+            call_id: id.to_owned(),
+            name: tools::name(native).to_owned(),
+            native_name: native.to_owned(),
+            input,
+            parent_call_id: None,
+        });
+        Some("")
+    }
+
+    /// The output so far comes whole each time, and once it is long only its end does: then it
+    /// cannot be told what of it is new.
+    fn tool_update(&mut self, record: &Record<'_>, out: &mut Vec<Event>) -> Option<&'static str> {
+        const NOTHING: &str = "output without anything new";
+        let id = record.tool_call_id.as_deref()?;
+        let result: ToolResult<'_> = typed(record.partial_result)?;
+        let Some(call) = self.open.iter_mut().find(|call| call.id == id) else {
+            return Some("output of a call that is over");
+        };
+        let text = text_of(&result);
+        let (length, seen) = call.shown;
+        let Some((old, new)) = text.split_at_checked(length) else {
+            return Some(NOTHING);
+        };
+        if new.is_empty() || hash::more(hash::EMPTY, old) != seen {
+            return Some(NOTHING);
+        }
+        call.shown = (text.len(), hash::more(seen, new));
+        out.push(Event::ToolDelta {
+            call_id: id.to_owned(),
+            stream: ToolStream::Output,
+            text: new.to_owned(),
+        });
+        Some("")
+    }
+
+    fn tool_end(&mut self, record: &Record<'_>, out: &mut Vec<Event>) -> Option<&'static str> {
+        let id = record.tool_call_id.as_deref()?;
+        let is_error = record.is_error?;
+        let output = match typed::<ToolResult<'_>>(record.result) {
+            Some(result) => Some(text_of(&result)),
+            None => record.result.map(|result| result.get().to_owned()),
+        };
+        let at = self.open.iter().position(|call| call.id == id);
+        let call = at.map(|at| self.open.remove(at));
+        if let (Some(call), false) = (&call, is_error) {
+            self.changed(call, out);
+        }
+        let native = call.as_ref().map_or("", |call| call.native.as_str());
+        out.push(Event::ToolEnd {
+            call_id: id.to_owned(),
+            // a call whose start was lost still gets its end
+            name: call
+                .as_ref()
+                .map_or("unknown", |_| tools::name(native))
+                .to_owned(),
+            is_error,
+            exit_code: output
+                .as_deref()
+                .filter(|_| is_error)
+                .and_then(|output| tools::exit_code(native, output)),
+            duration_ms: None,
+            output,
+        });
+        Some("")
+    }
+
+    fn changed(&mut self, call: &OpenCall, out: &mut Vec<Event>) {
+        let Some(path) = &call.file else {
+            return;
+        };
+        let key = tools::file_key(path);
+        let known = self.files.contains(&key);
+        if self.files.len() < FILES_REMEMBERED {
+            self.files.insert(key);
+        }
+        let kind = match call.native.as_str() {
+            "write" if !known => FileChangeKind::Create,
+            "write" | "edit" => FileChangeKind::Edit,
+            _ => return,
+        };
+        out.push(Event::FileChange {
+            path: path.clone(),
+            kind,
+            diff: None,
+            call_id: Some(call.id.clone()),
+        });
+    }
+
+    fn retry(&mut self, record: &Record<'_>, out: &mut Vec<Event>) -> &'static str {
+        self.wait();
+        self.retract(out);
+        let text = format!(
+            "the request to the model failed ({}); retry {} of {} in {} ms",
+            record.error_message.as_deref().unwrap_or("unknown"),
+            record.attempt.unwrap_or(1),
+            record.max_attempts.unwrap_or(1),
+            record.delay_ms.unwrap_or(0),
+        );
+        out.push(notice(NoticeLevel::Warning, "api_retry", text));
+        ""
+    }
+
+    fn retry_end(&mut self, record: &Record<'_>, out: &mut Vec<Event>) -> &'static str {
+        self.go_on();
+        if record.success == Some(false) {
+            self.retract(out);
+        }
+        "end of the retries"
+    }
+
+    /// Pi leaves a failed message out of the conversation when it asks again.
+    fn retract(&mut self, out: &mut Vec<Event>) {
+        if let Some(message) = self.message.take().filter(|message| message.streamed) {
+            out.push(Event::TextRetracted {
+                message_id: message.id,
+            });
+        }
+    }
+
+    fn wait(&mut self) {
+        if self.phase == Phase::Over {
+            self.phase = Phase::Waiting;
+        }
+    }
+
+    fn go_on(&mut self) {
+        if self.phase == Phase::Waiting {
+            self.phase = Phase::Over;
+        }
+    }
+
+    fn compacting(&mut self) -> &'static str {
+        self.wait();
+        "start of a compaction"
+    }
+
+    fn compacted(&mut self, record: &Record<'_>, out: &mut Vec<Event>) -> &'static str {
+        self.go_on();
+        if let Some(result) = typed::<Compacted>(record.result) {
+            out.push(Event::Compaction {
+                trigger: record.reason.as_deref().map(str::to_owned),
+                before_tokens: result.tokens_before,
+                after_tokens: None,
+            });
+        }
+        "compaction without a result"
+    }
+}
+
+/// A block that comes in one piece; whether there was anything in it.
+fn whole(id: &str, block: &Block<'_>, out: &mut Vec<Event>) -> bool {
+    let message_id = Some(id.to_owned());
+    let parent_call_id = None;
+    let event = match (
+        &*block.kind,
+        block.text.as_deref(),
+        block.thinking.as_deref(),
+    ) {
+        ("text", Some(text), _) if !text.is_empty() => Event::Token {
+            text: text.to_owned(),
+            message_id,
+            parent_call_id,
+        },
+        ("thinking", _, Some(text)) if !text.is_empty() => Event::Thinking {
+            text: text.to_owned(),
+            message_id,
+            parent_call_id,
+        },
+        _ => return false,
+    };
+    out.push(event);
+    true
+}
+
+/// A result's text; what is no text is named.
+fn text_of(result: &ToolResult<'_>) -> String {
+    let shown = |block: &Block<'_>| match &block.text {
+        Some(text) => text.to_string(),
+        None => format!("[{}]", &*block.kind),
+    };
+    let texts: Vec<String> = result.content.iter().map(shown).collect();
+    texts.join("\n")
+}

@@ -142,9 +142,9 @@ proptest! {
     fn cutting_strings_keeps_json_valid(json in any_json()) {
         let limits = FrameLimits { string: 16, line: 1 << 20 };
         let seen = lines(limits, &[format!("{json}\n").as_bytes()]);
-        let before: Value = serde_json::from_str(&json).unwrap();
-        let after: Value = serde_json::from_slice(&seen[0].2).unwrap();
-        prop_assert_eq!(before == after, seen[0].3 == Loss::None);
+        // By bytes: a value that is read would not show what was cut below a repeated key.
+        prop_assert_eq!(seen[0].2 == json.as_bytes(), seen[0].3 == Loss::None);
+        prop_assert!(serde_json::from_slice::<Value>(&seen[0].2).is_ok());
     }
 
     #[test]

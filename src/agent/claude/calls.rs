@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::record::{Block, ToolOutcome, typed};
+use super::record::{Block, ToolOutcome, ToolResult, typed};
 use super::{diff, tools};
 use crate::event::{Event, FileChangeKind, PlanItem};
 
@@ -68,7 +68,7 @@ impl Calls {
     pub(super) fn end(
         &mut self,
         call_id: &str,
-        block: &Block<'_>,
+        block: &ToolResult<'_>,
         outcome: Option<&RawValue>,
         cwd: Option<&str>,
         out: &mut Vec<Event>,

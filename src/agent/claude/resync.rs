@@ -9,7 +9,7 @@ use memchr::memmem;
 use serde_json::value::RawValue;
 
 use super::record::Record;
-use super::{Claude, corrupt, raw};
+use super::{Claude, corrupt, raw, text};
 use crate::agent::Adapter as _;
 use crate::event::Event;
 
@@ -106,7 +106,8 @@ impl Claude {
     /// A record out of a broken line. It ends a turn only if it is of this conversation: what
     /// other programs print must not.
     fn piece(&mut self, bytes: &[u8], out: &mut Vec<Event>) {
-        let Ok(record) = serde_json::from_slice::<Record<'_>>(bytes) else {
+        let text = text(bytes);
+        let Ok(record) = serde_json::from_str::<Record<'_>>(&text) else {
             out.push(raw(bytes));
             return;
         };
@@ -114,7 +115,7 @@ impl Claude {
         if &*record.kind == "result" && !ours {
             out.push(raw(bytes));
         } else {
-            self.record(&record, bytes, out);
+            self.record(&record, &text, out);
         }
     }
 }

@@ -28,8 +28,33 @@ pub struct Note {
     pub bytes: usize,
 }
 
-pub fn play(lines: usize) {
-    let rounds: Vec<String> = (0..RESULT_KB.len()).flat_map(round).collect();
+/// What the CLI is to write.
+#[derive(Clone, Copy, serde::Serialize, serde::Deserialize)]
+pub enum Part {
+    /// So many lines.
+    Lines(usize),
+    /// A tool call with a result of about this many bytes, on one line.
+    Line(usize),
+}
+
+impl Part {
+    fn lines(self) -> Vec<String> {
+        match self {
+            Self::Lines(count) => {
+                let rounds: Vec<String> = RESULT_KB
+                    .iter()
+                    .enumerate()
+                    .flat_map(|(number, kb)| round(number, kb * 1000))
+                    .collect();
+                rounds.iter().cycle().take(count).cloned().collect()
+            }
+            Self::Line(bytes) => round(0, bytes),
+        }
+    }
+}
+
+pub fn play(part: Part) {
+    let lines = part.lines();
     let mut note = Note {
         began: now(),
         began_wall: agent_runner::clock::Clock.wall().millis(),
@@ -41,7 +66,7 @@ pub fn play(lines: usize) {
         r#"{{"type":"system","subtype":"init","cwd":"/","tools":[],"model":"bench",{IDS}}}"#
     );
     write(&init, &mut note);
-    for line in rounds.iter().cycle().take(lines) {
+    for line in &lines {
         write(line, &mut note);
     }
     write(
@@ -68,7 +93,7 @@ fn write(line: &str, note: &mut Note) {
 }
 
 /// The lines of one round, with a result of its size.
-fn round(number: usize) -> Vec<String> {
+fn round(number: usize, result_bytes: usize) -> Vec<String> {
     let event = |event: &str| format!(r#"{{"type":"stream_event","event":{event},{IDS}}}"#);
     let message = format!("msg_01Xy{number:016}");
     let call = format!("toolu_01Ab{number:016}");
@@ -108,7 +133,7 @@ fn round(number: usize) -> Vec<String> {
         r#"{{"type":"message_delta","delta":{{"stop_reason":"tool_use"}},"usage":{usage}}}"#
     )));
     lines.push(event(r#"{"type":"message_stop"}"#));
-    lines.push(result(&call, RESULT_KB[number % RESULT_KB.len()] * 1000));
+    lines.push(result(&call, result_bytes));
     assert_eq!(lines.len(), ROUND, "a round's lines");
     lines
 }

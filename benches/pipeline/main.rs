@@ -24,20 +24,23 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
+use agent::Part;
 use hub::Hub;
 use place::{Daemon, Place, now};
 
 /// The CLI's lines in one turn.
 const LINES: usize = 100_000;
-/// How many lines the CLI of a run has to write.
-const COUNT: &str = "lines";
+/// One line of so many bytes; the daemon keeps 4 MiB of a string.
+const LONG: [usize; 2] = [20_000_000, 100_000_000];
+/// What the CLI of a run has to write.
+const PART: &str = "part";
 const ROUNDS: usize = 3;
 
 fn main() {
     let first = std::env::args().nth(1).unwrap_or_default();
     if first == "-p" {
-        let text = std::fs::read_to_string(home().join(COUNT)).expect("the bench wrote it");
-        return agent::play(text.parse().expect("a number"));
+        let text = std::fs::read(home().join(PART)).expect("the bench wrote it");
+        return agent::play(serde_json::from_slice(&text).expect("a part"));
     }
     let lines = first.parse().unwrap_or(LINES);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -45,43 +48,83 @@ fn main() {
         .build()
         .expect("a runtime");
     for stdio in ["pty", "pipe"] {
-        for round in 0..ROUNDS {
-            runtime.block_on(flood(stdio, lines, &format!("{stdio}{round}")));
+        for _ in 0..ROUNDS {
+            runtime.block_on(flood(stdio, lines));
         }
+    }
+    for bytes in LONG {
+        runtime.block_on(long_line(bytes));
     }
 }
 
 #[allow(clippy::cast_precision_loss)] // far below 2^52
-async fn flood(stdio: &str, lines: usize, session: &str) {
-    let place = Place::new();
-    place.write(COUNT, &lines.to_string());
-    let mut hub = Hub::start().await;
-    let daemon = Daemon::start_with(&place, &hub, session, &["--stdio", stdio]);
-    hub.event("session_start").await;
-    let before = daemon.cpu_millis();
-    hub.prompt("go").await;
-    hub.event("agent_end").await;
-    let arrived = now();
-    let cpu = daemon.cpu_millis() - before;
-    let peak = daemon.peak_megabytes();
-    daemon.stop();
-    let note: agent::Note =
-        serde_json::from_str(&place.read(agent::NOTE)).expect("the CLI wrote it");
-    let journal = place.state(session).join("journal.db");
-    let ended = ended_at(&journal) - note.began_wall;
+async fn flood(stdio: &str, lines: usize) {
+    let flow = Flow::measure(stdio, Part::Lines(lines)).await;
+    let note = &flow.note;
     let rate = |millis: u64| note.lines as f64 / millis.max(1) as f64;
-    let arrived = (arrived - note.began) / 1_000_000;
-    let per = 100_000.0 / note.lines as f64 / 1000.0;
+    let per = 100.0 / note.lines as f64;
     println!(
-        "P1  {stdio}, {} lines, {:.0} MB: journal {:.0}k lines/s, Hub {:.0}k lines/s; \
-         P2 CPU s per 100k: shim {:.2}, daemon {:.2}; P4 peak RSS {peak:.0} MB",
+        "P1  {stdio}, {} lines, {:.0} MB: to the journal {:.0}k lines/s, to the Hub {:.0}k (goal \
+         100 pty, 150 pipe); P2 CPU s per 100k: shim {:.2} + daemon {:.2} (goal 1.2); P4 peak \
+         RSS {:.0} MB (goal 24)",
         note.lines,
         note.bytes as f64 / 1e6,
-        rate(ended),
-        rate(arrived),
+        rate(flow.journal_millis),
+        rate(flow.hub_millis),
         note.shim_cpu as f64 * per,
-        cpu as f64 * per,
+        flow.daemon_cpu as f64 * per,
+        flow.peak_megabytes,
     );
+}
+
+async fn long_line(bytes: usize) {
+    let flow = Flow::measure("pty", Part::Line(bytes)).await;
+    println!(
+        "P14 one line of {} MB: to the journal {} ms, to the Hub {} ms (goal 500 for 20 MB, 2000 \
+         for 100); peak RSS {:.0} MB (goal 32)",
+        bytes / 1_000_000,
+        flow.journal_millis,
+        flow.hub_millis,
+        flow.peak_megabytes,
+    );
+}
+
+/// One turn, measured from the CLI's first write on.
+struct Flow {
+    note: agent::Note,
+    journal_millis: u64,
+    hub_millis: u64,
+    /// Milliseconds.
+    daemon_cpu: u64,
+    peak_megabytes: f64,
+}
+
+impl Flow {
+    async fn measure(stdio: &str, part: Part) -> Self {
+        const SESSION: &str = "flow";
+        let place = Place::new();
+        place.write(PART, &serde_json::to_string(&part).expect("a part is JSON"));
+        let mut hub = Hub::start().await;
+        let daemon = Daemon::start_with(&place, &hub, SESSION, &["--stdio", stdio]);
+        hub.event("session_start").await;
+        let before = daemon.cpu_millis();
+        hub.prompt("go").await;
+        hub.event("agent_end").await;
+        let arrived = now();
+        let daemon_cpu = daemon.cpu_millis() - before;
+        let peak_megabytes = daemon.peak_megabytes();
+        daemon.stop();
+        let note: agent::Note =
+            serde_json::from_str(&place.read(agent::NOTE)).expect("the CLI wrote it");
+        let ended = ended_at(&place.state(SESSION).join("journal.db"));
+        Self {
+            journal_millis: ended - note.began_wall,
+            hub_millis: (arrived - note.began) / 1_000_000,
+            daemon_cpu,
+            peak_megabytes,
+            note,
+        }
+    }
 }
 
 fn home() -> PathBuf {

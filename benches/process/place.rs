@@ -33,6 +33,21 @@ impl Place {
         Self { dir }
     }
 
+    /// Puts a file into the CLI's home.
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path("home").join(name), text).expect("writable");
+    }
+
+    /// What the CLI left in its home.
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path("home").join(name)).expect("the CLI wrote it")
+    }
+
+    /// A session's state dir.
+    pub fn state(&self, session: &str) -> PathBuf {
+        self.path(session)
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -62,6 +77,10 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn start(place: &Place, hub: &Hub, session: &str) -> Self {
+        Self::start_with(place, hub, session, &[])
+    }
+
+    pub fn start_with(place: &Place, hub: &Hub, session: &str, options: &[&str]) -> Self {
         let child = Command::new(BINARY)
             .args([
                 "daemon",
@@ -76,6 +95,7 @@ impl Daemon {
             .arg(place.path("config.toml"))
             .arg("--state-dir")
             .arg(place.path(session))
+            .args(options)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("HOME", place.path("home"))
@@ -87,14 +107,27 @@ impl Daemon {
     }
 
     pub fn resident_megabytes(&self) -> f64 {
+        self.status_megabytes("VmRSS:")
+    }
+
+    pub fn peak_megabytes(&self) -> f64 {
+        self.status_megabytes("VmHWM:")
+    }
+
+    /// CPU time so far, of all its threads.
+    pub fn cpu_millis(&self) -> u64 {
+        cpu_millis(i32::try_from(self.child.id()).expect("a pid"))
+    }
+
+    fn status_megabytes(&self, field: &str) -> f64 {
         let path = Path::new("/proc")
             .join(self.child.id().to_string())
             .join("status");
         let status = std::fs::read_to_string(path).expect("the daemon lives");
         let line = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .expect("VmRSS");
+            .find_map(|line| line.strip_prefix(field))
+            .expect("the kernel tells");
         let kib: u64 = line
             .trim()
             .trim_end_matches(" kB")
@@ -111,6 +144,19 @@ impl Daemon {
         let status = self.child.wait().expect("it ends");
         assert!(status.success(), "the daemon ended with {status}");
     }
+}
+
+/// CPU time of a process so far, its children left out.
+pub fn cpu_millis(pid: i32) -> u64 {
+    const TICKS_A_SECOND: u64 = 100; // what the kernel tells programs, whatever its own rate
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");
+    // behind the name, which may hold anything: the 14th and 15th fields are utime and stime
+    let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    let ticks: u64 = ticks
+        .map(|field| field.parse::<u64>().expect("a number"))
+        .sum();
+    ticks * 1000 / TICKS_A_SECOND
 }
 
 fn megabytes(bytes: u64) -> f64 {

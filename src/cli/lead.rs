@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::config::{self, CommandKind, Config, EnvMap, Given, HubOptions, Options, Place, Task};
 use crate::daemon::{DaemonError, Setup};
 use crate::event::Outcome;
+use crate::process::return_large_buffers;
 
 /// The settings of a command, and where it runs.
 pub(super) struct Context {
@@ -140,6 +141,7 @@ fn read_text(from: &str, read: std::io::Result<Vec<u8>>) -> Result<String, CliEr
 
 /// The runtime of a lead: two workers, as the machine's other work belongs to the agent.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    return_large_buffers();
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(8)

@@ -173,7 +173,9 @@ impl LineFramer {
     fn bound(&mut self) {
         if self.buffer.len() > self.limits.line {
             self.oversized = true;
-            self.buffer.truncate(HEAD.min(self.limits.line));
+            // the last bytes may be part of a character that its string's cut takes back yet
+            let settled = self.limits.line.saturating_sub(char::MAX_LEN_UTF8);
+            self.buffer.truncate(HEAD.min(settled));
             self.buffer.shrink_to(KEPT_CAPACITY);
         }
     }

@@ -71,11 +71,11 @@ impl Writer {
         if self.poisoned {
             return answer_all(group, &JournalError::Poisoned);
         }
-        let (batches, waiting): (Vec<_>, Vec<_>) = group
+        let (mut batches, waiting): (Vec<_>, Vec<_>) = group
             .into_iter()
             .map(|commit| (commit.batch, commit.done))
             .unzip();
-        match self.store(&batches) {
+        match self.store(&mut batches) {
             Ok(stored) => {
                 for ((batch, done), stored) in batches.iter().zip(waiting).zip(stored) {
                     let last = stored.as_ref().map(|stored| stored.last);
@@ -97,7 +97,7 @@ impl Writer {
         }
     }
 
-    fn store(&mut self, batches: &[Batch]) -> Result<Vec<Option<StoredBatch>>, JournalError> {
+    fn store(&mut self, batches: &mut [Batch]) -> Result<Vec<Option<StoredBatch>>, JournalError> {
         let promised = batches
             .iter()
             .any(|batch| batch.changes.iter().any(Change::is_promise));
@@ -109,13 +109,11 @@ impl Writer {
         let transaction = self
             .connection
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let mut last = HashMap::new();
+        let mut last: HashMap<SessionId, u64> = HashMap::new();
         let mut stored = Vec::with_capacity(batches.len());
         for batch in batches {
-            let before = match last
-                .get(&batch.session)
-                .or_else(|| self.last.get(&batch.session))
-            {
+            let known = last.get(&batch.session);
+            let before = match known.or_else(|| self.last.get(&batch.session)) {
                 Some(seq) => *seq,
                 None => store::last_seq(&transaction, &batch.session)?,
             };
@@ -124,7 +122,7 @@ impl Writer {
                 apply(&transaction, batch, change, before + 1)?;
             }
             let after = events.as_ref().map_or(before, |events| events.last.get());
-            last.insert(&batch.session, after);
+            last.insert(batch.session.clone(), after);
             stored.push(events);
         }
         transaction.commit()?;
@@ -140,12 +138,13 @@ impl Batch {
 
 fn store_events(
     transaction: &Transaction<'_>,
-    batch: &Batch,
+    batch: &mut Batch,
     before: u64,
 ) -> Result<Option<StoredBatch>, JournalError> {
     let mut body = Vec::with_capacity(batch.size());
     let mut seq = before;
-    for event in &batch.events {
+    // an event's own bytes are given back as soon as the body has them: it may hold megabytes
+    for event in batch.events.drain(..) {
         seq += 1;
         let header = Header {
             seq: Seq::new(seq).unwrap_or(Seq::FIRST),

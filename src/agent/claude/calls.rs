@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::record::{Block, ToolOutcome};
+use super::record::{Block, ToolOutcome, ToolResult};
 use super::tools;
 use crate::agent::diff;
 use crate::agent::json::typed;
@@ -70,7 +70,7 @@ impl Calls {
     pub(super) fn end(
         &mut self,
         call_id: &str,
-        block: &Block<'_>,
+        block: &ToolResult<'_>,
         outcome: Option<&RawValue>,
         cwd: Option<&str>,
         out: &mut Vec<Event>,

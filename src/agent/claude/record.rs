@@ -6,7 +6,9 @@
 #![allow(clippy::struct_field_names)] // the names are the CLI's
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -23,20 +25,88 @@ pub(super) struct Record<'a> {
     pub(super) subtype: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) session_id: Option<Text<'a>>,
+}
+
+/// `stream_event`, with what else is used of it.
+#[derive(Debug, Deserialize)]
+pub(super) struct StreamRecord<'a> {
     #[serde(borrow)]
     pub(super) parent_tool_use_id: Option<Text<'a>>,
-    /// `stream_event`
     #[serde(borrow)]
-    pub(super) event: Option<&'a RawValue>,
-    /// `assistant`, `user`
+    pub(super) event: StreamEvent<'a>,
+}
+
+/// `assistant`
+#[derive(Debug, Deserialize)]
+pub(super) struct AssistantRecord<'a> {
     #[serde(borrow)]
-    pub(super) message: Option<&'a RawValue>,
-    /// `user`
+    pub(super) parent_tool_use_id: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) tool_use_result: Option<&'a RawValue>,
-    /// `assistant` in place of an answer; `system/api_retry`
+    pub(super) message: Message<'a>,
+    /// The record stands in place of an answer.
     #[serde(borrow)]
     pub(super) error: Option<&'a RawValue>,
+}
+
+/// `user`
+#[derive(Debug, Deserialize)]
+pub(super) struct UserRecord<'a> {
+    #[serde(borrow)]
+    pub(super) message: UserMessage<'a>,
+    #[serde(borrow)]
+    pub(super) tool_use_result: Option<&'a RawValue>,
+}
+
+/// `user.message`
+#[derive(Debug, Deserialize)]
+pub(super) struct UserMessage<'a> {
+    #[serde(borrow)]
+    pub(super) content: ToolResults<'a>,
+}
+
+/// What is used of a message to the model. The rest (all of it, where the content is one string)
+/// is passed over.
+#[derive(Debug)]
+pub(super) struct ToolResults<'a>(pub(super) Vec<ToolResult<'a>>);
+
+/// A content block of kind `tool_result`.
+#[derive(Debug, Deserialize)]
+pub(super) struct ToolResult<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow)]
+    pub(super) tool_use_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) content: Option<&'a RawValue>,
+    pub(super) is_error: Option<bool>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for ToolResults<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Blocks;
+        impl<'de> Visitor<'de> for Blocks {
+            type Value = ToolResults<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or content blocks")
+            }
+
+            fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
+                Ok(ToolResults(Vec::new()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut blocks: A) -> Result<Self::Value, A::Error> {
+                let mut results = Vec::new();
+                while let Some(block) = blocks.next_element::<ToolResult<'_>>()? {
+                    if &*block.kind == "tool_result" {
+                        results.push(block);
+                    }
+                }
+                Ok(ToolResults(results))
+            }
+        }
+        deserializer.deserialize_any(Blocks)
+    }
 }
 
 /// `stream_event.event`: an event of the Messages API.
@@ -91,12 +161,6 @@ pub(super) struct Block<'a> {
     pub(super) name: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) input: Option<&'a RawValue>,
-    /// `tool_result`
-    #[serde(borrow)]
-    pub(super) tool_use_id: Option<Text<'a>>,
-    #[serde(borrow)]
-    pub(super) content: Option<&'a RawValue>,
-    pub(super) is_error: Option<bool>,
     /// `image`
     #[serde(borrow)]
     pub(super) source: Option<Source<'a>>,
@@ -139,7 +203,8 @@ pub(super) struct Init<'a> {
     pub(super) model: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) cwd: Option<Text<'a>>,
-    pub(super) tools: Option<Vec<String>>,
+    #[serde(borrow)]
+    pub(super) tools: Option<&'a RawValue>,
 }
 
 /// `system/task_started`, `task_progress`, `task_updated`, `task_notification`
@@ -205,6 +270,8 @@ pub(super) struct RateLimitInfo {
 /// `result`
 #[derive(Debug, Deserialize)]
 pub(super) struct ResultRecord<'a> {
+    #[serde(borrow)]
+    pub(super) subtype: Option<Text<'a>>,
     pub(super) is_error: bool,
     #[serde(borrow)]
     pub(super) result: Option<Text<'a>>,

@@ -3,8 +3,8 @@
 //! Claude Code writes some records (seen: `rate_limit_event`) without a lock, so that one may land
 //! in the middle of another, its newline cutting that one in two.
 
-use super::Claude;
 use super::record::Record;
+use super::{Claude, text};
 use crate::agent::Adapter as _;
 use crate::agent::lines::{Piece, corrupt, pieces, raw};
 use crate::event::Event;
@@ -88,7 +88,8 @@ impl Claude {
     /// A record out of a broken line. It ends a turn only if it is of this conversation: what
     /// other programs print must not.
     fn piece(&mut self, bytes: &[u8], out: &mut Vec<Event>) {
-        let Ok(record) = serde_json::from_slice::<Record<'_>>(bytes) else {
+        let text = text(bytes);
+        let Ok(record) = serde_json::from_str::<Record<'_>>(&text) else {
             out.push(raw(bytes));
             return;
         };
@@ -96,7 +97,7 @@ impl Claude {
         if &*record.kind == "result" && !ours {
             out.push(raw(bytes));
         } else {
-            self.record(&record, bytes, out);
+            self.record(&record, &text, out);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! `system` records: what the CLI says about itself, not about the work.
 
-use super::record::{CompactBoundary, Init, RateLimitEvent, Record, Retry, Task};
+use super::record::{CompactBoundary, Init, RateLimitEvent, Retry, Task};
 use super::{Claude, Session, calls};
+use crate::agent::json::typed;
 use crate::agent::lines::notice;
 use crate::event::{Event, NoticeLevel, ToolStream};
 
@@ -9,23 +10,23 @@ impl Claude {
     /// `None` for a subtype that is not known, or not of the known shape.
     pub(super) fn system(
         &mut self,
-        record: &Record<'_>,
-        bytes: &[u8],
+        subtype: Option<&str>,
+        line: &str,
         out: &mut Vec<Event>,
     ) -> Option<&'static str> {
-        match record.subtype.as_deref()? {
-            "init" => self.init(bytes, out),
-            "api_retry" => retry(bytes, out),
-            "compact_boundary" => compaction(bytes, out),
+        match subtype? {
+            "init" => self.init(line, out),
+            "api_retry" => retry(line, out),
+            "compact_boundary" => compaction(line, out),
             "task_started" => {
-                let task: Task<'_> = serde_json::from_slice(bytes).ok()?;
+                let task: Task<'_> = serde_json::from_str(line).ok()?;
                 let owner = task.tool_use_id.map(|id| id.to_string());
                 self.tasks.insert(task.task_id.to_string(), owner);
                 Some("start of a task: its tool call tells")
             }
-            "task_progress" => progress(bytes, out),
+            "task_progress" => progress(line, out),
             "task_updated" => {
-                let task: Task<'_> = serde_json::from_slice(bytes).ok()?;
+                let task: Task<'_> = serde_json::from_str(line).ok()?;
                 let status = task.patch.and_then(|patch| patch.status);
                 let over = ["completed", "failed", "killed", "stopped"];
                 if status.is_some_and(|status| over.contains(&&*status)) {
@@ -34,7 +35,7 @@ impl Claude {
                 Some("state of a task")
             }
             "task_notification" => {
-                let task: Task<'_> = serde_json::from_slice(bytes).ok()?;
+                let task: Task<'_> = serde_json::from_str(line).ok()?;
                 self.tasks.remove(&*task.task_id);
                 Some("end of a task: its tool call tells")
             }
@@ -45,22 +46,27 @@ impl Claude {
     }
 
     /// Written at the start, and again before each round that background work begins.
-    fn init(&mut self, bytes: &[u8], out: &mut Vec<Event>) -> Option<&'static str> {
-        let init: Init<'_> = serde_json::from_slice(bytes).ok()?;
-        let session = Session {
-            id: init.session_id.to_string(),
-            model: init.model.as_deref().map(str::to_owned),
-            cwd: init.cwd.as_deref().map(str::to_owned),
-        };
+    pub(super) fn init(&mut self, line: &str, out: &mut Vec<Event>) -> Option<&'static str> {
+        let init: Init<'_> = serde_json::from_str(line).ok()?;
         self.terminal = None;
         self.api_error = None;
         self.has_answer = false;
-        if self.session.as_ref() != Some(&session) {
+        let known = self.session.as_ref().is_some_and(|session| {
+            session.id == *init.session_id
+                && session.model.as_deref() == init.model.as_deref()
+                && session.cwd.as_deref() == init.cwd.as_deref()
+        });
+        if !known {
+            let session = Session {
+                id: init.session_id.to_string(),
+                model: init.model.as_deref().map(str::to_owned),
+                cwd: init.cwd.as_deref().map(str::to_owned),
+            };
             out.push(Event::Session {
                 id: session.id.clone(),
                 model: session.model.clone(),
                 cwd: session.cwd.clone(),
-                tools: init.tools,
+                tools: typed(init.tools),
             });
             self.session = Some(session);
         }
@@ -68,8 +74,8 @@ impl Claude {
     }
 }
 
-fn progress(bytes: &[u8], out: &mut Vec<Event>) -> Option<&'static str> {
-    let task: Task<'_> = serde_json::from_slice(bytes).ok()?;
+fn progress(line: &str, out: &mut Vec<Event>) -> Option<&'static str> {
+    let task: Task<'_> = serde_json::from_str(line).ok()?;
     if let (Some(call), Some(text)) = (task.tool_use_id, task.description) {
         out.push(Event::ToolDelta {
             call_id: call.to_string(),
@@ -80,8 +86,8 @@ fn progress(bytes: &[u8], out: &mut Vec<Event>) -> Option<&'static str> {
     Some("sign of life of a task")
 }
 
-fn retry(bytes: &[u8], out: &mut Vec<Event>) -> Option<&'static str> {
-    let retry: Retry<'_> = serde_json::from_slice(bytes).ok()?;
+fn retry(line: &str, out: &mut Vec<Event>) -> Option<&'static str> {
+    let retry: Retry<'_> = serde_json::from_str(line).ok()?;
     let error = retry.error.as_deref().unwrap_or("unknown");
     let status = retry.error_status.map(|status| format!(", HTTP {status}"));
     let text = format!(
@@ -95,8 +101,8 @@ fn retry(bytes: &[u8], out: &mut Vec<Event>) -> Option<&'static str> {
     Some("")
 }
 
-fn compaction(bytes: &[u8], out: &mut Vec<Event>) -> Option<&'static str> {
-    let record: CompactBoundary = serde_json::from_slice(bytes).ok()?;
+fn compaction(line: &str, out: &mut Vec<Event>) -> Option<&'static str> {
+    let record: CompactBoundary = serde_json::from_str(line).ok()?;
     out.push(Event::Compaction {
         trigger: record.compact_metadata.trigger,
         before_tokens: record.compact_metadata.pre_tokens,
@@ -106,8 +112,8 @@ fn compaction(bytes: &[u8], out: &mut Vec<Event>) -> Option<&'static str> {
 }
 
 /// `rate_limit_event`; the CLI tells seconds, events tell milliseconds.
-pub(super) fn rate_limit(bytes: &[u8], out: &mut Vec<Event>) -> Option<&'static str> {
-    let record: RateLimitEvent = serde_json::from_slice(bytes).ok()?;
+pub(super) fn rate_limit(line: &str, out: &mut Vec<Event>) -> Option<&'static str> {
+    let record: RateLimitEvent = serde_json::from_str(line).ok()?;
     let info = record.rate_limit_info;
     out.push(Event::RateLimit {
         status: info.status,

@@ -1,0 +1,134 @@
+//! Every adapter against output that no CLI ever wrote: recorded lines with bytes changed, cut,
+//! repeated, swapped and mixed. Nothing may panic, and nothing may make memory grow without end.
+//!
+//! Runs through `OutputReader`, as a turn does. The seed is printed; `MUTATION_SEED` sets another
+//! one and `MUTATION_LINES` how many lines each agent gets (`scripts/soak` takes a million).
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)] // a test may
+
+#[path = "support/allocations.rs"]
+mod allocations;
+#[path = "mutation/mutate.rs"]
+mod mutate;
+#[path = "support/recordings.rs"]
+mod recordings;
+
+use std::sync::Arc;
+
+use agent_runner::agent::{AGENTS, AgentKind, Ignored, OutputReader};
+use agent_runner::ids::SpoolOffset;
+use agent_runner::redact::Redactor;
+use mutate::Mutator;
+
+/// Lines for each agent, unless the environment asks for more.
+const LINES: u64 = 20_000;
+/// One process's output: then a new reader begins, as with a new turn.
+const LINES_A_RUN: u64 = 2_000;
+/// A run goes on from its own snapshot this often, as after a crash.
+const LINES_A_SNAPSHOT: u64 = 500;
+/// What a reader may hold of what it has read, at any moment; the longest recorded line is 0.5 MB
+/// and a mutation makes it at most twice as long.
+const MOST_HELD: i64 = 24 << 20;
+
+#[test]
+fn no_mutation_of_any_recording_panics_or_fills_the_memory() {
+    let seed = setting("MUTATION_SEED", 0x5eed);
+    let lines = setting("MUTATION_LINES", LINES);
+    for agent in AGENTS {
+        println!("{}: {lines} lines, MUTATION_SEED={seed}", agent.name);
+        let mut mutator = Mutator::new(seed, &recordings::of(agent));
+        let before = allocations::so_far().held;
+        allocations::forget_peak();
+        let mut left = lines;
+        while left > 0 {
+            let run = left.min(LINES_A_RUN);
+            one_run(agent, &mut mutator, run, seed);
+            left -= run;
+        }
+        let used = allocations::so_far();
+        let (peak, kept) = (used.peak - before, used.held - before);
+        println!("{}: at most {peak} bytes held", agent.name);
+        assert!(
+            peak < MOST_HELD,
+            "{}: {peak} bytes, seed {seed}",
+            agent.name
+        );
+        assert!(kept < 1 << 20, "{}: {kept} bytes kept", agent.name);
+    }
+}
+
+fn one_run(agent: &AgentKind, mutator: &mut Mutator, lines: u64, seed: u64) {
+    let redactor = Arc::new(Redactor::none());
+    let mut reader = OutputReader::new(agent, Arc::clone(&redactor));
+    let mut end = SpoolOffset::START;
+    let mut line = Vec::new();
+    for number in 1..=lines {
+        mutator.next_line(&mut line);
+        reader.push(&line, &mut |read| {
+            end = read.line.end;
+            let silent = matches!(read.ignored, Ignored::Because(_));
+            assert_eq!(silent, read.events.is_empty(), "seed {seed}");
+        });
+        if number % LINES_A_SNAPSHOT == 0 && line.ends_with(b"\n") {
+            let snapshot = reader.snapshot();
+            let restored = OutputReader::restore(agent, Arc::clone(&redactor), &snapshot, end);
+            reader = restored.unwrap_or_else(|error| {
+                panic!(
+                    "{}: own snapshot not read, seed {seed}: {error}",
+                    agent.name
+                )
+            });
+        }
+    }
+    let mut last = Vec::new();
+    reader.finish(None, &line, &mut |_| {}, &mut last);
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is no number")),
+        Err(_) => default,
+    }
+}
+
+/// A line that says nothing costs nothing but the reading: CLIs write such lines by the thousand.
+/// What has to be remembered of one (a block has begun) may need memory.
+#[test]
+fn a_line_that_gives_no_event_allocates_nothing() {
+    for agent in AGENTS {
+        let mut ignored = 0;
+        let mut faults = Vec::new();
+        for recording in recordings::of(agent) {
+            let mut reader = OutputReader::new(agent, Arc::new(Redactor::none()));
+            for line in recording.stdout.split_inclusive(|byte| *byte == b'\n') {
+                let known = reader.snapshot();
+                let before = allocations::so_far().calls;
+                let mut reason = None;
+                reader.push(line, &mut |read| {
+                    if let Ignored::Because(why) = read.ignored {
+                        reason = Some(why);
+                    }
+                });
+                let calls = allocations::so_far().calls - before;
+                // A plan has to be read whole before it is known to be the one that was told.
+                if let Some(reason) = reason.filter(|reason| *reason != "the same again")
+                    && reader.snapshot() == known
+                {
+                    ignored += 1;
+                    if calls > 0 {
+                        let text = String::from_utf8_lossy(&line[..line.len().min(200)]);
+                        faults.push(format!("{}: {reason}: {calls}: {text}", recording.name));
+                    }
+                }
+            }
+        }
+        println!("{}: {ignored} ignored lines", agent.name);
+        assert!(
+            ignored > 0,
+            "{}: the recordings have no such line",
+            agent.name
+        );
+        assert!(faults.is_empty(), "{}:\n{}", agent.name, faults.join("\n"));
+    }
+}

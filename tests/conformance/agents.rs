@@ -56,7 +56,10 @@ const CLAUDE_PLAN: &str = r#"{ tool = "TaskCreate", input = { subject = "Look", 
 steps = [{ tool = "TaskUpdate", input = { taskId = "1", status = "completed" } }"#;
 
 const MCP: (&str, &str) = ("MCP", r#"{ mcp = "lab/echo", input = { text = "hi" } }"#);
-const AGENT: (&str, &str) = ("AGENT", r#"{ agent = "Look around for me.", title = "Look" }"#);
+const AGENT: (&str, &str) = (
+    "AGENT",
+    r#"{ agent = "Look around for me.", title = "Look" }"#,
+);
 
 pub(crate) const CODEX: Agent = Agent {
     name: "codex",
@@ -105,7 +108,10 @@ pub(crate) const OPENCODE: Agent = Agent {
         MCP,
         AGENT,
         GLOB,
-        ("GREP", r#"{ tool = "grep", input = { pattern = "alpha" } }"#),
+        (
+            "GREP",
+            r#"{ tool = "grep", input = { pattern = "alpha" } }"#,
+        ),
         (
             "PLAN",
             r#"{ tool = "todowrite", input = { todos = [{ content = "Look", status = "completed", priority = "high" }, { content = "Do", status = "pending", priority = "high" }] } }"#,
@@ -149,7 +155,10 @@ pub(crate) const GEMINI: Agent = Agent {
         MCP,
         AGENT,
         GLOB,
-        ("GREP", r#"{ tool = "grep_search", input = { pattern = "alpha" } }"#),
+        (
+            "GREP",
+            r#"{ tool = "grep_search", input = { pattern = "alpha" } }"#,
+        ),
     ],
     two_rounds: Some(Rounds::HomeFile(
         r#"{"general": {"maxAttempts": 2}, "model": {"maxSessionTurns": 2}}"#,
@@ -195,7 +204,10 @@ impl Agent {
         if path.exists() {
             return Some(path);
         }
-        let missing = format!("needs {}, get it with scripts/install-test-tools", self.name);
+        let missing = format!(
+            "needs {}, get it with scripts/install-test-tools",
+            self.name
+        );
         assert!(std::env::var_os("CI").is_none(), "{missing}");
         println!("skipped: {missing}");
         None
@@ -210,9 +222,7 @@ impl Agent {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), filled(value)))
             .collect();
-        let mut home_file = self
-            .home_file
-            .map(|(path, text)| (path, filled(text)));
+        let mut home_file = self.home_file.map(|(path, text)| (path, filled(text)));
         let mut arguments = Vec::new();
         match limit {
             Some(Rounds::Argument(argument)) => arguments.push(format!("--agent-arg={argument}")),

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::agents::{Agent, mcp_config, ripgrep};
+use crate::gaps;
 use crate::running::Running;
 
 /// A place with one CLI in it.
@@ -65,7 +66,7 @@ impl Bench {
         command
     }
 
-    /// A command that runs the agent. What it prints is copied to `printed`, its pid is in `pids`.
+    /// A command that runs the agent; its pid will be in `pids`.
     pub(crate) fn agent_command(&self, words: &[&str], two_rounds: bool) -> Command {
         let (_, url) = self.model.as_ref().unwrap();
         let place = self.agent.place(url, two_rounds);
@@ -74,7 +75,6 @@ impl Bench {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, content).unwrap();
         }
-        fs::write(self.path("mcp.json"), mcp_config()).unwrap();
         let name = self.agent.name;
         let program = self.wrapper();
         let mut config = format!("[agents.{name}]\ncommand = {program:?}\n[agents.{name}.env]\n");
@@ -86,11 +86,13 @@ impl Bench {
         command
             .args(["--agent", name, "--model", self.agent.model])
             .args(["--output", "jsonl", "--log-level", "error"])
-            .args(["--agent-home", "user", "--mcp-config"])
-            .arg(self.path("mcp.json"))
-            .arg("--config")
+            .args(["--agent-home", "user", "--config"])
             .arg(self.path("config.toml"))
             .args(&place.arguments);
+        if !gaps::has(name, "mcp") {
+            fs::write(self.path("mcp.json"), mcp_config()).unwrap();
+            command.arg("--mcp-config").arg(self.path("mcp.json"));
+        }
         command
     }
 
@@ -104,14 +106,20 @@ impl Bench {
         self.executable("wrapper", &script)
     }
 
-    /// Has the CLI's output copied to `printed` from now on.
+    /// Keeps what the CLI prints in the running turn: the program deletes it at the end.
     pub(crate) fn keep_output(&self) {
-        let script = format!(
-            "#!/bin/sh\n{:?} \"$@\" | tee {:?}\n",
-            self.program,
-            self.path("printed"),
-        );
-        self.executable("wrapper", &script);
+        let mut folders = vec![self.path("state")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.ends_with("spool.raw") {
+                    return fs::hard_link(path, self.path("printed")).unwrap();
+                }
+            }
+        }
+        panic!("the CLI's output is nowhere");
     }
 
     fn executable(&self, name: &str, script: &str) -> PathBuf {
@@ -131,7 +139,9 @@ impl Bench {
     pub(crate) fn requests(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.path("requests.jsonl")).unwrap();
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line));
-        lines.map(|request| request.unwrap()["body"].take()).collect()
+        lines
+            .map(|request| request.unwrap()["body"].take())
+            .collect()
     }
 }
 

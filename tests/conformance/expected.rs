@@ -15,19 +15,34 @@ pub(crate) fn lines(part: &str, agent: &str) -> Vec<String> {
     let lines = parts.get(part);
     let lines = lines.unwrap_or_else(|| panic!("expected.txt has no part {part}"));
     let has = |gap: &str| gaps::has(agent, gap);
-    lines.iter().filter_map(|line| resolve(line, &has)).collect()
+    lines
+        .iter()
+        .filter_map(|line| resolve(line, &has))
+        .collect()
+}
+
+/// Whether a gap of an agent makes its lists other than they would be without it.
+pub(crate) fn differs(agent: &str, gap: &str) -> bool {
+    let with = |id: &str| gaps::has(agent, id);
+    let without = |id: &str| id != gap && gaps::has(agent, id);
+    let mut lines = parts().into_values().flatten();
+    lines.any(|line| resolve(line, &with) != resolve(line, &without))
 }
 
 /// The gaps that the lists know.
 pub(crate) fn gaps() -> BTreeSet<String> {
-    let marks = TEXT.split('⟨').skip(1);
+    let lines = TEXT.lines().filter(|line| !line.starts_with('#'));
+    let marks = lines.flat_map(|line| line.split('⟨').skip(1));
     let ids = marks.map(|mark| mark.split_once(':').expect("a gap has an id").0);
-    ids.map(|id| id.trim_start_matches('!').to_owned()).collect()
+    ids.map(|id| id.trim_start_matches('!').to_owned())
+        .collect()
 }
 
 /// The names of the parts, in order.
 pub(crate) fn names() -> Vec<&'static str> {
-    TEXT.lines().filter_map(|line| line.strip_prefix("== ")).collect()
+    TEXT.lines()
+        .filter_map(|line| line.strip_prefix("== "))
+        .collect()
 }
 
 fn parts() -> BTreeMap<&'static str, Vec<&'static str>> {
@@ -66,7 +81,10 @@ fn resolve(line: &str, has: &dyn Fn(&str) -> bool) -> Option<String> {
 fn a_line_says_what_a_gap_leaves_of_it() {
     let with = |gaps: &'static [&str]| move |gap: &str| gaps.contains(&gap);
     let line = "done shell⟨code:  exit=0⟩ \"a\"";
-    assert_eq!(resolve(line, &with(&[])).unwrap(), "done shell exit=0 \"a\"");
+    assert_eq!(
+        resolve(line, &with(&[])).unwrap(),
+        "done shell exit=0 \"a\""
+    );
     assert_eq!(resolve(line, &with(&["code"])).unwrap(), "done shell \"a\"");
     let line = "⟨!code: only with it⟩";
     assert_eq!(resolve(line, &with(&["code"])).unwrap(), "only with it");

@@ -3,7 +3,7 @@
 //!
 //! Left out: ids, times, counts of tokens, how a call's input and output grew (`tool_delta`),
 //! stderr, fields of inputs that the vocabulary does not name, line ends at the end of an output,
-//! the calls by which a plan is written. Masked: the working directory, the names of MCP tools,
+//! the calls by which a plan is written, notices that repeat one right before them. Masked: the working directory, the names of MCP tools,
 //! what tools other than the shell say about their work, the words of errors. The calls of the
 //! part `parallel` are in alphabetical order.
 
@@ -72,7 +72,9 @@ struct Text {
 
 impl<'a> Listing<'a> {
     fn new(events: &[Value], rules: Rules<'a>) -> Self {
-        let retracted = events.iter().filter(|event| event["type"] == "text_retracted");
+        let retracted = events
+            .iter()
+            .filter(|event| event["type"] == "text_retracted");
         let retracted = retracted.filter_map(|event| event["message_id"].as_str());
         Self {
             retracted: retracted.map(str::to_owned).collect(),
@@ -101,7 +103,7 @@ impl<'a> Listing<'a> {
             "tool_end" => self.end_of_call(event),
             "file_change" => self.file_change(event),
             "plan" => self.plan(event),
-            "notice" => self.line(format!("notice {} {}", text("level"), text("code"))),
+            "notice" => self.notice(format!("notice {} {}", text("level"), text("code"))),
             "agent_crashed" => self.line("crashed".to_owned()),
             "end" => self.end(event),
             other => self.line(format!("{other} {}", text("text")).trim_end().to_owned()),
@@ -130,9 +132,25 @@ impl<'a> Listing<'a> {
         self.line(line.to_owned());
     }
 
+    /// How often a CLI tries again is up to its settings.
+    fn notice(&mut self, line: String) {
+        self.flush();
+        let lines = &self.parts.last().unwrap().lines;
+        let notices = lines
+            .iter()
+            .rev()
+            .take_while(|line| line.starts_with("notice"));
+        if notices.into_iter().all(|notice| *notice != line) {
+            self.push(line);
+        }
+    }
+
     fn file_change(&mut self, event: &Value) {
         let text = |field: &str| event[field].as_str().unwrap_or_default();
-        let changes: Vec<_> = text("diff").lines().filter(|line| is_change(line)).collect();
+        let changes: Vec<_> = text("diff")
+            .lines()
+            .filter(|line| is_change(line))
+            .collect();
         let mut line = format!("  file {} {}", text("kind"), self.here(text("path")));
         if !changes.is_empty() {
             write!(line, " {:?}", changes.join("\n")).unwrap();
@@ -148,7 +166,11 @@ impl<'a> Listing<'a> {
             let (status, text) = (item["status"].as_str(), item["text"].as_str());
             write!(line, " [{}] {}", status.unwrap_or("?"), text.unwrap_or("?")).unwrap();
         }
-        self.parts.last_mut().unwrap().lines.retain(|line| !line.starts_with("plan "));
+        self.parts
+            .last_mut()
+            .unwrap()
+            .lines
+            .retain(|line| !line.starts_with("plan "));
         self.line(line);
     }
 
@@ -178,7 +200,11 @@ impl<'a> Listing<'a> {
     fn start(&mut self, event: &Value) {
         let id = event["call_id"].as_str().unwrap().to_owned();
         let name = tool_name(event["name"].as_str().unwrap());
-        let inside = if event["parent_call_id"].is_string() { "    " } else { "" };
+        let inside = if event["parent_call_id"].is_string() {
+            "    "
+        } else {
+            ""
+        };
         let listed = name != "plan";
         if listed {
             let input = self.here(&input(&name, &event["input"]));
@@ -212,10 +238,16 @@ impl<'a> Listing<'a> {
         };
         match (name, &self.rules.printed) {
             ("shell", Some(printed)) if output.len() > LONG => {
-                let is_whole = LONG_OUTPUTS.iter().any(|whole| whole() == output.trim_end());
+                let is_whole = LONG_OUTPUTS
+                    .iter()
+                    .any(|whole| whole() == output.trim_end());
                 let size = if is_whole { "whole" } else { "shortened" };
                 let printed = printed.contains(output);
-                let origin = if printed { "as the CLI printed it" } else { "NOT as the CLI printed it" };
+                let origin = if printed {
+                    "as the CLI printed it"
+                } else {
+                    "NOT as the CLI printed it"
+                };
                 format!(" {size}, {origin}")
             }
             ("shell" | "mcp", _) => format!(" {:?}", output.trim_end()),
@@ -240,7 +272,7 @@ impl<'a> Listing<'a> {
         let mut rest = text.joined.as_str();
         while let Some((before, after)) = rest.split_once(MARK) {
             if !before.is_empty() {
-                self.push(format!("{inside}{} {before:?}", text.kind));
+                self.add_line_of_text(format!("{inside}{} {before:?}", text.kind));
             }
             let (mark, after) = after.split_once(": ").expect("a mark has a name");
             let (name, calls) = mark.split_once('/').unwrap_or((mark, "1"));
@@ -250,16 +282,21 @@ impl<'a> Listing<'a> {
         if rest.is_empty() {
             return;
         }
-        let line = format!("{inside}{} {rest:?}", text.kind);
+        self.add_line_of_text(format!("{inside}{} {rest:?}", text.kind));
         let part = self.parts.last_mut().unwrap();
-        // before the calls of the same reply, which may have been told first
-        let calls = part.lines.iter().position(|line| line.starts_with("call "));
-        let is_first = self.rules.unordered && !part.lines.iter().any(|line| line.starts_with("text"));
-        let place = calls.filter(|_| is_first).unwrap_or(part.lines.len());
-        part.lines.insert(place, line);
-        if part.name == "text" && text.pieces > 1 {
+        if part.name == "text" && text.kind == "text" && text.pieces > 1 {
             part.lines.push("(in pieces)".to_owned());
         }
+    }
+
+    /// Where texts may be late, before the calls of the same reply.
+    fn add_line_of_text(&mut self, line: String) {
+        let part = self.parts.last_mut().unwrap();
+        let calls = part.lines.iter().position(|line| starts_call(line));
+        let may_be_late = self.rules.unordered && part.calls > 0;
+        let is_first = may_be_late && !part.lines.iter().any(|line| line.starts_with("text"));
+        let place = calls.filter(|_| is_first).unwrap_or(part.lines.len());
+        part.lines.insert(place, line);
     }
 
     /// Begins a part; what came before the text that leads to it belongs to it.
@@ -270,9 +307,15 @@ impl<'a> Listing<'a> {
             calls,
         };
         if let Some(last) = self.parts.last_mut() {
-            let from = if self.rules.unordered { after_calls(last) } else { last.lines.len() };
+            let from = if self.rules.unordered {
+                after_calls(last)
+            } else {
+                last.lines.len()
+            };
             part.lines = last.lines.split_off(from);
-            let leads = |line: &mut String| line.starts_with("thinking") || line.starts_with("notice warning");
+            let leads = |line: &mut String| {
+                line.starts_with("thinking") || line.starts_with("notice warning")
+            };
             while let Some(line) = last.lines.pop_if(leads) {
                 part.lines.insert(0, line);
             }
@@ -295,16 +338,28 @@ impl<'a> Listing<'a> {
     }
 }
 
+/// A plan stands for the call that wrote it.
+fn starts_call(line: &str) -> bool {
+    line.starts_with("call ") || line.starts_with("plan ")
+}
+
 /// Where the first call stands that is one more than the part has.
 fn after_calls(part: &Part) -> usize {
-    let is_call = |(_, line): &(usize, &String)| line.starts_with("call ");
+    let is_call = |(_, line): &(usize, &String)| starts_call(line);
     let mut calls = part.lines.iter().enumerate().filter(is_call);
-    calls.nth(part.calls).map_or(part.lines.len(), |(index, _)| index)
+    calls
+        .nth(part.calls)
+        .map_or(part.lines.len(), |(index, _)| index)
 }
 
 /// The outputs of the commands that print a lot.
 const LONG_OUTPUTS: [fn() -> String; 2] = [
-    || (1..=20_000).map(|n| n.to_string()).collect::<Vec<_>>().join("\n"),
+    || {
+        (1..=20_000)
+            .map(|n| n.to_string())
+            .collect::<Vec<_>>()
+            .join("\n")
+    },
     || "x".repeat(100_000),
 ];
 

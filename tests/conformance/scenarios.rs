@@ -30,9 +30,10 @@ pub(crate) fn large(agent: &'static Agent) {
     let Some(bench) = Bench::with(agent) else {
         return;
     };
-    let mut command = bench.agent_command(&["run", "Print a lot."], false);
+    let running = Running::start(&mut bench.agent_command(&["run", "Print a lot."], false));
+    running.event("session", |event| event["type"] == "session");
     bench.keep_output();
-    let events = Running::start(&mut command).finish().events();
+    let events = running.finish().events();
     let printed = fs::read_to_string(bench.path("printed")).unwrap();
     let mut texts = BTreeSet::new();
     for line in printed.lines() {
@@ -71,6 +72,9 @@ pub(crate) fn sigterm(agent: &'static Agent) {
     };
     let running = Running::start(&mut bench.agent_command(&["run", "Wait to be ended."], false));
     made(&bench.path("here/waiting"));
+    if !gaps::has(agent.name, "call-start") {
+        running.event("call", |event| event["type"] == "tool_start");
+    }
     kill(bench.cli(), Signal::SIGTERM).unwrap();
     let events = running.finish().events();
     check(&bench, &events, &["sigterm"], None);
@@ -86,17 +90,23 @@ pub(crate) async fn resume(agent: &'static Agent) {
     session.prompt("Which word was it?").await;
     session.ended();
     let asked = bench.requests();
-    let asked = asked.iter().map(Value::to_string).rfind(|request| request.contains("Which word"));
+    let asked = asked
+        .iter()
+        .map(Value::to_string)
+        .rfind(|request| request.contains("Which word"));
     let asked = asked.expect("the model was asked");
     assert!(asked.contains("I remember it."), "{asked}");
     forget(bench.path("home").join(agent.conversations));
     session.prompt("Which word was it again?").await;
     session.ended();
     let asked = bench.requests();
-    let asked = asked.iter().map(Value::to_string).rfind(|request| request.contains("it again?"));
+    let asked = asked
+        .iter()
+        .map(Value::to_string)
+        .rfind(|request| request.contains("it again?"));
     let asked = asked.expect("the model was asked");
-    assert!(asked.contains("heron"), "the recap tells it: {asked}");
     let events = session.finish();
+    assert!(asked.contains("heron"), "the recap tells it: {asked}");
     let names = ["first turn", "resume", "resume of a lost id"];
     check(&bench, &events, &names, None);
 }
@@ -127,16 +137,41 @@ fn check(bench: &Bench, events: &[Value], names: &[&str], printed: Option<BTreeS
         let expected = expected::lines(name, agent.name);
         if *lines != expected {
             let (lines, expected) = (lines.join("\n"), expected.join("\n"));
-            write!(differences, "\n== {name}, expected\n{expected}\n== {name}, found\n{lines}\n").unwrap();
+            write!(
+                differences,
+                "\n== {name}, expected\n{expected}\n== {name}, found\n{lines}\n"
+            )
+            .unwrap();
         }
     }
-    let raw = || events.iter().map(|event| format!("{event}\n")).collect::<String>();
-    assert!(differences.is_empty(), "{}{differences}\nall events:\n{}", agent.name, raw());
-    if names == ["tour"] {
-        let seen: BTreeSet<_> = parts.iter().map(|part| part.name.as_str()).collect();
-        let tour = expected::names().into_iter().take_while(|name| *name != "large");
-        for name in tour.filter(|name| !seen.contains(name)) {
-            assert!(expected::lines(name, agent.name).is_empty(), "{}: no part {name}", agent.name);
-        }
+    let raw = || {
+        events
+            .iter()
+            .map(|event| format!("{event}\n"))
+            .collect::<String>()
+    };
+    assert!(
+        differences.is_empty(),
+        "{}{differences}\nall events:\n{}",
+        agent.name,
+        raw()
+    );
+    let seen: BTreeSet<_> = parts.iter().map(|part| part.name.as_str()).collect();
+    let all = expected::names();
+    let due: Vec<_> = match names {
+        ["tour"] => all
+            .into_iter()
+            .take_while(|name| *name != "large")
+            .collect(),
+        names => names.to_vec(),
+    };
+    for name in due.into_iter().filter(|name| !seen.contains(name)) {
+        let lines = expected::lines(name, agent.name);
+        assert!(
+            lines.is_empty(),
+            "{}: no part {name}\n{}",
+            agent.name,
+            raw()
+        );
     }
 }

@@ -31,7 +31,7 @@ impl Session {
         command.env("AGENT_RUNNER_STATE_DIR", bench.path("hub"));
         let hub = Running::start(&mut command);
         let url = hub.listening();
-        let answer = reqwest_create(&url, task).await;
+        let answer = create(&url, task).await;
         let session = answer["sessionId"].as_str().unwrap().to_owned();
         let mut command = bench.agent_command(&["daemon"], false);
         command.args(["--session", &session, "--hub", &url]);
@@ -39,7 +39,10 @@ impl Session {
         let daemon = Running::start(&mut command);
         let query = format!("sessionId={session}&role=controller");
         let address = format!("ws{}/api/ws?{query}", url.trim_start_matches("http"));
-        let (socket, _) = timeout(LIMIT, connect_async(address)).await.unwrap().unwrap();
+        let (socket, _) = timeout(LIMIT, connect_async(address))
+            .await
+            .unwrap()
+            .unwrap();
         let mut running = Self {
             daemon,
             _hub: hub,
@@ -55,7 +58,8 @@ impl Session {
     /// Sends a prompt.
     pub(crate) async fn prompt(&mut self, text: &str) {
         let command = json!({"type": "prompt", "message": text, "id": "1"});
-        self.send(json!({"type": "rpc_command", "command": command})).await;
+        self.send(json!({"type": "rpc_command", "command": command}))
+            .await;
     }
 
     /// Waits for the end of the next turn.
@@ -73,12 +77,17 @@ impl Session {
     }
 
     async fn send(&mut self, frame: Value) {
-        self.socket.send(Message::text(frame.to_string())).await.unwrap();
+        self.socket
+            .send(Message::text(frame.to_string()))
+            .await
+            .unwrap();
     }
 
     async fn until(&mut self, kind: &str) {
         loop {
-            let frame = timeout(LIMIT, self.socket.next()).await.expect("a frame in time");
+            let frame = timeout(LIMIT, self.socket.next())
+                .await
+                .expect("a frame in time");
             let Message::Text(text) = frame.expect("an open connection").unwrap() else {
                 continue;
             };
@@ -91,7 +100,9 @@ impl Session {
 }
 
 /// A new session of the Hub at `url`.
-async fn reqwest_create(url: &str, task: &str) -> Value {
+async fn create(url: &str, task: &str) -> Value {
+    // Err: another test of this process has done it
+    drop(rustls::crypto::ring::default_provider().install_default());
     let request = reqwest::Client::builder()
         .no_proxy()
         .build()

@@ -1,4 +1,6 @@
 //! The CLIs, and how each is pointed at the scripted model with its retries kept short.
+//!
+//! With `CONFORMANCE_FULL_RETRIES` set they retry as often as they do by themselves.
 
 use std::path::{Path, PathBuf};
 
@@ -216,10 +218,22 @@ impl Agent {
     /// The variables and the home file of a turn against the model at `url`.
     pub(crate) fn place(&self, url: &str, two_rounds: bool) -> Place {
         let limit = self.two_rounds.as_ref().filter(|_| two_rounds);
-        let filled = |text: &str| text.replace("$URL", url);
+        let full = std::env::var_os("CONFORMANCE_FULL_RETRIES").is_some();
+        let filled = |text: &str| {
+            let text = text.replace("$URL", url);
+            let short = |line: &&str| !(full && line.contains("_max_retries"));
+            let lines: Vec<_> = text.lines().filter(short).collect();
+            let text = lines.join("\n");
+            if full {
+                text.replace(r#""maxAttempts": 2"#, r#""maxAttempts": 10"#)
+            } else {
+                text
+            }
+        };
         let env: Vec<_> = self
             .env
             .iter()
+            .filter(|(name, _)| !(full && *name == "CLAUDE_CODE_MAX_RETRIES"))
             .map(|(name, value)| ((*name).to_owned(), filled(value)))
             .collect();
         let mut home_file = self.home_file.map(|(path, text)| (path, filled(text)));

@@ -76,8 +76,8 @@ impl Bench {
             fs::write(path, content).unwrap();
         }
         let name = self.agent.name;
-        let program = self.wrapper();
-        let mut config = format!("[agents.{name}]\ncommand = {program:?}\n[agents.{name}.env]\n");
+        let program = toml::Value::from(self.wrapper().to_str().unwrap());
+        let mut config = format!("[agents.{name}]\ncommand = {program}\n[agents.{name}.env]\n");
         for (name, value) in &place.env {
             writeln!(config, "{name} = {}", toml::Value::from(value.as_str())).unwrap();
         }
@@ -99,11 +99,14 @@ impl Bench {
     /// A program that leaves its pid, and becomes the CLI.
     fn wrapper(&self) -> PathBuf {
         let script = format!(
-            "#!/bin/sh\necho $$ >>{:?}\nexec {:?} \"$@\"\n",
-            self.path("pids"),
-            self.program,
+            "#!/bin/sh\necho $$ >>'{}'\nexec '{}' \"$@\"\n",
+            self.path("pids").display(),
+            self.program.display(),
         );
-        self.executable("wrapper", &script)
+        let path = self.path("wrapper");
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
     }
 
     /// Keeps what the CLI prints in the running turn: the program deletes it at the end.
@@ -122,13 +125,6 @@ impl Bench {
         panic!("the CLI's output is nowhere");
     }
 
-    fn executable(&self, name: &str, script: &str) -> PathBuf {
-        let path = self.path(name);
-        fs::write(&path, script).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        path
-    }
-
     /// The pid of the CLI that was started last.
     pub(crate) fn cli(&self) -> Pid {
         let pids = fs::read_to_string(self.path("pids")).unwrap();
@@ -138,7 +134,7 @@ impl Bench {
     /// The bodies of all requests to the model.
     pub(crate) fn requests(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.path("requests.jsonl")).unwrap();
-        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line));
+        let lines = text.lines().map(serde_json::from_str::<Value>);
         lines
             .map(|request| request.unwrap()["body"].take())
             .collect()

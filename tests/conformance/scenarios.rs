@@ -147,8 +147,9 @@ fn check(bench: &Bench, events: &[Value], names: &[&str], printed: Option<BTreeS
     let raw = || {
         events
             .iter()
-            .map(|event| format!("{event}\n"))
-            .collect::<String>()
+            .map(Value::to_string)
+            .collect::<Vec<_>>()
+            .join("\n")
     };
     assert!(
         differences.is_empty(),

@@ -189,3 +189,21 @@ fn every_file_that_the_readme_names_is_there() {
         assert!(path.exists(), "{target}");
     }
 }
+
+#[test]
+fn every_proof_that_the_specification_names_is_there() {
+    let specification = include_str!("../docs/SPECIFICATION.md");
+    let named = specification.split('`').skip(1).step_by(2);
+    let proofs = named.filter(|name| {
+        ["tests/", "src/", "scripts/"]
+            .iter()
+            .any(|at| name.starts_with(at))
+    });
+    let mut count = 0;
+    for proof in proofs {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(proof);
+        assert!(path.exists(), "{proof}");
+        count += 1;
+    }
+    assert!(count > 10, "the specification names its proofs");
+}

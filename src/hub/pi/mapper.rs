@@ -259,7 +259,7 @@ impl Mapper {
             exit_code: *exit_code,
             duration_ms: *duration_ms,
         };
-        run.tool_end(call_id, &result, out);
+        run.tool_end(call_id, &result, &self.speaker, out);
     }
 
     fn crashed(

@@ -2,8 +2,8 @@
 //!
 //! Guarantees, whatever the order of events that comes in:
 //! * what is opened is closed: messages, tool executions, tasks, model turns, runs;
-//! * at most one assistant message is open, and no two messages share an id or, within a turn, a
-//!   timestamp (viewers drop repeats);
+//! * at most one message is open, whoever speaks, and none while a tool call begins or ends; no two
+//!   messages share an id or, within a turn, a timestamp (viewers drop repeats);
 //! * no event but `turn_start` has a top-level `timestamp`: viewers drop a second event with the
 //!   same one, so streamed pieces would get lost;
 //! * state frames are a function of the event stream from a turn's first event on: mapped again,

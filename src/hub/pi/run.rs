@@ -277,8 +277,15 @@ impl Run {
         }
     }
 
-    /// A running call is over.
-    pub(super) fn tool_end(&mut self, call: &str, result: &ToolResult<'_>, out: &mut Sink<'_>) {
+    /// A running call is over. Its result is a message of its own, so what the agent said while
+    /// the call ran ends before it; if the agent goes on with that, it is in a further message.
+    pub(super) fn tool_end(
+        &mut self,
+        call: &str,
+        result: &ToolResult<'_>,
+        by: &Speaker,
+        out: &mut Sink<'_>,
+    ) {
         let Some(turn) = self.model_turn.as_mut() else {
             return;
         };
@@ -286,6 +293,7 @@ impl Run {
             return;
         };
         let tool = turn.tools.remove(at);
+        self.end_message(by, Stop::Done, None, out);
         self.subagents
             .end(call, result.output, result.is_error, out);
         let content = json!([{"type": "text", "text": bounded_output(result.output)}]);
@@ -345,7 +353,7 @@ impl Run {
                 exit_code: None,
                 duration_ms: None,
             };
-            self.tool_end(&call, &result, out);
+            self.tool_end(&call, &result, by, out);
         }
         self.subagents.close(out);
         let unanswered = self.model_turn.as_ref().is_some_and(|t| t.last.is_none());

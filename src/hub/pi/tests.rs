@@ -244,6 +244,102 @@ fn parallel_tools_stay_in_one_model_turn() {
     assert_eq!(turns, 2);
 }
 
+/// A run whose call `c` ends while a message is open, and the number of its model turns.
+fn said_during_a_call(tokens: [Value; 2]) -> (Vec<(String, Value)>, usize) {
+    let [during, after] = tokens;
+    let lines = [
+        json!({"type": "prompt", "text": "p"}),
+        tool_start("c"),
+        during,
+        tool_end("c"),
+        after,
+        end("completed"),
+    ];
+    let frames = map(&lines);
+    balanced(&frames);
+    let turns = frames.iter().filter(|(e, _)| e == "turn_start").count();
+    (frames, turns)
+}
+
+#[test]
+fn what_is_said_while_a_tool_runs_ends_before_its_result() {
+    let (frames, turns) = said_during_a_call([token("wait", "m1"), token("done", "m2")]);
+    assert_eq!(
+        names(&frames)[9..],
+        [
+            "message_start:assistant",
+            "message_update:assistant",
+            "message_end:assistant",
+            "tool_result",
+            "tool_execution_end",
+            "message_start:toolResult",
+            "message_end:toolResult",
+            "turn_end",
+            "turn_start",
+            "message_start:assistant",
+            "message_update:assistant",
+            "message_end:assistant",
+            "turn_end",
+            "agent_end",
+        ]
+    );
+    assert_eq!(turns, 2);
+    let results = &frames[16].1["toolResults"];
+    assert_eq!(results[0]["toolCallId"], "c");
+    assert_eq!(frames[21].1["toolResults"], json!([]));
+    let said = |at: usize| frames[at].1["message"]["content"][0]["text"].clone();
+    assert_eq!((said(11), said(20)), (json!("wait"), json!("done")));
+}
+
+#[test]
+fn a_message_that_a_tool_result_breaks_off_goes_on_in_the_same_model_turn() {
+    let (frames, turns) = said_during_a_call([token("one", "m1"), token("two", "m1")]);
+    assert_eq!(turns, 1);
+    let said: Vec<_> = frames
+        .iter()
+        .filter(|(e, d)| e == "message_end" && d["message"]["responseId"] == "m1")
+        .map(|(_, d)| d["message"]["content"].clone())
+        .collect();
+    assert_eq!(
+        said,
+        [
+            json!([{"type": "text", "text": "one"}]),
+            json!([{"type": "text", "text": "two"}])
+        ]
+    );
+}
+
+#[test]
+fn text_without_a_message_id_after_a_tool_result_is_a_new_answer() {
+    let nameless = |text: &str| json!({"type": "token", "text": text});
+    let (_, turns) = said_during_a_call([nameless("one"), nameless("two")]);
+    assert_eq!(turns, 2);
+}
+
+#[test]
+fn a_run_that_ends_while_a_tool_and_a_message_are_open_closes_the_message_first() {
+    let frames = map(&[
+        json!({"type": "prompt", "text": "p"}),
+        tool_start("c"),
+        token("x", "m1"),
+        end("cancelled"),
+    ]);
+    balanced(&frames);
+    assert_eq!(
+        names(&frames)[11..],
+        [
+            "message_end:assistant",
+            "tool_result",
+            "tool_execution_end",
+            "message_start:toolResult",
+            "message_end:toolResult",
+            "turn_end",
+            "agent_end",
+        ]
+    );
+    assert_eq!(frames[11].1["message"]["stopReason"], "aborted");
+}
+
 #[test]
 fn a_retracted_draft_is_not_in_the_message() {
     let frames = map(&[
@@ -375,10 +471,13 @@ fn balanced(frames: &[(String, Value)]) {
                 assert!(turn && message.is_none() && tools.insert(text("toolCallId")));
                 assert!(data["args"].is_object());
             }
-            "tool_call" | "tool_execution_update" | "tool_result" => {
-                assert!(tools.contains(&text("toolCallId")));
+            "tool_execution_update" => assert!(tools.contains(&text("toolCallId"))),
+            "tool_call" | "tool_result" => {
+                assert!(message.is_none() && tools.contains(&text("toolCallId")));
             }
-            "tool_execution_end" => assert!(tools.remove(&text("toolCallId"))),
+            "tool_execution_end" => {
+                assert!(message.is_none() && tools.remove(&text("toolCallId")));
+            }
             "task_start" => assert!(tasks.insert(text("taskId"))),
             "task_complete" | "task_error" => assert!(tasks.remove(&text("taskId"))),
             "agent_progress" => match text("status").as_str() {
@@ -412,8 +511,9 @@ fn any_event() -> impl Strategy<Value = Value> {
         "raw",
         "session",
     ]);
-    let attempt = 1u64..3;
-    let turn = prop::sample::select(vec![0u64, 0, 0, 0, 0, 1]);
+    // A new attempt or turn closes everything: rarely, or nothing would stay open for long.
+    let attempt = prop_oneof![12 => Just(1u64), 1 => Just(2)];
+    let turn = prop_oneof![20 => Just(0u64), 1 => Just(1)];
     (
         kind,
         call,
@@ -461,7 +561,9 @@ fn any_event() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    // As many as all three tests together run in less than 5 s unoptimized; `PROPTEST_CASES` asks
+    // for more.
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_everything_is_closed(lines in prop::collection::vec(any_event(), 0..40)) {
@@ -497,5 +599,33 @@ proptest! {
             frames
         };
         prop_assert_eq!(state(&|_| false), state(&|at| flushes[at]));
+    }
+
+    #[test]
+    fn a_turn_mapped_again_from_its_first_event_has_the_same_frames(
+        before in prop::collection::vec(any_event(), 0..20),
+        lines in prop::collection::vec(any_event(), 0..20)
+    ) {
+        let turn = |number: u64, lines: Vec<Value>| {
+            let begin = [json!({"type": "prompt", "text": "p"})];
+            let all = begin.into_iter().chain(lines).chain([end("completed")]);
+            all.map(move |mut line| {
+                line["turn"] = number.into();
+                line
+            })
+        };
+        let first = before.len() + 2;
+        let all: Vec<Value> = turn(0, before).chain(turn(1, lines)).collect();
+        let all = events(&all);
+        let (mut going_on, mut fresh) = (Mapper::new(), Mapper::new());
+        for envelope in &all[..first] {
+            going_on.map(envelope, &mut Vec::new());
+        }
+        let (mut expected, mut again) = (Vec::new(), Vec::new());
+        for envelope in &all[first..] {
+            going_on.map(envelope, &mut expected);
+            fresh.map(envelope, &mut again);
+        }
+        prop_assert_eq!(again, expected);
     }
 }

@@ -1,0 +1,180 @@
+//! What the agent is started with: its home, its environment, what the settings ask of it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+
+use super::{DaemonError, RunsAs, Setup};
+use crate::agent::{AgentKind, AgentSession, EnvFallback, TurnSpec};
+use crate::config::{AgentHome, Approve, agent_env};
+
+/// A name and a value.
+type Variable = (OsString, OsString);
+
+/// What the settings ask of every turn.
+pub(super) fn turn_spec(
+    setup: &Setup<'_>,
+    kind: &AgentKind,
+    runs_as: &RunsAs,
+) -> Result<TurnSpec, DaemonError> {
+    let agent = &setup.config.agent;
+    let home = agent_home(setup, runs_as);
+    let settings = kind.settings.map(|name| home.join(name));
+    let settings = settings.as_deref().filter(|file| file.exists());
+    Ok(TurnSpec {
+        // Each turn sets its own.
+        agent_session: AgentSession::New(uuid::Uuid::nil()),
+        model: agent.model.clone(),
+        effort: agent.effort.clone(),
+        system_prompt_file: agent.system_prompt_file.clone(),
+        system_prompt: text_of("--system-prompt-file", agent.system_prompt_file.as_deref())?,
+        mcp_config: agent.mcp_config.clone(),
+        mcp_servers: text_of("--mcp-config", agent.mcp_config.as_deref())?,
+        allowed_tools: agent.allowed_tools.clone(),
+        extra_args: agent.args.iter().map(Into::into).collect(),
+        settings: text_of("the agent's own settings", settings)?,
+        variables: Vec::new(),
+        home,
+        is_root: *runs_as == RunsAs::Root,
+        workspace: PathBuf::new(),
+        files: PathBuf::new(),
+    })
+}
+
+/// The text of a file that an option names.
+fn text_of(option: &str, path: Option<&Path>) -> Result<Option<String>, DaemonError> {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).map_err(|error| {
+            DaemonError::Usage(format!(
+                "{option} {}: cannot be read: {error}; name a file of UTF-8 text",
+                path.display()
+            ))
+        })
+    };
+    path.map(read).transpose()
+}
+
+/// The home that holds the CLI's settings, login and conversations.
+pub(super) fn agent_home(setup: &Setup<'_>, runs_as: &RunsAs) -> PathBuf {
+    let agent = &setup.config.agent;
+    match (agent.home, runs_as) {
+        // Service users have none: theirs is in the state dir like anyone's who asks for it.
+        (AgentHome::User, RunsAs::Other { home, .. }) if home.is_dir() => home.clone(),
+        (AgentHome::User, RunsAs::Ourselves | RunsAs::Root) => setup
+            .env
+            .value("HOME")
+            .map(PathBuf::from)
+            .unwrap_or_default(),
+        _ => setup
+            .config
+            .state_dir
+            .join("agents")
+            .join(agent.name.as_str()),
+    }
+}
+
+/// The CLI's environment but for what its launch plan adds.
+pub(super) fn environment(
+    setup: &Setup<'_>,
+    kind: &AgentKind,
+    runs_as: &RunsAs,
+) -> Result<Vec<Variable>, DaemonError> {
+    let agent = &setup.config.agent;
+    let spec = turn_spec(setup, kind, runs_as)?;
+    let plan = (kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
+    let mut environment = agent_env(setup.env, plan.env_pass, &agent.env, &agent.pass_env);
+    fall_back(&plan.env_fallback, &mut environment);
+    // what a plan sets itself is known here as well, so that its keys are masked
+    environment.extend(plan.env);
+    environment.retain(|(name, _)| name != "HOME");
+    environment.push(("HOME".into(), spec.home.into()));
+    if let RunsAs::Other { name, .. } = runs_as {
+        environment.retain(|(variable, _)| variable != "USER");
+        environment.push(("USER".into(), name.into()));
+    }
+    Ok(environment)
+}
+
+/// Sets what the CLI knows by another name only.
+fn fall_back(fallbacks: &[EnvFallback], environment: &mut Vec<Variable>) {
+    for fallback in fallbacks {
+        let found = |name: &str| environment.iter().find(|(variable, _)| variable == name);
+        if found(fallback.name).is_some() || fallback.unless.exists() {
+            continue;
+        }
+        if let Some((_, value)) = found(fallback.from) {
+            let value = value.clone();
+            environment.push((fallback.name.into(), value));
+        }
+    }
+}
+
+/// What in an environment is a key by its name: to be masked wherever it turns up.
+pub(super) fn keys_in(environment: &[Variable]) -> Vec<SecretString> {
+    const MARKS: [&str; 5] = ["KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL"];
+    let is_key = |name: &str| MARKS.iter().any(|mark| name.contains(mark));
+    environment
+        .iter()
+        .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)))
+        .filter(|(name, value)| is_key(name) && !value.starts_with('/'))
+        .map(|(_, value)| SecretString::from(value))
+        .collect()
+}
+
+/// What a person should know of how the agent is run.
+pub(super) fn notices(setup: &Setup<'_>, runs_as: &RunsAs) -> Vec<(&'static str, String)> {
+    let mut notices = Vec::new();
+    match runs_as {
+        RunsAs::Root => notices.push((
+            "runs_as_root",
+            "the agent runs as root: give --agent-user, or create a user `agent`, to run it with \
+             fewer rights"
+                .to_owned(),
+        )),
+        RunsAs::Ourselves => notices.push((
+            "runs_as_same_user",
+            "the agent runs as the same user as the runner".to_owned(),
+        )),
+        RunsAs::Other { .. } => {}
+    }
+    if setup.config.agent.approve == Approve::Auto {
+        notices.push((
+            "approve_auto",
+            "the agent asks nobody before it uses a tool (--approve auto)".to_owned(),
+        ));
+    }
+    notices
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_stands_in_for_one_that_is_not_set_unless_there_is_a_login() {
+        let home = tempfile::tempdir().unwrap();
+        let login = home.path().join("auth.json");
+        let fallback = EnvFallback {
+            name: "B",
+            from: "A",
+            unless: login.clone(),
+        };
+        let of = |variables: &[(&str, &str)]| {
+            let pairs = variables
+                .iter()
+                .map(|(name, value)| (name.into(), value.into()));
+            let mut environment = pairs.collect();
+            fall_back(std::slice::from_ref(&fallback), &mut environment);
+            let found = environment.iter().rev().find(|(name, _)| name == "B");
+            found
+                .and_then(|(_, value)| value.to_str())
+                .map(str::to_owned)
+        };
+        assert_eq!(of(&[("A", "1")]).as_deref(), Some("1"));
+        assert_eq!(of(&[("A", "1"), ("B", "2")]).as_deref(), Some("2"));
+        assert_eq!(of(&[("C", "1")]), None);
+        std::fs::write(&login, "{}").unwrap();
+        assert_eq!(of(&[("A", "1")]), None);
+    }
+}

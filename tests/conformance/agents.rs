@@ -24,8 +24,6 @@ pub(crate) struct Agent {
     two_rounds: Option<Rounds>,
     /// Where it keeps its conversations, within its home.
     pub(crate) conversations: &'static str,
-    /// Whether a text and the calls of one reply may come in any order.
-    pub(crate) unordered: bool,
 }
 
 /// How a CLI is told to stop early.
@@ -49,7 +47,6 @@ pub(crate) const CLAUDE: Agent = Agent {
     tools: &[MCP, AGENT, ("PLAN", CLAUDE_PLAN)],
     two_rounds: Some(Rounds::Argument("--max-turns=2")),
     conversations: ".claude/projects",
-    unordered: false,
 };
 
 /// Tasks are made one by one, and changed by the numbers that they get.
@@ -91,7 +88,6 @@ stream_max_retries = 1
     ],
     two_rounds: None,
     conversations: ".codex/sessions",
-    unordered: false,
 };
 
 pub(crate) const OPENCODE: Agent = Agent {
@@ -121,7 +117,6 @@ pub(crate) const OPENCODE: Agent = Agent {
     ],
     two_rounds: None,
     conversations: ".local/share/opencode",
-    unordered: true,
 };
 
 const GLOB: (&str, &str) = (
@@ -166,7 +161,6 @@ pub(crate) const GEMINI: Agent = Agent {
         r#"{"general": {"maxAttempts": 2}, "model": {"maxSessionTurns": 2}}"#,
     )),
     conversations: ".gemini/tmp",
-    unordered: false,
 };
 
 pub(crate) const PI: Agent = Agent {
@@ -184,7 +178,6 @@ pub(crate) const PI: Agent = Agent {
     tools: &[],
     two_rounds: None,
     conversations: ".pi/agent/sessions",
-    unordered: false,
 };
 
 /// All of them, in the order of the table in `docs/agents.md`.

@@ -28,7 +28,7 @@ pub(crate) struct Rules<'a> {
     pub(crate) names: &'a [&'a str],
     /// The working directory.
     pub(crate) cwd: String,
-    /// Whether a text may come after the calls of the same reply.
+    /// Whether a text may come after the calls of the same reply, and a retry's notice at the end.
     pub(crate) unordered: bool,
     /// Texts that the CLI printed; long outputs are not shown but looked for in them.
     pub(crate) printed: Option<BTreeSet<String>>,
@@ -327,8 +327,27 @@ impl<'a> Listing<'a> {
         self.parts.last_mut().unwrap().lines.push(line);
     }
 
+    /// Whether a retry is told at once or at the end is up to chance too.
+    fn delay_retries(&mut self) {
+        const RETRY: &str = "notice warning api_retry";
+        let mut found = false;
+        for part in &mut self.parts {
+            found |= part.lines.iter().any(|line| line == RETRY);
+            part.lines.retain(|line| line != RETRY);
+        }
+        let last = &mut self.parts.last_mut().unwrap().lines;
+        let ends = |line: &String| line == "usage" || line.starts_with("end ");
+        let place = last.iter().position(ends).unwrap_or(last.len());
+        if found {
+            last.insert(place, RETRY.to_owned());
+        }
+    }
+
     fn finish(mut self) -> Vec<Part> {
         self.flush();
+        if self.rules.unordered {
+            self.delay_retries();
+        }
         for part in &mut self.parts {
             if part.name == "parallel" {
                 part.lines[1..].sort();

@@ -128,7 +128,7 @@ fn check(bench: &Bench, events: &[Value], names: &[&str], printed: Option<BTreeS
     let rules = Rules {
         names,
         cwd: bench.path("here").to_str().unwrap().to_owned(),
-        unordered: agent.unordered,
+        unordered: gaps::has(agent.name, "order"),
         printed,
     };
     let parts = listing::parts(events, rules);

@@ -96,6 +96,7 @@ fn setting(name: &str, default: u64) -> u64 {
 /// What has to be remembered of one (a block has begun) may need memory.
 #[test]
 fn a_line_that_gives_no_event_allocates_nothing() {
+    let mut total = 0;
     for agent in AGENTS {
         let mut ignored = 0;
         let mut faults = Vec::new();
@@ -111,8 +112,8 @@ fn a_line_that_gives_no_event_allocates_nothing() {
                     }
                 });
                 let calls = allocations::so_far().calls - before;
-                // A plan has to be read whole before it is known to be the one that was told.
-                if let Some(reason) = reason.filter(|reason| *reason != "the same again")
+                // A repetition has to be read whole before it is known to be one.
+                if let Some(reason) = reason.filter(|reason| !reason.ends_with("again"))
                     && reader.snapshot() == known
                 {
                     ignored += 1;
@@ -124,11 +125,9 @@ fn a_line_that_gives_no_event_allocates_nothing() {
             }
         }
         println!("{}: {ignored} ignored lines", agent.name);
-        assert!(
-            ignored > 0,
-            "{}: the recordings have no such line",
-            agent.name
-        );
+        total += ignored;
         assert!(faults.is_empty(), "{}:\n{}", agent.name, faults.join("\n"));
     }
+    // Not every agent writes such lines.
+    assert!(total > 0, "the recordings have no such line");
 }

@@ -38,8 +38,12 @@ pub(super) async fn recap(context: &TurnContext) -> Result<Recap, TurnFault> {
     let mut cursor = last(context).await?;
     for _ in 0..RECAP_TURNS {
         let Some(at) = cursor else { break };
-        first = context.journal.turn_start(&context.session, at).await?;
-        cursor = first.and_then(before);
+        // Notices about the program stand before the first turn, and begin none.
+        let Some(start) = context.journal.turn_start(&context.session, at).await? else {
+            break;
+        };
+        first = Some(start);
+        cursor = before(start);
     }
     let mut recap = Recap::default();
     read(context, first, |envelope| recap.event(&envelope.event)).await?;

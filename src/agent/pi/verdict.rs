@@ -39,6 +39,12 @@ const TABLE: &[Row] = &[
         "",
     ),
     Row(
+        // OpenAI's words; Pi leaves their code out
+        Sign::Phrase("exceeds the context window"),
+        ErrorClass::ContextOverflow,
+        "",
+    ),
+    Row(
         Sign::Phrase("maximum context length"),
         ErrorClass::ContextOverflow,
         "",

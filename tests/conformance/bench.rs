@@ -1,0 +1,157 @@
+//! A place of its own for each test: home, repo, state dir, and the scripted model beside it.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::agents::{Agent, mcp_config, ripgrep};
+use crate::gaps;
+use crate::running::Running;
+
+/// A place with one CLI in it.
+pub(crate) struct Bench {
+    pub(crate) agent: &'static Agent,
+    program: PathBuf,
+    dir: TempDir,
+    model: Option<(Running, String)>,
+}
+
+impl Bench {
+    /// Nothing where the CLI is not installed.
+    pub(crate) fn with(agent: &'static Agent) -> Option<Self> {
+        let mut bench = Self {
+            agent,
+            program: agent.installed()?,
+            dir: tempfile::tempdir().unwrap(),
+            model: None,
+        };
+        for folder in ["home", "here"] {
+            fs::create_dir(bench.path(folder)).unwrap();
+        }
+        let script = agent.script(include_str!("script.toml"));
+        fs::write(bench.path("script.toml"), script).unwrap();
+        let mut command = bench.command(&["scripted-model", "--script"]);
+        command.arg(bench.path("script.toml")).arg("--record");
+        let model = Running::start(command.arg(bench.path("requests.jsonl")));
+        let url = model.listening();
+        bench.model = Some((model, url));
+        Some(bench)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The program with nothing of the caller's environment but the way to other programs.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let mut path = OsString::from(ripgrep());
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agent-runner"));
+        command
+            .args(words)
+            .current_dir(self.path("here"))
+            .env_clear()
+            .env("PATH", path)
+            .env("HOME", self.path("home"))
+            .env("AGENT_RUNNER_STATE_DIR", self.path("state"));
+        command
+    }
+
+    /// A command that runs the agent; its pid will be in `pids`.
+    pub(crate) fn agent_command(&self, words: &[&str], two_rounds: bool) -> Command {
+        let (_, url) = self.model.as_ref().unwrap();
+        let place = self.agent.place(url, two_rounds);
+        if let Some((path, content)) = &place.home_file {
+            let path = self.path("home").join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        let name = self.agent.name;
+        let program = toml::Value::from(self.wrapper().to_str().unwrap());
+        let mut config = format!("[agents.{name}]\ncommand = {program}\n[agents.{name}.env]\n");
+        for (name, value) in &place.env {
+            writeln!(config, "{name} = {}", toml::Value::from(value.as_str())).unwrap();
+        }
+        fs::write(self.path("config.toml"), config).unwrap();
+        let mut command = self.command(words);
+        command
+            .args(["--agent", name, "--model", self.agent.model])
+            .args(["--output", "jsonl", "--log-level", "error"])
+            .args(["--agent-home", "user", "--config"])
+            .arg(self.path("config.toml"))
+            .args(&place.arguments);
+        if !gaps::has(name, "mcp") {
+            fs::write(self.path("mcp.json"), mcp_config()).unwrap();
+            command.arg("--mcp-config").arg(self.path("mcp.json"));
+        }
+        command
+    }
+
+    /// A program that leaves its pid, and becomes the CLI.
+    fn wrapper(&self) -> PathBuf {
+        let script = format!(
+            "#!/bin/sh\necho $$ >>'{}'\nexec '{}' \"$@\"\n",
+            self.path("pids").display(),
+            self.program.display(),
+        );
+        let path = self.path("wrapper");
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    /// Keeps what the CLI prints in the running turn: the program deletes it at the end.
+    pub(crate) fn keep_output(&self) {
+        let mut folders = vec![self.path("state")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.ends_with("spool.raw") {
+                    return fs::hard_link(path, self.path("printed")).unwrap();
+                }
+            }
+        }
+        panic!("the CLI's output is nowhere");
+    }
+
+    /// The pid of the CLI that was started last.
+    pub(crate) fn cli(&self) -> Pid {
+        let pids = fs::read_to_string(self.path("pids")).unwrap();
+        Pid::from_raw(pids.lines().last().unwrap().parse().unwrap())
+    }
+
+    /// The bodies of all requests to the model.
+    pub(crate) fn requests(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.path("requests.jsonl")).unwrap();
+        let lines = text.lines().map(serde_json::from_str::<Value>);
+        lines
+            .map(|request| request.unwrap()["body"].take())
+            .collect()
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        // a test that failed half-way leaves what it started
+        let root = self.dir.path().to_owned();
+        let within = |pid: &i32| {
+            fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(&root))
+        };
+        let entries = fs::read_dir("/proc").unwrap();
+        let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        for pid in pids.filter(within) {
+            let _gone = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! What a vendor's CLI cannot give, or gives in another way: the one table of it. The lists of
+//! expected events and `docs/agents.md` follow from it.
+
+use std::fmt::Write as _;
+
+use crate::agents::AGENTS;
+use crate::expected;
+
+/// Something that not every CLI gives.
+pub(crate) struct Gap {
+    /// What `expected.txt` calls it. `a-b` is a part of `a`: who does not give that does not give
+    /// this either.
+    pub(crate) id: &'static str,
+    /// What is missing, for users.
+    pub(crate) feature: &'static str,
+    /// Who does not give it, and why.
+    pub(crate) agents: &'static [(&'static str, &'static str)],
+}
+
+/// All of them.
+pub(crate) const GAPS: &[Gap] = &[
+    Gap {
+        id: "pieces",
+        feature: "text in pieces, while it is written",
+        agents: &[
+            ("codex", "prints a message when it is whole"),
+            ("opencode", "prints a text when it is whole"),
+        ],
+    },
+    Gap {
+        id: "thinking",
+        feature: "reasoning",
+        agents: &[("gemini", "does not print thoughts")],
+    },
+    Gap {
+        id: "exit-zero",
+        feature: "exit code of a command that succeeded",
+        agents: &[
+            ("claude", "tells exit codes of failures only"),
+            ("gemini", "tells no exit codes"),
+            ("pi", "tells exit codes of failures only"),
+        ],
+    },
+    Gap {
+        id: "exit-code",
+        feature: "exit code of a command that failed, and that it failed",
+        agents: &[(
+            "gemini",
+            "calls every command that ran a success, and tells no exit code",
+        )],
+    },
+    Gap {
+        id: "failure-head",
+        feature: "output of a command that failed, from its first byte on",
+        agents: &[("claude", "puts `Exit code N` in front of it")],
+    },
+    Gap {
+        id: "failure-tail",
+        feature: "output of a command that failed, up to its last byte",
+        agents: &[("pi", "adds `Command exited with code N`")],
+    },
+    Gap {
+        id: "write-content",
+        feature: "content of a written file in the call's input",
+        agents: &[("codex", "names the files of a patch only")],
+    },
+    Gap {
+        id: "diff",
+        feature: "diff of a changed file",
+        agents: &[
+            ("codex", "names the files of a patch only"),
+            ("gemini", "prints no diff"),
+            ("pi", "prints diffs in a form of its own"),
+        ],
+    },
+    Gap {
+        id: "edit-output",
+        feature: "what `write` and `edit` told the model",
+        agents: &[
+            ("codex", "does not print what a patch gave the model"),
+            (
+                "gemini",
+                "prints what a person is shown, which is nothing here",
+            ),
+        ],
+    },
+    Gap {
+        id: "read-output",
+        feature: "what `read` told the model",
+        agents: &[(
+            "gemini",
+            "prints what a person is shown, which is nothing here",
+        )],
+    },
+    Gap {
+        id: "mcp",
+        feature: "tools of MCP servers",
+        agents: &[("pi", "has no MCP")],
+    },
+    Gap {
+        id: "plan",
+        feature: "to-do list",
+        agents: &[
+            (
+                "gemini",
+                "does not offer its tool for it to the model in this form",
+            ),
+            ("pi", "has none"),
+        ],
+    },
+    Gap {
+        id: "search",
+        feature: "`glob` and `grep` as tools of their own",
+        agents: &[
+            (
+                "claude",
+                "searches by shell command unless `--tools` names them",
+            ),
+            ("codex", "searches by shell command"),
+            (
+                "pi",
+                "searches by shell command unless `--tools` names them",
+            ),
+        ],
+    },
+    Gap {
+        id: "search-output",
+        feature: "what `grep` told the model",
+        agents: &[(
+            "gemini",
+            "prints what a person is shown, which is nothing here",
+        )],
+    },
+    Gap {
+        id: "subagent",
+        feature: "sub-agents",
+        agents: &[("pi", "has none")],
+    },
+    Gap {
+        id: "subagent-steps",
+        feature: "what a sub-agent does",
+        agents: &[
+            ("codex", "does not print it"),
+            ("opencode", "does not print it"),
+            ("gemini", "does not print it"),
+        ],
+    },
+    Gap {
+        id: "subagent-output",
+        feature: "a sub-agent's answer as the output of its call",
+        agents: &[
+            ("codex", "gives it to a later call `wait`"),
+            ("gemini", "does not print it"),
+        ],
+    },
+    Gap {
+        id: "subagent-waits",
+        feature: "one call for a sub-agent's whole work",
+        agents: &[(
+            "codex",
+            "starts it with one call, and waits for it with another",
+        )],
+    },
+    Gap {
+        id: "order",
+        feature: "text before the calls that it announces",
+        agents: &[(
+            "opencode",
+            "prints a text when its message is over, at times after a quick call",
+        )],
+    },
+    Gap {
+        id: "call-start",
+        feature: "a call when it begins",
+        agents: &[("opencode", "prints a call when it is over")],
+    },
+    Gap {
+        id: "sigterm",
+        feature: "a CLI that was ended from outside is started again",
+        agents: &[("gemini", "exits with 0, as if it had come to its end")],
+    },
+    Gap {
+        id: "retry",
+        feature: "notice when a request to the model is tried again",
+        agents: &[("gemini", "says it on stderr only")],
+    },
+    Gap {
+        id: "retry-first",
+        feature: "that notice from the first time on",
+        agents: &[(
+            "pi",
+            "its HTTP library tries twice more by itself, and says nothing",
+        )],
+    },
+    Gap {
+        id: "early-error",
+        feature: "an error that is tried again is a warning only",
+        agents: &[(
+            "pi",
+            "tells each error as one, and then that it tries again",
+        )],
+    },
+    Gap {
+        id: "retry-late",
+        feature: "that notice at once",
+        agents: &[(
+            "opencode",
+            "says it in its log only, which is read at the end",
+        )],
+    },
+    Gap {
+        id: "auth-retry",
+        feature: "a refused key ends the turn at once",
+        agents: &[
+            (
+                "claude",
+                "asks again, as often as `CLAUDE_CODE_MAX_RETRIES` says",
+            ),
+            (
+                "codex",
+                "asks again, as often as its provider's `stream_max_retries` says",
+            ),
+        ],
+    },
+    Gap {
+        id: "cut-retry",
+        feature: "notice when an answer was cut and is asked for again",
+        agents: &[("claude", "says nothing"), ("gemini", "says nothing")],
+    },
+    Gap {
+        id: "cut-text",
+        feature: "a text that was cut is taken back when it comes again",
+        agents: &[("gemini", "repeats it without a mark where it begins anew")],
+    },
+    Gap {
+        id: "overflow",
+        feature: "a full context ends the turn",
+        agents: &[("opencode", "shortens the context and goes on")],
+    },
+    Gap {
+        id: "whole-output",
+        feature: "output of commands beyond 100 kB",
+        agents: &[
+            ("claude", "prints 2 kB and the name of a file with the rest"),
+            (
+                "opencode",
+                "prints the end and the name of a file with the rest",
+            ),
+            ("pi", "prints the end and the name of a file with the rest"),
+        ],
+    },
+    Gap {
+        id: "max-turns",
+        feature: "limit of rounds with the model",
+        agents: &[
+            ("codex", "has none"),
+            ("opencode", "asks the model to come to an end instead"),
+            ("pi", "has none"),
+        ],
+    },
+];
+
+/// Whether an agent has that gap.
+pub(crate) fn has(agent: &str, id: &str) -> bool {
+    let gap = GAPS.iter().find(|gap| gap.id == id);
+    let gap = gap.unwrap_or_else(|| panic!("no gap is called {id}"));
+    gap.agents.iter().any(|(name, _)| *name == agent)
+}
+
+/// Whether an agent has the gap, or the one that it is a part of.
+fn lacks(agent: &str, gap: &Gap) -> bool {
+    let whole = gap.id.split_once('-').map(|(whole, _)| whole);
+    let mut gaps = GAPS
+        .iter()
+        .filter(|known| known.id == gap.id || Some(known.id) == whole);
+    gaps.any(|known| has(agent, known.id))
+}
+
+/// The table as Markdown.
+fn table() -> String {
+    let mut table = String::from("| |");
+    let mut notes = String::new();
+    for agent in AGENTS {
+        write!(table, " {} |", agent.name).unwrap();
+    }
+    table.push_str("\n|---|");
+    table.push_str(&":-:|".repeat(AGENTS.len()));
+    for gap in GAPS {
+        write!(table, "\n| {} |", gap.feature).unwrap();
+        for agent in AGENTS {
+            table.push_str(if lacks(agent.name, gap) {
+                " – |"
+            } else {
+                " yes |"
+            });
+        }
+    }
+    for agent in AGENTS {
+        write!(notes, "\n### {}\n", agent.name).unwrap();
+        for gap in GAPS {
+            let why = gap.agents.iter().find(|(name, _)| *name == agent.name);
+            if let Some((_, why)) = why {
+                write!(notes, "\n* {}: {why}", gap.feature).unwrap();
+            }
+        }
+        notes.push('\n');
+    }
+    format!("{table}\n{notes}")
+}
+
+#[test]
+fn the_docs_hold_this_table() {
+    const BEGIN: &str = "<!-- begin of the generated table -->\n";
+    const END: &str = "<!-- end of the generated table -->\n";
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/agents.md");
+    let found = std::fs::read_to_string(path).unwrap();
+    let (head, rest) = found.split_once(BEGIN).expect("the table's begin");
+    let (_, tail) = rest.split_once(END).expect("the table's end");
+    let wanted = format!("{head}{BEGIN}\n{}\n{END}{tail}", table());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, wanted).unwrap();
+    } else {
+        assert!(
+            found == wanted,
+            "docs/agents.md is not what gaps.rs says: run this with UPDATE_DOCS=1"
+        );
+    }
+}
+
+#[test]
+fn each_gap_is_of_a_known_agent_and_changes_what_is_expected_of_it() {
+    for gap in GAPS {
+        for (agent, _) in gap.agents {
+            assert!(AGENTS.iter().any(|known| known.name == *agent), "{agent}");
+            // who has no limit is not asked to keep one; the listing sees to the order
+            let elsewhere = ["max-turns", "order"].contains(&gap.id);
+            let matters = elsewhere || expected::differs(agent, gap.id);
+            assert!(matters, "{} has the gap {} to no effect", agent, gap.id);
+        }
+    }
+    for id in expected::gaps() {
+        assert!(
+            GAPS.iter().any(|gap| gap.id == id),
+            "expected.txt has an unknown gap {id}"
+        );
+    }
+}

@@ -97,7 +97,8 @@ fn setting(name: &str, default: u64) -> u64 {
 #[test]
 fn a_line_that_gives_no_event_allocates_nothing() {
     let mut total = 0;
-    for agent in AGENTS {
+    // Pi's records are few and read whole, also those of the user's own messages.
+    for agent in AGENTS.iter().filter(|agent| agent.name != "pi") {
         let mut ignored = 0;
         let mut faults = Vec::new();
         for recording in recordings::of(agent) {

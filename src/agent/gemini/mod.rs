@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use self::record::Record;
 use self::verdict::Terminal;
+use super::json::{Text, typed};
 use super::lines::notice;
 use super::records::{self, Records, Taken};
 use super::{Adapter, AgentKind, Credentials, Evidence, Ignored, RestoreError};
@@ -205,12 +206,12 @@ impl Gemini {
     }
 
     fn message(&mut self, record: &Record<'_>, out: &mut Vec<Event>) -> Option<&'static str> {
-        let text = record.content.as_deref()?;
         match record.role.as_deref()? {
             "user" => return Some("text to the model"),
             "assistant" => {}
             _ => return None,
         }
+        let text: Text<'_> = typed(record.content)?;
         if text.is_empty() {
             return Some("text without text");
         }
@@ -221,7 +222,7 @@ impl Gemini {
         }
         self.goes_on();
         out.push(Event::Token {
-            text: text.to_owned(),
+            text: text.0.into_owned(),
             message_id: self.message.clone(),
             parent_call_id: None,
         });

@@ -26,9 +26,9 @@ pub(super) struct Record<'a> {
     /// `message`: `user` or `assistant`
     #[serde(borrow)]
     pub(super) role: Option<Text<'a>>,
-    /// `message`: a piece of the text
+    /// `message`: a piece of the text; read only where it is the agent's
     #[serde(borrow)]
-    pub(super) content: Option<Text<'a>>,
+    pub(super) content: Option<&'a RawValue>,
     /// `tool_use`
     #[serde(borrow)]
     pub(super) tool_name: Option<Text<'a>>,

@@ -124,6 +124,7 @@ fn turn(dir: &Path, cli: &str, env: &[(&str, String)]) -> Vec<Value> {
     }
     fs::write(dir.join("config.toml"), config).unwrap();
     fs::create_dir_all(dir.join("here")).unwrap();
+    let mcp = dir.join("mcp.json");
     let output = Command::new(env!("CARGO_BIN_EXE_agent-runner"))
         .args([
             "run",
@@ -136,6 +137,10 @@ fn turn(dir: &Path, cli: &str, env: &[(&str, String)]) -> Vec<Value> {
         .args(["--model", "scripted/scripted", "--agent-home", "user"])
         .args(["--log-level", "error", "--timeout", "2m", "--config"])
         .arg(dir.join("config.toml"))
+        .args(
+            mcp.exists()
+                .then(|| format!("--mcp-config={}", mcp.display())),
+        )
         .current_dir(dir.join("here"))
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -201,6 +206,36 @@ fn a_success_stands_where_the_database_agrees_or_says_nothing() {
     // ended by a signal after its last record, as one that stayed is
     let events = recorded("kill -TERM $$", Some(ANSWERED));
     assert_eq!(events.last().unwrap()["outcome"], "completed");
+}
+
+#[test]
+fn keys_within_settings_are_masked() {
+    let dir = tempfile::tempdir().unwrap();
+    let secrets = ["provider-k3y-0123", "stored-k3y-4567", "mcp-t0ken-89ab"];
+    let mcp = json!({"mcpServers": {"web": {
+        "type": "http", "url": "http://127.0.0.1:9/mcp",
+        "headers": {"Authorization": format!("Bearer {}", secrets[2])},
+    }}});
+    fs::write(dir.path().join("mcp.json"), mcp.to_string()).unwrap();
+    let config = json!({"provider": {"a": {"options": {"apiKey": secrets[0]}}}});
+    let login = json!({"a": {"type": "api", "key": secrets[1]}});
+    let env = [
+        ("OPENCODE_CONFIG_CONTENT", config.to_string()),
+        ("OPENCODE_AUTH_CONTENT", login.to_string()),
+    ];
+    let show = "env >&2; cat \"$OPENCODE_CONFIG\" >&2";
+    let events = turn(dir.path(), &format!("cat '{RECORDING}'; {show}"), &env);
+    let shown = Value::from(events).to_string();
+    assert!(shown.contains("Bearer ***") && shown.contains("OPENCODE_AUTH_CONTENT"));
+    for secret in secrets {
+        assert!(!shown.contains(secret), "{secret}: {shown}");
+    }
+    let mut command = Command::new("grep");
+    command
+        .arg("-rlF")
+        .args(secrets.map(|secret| format!("-e{secret}")));
+    let found = command.arg(dir.path().join("state")).output().unwrap();
+    assert!(found.stdout.is_empty(), "{found:?}");
 }
 
 /// A scripted model; ended when dropped.

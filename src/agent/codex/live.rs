@@ -276,7 +276,7 @@ impl CodexLive {
         let status = turn.status.as_deref().unwrap_or_default();
         let mut events = Vec::new();
         self.withdraw_all(out);
-        self.work.turn_over(status == "interrupted", &mut events);
+        self.work.turn_over(status != "completed", &mut events);
         let failed = self.failed.take();
         let evidence = match status {
             "interrupted" => Evidence::Interrupted,
@@ -422,6 +422,7 @@ impl CodexLive {
         };
         let text = |text: Option<crate::agent::json::Text<'_>>| text.map(|text| text.to_string());
         self.thread = Some(started.thread.id.to_string());
+        self.work.cwd = started.cwd.as_deref().map(str::to_owned);
         self.opening = Opening::Thread;
         if self.phase == Phase::Opening {
             self.phase = Phase::Resting;

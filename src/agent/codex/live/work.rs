@@ -28,6 +28,8 @@ pub(super) struct Work {
     usage: Usage,
     /// The tokens of each thread so far, to know news from repetition.
     totals: BTreeMap<String, u64>,
+    /// The folder that it works in.
+    pub(super) cwd: Option<String>,
     /// The agent said or did anything in this turn.
     pub(super) has_output: bool,
 }
@@ -54,14 +56,15 @@ impl Work {
         self.has_output = false;
     }
 
-    /// What is open will not end any more. What was being said when the turn was `cut` short was
-    /// said; in a turn that ended by itself it was a draft.
+    /// What is open will not end any more within the turn; a command may run on. What was being
+    /// said when the turn was `cut` short was said; in a turn that ended by itself it was a draft.
     pub(super) fn turn_over(&mut self, cut: bool, out: &mut Vec<Event>) {
         self.drop_drafts(cut, out);
         self.thoughts.clear();
-        self.close(|_| true, out);
-        if self.usage != Usage::default() {
-            out.push(Event::Usage(self.usage.clone()));
+        self.close(|_| true, cut, out);
+        let usage = std::mem::take(&mut self.usage);
+        if usage != Usage::default() {
+            out.push(Event::Usage(usage));
         }
     }
 
@@ -97,8 +100,10 @@ impl Work {
                 self.thoughts.insert(item.to_owned());
                 thinking(item, params.delta.as_deref()?, parent, out);
             }
-            "item/reasoning/summaryPartAdded" if params.summary_index.is_some_and(|at| at > 0) => {
-                thinking(params.item_id.as_deref()?, "\n\n", parent, out);
+            "item/reasoning/summaryPartAdded" => {
+                if params.summary_index.is_some_and(|at| at > 0) {
+                    thinking(params.item_id.as_deref()?, "\n\n", parent, out);
+                }
             }
             "item/commandExecution/outputDelta" => self.output(params, out)?,
             "item/started" => return self.started(params.item.as_ref()?, parent, out),
@@ -107,6 +112,7 @@ impl Work {
             "thread/tokenUsage/updated" => {
                 self.tokens(thread?, params.token_usage.as_ref()?, parent.is_none(), out);
             }
+            "turn/started" => return Some("start of a sub-agent's turn"),
             "turn/completed" => self.child_ended(thread?, out),
             _ => return None,
         }
@@ -149,8 +155,11 @@ impl Work {
         });
     }
 
+    /// Output of a command that its turn left running is nobody's any more.
     fn output(&self, params: &Params<'_>, out: &mut Vec<Event>) -> Option<()> {
-        let call = self.call(params.item_id.as_deref()?)?;
+        let Some(call) = self.call(params.item_id.as_deref()?) else {
+            return Some(());
+        };
         out.push(Event::ToolDelta {
             call_id: call.id.clone(),
             stream: ToolStream::Output,
@@ -175,7 +184,7 @@ impl Work {
             }
             _ => {}
         }
-        for call in calls(item)? {
+        for call in calls(item, self.cwd.as_deref())? {
             self.begin(&item.id, call, parent.clone(), out);
         }
         Some("an activity without a call")
@@ -217,11 +226,11 @@ impl Work {
         for thread in item.receiver_thread_ids.iter().flatten() {
             self.children.insert(thread.clone(), item.id.to_string());
         }
-        for call in calls(item)? {
+        for call in calls(item, self.cwd.as_deref())? {
             self.finish(item, call, parent.clone(), out);
         }
         // files that the patch began with and did not come to
-        self.close(|open| open.item == *item.id, out);
+        self.close(|open| open.item == *item.id, true, out);
         Some("")
     }
 
@@ -284,9 +293,9 @@ impl Work {
         }
     }
 
-    fn close(&mut self, which: impl Fn(&OpenCall) -> bool, out: &mut Vec<Event>) {
+    fn close(&mut self, which: impl Fn(&OpenCall) -> bool, is_error: bool, out: &mut Vec<Event>) {
         let closed = self.open.extract_if(.., |open| which(open));
-        out.extend(closed.map(|call| ended(call, true)));
+        out.extend(closed.map(|call| ended(call, is_error)));
     }
 
     /// Each request to the model tells its own tokens, and sometimes tells them again.
@@ -354,9 +363,9 @@ pub(super) fn warning(text: &str) -> Event {
 }
 
 /// The calls that an item stands for; none for a kind that is not known.
-fn calls(item: &Item<'_>) -> Option<Vec<Call>> {
+fn calls(item: &Item<'_>, cwd: Option<&str>) -> Option<Vec<Call>> {
     let (name, input) = match &*item.kind {
-        "fileChange" => return Some(changes(item)),
+        "fileChange" => return Some(changes(item, cwd)),
         "commandExecution" => {
             let (name, input) = command::call(item.command.as_deref()?);
             (name.to_owned(), input)
@@ -371,7 +380,9 @@ fn calls(item: &Item<'_>) -> Option<Vec<Call>> {
                 "spawnAgent" => "task",
                 other => other,
             };
-            (name.to_owned(), json!({ "prompt": item.prompt.as_deref() }))
+            let prompt = item.prompt.as_deref();
+            let input = prompt.map_or_else(|| json!({}), |prompt| json!({ "prompt": prompt }));
+            (name.to_owned(), input)
         }
         "subAgentActivity" => match item.activity.as_deref() {
             Some("started") => {
@@ -397,27 +408,32 @@ fn calls(item: &Item<'_>) -> Option<Vec<Call>> {
 }
 
 /// A patch: one call for each file.
-fn changes(item: &Item<'_>) -> Vec<Call> {
+fn changes(item: &Item<'_>, cwd: Option<&str>) -> Vec<Call> {
     let changes = item.changes.as_deref().unwrap_or_default();
     let call = |(index, change): (usize, &Change)| {
         let id = match changes.len() {
             1 => item.id.to_string(),
             _ => format!("{}.{}", &*item.id, index + 1),
         };
-        changed(change, id)
+        changed(change, id, cwd)
     };
     changes.iter().enumerate().map(call).collect()
 }
 
-fn changed(change: &Change, id: String) -> Call {
+fn changed(change: &Change, id: String, cwd: Option<&str>) -> Call {
     let (path, content) = (change.path.as_str(), change.diff.as_str());
     let moved = change.kind.move_path.as_deref();
+    // a diff names files from the folder that the agent works in
+    let short = |path: &str| -> String {
+        let within = cwd.and_then(|cwd| path.strip_prefix(cwd)?.strip_prefix('/'));
+        within.unwrap_or(path).to_owned()
+    };
     let (name, input, kind, diff) = match change.kind.kind.as_str() {
         "add" => (
             "write",
             json!({ "file_path": path, "content": content, "kind": "create" }),
             FileChangeKind::Create,
-            Some(diff::created(path, content)),
+            Some(diff::created(&short(path), content)),
         ),
         "delete" => (
             "write",
@@ -435,7 +451,11 @@ fn changed(change: &Change, id: String) -> Call {
                 None => FileChangeKind::Edit,
             };
             let hunks = content.split("\n\nMoved to: ").next().unwrap_or_default();
-            let diff = diff::patched(Some(path), Some(moved.unwrap_or(path)), hunks);
+            let diff = diff::patched(
+                Some(&short(path)),
+                Some(&short(moved.unwrap_or(path))),
+                hunks,
+            );
             ("edit", input, kind, diff)
         }
     };

@@ -9,9 +9,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::entries::becomes_entry;
-use super::iso::iso;
 use super::loops;
 use crate::clock::Timestamp;
+use crate::clock::iso;
 
 /// A session's present state.
 #[derive(Debug, Clone, Default)]

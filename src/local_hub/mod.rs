@@ -20,7 +20,6 @@ mod entries;
 mod feed;
 mod filter;
 mod frame;
-mod iso;
 mod loops;
 mod rest;
 mod room;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::library::OWNER;
 use super::{Answer, LIST_DEFAULT, Shared, find, paging, query_pairs};
-use crate::local_hub::iso::iso;
+use crate::clock::iso;
 
 /// The one user that this Hub knows: whoever holds its key, or sits at this machine.
 pub(crate) async fn users(State(hub): Shared, uri: Uri) -> Answer {

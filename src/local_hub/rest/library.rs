@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::Failure;
 use crate::clock::Clock;
-use crate::local_hub::iso::iso;
+use crate::clock::iso;
 use crate::local_hub::server::Hub;
 use crate::local_hub::store::{Kind, Record, delete_record, find_record, list_records, put_record};
 

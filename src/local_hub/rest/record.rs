@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::Failure;
 use super::shape::{self, Shape};
-use crate::local_hub::iso::iso;
+use crate::clock::iso;
 use crate::local_hub::room::Snapshot;
 use crate::local_hub::server::Hub;
 use crate::local_hub::sessions::last_activity;

@@ -11,7 +11,7 @@ use super::shape::{Shape, check, require};
 use super::skills::{known_skills, references};
 use super::{Answer, Failure, Shared, object};
 use crate::clock::Clock;
-use crate::local_hub::iso::iso;
+use crate::clock::iso;
 use crate::local_hub::server::Hub;
 use crate::local_hub::store::{Kind, Record};
 

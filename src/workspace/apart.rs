@@ -26,6 +26,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::unix::pipe::Receiver;
 
+use super::cache::Cache;
 use super::checkpoint::{self, Checkpoint, CheckpointRequest};
 use super::{CloneRequest, Progress, RepoUrl, Revision, Workspace, clone, prepare_git};
 use crate::clock::Clock;
@@ -50,6 +51,7 @@ struct CloneJob {
     into: PathBuf,
     limit_ms: u64,
     ca_file: Option<PathBuf>,
+    cache: Option<Cache>,
 }
 
 /// What a worker says.
@@ -85,6 +87,7 @@ pub async fn clone_apart(
         into: request.into.clone(),
         limit_ms: u64::try_from(request.limit.as_millis()).unwrap_or(u64::MAX),
         ca_file: request.ca_file.clone(),
+        cache: request.cache.clone(),
     });
     let what = format!("cloned {}", request.url);
     work(&job, None, &what, progress).await
@@ -218,6 +221,7 @@ fn request(job: CloneJob) -> Result<CloneRequest, String> {
         into: job.into,
         limit: Duration::from_millis(job.limit_ms),
         ca_file: job.ca_file,
+        cache: job.cache,
     })
 }
 

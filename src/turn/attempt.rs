@@ -17,7 +17,7 @@ use crate::event::{ErrorClass, Event, NoticeLevel, TurnError};
 use crate::exit::Exit;
 use crate::files;
 use crate::ids::SpoolOffset;
-use crate::journal::TurnRow;
+use crate::journal::{Committing, TurnRow};
 use crate::sandbox::{Attach, Change, Ending, RunControl, RunHandle, SandboxError};
 use crate::spool::control::Stop as Ladder;
 use crate::spool::{RunDir, Tail};
@@ -55,6 +55,8 @@ pub(super) struct Attempt {
     /// None when it never wrote.
     tail: Option<Tail>,
     pump: Pump,
+    /// The last chunk's batch, on its way to the disk while the next chunk is read.
+    committing: Option<Committing>,
     cause: Option<Stop>,
     linger: Option<Instant>,
     left_behind: bool,
@@ -128,6 +130,7 @@ impl Attempt {
             ending: None,
             tail: Some(tail),
             pump,
+            committing: None,
             cause: None,
             linger: None,
             left_behind: false,
@@ -189,6 +192,7 @@ impl Attempt {
             ending,
             tail,
             pump,
+            committing: None,
             cause: None,
             linger: None,
         })
@@ -224,17 +228,28 @@ impl Attempt {
     }
 
     async fn read_chunk(&mut self) -> Result<bool, TurnFault> {
-        let Some(tail) = &mut self.tail else {
-            return Ok(false);
+        let chunk = match &mut self.tail {
+            Some(tail) => tail.read()?,
+            None => &[],
         };
-        let chunk = tail.read()?;
         if chunk.is_empty() {
+            self.settle().await?;
             return Ok(false);
         }
         if let Some(batch) = self.pump.feed(chunk)? {
-            self.context.journal.commit(batch).await?;
+            // One batch is stored while the next one is made; the spool keeps what follows.
+            self.settle().await?;
+            self.committing = Some(self.context.journal.submit(batch).await?);
         }
         Ok(true)
+    }
+
+    /// Waits until all batches so far are stored.
+    async fn settle(&mut self) -> Result<(), TurnFault> {
+        match self.committing.take() {
+            Some(committing) => Ok(committing.done().await.map(drop)?),
+            None => Ok(()),
+        }
     }
 
     /// A CLI that stays after its terminal record is ended after a while; one that goes on

@@ -54,9 +54,12 @@ pub fn replace_durably(path: &Path, content: &[u8]) -> io::Result<()> {
         .custom_flags(O_NOFOLLOW)
         .open(&temporary)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
+    crash_point!("files.before_write");
     file.write_all(content)?;
     file.sync_all()?;
+    crash_point!("files.before_rename");
     std::fs::rename(&temporary, path)?;
+    crash_point!("files.renamed");
     sync_dir(parent)
 }
 

@@ -60,11 +60,13 @@ impl Writer {
             }
             self.commit_group(group);
         }
+        crash_point!("journal.before_checkpoint");
         // Leave one file behind where that costs nothing; a reader may still hold the log open.
         drop(
             self.connection
                 .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"),
         );
+        crash_point!("journal.checkpointed");
     }
 
     fn commit_group(&mut self, group: Vec<Commit>) {
@@ -83,6 +85,7 @@ impl Writer {
                         self.last.insert(batch.session.clone(), stored.last.get());
                         feed_of(&self.feeds, &batch.session).publish(stored);
                     }
+                    crash_point!("journal.before_answer");
                     // Whoever asked may have gone; the commit stands.
                     drop(done.send(Ok(last)));
                 }
@@ -125,7 +128,9 @@ impl Writer {
             last.insert(batch.session.clone(), after);
             stored.push(events);
         }
+        crash_point!("journal.before_commit");
         transaction.commit()?;
+        crash_point!("journal.committed");
         Ok(stored)
     }
 }
@@ -191,6 +196,7 @@ fn apply(
     first_seq: u64,
 ) -> Result<(), JournalError> {
     let session = batch.session.as_str();
+    crash_point!("journal.before_change");
     match change {
         Change::OpenSession { workspace, at } => transaction
             .prepare_cached(

@@ -44,7 +44,9 @@ pub(super) async fn attach(dir: &RunDir) -> Result<Attach, SandboxError> {
         let status = Status::read(dir)?;
         match (claim, status) {
             (Some(_ours), None) => {
+                crash_point!("sandbox.before_abandon");
                 abandon(dir)?;
+                crash_point!("sandbox.abandoned");
                 return Ok(Attach::Ended(Ending::Vanished));
             }
             (Some(_ours), Some(status)) => return Ok(Attach::Ended(ending(status).await)),

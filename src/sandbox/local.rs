@@ -51,13 +51,17 @@ impl LocalSandbox {
         prompt: &[u8],
         environment: &Environment,
     ) -> Result<RunHandle, SandboxError> {
+        crash_point!("sandbox.before_folder");
         prepare(dir, plan, prompt)?;
+        crash_point!("sandbox.plan_written");
         let (answer, starter) = self
             .spawn(dir, environment)
             .map_err(|error| shim_error(dir, error.to_string()))?;
+        crash_point!("sandbox.shim_spawned");
         let answer = read_answer(answer, starter)
             .await
             .map_err(|error| shim_error(dir, error.to_string()))?;
+        crash_point!("sandbox.shim_answered");
         if answer.trim_end() == READY {
             return started(dir).await;
         }
@@ -82,6 +86,7 @@ impl LocalSandbox {
             .arg("shim")
             .arg(dir.path())
             .env_clear()
+            .envs(crate::crash_point::variables())
             .stdin(block)
             .stdout(write)
             .stderr(Stdio::from(files::append_private(&dir.shim_log())?))
@@ -98,7 +103,9 @@ fn prepare(dir: &RunDir, plan: &Plan, prompt: &[u8]) -> Result<(), SandboxError>
             .and_then(|mut file| file.write_all(content))
             .map_err(SandboxError::file(path))
     };
+    crash_point!("sandbox.folder_made");
     write(dir.prompt(), prompt)?;
+    crash_point!("sandbox.prompt_written");
     let plan =
         serde_json::to_vec(plan).map_err(|error| SandboxError::file(dir.plan())(error.into()))?;
     write(dir.plan(), &plan)

@@ -66,6 +66,7 @@ fn prepare(plan: &Plan, stdio: &Stdio, shim: Pid) -> Result<bool, SpawnFailure> 
             .map_err(|error| step("deny privileges to")(error.into()))?;
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
     }
+    crash_point!("child.tied");
     std::env::set_current_dir(&plan.workspace)
         .map_err(|error| failure("enter", &plan.workspace, &error))?;
     let released = wait_for_release(stdio).map_err(step("wait for the release of"))?;
@@ -73,6 +74,7 @@ fn prepare(plan: &Plan, stdio: &Stdio, shim: Pid) -> Result<bool, SpawnFailure> 
     if !released || rustix::process::getppid() != Some(shim) {
         return Ok(false);
     }
+    crash_point!("child.released");
     process::reset_all().map_err(step("reset the signals of"))?;
     process::close_on_exec_from(3).map_err(step("close the descriptors of"))?;
     Ok(true)

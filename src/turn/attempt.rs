@@ -103,11 +103,13 @@ impl Attempt {
         write_files(&context, &dir, launch)
             .and_then(|()| write_home_files(&context, launch))
             .map_err(|error| sandbox(error.to_string()))?;
+        crash_point!("attempt.files_written");
         let started = context
             .sandbox
             .start(&dir, &plan, prompt.as_bytes(), &environment)
             .await;
         let run = started.map_err(|error| sandbox(describe(&error)))?;
+        crash_point!("attempt.started");
         let tail = run
             .tail(SpoolOffset::START)
             .map_err(|error| sandbox(describe(&error)))?;
@@ -148,6 +150,7 @@ impl Attempt {
         } else {
             Attach::Ended(Ending::Vanished)
         };
+        crash_point!("attempt.attached");
         let (run, ending) = match found {
             Attach::Running(run) => (Some(run), None),
             Attach::Ended(ending) => (None, Some(ending)),
@@ -232,7 +235,9 @@ impl Attempt {
             return Ok(false);
         }
         if let Some(batch) = self.pump.feed(chunk)? {
+            crash_point!("attempt.before_progress");
             self.context.journal.commit(batch).await?;
+            crash_point!("attempt.progress_stored");
         }
         Ok(true)
     }
@@ -273,6 +278,7 @@ impl Attempt {
                 }
                 let prompt = Event::Prompt { text, prompt_id };
                 self.context.journal.commit(self.pump.own(prompt)?).await?;
+                crash_point!("attempt.message_stored");
                 // Whoever asked may have gone; the message is accepted all the same.
                 let _gone = accepted.send(());
                 self.stop(Stop::Steer, Ladder::ORDERLY).await;
@@ -282,6 +288,7 @@ impl Attempt {
     }
 
     async fn stop(&mut self, cause: Stop, how: Ladder) {
+        crash_point!("attempt.before_stop");
         self.linger = None;
         self.cause = Some(cause);
         if let Some(control) = &self.control

@@ -235,17 +235,23 @@ fn apply(
                     signed(at.millis())
                 ])?
         }
-        Change::BeginAttempt { turn, attempt, run } => transaction
+        Change::BeginAttempt {
+            turn,
+            attempt,
+            run,
+            ordinal_next,
+        } => transaction
             .prepare_cached(
                 "UPDATE turn SET state = 'running', attempt = ?2, run_id = ?3, spool_offset = 0,
-                        ordinal_next = 0, adapter = NULL, first_seq = coalesce(first_seq, ?4)
+                        ordinal_next = ?5, adapter = NULL, first_seq = coalesce(first_seq, ?4)
                  WHERE id = ?1",
             )?
             .execute(params![
                 turn.to_string(),
                 attempt,
                 run.to_string(),
-                signed(first_seq)
+                signed(first_seq),
+                signed(*ordinal_next)
             ])?,
         Change::EndAttempt { turn } => transaction
             .prepare_cached("UPDATE turn SET run_id = NULL, adapter = NULL WHERE id = ?1")?

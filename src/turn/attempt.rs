@@ -110,9 +110,12 @@ impl Attempt {
             .await;
         let run = started.map_err(|error| sandbox(describe(&error)))?;
         crash_point!("attempt.started");
-        let tail = run
-            .tail(SpoolOffset::START)
-            .map_err(|error| sandbox(describe(&error)))?;
+        let tail = match run.tail(SpoolOffset::START) {
+            Ok(tail) => Some(tail),
+            // A shim that was killed early has made no spool.
+            Err(_) if run.identities().is_none() => None,
+            Err(error) => return Err(sandbox(describe(&error))),
+        };
         let reader = fresh(&context, earlier);
         let pump = Pump::new(
             origin,
@@ -128,7 +131,7 @@ impl Attempt {
             dir,
             run: Some(run),
             ending: None,
-            tail: Some(tail),
+            tail,
             pump,
             cause: None,
             linger: None,

@@ -21,6 +21,10 @@ const GROUP_BATCHES: usize = 64;
 /// Bytes of events joined in one transaction, about.
 const GROUP_BYTES: usize = 1 << 20;
 
+const BEGIN_ATTEMPT: &str = "UPDATE turn SET state = 'running', attempt = ?2, run_id = ?3,
+        spool_offset = 0, ordinal_next = ?5, adapter = NULL, first_seq = coalesce(first_seq, ?4)
+     WHERE id = ?1";
+
 /// A batch and whoever waits for it.
 pub(super) struct Commit {
     pub(super) batch: Batch,
@@ -240,19 +244,13 @@ fn apply(
             attempt,
             run,
             ordinal_next,
-        } => transaction
-            .prepare_cached(
-                "UPDATE turn SET state = 'running', attempt = ?2, run_id = ?3, spool_offset = 0,
-                        ordinal_next = ?5, adapter = NULL, first_seq = coalesce(first_seq, ?4)
-                 WHERE id = ?1",
-            )?
-            .execute(params![
-                turn.to_string(),
-                attempt,
-                run.to_string(),
-                signed(first_seq),
-                signed(*ordinal_next)
-            ])?,
+        } => transaction.prepare_cached(BEGIN_ATTEMPT)?.execute(params![
+            turn.to_string(),
+            attempt,
+            run.to_string(),
+            signed(first_seq),
+            signed(*ordinal_next)
+        ])?,
         Change::EndAttempt { turn } => transaction
             .prepare_cached("UPDATE turn SET run_id = NULL, adapter = NULL WHERE id = ?1")?
             .execute([turn.to_string()])?,

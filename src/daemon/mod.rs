@@ -233,6 +233,7 @@ impl Prepared {
             agent: self.kind.name,
         };
         let (link, inbound) = link::start(config, source, tasks, setup.clock);
+        crash_point!("daemon.before_join");
         let joined = link.ready().await.map_err(|error| match error {
             StartError::Refused(_) => {
                 DaemonError::HubRefused(format!("session {session}: {error}"))
@@ -294,6 +295,7 @@ impl Lead {
             agent,
             clock,
         };
+        crash_point!("daemon.joined");
         let program = self.program(setup, &log).await?;
         let owner = match &self.prepared.runs_as {
             RunsAs::Other { user, .. } => Some((user.uid, user.gid)),
@@ -307,11 +309,13 @@ impl Lead {
         let home = agent_home(setup, &self.prepared.runs_as);
         workspace::make_home(setup, &home, owner)?;
         let workspace = workspace::make(setup, detail.as_ref(), trusted, &log, owner).await?;
+        crash_point!("daemon.workspace_made");
         for (code, text) in notices(setup, &self.prepared.runs_as) {
             log.notice(NoticeLevel::Info, code, text).await?;
         }
         let context = self.context(setup, program, workspace.clone())?;
         let (session, driver) = Session::start(Arc::new(context), &self.tasks).await?;
+        crash_point!("daemon.session_started");
         let stored = self.prepared.journal.session(&session_id).await?;
         let task = self
             .joined
@@ -329,6 +333,7 @@ impl Lead {
                 })
                 .await?;
         }
+        crash_point!("daemon.task_queued");
         let model = setup.config.agent.model.clone();
         let serve = commands::serve(session.clone(), Arc::clone(&self.link), self.inbound, model);
         self.tasks.spawn("hub-commands", serve);
@@ -435,6 +440,8 @@ impl Led {
 
     /// Ends in order: what the Hub does not have yet is sent, within its time; then farewell.
     pub async fn close(self, last: Option<Seq>) {
+        crash_point!("daemon.before_close");
         self.link.close(last).await;
+        crash_point!("daemon.closed");
     }
 }

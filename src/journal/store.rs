@@ -18,6 +18,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
     if !path.exists() {
         crate::files::create_private(path)
             .map_err(|error| JournalError::Corrupt(format!("{}: {error}", path.display())))?;
+        crash_point!("journal.file_made");
     }
     let mut connection = Connection::open(path)?;
     connection.execute_batch(
@@ -45,7 +46,9 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), JournalError>
             let transaction = connection.transaction()?;
             transaction.execute_batch(include_str!("schema.sql"))?;
             transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+            crash_point!("journal.before_migration");
             transaction.commit()?;
+            crash_point!("journal.migrated");
             Ok(())
         }
         other => Err(JournalError::Corrupt(format!(

@@ -105,14 +105,19 @@ impl Attempt {
         write_files(&context, &dir, launch)
             .and_then(|()| write_home_files(&context, launch))
             .map_err(|error| sandbox(error.to_string()))?;
+        crash_point!("attempt.files_written");
         let started = context
             .sandbox
             .start(&dir, &plan, prompt.as_bytes(), &environment)
             .await;
         let run = started.map_err(|error| sandbox(describe(&error)))?;
-        let tail = run
-            .tail(SpoolOffset::START)
-            .map_err(|error| sandbox(describe(&error)))?;
+        crash_point!("attempt.started");
+        let tail = match run.tail(SpoolOffset::START) {
+            Ok(tail) => Some(tail),
+            // A shim that was killed early has made no spool.
+            Err(_) if run.identities().is_none() => None,
+            Err(error) => return Err(sandbox(describe(&error))),
+        };
         let reader = fresh(&context, earlier);
         let pump = Pump::new(
             origin,
@@ -128,7 +133,7 @@ impl Attempt {
             dir,
             run: Some(run),
             ending: None,
-            tail: Some(tail),
+            tail,
             pump,
             committing: None,
             cause: None,
@@ -151,6 +156,7 @@ impl Attempt {
         } else {
             Attach::Ended(Ending::Vanished)
         };
+        crash_point!("attempt.attached");
         let (run, ending) = match found {
             Attach::Running(run) => (Some(run), None),
             Attach::Ended(ending) => (None, Some(ending)),
@@ -239,6 +245,7 @@ impl Attempt {
         if let Some(batch) = self.pump.feed(chunk)? {
             // One batch is stored while the next one is made; the spool keeps what follows.
             self.settle().await?;
+            crash_point!("attempt.before_progress");
             self.committing = Some(self.context.journal.submit(batch).await?);
         }
         Ok(true)
@@ -247,7 +254,11 @@ impl Attempt {
     /// Waits until all batches so far are stored.
     async fn settle(&mut self) -> Result<(), TurnFault> {
         match self.committing.take() {
-            Some(committing) => Ok(committing.done().await.map(drop)?),
+            Some(committing) => {
+                committing.done().await?;
+                crash_point!("attempt.progress_stored");
+                Ok(())
+            }
             None => Ok(()),
         }
     }
@@ -288,6 +299,7 @@ impl Attempt {
                 }
                 let prompt = Event::Prompt { text, prompt_id };
                 self.context.journal.commit(self.pump.own(prompt)?).await?;
+                crash_point!("attempt.message_stored");
                 // Whoever asked may have gone; the message is accepted all the same.
                 let _gone = accepted.send(());
                 self.stop(Stop::Steer, Ladder::ORDERLY).await;
@@ -297,6 +309,7 @@ impl Attempt {
     }
 
     async fn stop(&mut self, cause: Stop, how: Ladder) {
+        crash_point!("attempt.before_stop");
         self.linger = None;
         self.cause = Some(cause);
         if let Some(control) = &self.control

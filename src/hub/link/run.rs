@@ -158,6 +158,7 @@ impl<S: EventSource> Link<S> {
             )));
         }
         memory.session = Some(session.clone());
+        crash_point!("hub.joined");
         Ok(session)
     }
 

@@ -3,6 +3,7 @@
 //! The only module with `unsafe`. Every function is a thin, safe wrapper that returns the kernel's
 //! error; policy (when to kill, how long to wait) belongs to the shim.
 
+mod as_user;
 mod cgroup;
 mod environment;
 mod exec;
@@ -15,6 +16,7 @@ mod signals;
 mod tree;
 mod user;
 
+pub use as_user::as_user;
 pub use cgroup::OomCounter;
 pub use environment::Environment;
 pub use exec::{limit_resources, replace_image};

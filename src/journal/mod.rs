@@ -143,6 +143,11 @@ impl Journal {
             .await
     }
 
+    /// Every session's row, the newest first.
+    pub async fn sessions(&self) -> Result<Vec<SessionRow>, JournalError> {
+        self.read(store::sessions).await
+    }
+
     /// The place of the session's last event; 0 before the first.
     pub async fn last_seq(&self, session: &SessionId) -> Result<u64, JournalError> {
         let session = session.clone();

@@ -192,10 +192,20 @@ fn apply(
 ) -> Result<(), JournalError> {
     let session = batch.session.as_str();
     match change {
+        Change::CreateSession { settings, at } => transaction
+            .prepare_cached(
+                "INSERT INTO session(id, agent, workspace, created_at, settings)
+                 VALUES (?1, ?2, '', ?3, ?4)
+                 ON CONFLICT(id) DO UPDATE SET settings = excluded.settings, closed_at = NULL",
+            )?
+            .execute(params![session, batch.agent, signed(at.millis()), settings])?,
+        Change::CloseSession { at } => transaction
+            .prepare_cached("UPDATE session SET closed_at = ?2 WHERE id = ?1")?
+            .execute(params![session, signed(at.millis())])?,
         Change::OpenSession { workspace, at } => transaction
             .prepare_cached(
                 "INSERT INTO session(id, agent, workspace, created_at) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT(id) DO NOTHING",
+                 ON CONFLICT(id) DO UPDATE SET workspace = excluded.workspace",
             )?
             .execute(params![
                 session,

@@ -21,6 +21,7 @@ mod options;
 mod place;
 mod resolve;
 mod secret;
+mod session;
 mod setting;
 
 use std::collections::BTreeMap;
@@ -41,6 +42,7 @@ pub use fault::{ConfigError, Fault, Origin};
 pub use options::{HubOptions, Options};
 pub use place::{CommandKind, Place, in_container};
 pub use resolve::{Given, resolve};
+pub use session::SessionSettings;
 
 /// Everything that a run, a daemon or `start` needs to know, checked.
 #[derive(Debug)]

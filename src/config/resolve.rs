@@ -46,17 +46,26 @@ pub struct Given<'a> {
 
 /// Reads the config file, lays what was typed and `env` over it, and checks all of it.
 pub fn resolve(given: &Given<'_>, env: &EnvMap, place: &Place) -> Result<Config, ConfigError> {
-    let mut layers = layers(given, env, place);
+    let once = given.hub.is_some_and(|hub| hub.once);
+    let must_have_task = place.command == CommandKind::Run && !given.options.print_config;
+    settle(layers(given, env, place), place, once, must_have_task)
+}
+
+/// Takes the values out of their layers, and checks all of them.
+pub(super) fn settle(
+    mut layers: Layers<'_>,
+    place: &Place,
+    once: bool,
+    must_have_task: bool,
+) -> Result<Config, ConfigError> {
     let (state_dir, agent) = (state_dir(&mut layers), agent(&mut layers, place));
     let task = task(&mut layers);
-    let must_have_task = place.command != CommandKind::Daemon && !given.options.print_config;
     if task.is_none() && must_have_task && layers.faults.is_empty() {
         let message =
             "say what to do: TASK as text, `-` to read it from stdin, or --task-file FILE";
         layers.fault(Origin::Flag("TASK".to_owned()), message);
     }
-    let hub = (place.command != CommandKind::Run)
-        .then(|| hub(&mut layers, place, given.hub.is_some_and(|hub| hub.once)));
+    let hub = (place.command != CommandKind::Run).then(|| hub(&mut layers, place, once));
     let mut config = Config {
         agent,
         task,
@@ -67,7 +76,10 @@ pub fn resolve(given: &Given<'_>, env: &EnvMap, place: &Place) -> Result<Config,
         output: layers.value_or(&setting::OUTPUT, Output::Pretty, Output::parse),
         hub,
         log_level: layers.value_or(&setting::LOG_LEVEL, LogLevel::Warn, LogLevel::parse),
-        ca_file: env.value("SSL_CERT_FILE").map(|path| place.cwd.join(path)),
+        ca_file: layers
+            .env
+            .value("SSL_CERT_FILE")
+            .map(|path| place.cwd.join(path)),
         warnings: Vec::new(),
         shown: Vec::new(),
     };
@@ -85,7 +97,7 @@ pub fn resolve(given: &Given<'_>, env: &EnvMap, place: &Place) -> Result<Config,
     Ok(config)
 }
 
-fn layers<'a>(given: &Given<'_>, env: &'a EnvMap, place: &'a Place) -> Layers<'a> {
+pub(super) fn layers<'a>(given: &Given<'_>, env: &'a EnvMap, place: &'a Place) -> Layers<'a> {
     let mut typed = Typed::new();
     given.options.add_to(&mut typed);
     if let Some(hub) = given.hub {
@@ -94,6 +106,11 @@ fn layers<'a>(given: &Given<'_>, env: &'a EnvMap, place: &'a Place) -> Layers<'a
     if let Some(task) = given.task {
         typed.insert(setting::TASK.key, vec![task.to_owned()]);
     }
+    layers_of(typed, env, place)
+}
+
+/// The layers with `typed` on top.
+pub(super) fn layers_of<'a>(typed: Typed, env: &'a EnvMap, place: &'a Place) -> Layers<'a> {
     let mut layers = Layers {
         typed,
         env,
@@ -158,8 +175,9 @@ fn state_dir(layers: &mut Layers<'_>) -> Option<PathBuf> {
 }
 
 fn agent(layers: &mut Layers<'_>, place: &Place) -> AgentConfig {
-    let outside_run = place.command == CommandKind::Run && !place.container;
-    let home = if outside_run {
+    // A person's own login and settings serve what they start themselves.
+    let persons_own = place.command != CommandKind::Daemon && !place.container;
+    let home = if persons_own {
         AgentHome::User
     } else {
         AgentHome::State

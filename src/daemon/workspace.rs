@@ -101,8 +101,9 @@ pub(super) async fn make(
     let Some(repo) = repo(setup, detail, trusted)? else {
         let path = match (&config.workspace_dir, setup.command) {
             (Some(path), _) => path.clone(),
-            (None, CommandKind::Run) => return Ok(setup.cwd.clone()),
-            (None, CommandKind::Daemon | CommandKind::Start) => own(),
+            // What a person starts works where they are.
+            (None, CommandKind::Run | CommandKind::Start) => return Ok(setup.cwd.clone()),
+            (None, CommandKind::Daemon) => own(),
         };
         match owner {
             Some(owner) => make_for(setup, &path, owner)?,

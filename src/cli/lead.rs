@@ -8,8 +8,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{CliError, Exit, log};
 use crate::agent::AGENTS;
 use crate::clock::Clock;
-use crate::config::{self, CommandKind, Config, EnvMap, Given, HubOptions, Options, Place, Task};
-use crate::daemon::{DaemonError, Setup};
+use crate::config::{
+    self, CommandKind, Config, EnvMap, Given, HubOptions, Options, Place, SessionSettings, Task,
+};
+use crate::daemon::{DaemonError, Setup, Surroundings};
 use crate::event::Outcome;
 use crate::process::return_large_buffers;
 
@@ -77,6 +79,26 @@ impl Context {
             in_container: self.place.container,
             clock: Clock,
         }
+    }
+
+    /// What the sessions of a daemon share.
+    pub(super) fn surroundings(&self) -> Surroundings {
+        Surroundings {
+            state_root: self.state_root.clone(),
+            prefix: self.prefix.clone(),
+            in_container: self.place.container,
+            clock: Clock,
+        }
+    }
+
+    /// What was asked for a session, for a daemon to keep.
+    pub(super) fn session_settings(
+        &self,
+        options: &Options,
+        hub: Option<&HubOptions>,
+    ) -> SessionSettings {
+        let task = None;
+        SessionSettings::of(&Given { options, hub, task }, &self.env, &self.place)
     }
 
     /// The task's text, from wherever it is.
@@ -197,7 +219,13 @@ pub(super) fn exit_code(outcome: Outcome) -> ExitCode {
 
 impl From<DaemonError> for CliError {
     fn from(error: DaemonError) -> Self {
-        let exit = match &error {
+        Self::from(&error)
+    }
+}
+
+impl From<&DaemonError> for CliError {
+    fn from(error: &DaemonError) -> Self {
+        let exit = match error {
             DaemonError::Usage(_) => Exit::Usage,
             DaemonError::Agent { .. } => Exit::Agent,
             DaemonError::State(_) => Exit::State,

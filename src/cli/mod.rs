@@ -5,6 +5,7 @@ mod clone_worker;
 mod daemon;
 mod doctor;
 mod error;
+mod hosting;
 mod hub;
 mod install;
 mod lead;

@@ -19,6 +19,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::unix::pipe::Receiver;
+use tokio::sync::mpsc;
 
 use super::{CloneRequest, Progress, RepoUrl, Revision, Workspace, clone, prepare_git};
 use crate::clock::Clock;
@@ -52,10 +53,11 @@ enum Report {
 #[error("{0}")]
 pub struct WorkerError(String);
 
-/// Clones in a worker; ends it when dropped.
+/// Clones in a worker; ends it when dropped. It goes on no faster than `progress` is read, and
+/// goes on all the same when nobody reads it any more.
 pub async fn clone_apart(
     request: &CloneRequest,
-    mut progress: impl AsyncFnMut(Progress),
+    progress: mpsc::Sender<Progress>,
 ) -> Result<Workspace, WorkerError> {
     let broken =
         |error: io::Error| WorkerError(format!("the process that clones has failed: {error}"));
@@ -63,7 +65,7 @@ pub async fn clone_apart(
     let mut lines = BufReader::new(output).lines();
     while let Some(line) = lines.next_line().await.map_err(broken)? {
         match serde_json::from_str(&line).map_err(|error| broken(error.into()))? {
-            Report::Progress(step) => progress(step).await,
+            Report::Progress(step) => drop(progress.send(step).await),
             Report::Done(workspace) => return Ok(workspace),
             Report::Failed(message) => return Err(WorkerError(message)),
         }

@@ -60,6 +60,7 @@ impl<S: EventSource> Link<S> {
         tokio::select! {
             result = self.connections(&mut memory, &mut reconnect, &tasks) => {
                 if let Err(error) = result {
+                    self.phase(Phase::Closed, Some(error.to_string()));
                     self.joined.send_replace(Some(Err(error)));
                 }
             }

@@ -1,0 +1,108 @@
+//! What `daemon` and the daemon in the background share: signals, leaving, how they end.
+
+use std::process::ExitCode;
+
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::daemon::Over;
+use super::lead::Stops;
+use super::{CliError, Exit};
+use crate::config::HubConfig;
+use crate::daemon::{HubTarget, Registry};
+use crate::hub::HubAddress;
+
+/// What a daemon exits with that was stopped in the middle of a turn: 128 + SIGTERM, so that a
+/// supervisor starts it again and the turn goes on.
+const PAUSED: u8 = 143;
+
+/// How a daemon ended.
+pub(super) enum Ended {
+    /// In order.
+    With(ExitCode),
+    /// At once, with its agents at work: the next daemon finds them.
+    Left,
+}
+
+impl Ended {
+    /// The process's exit code. A daemon that leaves waits for nothing: what its tasks would still
+    /// do, the next daemon does.
+    #[allow(clippy::unnecessary_wraps)] // as commands end
+    pub(super) fn exit(self, runtime: Runtime) -> Result<ExitCode, CliError> {
+        match self {
+            Self::With(code) => Ok(code),
+            Self::Left => {
+                runtime.shutdown_background();
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+/// The signals that a daemon heeds: SIGINT and SIGTERM to stop, SIGUSR2 to leave.
+pub(super) struct Signals {
+    stops: Stops,
+    upgrade: Signal,
+}
+
+impl Signals {
+    /// Listens from now on.
+    pub(super) fn listen() -> Result<Self, CliError> {
+        let upgrade = signal(SignalKind::user_defined2()).map_err(|error| {
+            let message = format!("cannot listen for signals: {error}");
+            CliError::new(Exit::Internal, message)
+        })?;
+        Ok(Self {
+            stops: Stops::listen()?,
+            upgrade,
+        })
+    }
+
+    /// The next one.
+    pub(super) async fn next(&mut self) -> Over {
+        tokio::select! {
+            signal = self.stops.next() => {
+                tracing::info!(?signal, "asked to stop");
+                Over::Signal
+            }
+            _ = self.upgrade.recv() => Over::Upgrade,
+        }
+    }
+}
+
+/// Leaves the running turns to the next daemon; a second signal ends them at once. With `code`,
+/// that is how it ends.
+pub(super) async fn leave(
+    registry: &Registry,
+    signals: &mut Signals,
+    code: Option<ExitCode>,
+) -> Ended {
+    registry.leave(false);
+    let left = registry.left();
+    tokio::pin!(left);
+    let open = tokio::select! {
+        open = &mut left => open,
+        _ = signals.next() => {
+            registry.leave(true);
+            left.await
+        }
+    };
+    registry.ended_in_order();
+    Ended::With(match code {
+        Some(code) => code,
+        None if open => ExitCode::from(PAUSED),
+        None => ExitCode::SUCCESS,
+    })
+}
+
+/// The Hub of the settings.
+pub(super) fn hub_target(hub: HubConfig) -> Result<HubTarget, CliError> {
+    let address = hub.url.as_ref().map(|url| HubAddress::parse(url.as_str()));
+    let address = address.transpose();
+    Ok(HubTarget {
+        address: address.map_err(|error| CliError::new(Exit::Usage, error.to_string()))?,
+        key: hub.key,
+        org: hub.org,
+        wait: hub.wait,
+    })
+}

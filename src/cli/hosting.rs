@@ -106,3 +106,21 @@ pub(super) fn hub_target(hub: HubConfig) -> Result<HubTarget, CliError> {
         wait: hub.wait,
     })
 }
+
+/// Serves the API of a daemon; until what it gives is dropped.
+pub(super) async fn serve_api(
+    registry: &Registry,
+    context: &Context,
+    tasks: &Tasks,
+) -> Result<api::Serving, CliError> {
+    let runtime_dir = context.env.value("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let runtime_dir = runtime_dir.filter(|dir| dir.is_absolute() && dir.is_dir());
+    let config = api::ApiConfig {
+        state_dir: &context.config.state_dir,
+        runtime_dir: &runtime_dir.unwrap_or_else(|| PathBuf::from("/tmp")),
+        network: None,
+    };
+    api::serve(Arc::new(registry.clone()), config, tasks, Clock)
+        .await
+        .map_err(|error| CliError::new(Exit::State, error.to_string()))
+}

@@ -129,7 +129,7 @@ fn read_file(layers: &mut Layers<'_>, place: &Place) {
     let asked = layers.raw(&setting::CONFIG);
     let path = match &asked {
         Some(raw) => layers.absolute(raw),
-        None => below(layers, "XDG_CONFIG_HOME", ".config").map(|dir| dir.join("config.toml")),
+        None => default_file(layers),
     };
     let Some(path) = path else { return };
     match std::fs::read_to_string(&path) {
@@ -144,6 +144,11 @@ fn read_file(layers: &mut Layers<'_>, place: &Place) {
             layers.fault(origin, format!("cannot read {}: {error}", path.display()));
         }
     }
+}
+
+/// The config file that is read where none was asked for.
+pub(super) fn default_file(layers: &Layers<'_>) -> Option<PathBuf> {
+    below(layers, "XDG_CONFIG_HOME", ".config").map(|dir| dir.join("config.toml"))
 }
 
 /// Our folder in one of the XDG folders. A relative one must be ignored, says their specification.

@@ -15,7 +15,7 @@ use super::fault::{ConfigError, Origin};
 use super::nearest::nearest;
 use super::options::Typed;
 use super::place::Place;
-use super::resolve::{Given, layers, layers_of, settle};
+use super::resolve::{Given, default_file, layers, layers_of, settle};
 use super::setting::{self, Setting, Shape};
 use super::{Config, layers::Layers};
 
@@ -62,6 +62,7 @@ impl SessionSettings {
     pub fn of(given: &Given<'_>, env: &EnvMap, place: &Place) -> Self {
         let mut layers = layers(given, env, place);
         layers.file.values.clear();
+        let file = default_file(&layers).filter(|path| path.exists());
         let values = OWN.iter().filter_map(|setting| {
             let mut raw = layers.raw(setting)?;
             if PATHS.iter().any(|path| path.key == setting.key) {
@@ -69,7 +70,13 @@ impl SessionSettings {
             }
             Some((setting.key.to_owned(), raw.values))
         });
-        Self(values.collect())
+        let mut values: BTreeMap<_, _> = values.collect();
+        // The asker's own file, wherever the one who reads it again has theirs.
+        if let Some(path) = file.and_then(|path| path.into_os_string().into_string().ok()) {
+            let key = setting::CONFIG.key.to_owned();
+            values.entry(key).or_insert_with(|| vec![path]);
+        }
+        Self(values)
     }
 
     /// These settings over the config file over the defaults, checked. Of `env` only the vendors'
@@ -82,6 +89,11 @@ impl SessionSettings {
         let mut layers = layers_of(self.typed(), &env, place);
         self.refuse_others(&mut layers);
         settle(layers, place, false, false)
+    }
+
+    /// The settings by their keys.
+    pub fn into_values(self) -> BTreeMap<String, Vec<String>> {
+        self.0
     }
 
     fn typed(&self) -> Typed {

@@ -16,6 +16,7 @@
 //! Deliberately not here: what events mean. The journal stores lines.
 
 mod lock;
+mod overview;
 mod rows;
 mod store;
 mod tail;
@@ -30,6 +31,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 pub use lock::{StateLock, StateLockError};
+pub use overview::{TurnSpan, TurnSummary};
 pub use rows::{Batch, Change, NewEvent, SessionRow, TurnRow, TurnState};
 pub use tail::{StoredBatch, Tail};
 

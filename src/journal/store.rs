@@ -214,12 +214,12 @@ pub(super) fn outcome_text(outcome: Outcome) -> Result<String, JournalError> {
     }
 }
 
-fn outcome_from(text: &str) -> Result<Outcome, JournalError> {
+pub(super) fn outcome_from(text: &str) -> Result<Outcome, JournalError> {
     serde_json::from_value(serde_json::Value::from(text))
         .map_err(|_| JournalError::Corrupt(format!("unknown outcome `{text}`")))
 }
 
-fn parse<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, JournalError> {
+pub(super) fn parse<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, JournalError> {
     text.parse()
         .map_err(|_| JournalError::Corrupt(format!("`{text}` is no {what}")))
 }
@@ -229,6 +229,6 @@ pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn unsigned(value: i64) -> u64 {
+pub(super) fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }

@@ -195,6 +195,9 @@ impl<S: EventSource> Link<S> {
             if status.phase == Phase::Live && phase != Phase::Closed {
                 status.losses += 1;
             }
+            if status.phase != phase {
+                status.since = self.clock.wall();
+            }
             status.phase = phase;
             status.in_flight = 0;
             if error.is_some() {

@@ -1,20 +1,28 @@
 //! The commands: what is typed, parsed by clap, handed to the module that does it.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // commands talk to people
 
+mod cancel;
+mod client;
 mod clone_worker;
 mod daemon;
 mod doctor;
 mod error;
+mod events;
 mod hosting;
 mod hub;
 mod install;
 mod lead;
 mod log;
+mod logs;
+mod printing;
+mod prompt;
 mod render;
 mod replay;
 mod run;
 mod scripted_model;
+mod sessions;
 mod shim;
+mod status;
 
 use std::process::ExitCode;
 
@@ -38,6 +46,18 @@ enum Command {
     Run(run::Arguments),
     /// Lead a Hub session
     Daemon(daemon::Arguments),
+    /// List the sessions of the daemon
+    Sessions(sessions::Arguments),
+    /// Say how a session stands, or the daemon with all of them
+    Status(status::Arguments),
+    /// Show a session's events, and follow them
+    Events(events::Arguments),
+    /// Give a session's agent something more to do
+    Prompt(prompt::Arguments),
+    /// Cancel what a session's agent is doing, and what waits behind it
+    Cancel(cancel::Arguments),
+    /// Show what an agent's CLI wrote, as it wrote it
+    Logs(logs::Arguments),
     /// Serve the embedded Hub
     Hub(hub::Arguments),
     /// Serve a model that plays a script: no model is behind it
@@ -63,6 +83,12 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Daemon(arguments) => daemon::run(&arguments),
+        Command::Sessions(arguments) => sessions::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Events(arguments) => events::run(&arguments),
+        Command::Prompt(arguments) => prompt::run(&arguments),
+        Command::Cancel(arguments) => cancel::run(&arguments),
+        Command::Logs(arguments) => logs::run(&arguments),
         Command::Hub(arguments) => hub::run(&arguments),
         Command::ScriptedModel(arguments) => scripted_model::run(&arguments),
         Command::Install(arguments) => install::run(&arguments),

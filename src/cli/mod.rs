@@ -1,7 +1,9 @@
 //! The commands: what is typed, parsed by clap, handed to the module that does it.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // commands talk to people
 
+mod background;
 mod clone_worker;
+mod create;
 mod daemon;
 mod doctor;
 mod error;
@@ -15,6 +17,7 @@ mod replay;
 mod run;
 mod scripted_model;
 mod shim;
+mod start;
 
 use std::process::ExitCode;
 
@@ -36,6 +39,8 @@ struct Arguments {
 enum Command {
     /// Have an agent do a task, here and now, and watch it
     Run(run::Arguments),
+    /// Have an agent do a task in the background
+    Start(start::Arguments),
     /// Lead a Hub session
     Daemon(daemon::Arguments),
     /// Serve the embedded Hub
@@ -48,6 +53,8 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Turn recorded CLI output into events
     Replay(replay::Arguments),
+    #[command(hide = true, name = background::COMMAND)]
+    Background(background::Arguments),
     #[command(hide = true, name = workspace::WORKER_COMMAND)]
     CloneWorker,
     #[command(hide = true)]
@@ -62,6 +69,8 @@ pub fn main() -> ExitCode {
     };
     let result = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Start(arguments) => start::run(&arguments),
+        Command::Background(arguments) => background::run(arguments),
         Command::Daemon(arguments) => daemon::run(&arguments),
         Command::Hub(arguments) => hub::run(&arguments),
         Command::ScriptedModel(arguments) => scripted_model::run(&arguments),

@@ -16,7 +16,7 @@ fn two_agents_work_in_one_daemon_and_their_events_do_not_mix() {
     let model = place.bench.model(GATED);
     let (one, two) = (place.folder("one"), place.folder("two"));
     let real = place.start_claude(&model, &one);
-    let config = place.gated_cli("codex", "plain_text.pipe.jsonl");
+    let config = place.gated_cli("codex", "twotext.pipe.jsonl");
     let words = ["--agent", "codex", "--config", &config, "Say something."];
     let fake = Started::read(&place.start(&two, &words));
     assert_eq!(real.pid, fake.pid, "one daemon");
@@ -32,12 +32,17 @@ fn two_agents_work_in_one_daemon_and_their_events_do_not_mix() {
         fs::write(folder.join("go"), "").unwrap();
     }
     let (text, end) = real.said();
-    assert_eq!((text.as_str(), &end["outcome"]), ("I begin.I am done.", &json!("completed")));
+    assert_eq!(
+        (text.as_str(), &end["outcome"]),
+        ("I begin.I am done.", &json!("completed"))
+    );
     assert_eq!(fake.said().1["outcome"], "completed");
     for (session, agent) in [(&real, "claude"), (&fake, "codex")] {
         let events = place.events(&session.session);
         assert!(events.iter().all(|event| event["agent"] == agent));
-        let own = events.iter().filter(|event| event["turn_id"] == *session.turn);
+        let own = events
+            .iter()
+            .filter(|event| event["turn_id"] == *session.turn);
         assert!(own.eq(session.events().iter()), "the file holds the turn");
     }
 }
@@ -59,7 +64,9 @@ fn two_starts_at_once_end_with_one_daemon_and_two_sessions() {
         assert_eq!(session.said().1["outcome"], "completed");
     }
     let daemons = place.bench.descendants();
-    let daemons = daemons.iter().filter(|process| process.arguments.contains(" background "));
+    let daemons = daemons
+        .iter()
+        .filter(|process| process.arguments.contains(" background "));
     assert_eq!(daemons.count(), 1);
 }
 
@@ -77,7 +84,11 @@ fn a_daemon_in_the_background_keeps_nothing_of_whoever_started_it() {
         .args(command.get_args())
         .current_dir(&here)
         .env_clear()
-        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
     let started = Started::read(&place.bench.start(&mut shell).finish());
     let proc = |name: &str| format!("/proc/{}/{name}", started.pid);
     assert_eq!(fs::read_link(proc("cwd")).unwrap().to_str(), Some("/"));
@@ -110,17 +121,37 @@ fn a_broken_session_says_why_and_hurts_no_other() {
     let broken = Started::read(&place.start(&folder, &words));
     let (_, end) = broken.said();
     assert_eq!(end["outcome"], "failed", "{end}");
-    assert!(end["error"]["message"].as_str().unwrap().contains("no-such-repo"), "{end}");
+    assert!(
+        end["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("no-such-repo"),
+        "{end}"
+    );
     let status = place.status(&broken.session);
     assert_eq!(status["state"], "failed", "{status}");
-    assert!(status["detail"].as_str().unwrap().contains("no-such-repo"), "{status}");
+    assert!(
+        status["detail"].as_str().unwrap().contains("no-such-repo"),
+        "{status}"
+    );
     // What cannot even begin is no session: the one who asks hears it.
-    let config_without = place.bench.file("none.toml", "[agents.claude]\ncommand = \"/no/such\"\n");
+    let config_without = place
+        .bench
+        .file("none.toml", "[agents.claude]\ncommand = \"/no/such\"\n");
     let refused = place.start(&folder, &["--config", &config_without, "Go."]);
     assert!(refused.fails_with(68).contains("/no/such"), "{refused:#?}");
-    let with_key = ["--config", &config, "--repo", "https://a:b@example.com/x", "Go."];
+    let with_key = [
+        "--config",
+        &config,
+        "--repo",
+        "https://a:b@example.com/x",
+        "Go.",
+    ];
     let refused = place.start(&folder, &with_key);
-    assert!(refused.fails_with(66).contains("--git-token-file"), "{refused:#?}");
+    assert!(
+        refused.fails_with(66).contains("--git-token-file"),
+        "{refused:#?}"
+    );
     assert_eq!(place.status(&whole.session)["state"], "running");
     fs::write(folder.join("go"), "").unwrap();
     assert_eq!(whole.said().1["outcome"], "completed");
@@ -133,10 +164,17 @@ fn a_daemon_that_cannot_start_tells_its_reason_and_code_through_start() {
     let state = place.folder("state");
     fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).unwrap();
     fs::create_dir(state.join("hub")).unwrap();
-    fs::write(state.join("hub/hub.db"), "no database at all, but long enough".repeat(99)).unwrap();
+    fs::write(
+        state.join("hub/hub.db"),
+        "no database at all, but long enough".repeat(99),
+    )
+    .unwrap();
     let refused = place.start(&place.folder("one"), &["--config", &config, "Go."]);
     let said = refused.fails_with(73);
-    assert!(said.contains("did not start") && said.contains("daemon.log"), "{said}");
+    assert!(
+        said.contains("did not start") && said.contains("daemon.log"),
+        "{said}"
+    );
 }
 
 #[test]

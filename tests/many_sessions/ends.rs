@@ -12,8 +12,10 @@ use crate::running::{eventually, made};
 fn two_running(place: &Place, model: &crate::bench::Model) -> [Started; 2] {
     let (one, two) = (place.folder("one"), place.folder("two"));
     let real = place.start_claude(model, &one);
-    let config = place.gated_cli("codex", "plain_text.pipe.jsonl");
-    let words = ["--agent", "codex", "--model", "m-1", "--config", &config, "Go."];
+    let config = place.gated_cli("codex", "twotext.pipe.jsonl");
+    let words = [
+        "--agent", "codex", "--model", "m-1", "--config", &config, "Go.",
+    ];
     let fake = Started::read(&place.start(&two, &words));
     for folder in [&one, &two] {
         made(&folder.join("begun"));
@@ -49,7 +51,10 @@ fn after_kill_9_the_next_daemon_goes_on_with_every_session() {
     place.end(sessions[0].pid, Signal::SIGKILL);
     let (pid, said) = place.restart();
     assert_ne!(pid, sessions[0].pid);
-    assert!(said.contains(&format!("pid {}) had died", sessions[0].pid)), "{said}");
+    assert!(
+        said.contains(&format!("pid {}) had died", sessions[0].pid)),
+        "{said}"
+    );
     for session in &sessions {
         eventually("the turn runs under the next daemon", || {
             place.status(&session.session)["state"] == "running"
@@ -78,7 +83,10 @@ fn on_sigterm_all_sessions_pause_and_the_next_daemon_resumes_them() {
     // All agents have ended with it; whatever was started is gone.
     let is_agent = |line: &str| line.contains("cli-codex") || line.contains("shim");
     let left = place.bench.descendants();
-    assert!(!left.iter().any(|process| is_agent(&process.arguments)), "{left:?}");
+    assert!(
+        !left.iter().any(|process| is_agent(&process.arguments)),
+        "{left:?}"
+    );
     go(&place);
     let (_, said) = place.restart();
     assert!(!said.contains("died"), "{said}");
@@ -86,7 +94,9 @@ fn on_sigterm_all_sessions_pause_and_the_next_daemon_resumes_them() {
         let (_, end) = session.said();
         assert_eq!(end["outcome"], "completed", "{end}");
         let events = place.events(&session.session);
-        let crashes = events.iter().filter(|event| event["type"] == "agent_crashed");
+        let crashes = events
+            .iter()
+            .filter(|event| event["type"] == "agent_crashed");
         assert_eq!(crashes.count(), 0, "a pause is no crash");
     }
 }
@@ -100,7 +110,9 @@ fn on_sigusr2_the_daemon_leaves_at_once_and_its_agents_work_on() {
     let sessions = two_running(&place, &model);
     place.end(sessions[0].pid, Signal::SIGUSR2);
     let left = place.bench.descendants();
-    let shims = left.iter().filter(|process| process.arguments.contains(" shim "));
+    let shims = left
+        .iter()
+        .filter(|process| process.arguments.contains(" shim "));
     assert_eq!(shims.count(), 2, "the agents work on: {left:?}");
     // One turn ends while nobody watches, the other under the next daemon.
     fs::write(place.bench.path("two/go"), "").unwrap();
@@ -116,7 +128,9 @@ fn a_daemon_that_is_told_its_task_again_does_not_do_it_twice() {
     let hub = place.bench.hub(None);
     let config = place.gated_cli("claude", "plain_text.pipe.jsonl");
     let daemon = || {
-        let words = ["daemon", "--output", "jsonl", "--config", &config, "--hub", &hub.url];
+        let words = [
+            "daemon", "--output", "jsonl", "--config", &config, "--hub", &hub.url,
+        ];
         let mut command = place.bench.command(&words);
         let workspace = place.folder("one");
         command.arg("--workspace-dir").arg(workspace);
@@ -132,9 +146,15 @@ fn a_daemon_that_is_told_its_task_again_does_not_do_it_twice() {
     assert_eq!(second.err.first(0, leads).unwrap().1, session);
     fs::write(place.bench.path("one/go"), "").unwrap();
     let end = second.event("end of the turn", |event| event["type"] == "end");
-    assert_eq!((&end["outcome"], &end["attempt"]), (&json!("completed"), &json!(1)));
+    assert_eq!(
+        (&end["outcome"], &end["attempt"]),
+        (&json!("completed"), &json!(1))
+    );
     let status = place.status(&session);
-    assert_eq!(status["id"], *session, "a daemon in the foreground has the API too");
+    assert_eq!(
+        status["id"], *session,
+        "a daemon in the foreground has the API too"
+    );
     second.signal(Signal::SIGTERM);
     assert_eq!(second.finish().code(), 0);
     let arguments = fs::read_to_string(place.bench.path("one/arguments")).unwrap();

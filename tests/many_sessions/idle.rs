@@ -46,7 +46,10 @@ fn an_idle_session_costs_little_memory_and_two_descriptors() {
     }
     let after = (memory(first.pid), descriptors(first.pid));
     let each = (after.0.saturating_sub(before.0)) / SESSIONS as u64;
-    println!("{each} KiB a session, {} to {} KiB in all", before.0, after.0);
+    println!(
+        "{each} KiB a session, {} to {} KiB in all",
+        before.0, after.0
+    );
     assert!(each <= MEMORY, "{each} KiB a session");
     let opened = after.1.saturating_sub(before.1);
     assert!(opened <= DESCRIPTORS * SESSIONS, "{opened} descriptors");

@@ -52,9 +52,13 @@ impl Started {
         eventually("the output file is complete", || {
             let text = fs::read_to_string(&self.output).unwrap_or_default();
             let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-            let lines = whole.lines().map(|line| serde_json::from_str(line).unwrap());
+            let lines = whole
+                .lines()
+                .map(|line| serde_json::from_str(line).unwrap());
             events = lines.collect();
-            events.last().is_some_and(|event: &Value| event["type"] == "end")
+            events
+                .last()
+                .is_some_and(|event: &Value| event["type"] == "end")
         });
         let mode = self.output.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -182,7 +186,8 @@ impl Place {
 
     /// A session as the API shows it.
     pub(crate) fn status(&self, session: &str) -> Value {
-        self.ask("GET", &format!("/v1/sessions/{session}"), &Value::Null).1
+        self.ask("GET", &format!("/v1/sessions/{session}"), &Value::Null)
+            .1
     }
 
     pub(crate) fn prompt(&self, session: &str, text: &str) {

@@ -23,7 +23,8 @@ fn an_idle_session_costs_little_memory_and_two_descriptors() {
     let config = place.gated_cli("claude", "plain_text.pipe.jsonl");
     let folder = place.folder("one");
     fs::write(folder.join("go"), "").unwrap();
-    let words = ["--config", &config, "Go."];
+    let hub = place.bench.hub(None);
+    let words = ["--config", &config, "--hub", &hub.url, "Go."];
     let first = crate::place::Started::read(&place.start(&folder, &words));
     first.events();
     let create = || {

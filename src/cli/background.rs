@@ -8,7 +8,6 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use super::daemon::Over;
 use super::hosting::{Ended, Signals, hub_target, leave, serve_api};
@@ -164,7 +163,7 @@ async fn with(
     let (around, env) = (context.surroundings(), context.env.clone());
     let registry = Registry::new(around, state, hub, env, tasks.clone());
     registry.reopen().await?;
-    let api = serve_api(&registry, context, tasks).await?;
+    let api = serve_api(&registry, &context.env, tasks).await?;
     ready()?;
     let over = tokio::select! {
         biased;

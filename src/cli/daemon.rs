@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use super::hosting::{Ended, Signals, hub_target, leave};
+use super::hosting::{Ended, Signals, hub_target, leave, serve_api};
 use super::lead::{Context, exit_code, runtime};
 use super::render::{Renderer, ended};
 use super::{CliError, Exit};
@@ -90,12 +90,13 @@ async fn with(
     let starting = async {
         let once = hub.once;
         let hub = HubAccess::find(hub_target(hub)?, &env).await?;
-        let registry = Registry::new(around, state, hub, env, tasks.clone());
+        let registry = Registry::new(around, state, hub, env.clone(), tasks.clone());
+        let api = serve_api(&registry, &env, tasks).await?;
         let primary = registry.lead(setup, chosen, named).await?;
         registry.reopen().await?;
-        Ok::<_, CliError>((registry, primary, once))
+        Ok::<_, CliError>((registry, api, primary, once))
     };
-    let (registry, primary, once) = tokio::select! {
+    let (registry, _api, primary, once) = tokio::select! {
         biased;
         // Nothing runs yet, and so nothing is lost.
         _ = signals.next() => return Ok(Ended::With(ExitCode::SUCCESS)),
@@ -139,7 +140,10 @@ impl Watch<'_> {
                 leave(self.registry, signals, Some(exit_code(outcome))).await
             }
             Over::Signal => leave(self.registry, signals, None).await,
-            Over::Upgrade => return Ok(Ended::Left),
+            Over::Upgrade => {
+                self.registry.ended_in_order();
+                return Ok(Ended::Left);
+            }
         };
         while let Ok(Some(batch)) = primary.tail.try_next().await {
             self.shown.show(&mut self.renderer, &batch);

@@ -1,6 +1,8 @@
 //! What `daemon` and the daemon in the background share: signals, leaving, how they end.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -8,9 +10,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::daemon::Over;
 use super::lead::Stops;
 use super::{CliError, Exit};
-use crate::config::HubConfig;
+use crate::api;
+use crate::clock::Clock;
+use crate::config::{EnvMap, HubConfig};
 use crate::daemon::{HubTarget, Registry};
 use crate::hub::HubAddress;
+use crate::tasks::Tasks;
 
 /// What a daemon exits with that was stopped in the middle of a turn: 128 + SIGTERM, so that a
 /// supervisor starts it again and the turn goes on.
@@ -110,13 +115,13 @@ pub(super) fn hub_target(hub: HubConfig) -> Result<HubTarget, CliError> {
 /// Serves the API of a daemon; until what it gives is dropped.
 pub(super) async fn serve_api(
     registry: &Registry,
-    context: &Context,
+    env: &EnvMap,
     tasks: &Tasks,
 ) -> Result<api::Serving, CliError> {
-    let runtime_dir = context.env.value("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let runtime_dir = env.value("XDG_RUNTIME_DIR").map(PathBuf::from);
     let runtime_dir = runtime_dir.filter(|dir| dir.is_absolute() && dir.is_dir());
     let config = api::ApiConfig {
-        state_dir: &context.config.state_dir,
+        state_dir: registry.state_dir(),
         runtime_dir: &runtime_dir.unwrap_or_else(|| PathBuf::from("/tmp")),
         network: None,
     };

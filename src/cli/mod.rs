@@ -1,6 +1,7 @@
 //! The commands: what is typed, parsed by clap, handed to the module that does it.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // commands talk to people
 
+mod background;
 mod cancel;
 mod client;
 mod clone_worker;
@@ -22,6 +23,7 @@ mod run;
 mod scripted_model;
 mod sessions;
 mod shim;
+mod start;
 mod status;
 
 use std::process::ExitCode;
@@ -44,6 +46,8 @@ struct Arguments {
 enum Command {
     /// Have an agent do a task, here and now, and watch it
     Run(run::Arguments),
+    /// Have an agent do a task in the background
+    Start(start::Arguments),
     /// Lead a Hub session
     Daemon(daemon::Arguments),
     /// List the sessions of the daemon
@@ -68,6 +72,8 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Turn recorded CLI output into events
     Replay(replay::Arguments),
+    #[command(hide = true, name = background::COMMAND)]
+    Background(background::Arguments),
     #[command(hide = true, name = workspace::WORKER_COMMAND)]
     CloneWorker,
     #[command(hide = true)]
@@ -82,6 +88,8 @@ pub fn main() -> ExitCode {
     };
     let result = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Start(arguments) => start::run(&arguments),
+        Command::Background(arguments) => background::run(arguments),
         Command::Daemon(arguments) => daemon::run(&arguments),
         Command::Sessions(arguments) => sessions::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),

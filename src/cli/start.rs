@@ -1,7 +1,7 @@
 //! Has an agent do a task in the background.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
@@ -12,9 +12,11 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 
 use super::background::{self, LOG, READY};
+use super::client::create_session;
 use super::lead::Context;
 use super::{CliError, Exit};
 use crate::api;
+use crate::api::wire::CreateRequest;
 use crate::config::{CommandKind, HubOptions, Options};
 use crate::files;
 use crate::journal::StateLock;
@@ -73,7 +75,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     let words = background::Arguments::of(options, &arguments.hub, &context);
     running_daemon(&context, &words)?;
     let answer = match request {
-        Some(request) => super::client::create_session(state_dir, &request)?,
+        Some(request) => json!(create_session(state_dir, &request)?),
         None => {
             let pid = holder(state_dir)?.and_then(|pid| pid.parse::<u32>().ok());
             json!({ "pid": pid })
@@ -87,16 +89,22 @@ fn request(
     context: &Context,
     arguments: &Arguments,
     task: String,
-) -> Result<api::CreateRequest, CliError> {
+) -> Result<CreateRequest, CliError> {
     let view = context.setup();
     let env = crate::daemon::environment_to_send(&view)?;
     let text = |value: std::ffi::OsString| value.into_string().ok();
-    let mut settings = context.session_settings(&arguments.options, Some(&arguments.hub));
-    if let Some(session) = context.config.hub.as_ref().and_then(|hub| hub.session.as_ref()) {
-        settings.name_session(session);
+    let settings = context.session_settings(&arguments.options, Some(&arguments.hub));
+    let mut settings = settings.into_values();
+    if let Some(session) = context
+        .config
+        .hub
+        .as_ref()
+        .and_then(|hub| hub.session.as_ref())
+    {
+        settings.insert("session".to_owned(), vec![session.to_string()]);
     }
-    Ok(api::CreateRequest {
-        settings: settings.into_values(),
+    Ok(CreateRequest {
+        settings,
         env: env
             .into_iter()
             .filter_map(|(name, value)| Some((text(name)?, text(value)?)))
@@ -143,7 +151,10 @@ fn answers(state_dir: &Path) -> bool {
 fn holder(state_dir: &Path) -> Result<Option<String>, CliError> {
     StateLock::holder(state_dir).map_err(|error| {
         let dir = state_dir.display();
-        CliError::new(Exit::State, format!("state dir {dir} cannot be read: {error}"))
+        CliError::new(
+            Exit::State,
+            format!("state dir {dir} cannot be read: {error}"),
+        )
     })
 }
 
@@ -172,14 +183,19 @@ fn await_other(state_dir: &Path, pid: &str) -> Result<(), CliError> {
 fn spawn(context: &Context, words: &background::Arguments) -> Result<(), CliError> {
     let path = context.config.state_dir.join(LOG);
     let fault = |error: std::io::Error| {
-        CliError::new(Exit::Internal, format!("the daemon cannot be started: {error}"))
+        CliError::new(
+            Exit::Internal,
+            format!("the daemon cannot be started: {error}"),
+        )
     };
     let mut log = files::append_private(&path).map_err(fault)?;
     let begin = log.seek(SeekFrom::End(0)).map_err(fault)?;
     let mut command = Command::new(std::env::current_exe().map_err(fault)?);
     command.args(words.words()).current_dir("/");
     for (name, _) in context.env.iter() {
-        let ours = name.to_str().is_some_and(|name| name.starts_with("AGENT_RUNNER_"));
+        let ours = name
+            .to_str()
+            .is_some_and(|name| name.starts_with("AGENT_RUNNER_"));
         if ours && !DAEMONS_OWN.iter().any(|own| name == *own) {
             command.env_remove(name);
         }
@@ -190,7 +206,12 @@ fn spawn(context: &Context, words: &background::Arguments) -> Result<(), CliErro
         .stdout(Stdio::piped())
         .stderr(log);
     let mut daemon = command.spawn().map_err(fault)?;
-    let ready = daemon.stdout.take().map(says_ready).transpose().map_err(fault)?;
+    let ready = daemon
+        .stdout
+        .take()
+        .map(says_ready)
+        .transpose()
+        .map_err(fault)?;
     match ready {
         Some(Said::Ready) => Ok(()),
         Some(Said::Nothing) => Err(CliError::new(
@@ -240,10 +261,17 @@ fn failed(mut daemon: Child, log: &Path, begin: u64) -> CliError {
     let how = exit.map_or_else(|| "by a signal".to_owned(), |code| format!("with {code}"));
     let message = format!(
         "the daemon did not start: it ended {how}{}{words}\nits log: {}",
-        if words.is_empty() { "" } else { ", and said:\n" },
+        if words.is_empty() {
+            ""
+        } else {
+            ", and said:\n"
+        },
         log.display()
     );
-    CliError::new(exit.and_then(Exit::from_code).unwrap_or(Exit::Internal), message)
+    CliError::new(
+        exit.and_then(Exit::from_code).unwrap_or(Exit::Internal),
+        message,
+    )
 }
 
 /// The last lines of the log from `begin` on.

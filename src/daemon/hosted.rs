@@ -60,6 +60,7 @@ pub(super) enum Begin {
 
 /// What a session's task works with.
 pub(super) struct Work {
+    /// Given back once the session is led, as is all that only its start needs.
     pub(super) setup: OwnedSetup,
     pub(super) state: State,
     pub(super) hub: HubAccess,
@@ -112,22 +113,31 @@ impl Hosted {
     }
 
     /// Leads the session until the daemon leaves; whether a turn is left open.
-    pub(super) async fn run(self: Arc<Self>, begin: Begin, mut work: Work) -> bool {
-        let mut leaving = work.leaving.clone();
+    pub(super) async fn run(self: Arc<Self>, begin: Begin, work: Work) -> bool {
+        let (state, mut leaving) = (work.state.clone(), work.leaving.clone());
+        // On the heap for as long as it takes: the rest of a session's life needs a fraction of it.
+        let starting = Box::pin(self.start_or_fail(begin, work));
         let started = tokio::select! {
             biased;
             _ = leaving.wait_for(|how| *how != Leaving::Not) => None,
-            started = self.start(begin, &work) => Some(started),
+            started = starting => Some(started),
         };
         match started {
-            None => has_open_turn(&work.state, &self.id).await,
-            Some(Ok(led)) => self.lead(led, &mut work).await,
-            Some(Err(error)) => {
+            None => has_open_turn(&state, &self.id).await,
+            Some(Some(led)) => self.lead(led, leaving).await,
+            Some(None) => false,
+        }
+    }
+
+    async fn start_or_fail(&self, begin: Begin, work: Work) -> Option<Led> {
+        match self.start(begin, &work).await {
+            Ok(led) => Some(led),
+            Err(error) => {
                 if work.workspace.is_none() {
                     self.end_what_waits(&work, &error).await;
                 }
                 self.fail(error);
-                false
+                None
             }
         }
     }
@@ -178,14 +188,14 @@ impl Hosted {
         Ok(led)
     }
 
-    async fn lead(&self, mut led: Led, work: &mut Work) -> bool {
+    async fn lead(&self, mut led: Led, mut leaving: watch::Receiver<Leaving>) -> bool {
         let fault = tokio::select! {
             biased;
-            _ = work.leaving.wait_for(|how| *how != Leaving::Not) => None,
+            _ = leaving.wait_for(|how| *how != Leaving::Not) => None,
             error = led.fault() => Some(error),
         };
         let Some(error) = fault else {
-            return pause(led, &mut work.leaving).await;
+            return pause(led, &mut leaving).await;
         };
         led.close().await;
         self.fail(error);

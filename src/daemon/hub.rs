@@ -1,10 +1,12 @@
 //! The Hub of a daemon: where it is, who we are to it, and what it is asked before it is joined.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_json::json;
 
+use super::masks::Masks;
 use super::{DaemonError, Setup};
 use crate::config::{EnvMap, HubConfig};
 use crate::hub::rest::{Discovery, RestClient, RestError, discover};
@@ -31,6 +33,8 @@ pub struct HubAccess {
     pub(super) credentials: Credentials,
     pub(super) key: Option<SecretString>,
     pub(super) wait: Duration,
+    /// What masks its key and the sessions' own.
+    pub(super) masks: Arc<Masks>,
 }
 
 impl HubAccess {
@@ -50,6 +54,7 @@ impl HubAccess {
             credentials,
             key: target.key,
             wait: target.wait,
+            masks: Arc::default(),
         })
     }
 

@@ -261,12 +261,11 @@ impl Lead {
         workspace: PathBuf,
     ) -> Result<TurnContext, DaemonError> {
         let config = setup.config;
-        let internal = |error: &dyn std::fmt::Display| DaemonError::Internal(error.to_string());
         let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let mut secrets: Vec<_> = self.hub.key.iter().cloned().collect();
         secrets.extend(config.repo.as_ref().and_then(|repo| repo.token.clone()));
         secrets.extend(keys_in(&environment));
-        let redactor = Redactor::new(&secrets).map_err(|error| internal(&error))?;
+        let redactor = self.hub.masks.of(secrets)?;
         let user = match &self.chosen.runs_as {
             RunsAs::Other { user, .. } => Some(user.clone()),
             RunsAs::Ourselves | RunsAs::Root => None,
@@ -299,7 +298,7 @@ impl Lead {
             spool_quota: SPOOL_QUOTA,
             sandbox: LocalSandbox::of_this_program(),
             journal: self.state.journal().clone(),
-            redactor: Arc::new(redactor),
+            redactor,
             clock: setup.clock,
         })
     }

@@ -22,6 +22,7 @@ mod hub;
 mod install;
 mod launch;
 mod lead;
+mod masks;
 mod output;
 mod own_hub;
 mod program;

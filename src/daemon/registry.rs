@@ -2,7 +2,7 @@
 //! together.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -412,6 +412,11 @@ impl Registry {
         if let Err(error) = self.inner.state.lock().clear() {
             tracing::debug!(%error, "the lock's file still names this daemon");
         }
+    }
+
+    /// The state dir.
+    pub fn state_dir(&self) -> &Path {
+        self.inner.state.dir()
     }
 
     pub(super) fn find(&self, id: &SessionId) -> Option<Arc<Hosted>> {

@@ -157,6 +157,11 @@ pub enum Change {
 }
 
 impl Change {
+    /// Whether a turn is over with this.
+    pub(super) const fn ends_turn(&self) -> bool {
+        matches!(self, Self::EndTurn { .. })
+    }
+
     /// Whether somebody was promised this, so that it must survive a power cut.
     pub(super) const fn is_promise(&self) -> bool {
         match self {

@@ -81,7 +81,11 @@ impl Writer {
                     let last = stored.as_ref().map(|stored| stored.last);
                     if let Some(stored) = stored {
                         self.last.insert(batch.session.clone(), stored.last.get());
-                        feed_of(&self.feeds, &batch.session).publish(stored);
+                        let feed = feed_of(&self.feeds, &batch.session);
+                        feed.publish(stored);
+                        if batch.changes.iter().any(Change::ends_turn) {
+                            feed.settle();
+                        }
                     }
                     // Whoever asked may have gone; the commit stands.
                     drop(done.send(Ok(last)));

@@ -16,7 +16,7 @@ fn two_agents_work_in_one_daemon_and_their_events_do_not_mix() {
     let model = place.bench.model(GATED);
     let (one, two) = (place.folder("one"), place.folder("two"));
     let real = place.start_claude(&model, &one);
-    let config = place.gated_cli("codex", "plain_text.pipe.jsonl");
+    let config = place.gated_cli("codex", "twotext.pipe.jsonl");
     let words = ["--agent", "codex", "--config", &config, "Say something."];
     let fake = Started::read(&place.start(&two, &words));
     assert_eq!(real.pid, fake.pid, "one daemon");

@@ -12,7 +12,7 @@ use crate::running::{eventually, made};
 fn two_running(place: &Place, model: &crate::bench::Model) -> [Started; 2] {
     let (one, two) = (place.folder("one"), place.folder("two"));
     let real = place.start_claude(model, &one);
-    let config = place.gated_cli("codex", "plain_text.pipe.jsonl");
+    let config = place.gated_cli("codex", "twotext.pipe.jsonl");
     let words = [
         "--agent", "codex", "--model", "m-1", "--config", &config, "Go.",
     ];
@@ -88,7 +88,8 @@ fn on_sigterm_all_sessions_pause_and_the_next_daemon_resumes_them() {
         "{left:?}"
     );
     go(&place);
-    let (_, said) = place.restart();
+    // The key came with the session's `start`; from now on it is the daemon's that counts.
+    let (_, said) = place.restart_with(&mut place.bench.agent(&model, &["start"]));
     assert!(!said.contains("died"), "{said}");
     for session in &sessions {
         let (_, end) = session.said();
@@ -158,6 +159,6 @@ fn a_daemon_that_is_told_its_task_again_does_not_do_it_twice() {
     second.signal(Signal::SIGTERM);
     assert_eq!(second.finish().code(), 0);
     let arguments = fs::read_to_string(place.bench.path("one/arguments")).unwrap();
-    let starts = arguments.lines().filter(|line| *line == "--output-format");
+    let starts = arguments.lines().filter(|line| *line == "-p");
     assert_eq!(starts.count(), 1, "{arguments}");
 }

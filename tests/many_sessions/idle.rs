@@ -17,6 +17,10 @@ const MEMORY: u64 = 205;
 /// Hub is its own, the Hub's end of it.
 const DESCRIPTORS: usize = 2;
 
+/// What comes and goes besides, however many sessions there are: connections that are kept for the
+/// next request.
+const OTHERS: usize = 16;
+
 #[test]
 fn an_idle_session_costs_little_memory_and_two_descriptors() {
     let place = Place::new();
@@ -52,7 +56,10 @@ fn an_idle_session_costs_little_memory_and_two_descriptors() {
     );
     assert!(each <= MEMORY, "{each} KiB a session");
     let opened = after.1.saturating_sub(before.1);
-    assert!(opened <= DESCRIPTORS * SESSIONS, "{opened} descriptors");
+    assert!(
+        opened <= DESCRIPTORS * SESSIONS + OTHERS,
+        "{opened} descriptors"
+    );
 }
 
 /// The resident memory of a process, in KiB.

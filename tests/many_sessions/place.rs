@@ -146,7 +146,12 @@ impl Place {
 
     /// Brings the daemon back; its pid.
     pub(crate) fn restart(&self) -> (i32, String) {
-        let finished = self.start(&self.bench.path("here"), &[]);
+        self.restart_with(&mut self.bench.command(&["start"]))
+    }
+
+    /// Brings the daemon back by this command.
+    pub(crate) fn restart_with(&self, command: &mut Command) -> (i32, String) {
+        let finished = self.bench.start(command).finish();
         assert_eq!(finished.code(), 0, "{finished:#?}");
         let answer: Value = serde_json::from_str(&finished.out[0]).unwrap();
         let pid = i32::try_from(answer["pid"].as_i64().unwrap()).unwrap();

@@ -27,7 +27,7 @@ pub(super) use which::Which;
 use super::lead::here;
 use super::{CliError, Exit};
 use crate::api::socket_path;
-use crate::api::wire::{CreateRequest, Problem};
+use crate::api::wire::{CreateAnswer, CreateRequest, Problem};
 use crate::config::{self, ClientConfig, ClientOptions, CommandKind, EnvMap, Output};
 use crate::tasks::Tasks;
 
@@ -85,7 +85,7 @@ impl Context {
 pub(super) fn create_session(
     state_dir: &Path,
     request: &CreateRequest,
-) -> Result<serde_json::Value, CliError> {
+) -> Result<CreateAnswer, CliError> {
     let client = Client {
         endpoint: Endpoint::Socket {
             state_dir: state_dir.to_owned(),

@@ -41,6 +41,14 @@ impl ClientError {
         }
     }
 
+    /// The API's code for it, where it said one.
+    pub(in crate::cli) fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused { problem, .. } => Some(&problem.code),
+            _ => None,
+        }
+    }
+
     fn exit(&self) -> Exit {
         match self {
             Self::Absent { .. } => Exit::HubUnreachable,

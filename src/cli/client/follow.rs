@@ -17,6 +17,10 @@ use crate::ids::{SessionId, TurnId};
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// How often a session is asked for that was there before: a daemon that has just begun may still
+/// be opening its sessions.
+const OPENING: u32 = 30;
+
 /// The daemon says something every 15 s; one that is silent for longer is not there any more.
 const SILENCE: Duration = Duration::from_mins(1);
 
@@ -83,7 +87,7 @@ impl Follower {
             }
             match self.read().await {
                 Ok(()) => self.failures = 0,
-                Err(error) if self.was_there && error.is_passing() => {
+                Err(error) if self.will_pass(&error) => {
                     self.chunks = None;
                     self.reader = Reader::default();
                     self.failures += 1;
@@ -97,6 +101,11 @@ impl Follower {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    fn will_pass(&self, error: &ClientError) -> bool {
+        let opening = error.code() == Some("unknown_session") && self.failures < OPENING;
+        self.was_there && (opening || error.is_passing())
     }
 
     /// Reads the next chunk, over a new connection where there is none.

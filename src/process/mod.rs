@@ -15,6 +15,7 @@ mod name;
 mod pidfd;
 mod signals;
 mod tree;
+mod user;
 
 pub use cgroup::OomCounter;
 pub use ended::{Children, Zombie, ended_child};
@@ -28,3 +29,4 @@ pub use name::{SHIM_NAME, is_named, set_own_name};
 pub use pidfd::PidFd;
 pub use signals::{block_all_and_watch, block_and_watch, reset_all, signal_everyone, signal_group};
 pub use tree::{Member, descendants, reap, session_members, trees_of};
+pub use user::become_user;

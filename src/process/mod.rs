@@ -3,6 +3,7 @@
 //! The only module with `unsafe`. Every function is a thin, safe wrapper that returns the kernel's
 //! error; policy (when to kill, how long to wait) belongs to the shim.
 
+mod as_user;
 mod cgroup;
 mod ended;
 mod environment;
@@ -17,6 +18,7 @@ mod signals;
 mod tree;
 mod user;
 
+pub use as_user::as_user;
 pub use cgroup::OomCounter;
 pub use ended::{Children, Zombie, ended_child};
 pub use environment::Environment;

@@ -6,6 +6,7 @@
 //! Git work blocks; [`clone_apart`] and [`checkpoint_apart`] do it in a process of its own.
 
 mod apart;
+mod cache;
 mod callbacks;
 mod checkpoint;
 mod clone;
@@ -21,6 +22,7 @@ mod url;
 pub use apart::{
     COMMAND as WORKER_COMMAND, WorkerError, checkpoint_apart, clone_apart, serve as serve_worker,
 };
+pub use cache::Cache;
 pub use checkpoint::{
     Checkpoint, CheckpointError, CheckpointRequest, Checkpoints, Form, Listed, START,
     take as take_checkpoint,

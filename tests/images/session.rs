@@ -10,13 +10,63 @@ use serde_json::{Value, json};
 
 use crate::engine::{Container, Lines, RUNNER, docker, image};
 
-const MODEL_KEY: &str = "sk-ant-test-0123456789abcdefghijklmnop";
+/// An agent's way to the scripted model, which is at `$URL`.
+struct Agent {
+    name: &'static str,
+    env: &'static [(&'static str, &'static str)],
+}
+
+const CLAUDE: Agent = Agent {
+    name: "claude",
+    env: &[("ANTHROPIC_BASE_URL", "$URL"), ("ANTHROPIC_API_KEY", "any")],
+};
+
+const CODEX: Agent = Agent {
+    name: "codex",
+    env: &[
+        ("OPENAI_API_KEY", "any"),
+        ("AGENT_RUNNER_MODEL", "gpt-5.5"),
+        (
+            "AGENT_RUNNER_AGENT_ARG",
+            "-c\nmodel_provider=scripted\n-c\nmodel_providers.scripted={name=\"Scripted\",base_url=\"$URL/v1\",env_key=\"OPENAI_API_KEY\",wire_api=\"responses\"}",
+        ),
+    ],
+};
+
+const OPENCODE: Agent = Agent {
+    name: "opencode",
+    env: &[
+        ("AGENT_RUNNER_MODEL", "scripted/scripted"),
+        ("OPENCODE_DISABLE_MODELS_FETCH", "1"),
+        // It looks for plugins at each start; there is no registry at this port.
+        ("npm_config_registry", "http://127.0.0.1:9/"),
+        ("AGENT_RUNNER_PASS_ENV", "npm_config_registry"),
+        ("OPENCODE_DISABLE_DEFAULT_PLUGINS", "1"),
+        (
+            "OPENCODE_CONFIG_CONTENT",
+            r#"{"small_model": "scripted/scripted", "enabled_providers": ["scripted"],
+            "provider": {"scripted": {"npm": "@ai-sdk/openai-compatible",
+            "options": {"baseURL": "$URL/v1", "apiKey": "any"},
+            "models": {"scripted": {"tool_call": true}}}}}"#,
+        ),
+    ],
+};
+
+const GEMINI: Agent = Agent {
+    name: "gemini",
+    env: &[
+        ("AGENT_RUNNER_MODEL", "gemini-3.8-flash"),
+        ("GOOGLE_GEMINI_BASE_URL", "$URL"),
+        ("GEMINI_API_KEY", "any"),
+    ],
+};
+
 const HUB_KEY: &str = "hub-key-0123456789abcdef";
 
-/// Asks for a command that ends at once, or that only a file ends.
+/// A command between two texts; `$COMMAND` stands for it.
 const SCRIPT: &str = r#"
 [[reply]]
-steps = [{ say = "I begin." }, { shell = "id -un; [ -e go ] || touch begun; while [ ! -e go ]; do sleep 0.05; done" }]
+steps = [{ say = "I begin." }, { shell = "$COMMAND" }]
 [[reply]]
 steps = [{ say = "I am done." }]
 "#;
@@ -30,9 +80,10 @@ struct Bench {
 }
 
 impl Bench {
-    fn new() -> Self {
+    fn new(command: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("script.toml"), SCRIPT).unwrap();
+        let script = SCRIPT.replace("$COMMAND", command);
+        fs::write(dir.path().join("script.toml"), script).unwrap();
         let (hub, hub_process) = server(dir.path(), &["hub"]);
         let words = [
             "scripted-model",
@@ -61,17 +112,20 @@ impl Bench {
         answer["sessionId"].as_str().unwrap().to_owned()
     }
 
-    fn start(&self, image: &str, session: &str, command: &[&str]) -> Container {
-        let settings = [
+    /// A container that leads `session` until its task is done.
+    fn start(&self, image: &str, session: &str, agent: &Agent) -> Container {
+        let mut settings = vec![
             format!("AGENTUITY_CODER_URL={}", self.hub),
             format!("AGENTUITY_SDK_KEY={HUB_KEY}"),
             format!("AGENT_RUNNER_SESSION={session}"),
             "AGENT_RUNNER_OUTPUT=jsonl".to_owned(),
-            format!("ANTHROPIC_BASE_URL={}", self.model),
-            format!("ANTHROPIC_API_KEY={MODEL_KEY}"),
         ];
+        settings.extend(agent.env.iter().map(|(name, value)| {
+            let value = value.replace("$URL", &self.model);
+            format!("{name}={value}")
+        }));
         let options: Vec<&str> = settings.iter().flat_map(|value| ["--env", value]).collect();
-        Container::start(image, &options, command)
+        Container::start(image, &options, &["--once"])
     }
 
     /// The bodies of what the agent asked the model, without its questions on its own account.
@@ -112,30 +166,50 @@ fn is_end(event: &Value) -> bool {
     event["type"] == "end"
 }
 
-#[test]
-fn an_agent_in_a_container_does_its_sessions_task() {
-    let Some(image) = image("claude") else { return };
-    let bench = Bench::new();
+fn does_its_task(agent: &Agent) {
+    let Some(image) = image(agent.name) else {
+        return;
+    };
+    let bench = Bench::new("id -un");
     let session = bench.create_session("Go on.");
-    let container = bench.start(&image, &session, &["--once"]);
+    let container = bench.start(&image, &session, agent);
     let events = container.follow();
-    let begin = events.event(|event| event["type"] == "tool_start");
-    assert!(begin.is_some(), "no tool; {}", container.errors());
-    container.exec(&["touch", "/workspace/go"]);
-    let output = events.event(|event| event["type"] == "tool_end").unwrap();
+    let output = events.event(|event| event["type"] == "tool_end");
+    let output = output.unwrap_or_else(|| panic!("no tool ran; {}", container.errors()));
     let text = output["output"].as_str().unwrap();
-    assert_eq!(text.trim(), "agent", "the agent is not root");
+    let is_agent = text.lines().any(|line| line == "agent");
+    assert!(is_agent, "the agent is not root: {text}");
     let end = events.event(is_end).unwrap();
     assert_eq!(end["outcome"], "completed", "{end}");
     assert_eq!(docker(&["wait", container.id()]), "0");
 }
 
 #[test]
+fn claude_does_its_sessions_task_in_a_container() {
+    does_its_task(&CLAUDE);
+}
+
+#[test]
+fn codex_does_its_sessions_task_in_a_container() {
+    does_its_task(&CODEX);
+}
+
+#[test]
+fn opencode_does_its_sessions_task_in_a_container() {
+    does_its_task(&OPENCODE);
+}
+
+#[test]
+fn gemini_does_its_sessions_task_in_a_container() {
+    does_its_task(&GEMINI);
+}
+
+#[test]
 fn a_stop_pauses_the_session_in_time_and_a_start_wakes_it() {
     let Some(image) = image("claude") else { return };
-    let bench = Bench::new();
+    let bench = Bench::new("sleep 300");
     let session = bench.create_session("Go on.");
-    let container = bench.start(&image, &session, &["--once"]);
+    let container = bench.start(&image, &session, &CLAUDE);
     let events = container.follow();
     let native = events.event(|event| event["type"] == "session");
     let native = native.unwrap_or_else(|| panic!("no session; {}", container.errors()));

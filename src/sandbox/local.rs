@@ -132,7 +132,7 @@ async fn started(dir: &RunDir) -> Result<RunHandle, SandboxError> {
     match attach::attach(dir).await? {
         Attach::Running(run) => Ok(run),
         // A CLI may be done before anyone could look.
-        Attach::Ended(Ending::Vanished) => Err(shim_error(dir, "it vanished".to_owned())),
+        Attach::Ended(Ending::Vanished { .. }) => Err(shim_error(dir, "it vanished".to_owned())),
         Attach::Ended(ending) => RunHandle::ended(dir, ending),
     }
 }

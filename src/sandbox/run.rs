@@ -185,7 +185,7 @@ impl RunHandle {
     async fn end(&mut self) -> Result<Change, SandboxError> {
         let ending = match Status::read(&self.dir)? {
             Some(status) => ending(status).await,
-            None => Ending::Vanished,
+            None => Ending::vanished(),
         };
         self.watch = Watch::Over(ending.clone());
         Ok(Change::Ended(ending))

@@ -148,7 +148,7 @@ impl Attempt {
         let found = if dir.path().exists() {
             context.sandbox.attach(&dir).await?
         } else {
-            Attach::Ended(Ending::Vanished)
+            Attach::Ended(Ending::vanished())
         };
         crash_point!("attempt.attached");
         let (run, ending) = match found {
@@ -322,14 +322,18 @@ impl Attempt {
                     self.cause = Some(Stop::Timeout);
                 }
                 told_to_end = !stopped.sent.is_empty();
-                leaked.extend(stopped.leaked.iter().map(|process| process.pid.to_string()));
+                leaked.extend_from_slice(&stopped.leaked);
                 if stopped.exit == Exit::default() {
                     Process::Unkillable
                 } else {
                     Process::Ended(stopped.exit)
                 }
             }
-            Ending::SpawnFailed(_) | Ending::Vanished => Process::Lost,
+            Ending::Vanished { leaked: left } => {
+                leaked.extend_from_slice(left);
+                Process::Lost
+            }
+            Ending::SpawnFailed(_) => Process::Lost,
         };
         let exit = match process {
             Process::Ended(exit) => Some(exit),
@@ -339,7 +343,8 @@ impl Attempt {
         let output = self.last_output();
         let (evidence, mut closing) = self.pump.finish(exit, &stderr)?;
         if !leaked.is_empty() {
-            let text = format!("processes that could not be ended: {}", leaked.join(", "));
+            let pids: Vec<String> = leaked.iter().map(|left| left.pid.to_string()).collect();
+            let text = format!("processes that could not be ended: {}", pids.join(", "));
             let code = "leaked_processes".to_owned();
             closing.add(&Event::Notice {
                 level: NoticeLevel::Warning,

@@ -410,6 +410,7 @@ impl Lead {
             user,
             in_container: setup.in_container,
             timeout: config.timeout,
+            patience: config.patience,
             spool_quota: SPOOL_QUOTA,
             sandbox: LocalSandbox::of_this_program(),
             journal: self.prepared.journal.clone(),

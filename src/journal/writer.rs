@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::store::{outcome_text, signed};
 use super::{Batch, Change, Feeds, JournalError, StoredBatch, feed_of, store};
-use crate::event::Header;
-use crate::ids::{Seq, SessionId};
+use crate::event::{Header, Outcome};
+use crate::ids::{Seq, SessionId, TurnId};
 
 /// Batches joined in one transaction at most.
 const GROUP_BATCHES: usize = 64;
@@ -247,6 +247,11 @@ fn apply(
                 run.to_string(),
                 signed(first_seq)
             ])?,
+        // The event is the change.
+        Change::TakePrompt => 0,
+        Change::CancelTurn { turn } => transaction
+            .prepare_cached("UPDATE turn SET outcome = ?2 WHERE id = ?1 AND state = 'running'")?
+            .execute(params![turn.to_string(), outcome_text(Outcome::Cancelled)?])?,
         Change::EndAttempt { turn } => transaction
             .prepare_cached("UPDATE turn SET run_id = NULL, adapter = NULL WHERE id = ?1")?
             .execute([turn.to_string()])?,
@@ -295,6 +300,13 @@ fn apply(
             .execute(params![session, signed(*seq)])?,
     };
     Ok(())
+}
+
+fn cancel(transaction: &Transaction<'_>, turn: TurnId) -> Result<usize, JournalError> {
+    let cancelled = outcome_text(Outcome::Cancelled)?;
+    let mut statement = transaction
+        .prepare_cached("UPDATE turn SET outcome = ?2 WHERE id = ?1 AND state = 'running'")?;
+    Ok(statement.execute(params![turn.to_string(), cancelled])?)
 }
 
 fn answer_all(group: Vec<Commit>, error: &JournalError) {

@@ -27,4 +27,4 @@ pub use memory::return_large_buffers;
 pub use pidfd::PidFd;
 pub use signals::{block_and_watch, reset_all, signal_group};
 pub use tree::{Member, descendants, reap, session_members};
-pub use usage::{TreeUsage, tree_usage};
+pub use usage::{TreeUsage, clock_ticks, tree_usage};

@@ -16,8 +16,6 @@ pub struct TreeUsage {
     pub youngest: Option<u64>,
     /// Whether the CLI itself is stopped by a signal or a tracer.
     pub is_stopped: bool,
-    /// The machine's clock ticks after boot, as in [`Stat::start`].
-    pub now: u64,
 }
 
 /// Looks at the tree of `shim`, whose CLI is `agent`. Reads a few files of `/proc` for each process
@@ -39,12 +37,11 @@ pub fn tree_usage(shim: Identity, agent: Identity) -> io::Result<TreeUsage> {
             .iter()
             .find(is_agent)
             .is_some_and(|stat| stat.state == State::Stopped),
-        now: now(),
     })
 }
 
 /// The machine's clock ticks after boot, as in [`Stat::start`].
-fn now() -> u64 {
+pub fn clock_ticks() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
@@ -62,7 +59,7 @@ mod tests {
     #[test]
     fn a_tree_shows_its_work_and_its_youngest_process() {
         let own = Identity::own().unwrap();
-        let before = tree_usage(own, own).unwrap();
+        let (before, tick) = (tree_usage(own, own).unwrap(), clock_ticks());
         let script = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; exec sleep 600";
         let mut child = std::process::Command::new("sh");
         let mut child = child.args(["-c", script]).spawn().unwrap();
@@ -74,7 +71,7 @@ mod tests {
             }
         };
         assert!(!work.is_stopped);
-        assert!(tree_usage(own, own).unwrap().youngest.unwrap() + 1 >= before.now);
+        assert!(tree_usage(own, own).unwrap().youngest.unwrap() + 1 >= tick);
         child.kill().unwrap();
         child.wait().unwrap();
     }

@@ -8,11 +8,12 @@
 //!                                          closing events, exactly one `end`
 //! ```
 //!
-//! Pure: `outcome` (how it ended), `seen` (what the agent has shown), `policy` (what follows),
-//! `recap` (a lost conversation told again). Effects: `run` (one turn), `attempt` (one process),
+//! Pure: `outcome` (how it ended), `seen` (what the agent has shown), `activity` (what it is doing),
+//! `silence` (whether it hangs), `policy` (what follows), `recap` (a lost conversation told again). Effects: `run` (one turn), `attempt` (one process),
 //! `pump` (its bytes), `conversation` (which of the CLI's own), `history` (what is on the disk of
 //! earlier work).
 
+pub mod activity;
 mod attempt;
 mod call;
 mod context;
@@ -24,6 +25,8 @@ mod pump;
 pub mod recap;
 mod run;
 pub mod seen;
+pub mod silence;
 
+pub use attempt::Shown;
 pub use context::{TurnCommand, TurnContext, TurnEnd, TurnFault};
 pub use run::Turn;

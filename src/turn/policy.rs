@@ -78,6 +78,8 @@ pub fn next(ended: &Ended<'_>) -> Next {
         | (Some(Stop::Pause), Evidence::Failed(_))
         | (_, Evidence::Completed) => Next::End,
         (Some(Stop::Pause), _) => Next::Pause,
+        // Whatever the CLI said as it was ended.
+        (Some(Stop::Hang), _) if ended.crash.is_some() => after_cut(ended),
         (_, Evidence::ConversationMissing(_)) if ended.resumed => Next::Again(Why::Lost(
             "the agent's CLI no longer has the conversation".to_owned(),
         )),

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! AGENT_RUNNER_CRASH=NAME:HIT   the HIT-th pass of NAME ends the process by SIGKILL
-//! AGENT_RUNNER_CRASH_LOG=FILE   FILE gets the name of each point that is passed, a line each;
+//! AGENT_RUNNER_CRASH_LOG=FILE   FILE gets `NAME PID` for each pass;
 //!                               FILE.crashed appears with the crash, and there is only one
 //! ```
 //!
@@ -74,8 +74,9 @@ mod armed {
             if let Some(log) = &self.log
                 && let Ok(mut file) = files::append_private(log)
             {
+                let pid = std::process::id();
                 // A trace that cannot be written shows as a point that was never passed.
-                let _unheard = file.write_all(format!("{name}\n").as_bytes());
+                let _unheard = file.write_all(format!("{name} {pid}\n").as_bytes());
             }
             if name != self.name || self.passes.fetch_add(1, Ordering::SeqCst) + 1 != self.hit {
                 return;

@@ -72,8 +72,9 @@ async fn lead(
         Some(Ok((led, tail))) => serve(setup, hub.once, led, tail, &mut stops).await,
     };
     tasks.stop().await;
-    if result.is_err() {
-        footprint.erase().await;
+    match result {
+        Ok(_) => footprint.keep().await,
+        Err(_) => footprint.erase().await,
     }
     result
 }

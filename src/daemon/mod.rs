@@ -379,13 +379,13 @@ impl Lead {
         let environment = environment(setup, self.prepared.kind, &self.prepared.runs_as)?;
         let mut secrets = self.secrets.clone();
         secrets.extend(config.repo.as_ref().and_then(|repo| repo.token.clone()));
-        secrets.extend(keys_in(&environment));
+        let mut spec = turn_spec(setup, self.prepared.kind, &self.prepared.runs_as)?;
+        secrets.extend(keys_in(&environment, &spec));
         let redactor = Redactor::new(&secrets).map_err(|error| internal(&error))?;
         let user = match &self.prepared.runs_as {
             RunsAs::Other { user, .. } => Some(user.clone()),
             RunsAs::Ourselves | RunsAs::Root => None,
         };
-        let mut spec = turn_spec(setup, self.prepared.kind, &self.prepared.runs_as)?;
         let names = environment.iter().filter_map(|(name, _)| name.to_str());
         spec.variables = names.map(str::to_owned).collect();
         let mut plain = Environment::new();

@@ -14,12 +14,19 @@ use tokio::sync::{mpsc, oneshot};
 use super::store::{outcome_text, signed};
 use super::{Batch, Change, Feeds, JournalError, StoredBatch, feed_of, store};
 use crate::event::{Header, Outcome};
-use crate::ids::{Seq, SessionId, TurnId};
+use crate::ids::{Seq, SessionId};
 
 /// Batches joined in one transaction at most.
 const GROUP_BATCHES: usize = 64;
 /// Bytes of events joined in one transaction, about.
 const GROUP_BYTES: usize = 1 << 20;
+
+const BEGIN_ATTEMPT: &str = "UPDATE turn SET state = 'running', attempt = ?2, run_id = ?3,
+        spool_offset = 0, ordinal_next = ?5, adapter = NULL, first_seq = coalesce(first_seq, ?4)
+     WHERE id = ?1";
+
+/// A verdict before the end: it is asked for.
+const CANCEL_TURN: &str = "UPDATE turn SET outcome = ?2 WHERE id = ?1 AND state = 'running'";
 
 /// A batch and whoever waits for it.
 pub(super) struct Commit {
@@ -235,22 +242,22 @@ fn apply(
                     signed(at.millis())
                 ])?
         }
-        Change::BeginAttempt { turn, attempt, run } => transaction
-            .prepare_cached(
-                "UPDATE turn SET state = 'running', attempt = ?2, run_id = ?3, spool_offset = 0,
-                        ordinal_next = 0, adapter = NULL, first_seq = coalesce(first_seq, ?4)
-                 WHERE id = ?1",
-            )?
-            .execute(params![
-                turn.to_string(),
-                attempt,
-                run.to_string(),
-                signed(first_seq)
-            ])?,
+        Change::BeginAttempt {
+            turn,
+            attempt,
+            run,
+            ordinal_next,
+        } => transaction.prepare_cached(BEGIN_ATTEMPT)?.execute(params![
+            turn.to_string(),
+            attempt,
+            run.to_string(),
+            signed(first_seq),
+            signed(*ordinal_next)
+        ])?,
         // The event is the change.
         Change::TakePrompt => 0,
         Change::CancelTurn { turn } => transaction
-            .prepare_cached("UPDATE turn SET outcome = ?2 WHERE id = ?1 AND state = 'running'")?
+            .prepare_cached(CANCEL_TURN)?
             .execute(params![turn.to_string(), outcome_text(Outcome::Cancelled)?])?,
         Change::EndAttempt { turn } => transaction
             .prepare_cached("UPDATE turn SET run_id = NULL, adapter = NULL WHERE id = ?1")?
@@ -300,13 +307,6 @@ fn apply(
             .execute(params![session, signed(*seq)])?,
     };
     Ok(())
-}
-
-fn cancel(transaction: &Transaction<'_>, turn: TurnId) -> Result<usize, JournalError> {
-    let cancelled = outcome_text(Outcome::Cancelled)?;
-    let mut statement = transaction
-        .prepare_cached("UPDATE turn SET outcome = ?2 WHERE id = ?1 AND state = 'running'")?;
-    Ok(statement.execute(params![turn.to_string(), cancelled])?)
 }
 
 fn answer_all(group: Vec<Commit>, error: &JournalError) {

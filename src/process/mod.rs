@@ -3,6 +3,7 @@
 //! The only module with `unsafe`. Every function is a thin, safe wrapper that returns the kernel's
 //! error; policy (when to kill, how long to wait) belongs to the shim.
 
+mod as_user;
 mod cgroup;
 mod environment;
 mod exec;
@@ -15,7 +16,9 @@ mod pidfd;
 mod signals;
 mod tree;
 mod usage;
+mod user;
 
+pub use as_user::as_user;
 pub use cgroup::{OomWatch, RunGroup};
 pub use environment::Environment;
 pub use exec::{limit_resources, replace_image};
@@ -28,3 +31,4 @@ pub use pidfd::PidFd;
 pub use signals::{block_and_watch, reset_all, signal_group};
 pub use tree::{Member, descendants, reap, session_members};
 pub use usage::{TreeUsage, clock_ticks, tree_usage};
+pub use user::become_user;

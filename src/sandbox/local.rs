@@ -11,7 +11,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
 
-use super::attach::{self, Attach, Ending};
+use super::attach::{self, Attach};
 use super::{RunHandle, SandboxError};
 use crate::files;
 use crate::process::Environment;
@@ -43,7 +43,7 @@ impl LocalSandbox {
     }
 
     /// Creates the run's folder and starts the CLI in it. When this returns, the CLI runs, and goes
-    /// on whatever becomes of this process.
+    /// on whatever becomes of this process; or its shim was killed, which the handle tells.
     pub async fn start(
         &self,
         dir: &RunDir,
@@ -65,9 +65,12 @@ impl LocalSandbox {
         if answer.trim_end() == READY {
             return started(dir).await;
         }
-        match Status::read(dir)?.map(|status| status.phase) {
-            Some(Phase::SpawnFailed(failure)) => Err(failure.into()),
-            _ => Err(shim_error(dir, silence(dir, &answer))),
+        let reason = complaint(dir, &answer);
+        match (Status::read(dir)?.map(|status| status.phase), reason) {
+            (Some(Phase::SpawnFailed(failure)), _) => Err(failure.into()),
+            (_, Some(reason)) => Err(shim_error(dir, reason)),
+            // A shim that fails says why; one that ends without a word was killed.
+            (_, None) => started(dir).await,
         }
     }
 
@@ -131,8 +134,7 @@ async fn read_answer(answer: Receiver, mut starter: Child) -> io::Result<String>
 async fn started(dir: &RunDir) -> Result<RunHandle, SandboxError> {
     match attach::attach(dir).await? {
         Attach::Running(run) => Ok(run),
-        // A CLI may be done before anyone could look.
-        Attach::Ended(Ending::Vanished { .. }) => Err(shim_error(dir, "it vanished".to_owned())),
+        // A CLI may be done, and a shim dead, before anyone could look.
         Attach::Ended(ending) => RunHandle::ended(dir, ending),
     }
 }
@@ -144,13 +146,8 @@ fn shim_error(dir: &RunDir, reason: String) -> SandboxError {
     }
 }
 
-/// What is known of a shim that did not start.
-fn silence(dir: &RunDir, answer: &str) -> String {
-    if !answer.trim().is_empty() {
-        return answer.trim().to_owned();
-    }
-    match std::fs::read_to_string(dir.shim_log()) {
-        Ok(log) if !log.trim().is_empty() => log.trim().to_owned(),
-        _ => "it ended without a word".to_owned(),
-    }
+/// What a shim that did not start has to say of it.
+fn complaint(dir: &RunDir, answer: &str) -> Option<String> {
+    let words = |text: &str| Some(text.trim().to_owned()).filter(|words| !words.is_empty());
+    words(answer).or_else(|| words(&std::fs::read_to_string(dir.shim_log()).ok()?))
 }

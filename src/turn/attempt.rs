@@ -3,8 +3,6 @@
 mod ending;
 mod vigil;
 
-use std::io::Write as _;
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -12,13 +10,13 @@ use tokio::time::Instant;
 
 use super::context::{TurnCommand, TurnContext, TurnFault};
 use super::outcome::{Process, Stop};
+use super::provision;
 use super::pump::{Closing, Origin, Pump};
 use crate::agent::{Evidence, LaunchPlan, OutputReader};
 use crate::clock::Timestamp;
 use crate::event::{ErrorClass, Event, NoticeLevel, TurnError};
-use crate::files;
 use crate::ids::SpoolOffset;
-use crate::journal::{self, TurnRow};
+use crate::journal::{self, Committing, TurnRow};
 use crate::sandbox::{Attach, Change, Ending, RunControl, RunHandle, SandboxError};
 use crate::spool::control::Stop as Ladder;
 use crate::spool::{RunDir, Tail};
@@ -43,6 +41,8 @@ pub(super) struct Attempt {
     /// None when it never wrote.
     tail: Option<Tail>,
     pump: Pump,
+    /// The last chunk's batch, on its way to the disk while the next chunk is read.
+    committing: Option<Committing>,
     cause: Option<Stop>,
     silence: Silence,
     /// Why it was taken to hang.
@@ -101,9 +101,7 @@ impl Attempt {
         let sandbox = |message: String| TurnError::new(ErrorClass::Sandbox, message);
         let plan = context.shim_plan(launch).map_err(sandbox)?;
         let environment = context.environment(launch).map_err(sandbox)?;
-        write_files(&context, &dir, launch)
-            .and_then(|()| write_home_files(&context, launch))
-            .map_err(|error| sandbox(error.to_string()))?;
+        provision::write(&context, &dir, launch).map_err(|error| sandbox(error.to_string()))?;
         crash_point!("attempt.files_written");
         let started = context
             .sandbox
@@ -111,9 +109,12 @@ impl Attempt {
             .await;
         let run = started.map_err(|error| sandbox(describe(&error)))?;
         crash_point!("attempt.started");
-        let tail = run
-            .tail(SpoolOffset::START)
-            .map_err(|error| sandbox(describe(&error)))?;
+        let tail = match run.tail(SpoolOffset::START) {
+            Ok(tail) => Some(tail),
+            // A shim that was killed early has made no spool.
+            Err(_) if run.identities().is_none() => None,
+            Err(error) => return Err(sandbox(describe(&error))),
+        };
         let reader = fresh(&context, earlier);
         let pump = Pump::new(
             origin,
@@ -130,8 +131,9 @@ impl Attempt {
             dir,
             run: Some(run),
             ending: None,
-            tail: Some(tail),
+            tail,
             pump,
+            committing: None,
             cause: None,
             hang: None,
             bound: None,
@@ -179,12 +181,7 @@ impl Attempt {
             // Bytes that were read once are not read again by another version: its events could
             // differ under the same ids.
             let text = format!("read on without what was known of the turn so far: {error}");
-            let code = "adapter_restarted".to_owned();
-            let notice = Event::Notice {
-                level: NoticeLevel::Warning,
-                code,
-                text,
-            };
+            let notice = warning("adapter_restarted", text);
             context.journal.commit(pump.own(notice)?).await?;
         }
         let tail = Tail::open(&dir.spool(), row.offset).ok();
@@ -198,6 +195,7 @@ impl Attempt {
             ending,
             tail,
             pump,
+            committing: None,
             cause: None,
             hang: None,
             bound: None,
@@ -217,7 +215,7 @@ impl Attempt {
         loop {
             let grew = self.read_chunk().await?;
             if !grew && let Some(ending) = self.ending.take() {
-                return self.end(&ending);
+                return self.end(&ending).await;
             }
             if grew && self.heard() {
                 self.show(shown);
@@ -244,19 +242,33 @@ impl Attempt {
     }
 
     async fn read_chunk(&mut self) -> Result<bool, TurnFault> {
-        let Some(tail) = &mut self.tail else {
-            return Ok(false);
+        let chunk = match &mut self.tail {
+            Some(tail) => tail.read()?,
+            None => &[],
         };
-        let chunk = tail.read()?;
         if chunk.is_empty() {
+            self.settle().await?;
             return Ok(false);
         }
         if let Some(batch) = self.pump.feed(chunk)? {
+            // One batch is stored while the next one is made; the spool keeps what follows.
+            self.settle().await?;
             crash_point!("attempt.before_progress");
-            self.context.journal.commit(batch).await?;
-            crash_point!("attempt.progress_stored");
+            self.committing = Some(self.context.journal.submit(batch).await?);
         }
         Ok(true)
+    }
+
+    /// Waits until all batches so far are stored.
+    async fn settle(&mut self) -> Result<(), TurnFault> {
+        match self.committing.take() {
+            Some(committing) => {
+                committing.done().await?;
+                crash_point!("attempt.progress_stored");
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     async fn obey(&mut self, order: TurnCommand) -> Result<(), TurnFault> {
@@ -306,86 +318,20 @@ impl Attempt {
     }
 }
 
+fn warning(code: &str, text: String) -> Event {
+    Event::Notice {
+        level: NoticeLevel::Warning,
+        code: code.to_owned(),
+        text,
+    }
+}
+
 /// A reader from a process's first byte on.
 fn fresh(context: &TurnContext, earlier: Option<&[u8]>) -> OutputReader {
     let redactor = Arc::clone(&context.redactor);
     match earlier {
         Some(earlier) => OutputReader::following(context.agent, redactor, earlier),
         None => OutputReader::new(context.agent, redactor),
-    }
-}
-
-/// Writes what the CLI is to find.
-fn write_files(context: &TurnContext, dir: &RunDir, launch: &LaunchPlan) -> std::io::Result<()> {
-    if launch.files.is_empty() {
-        return Ok(());
-    }
-    let folder = dir.launch_files();
-    files::create_private_dir(&folder)?;
-    for (name, content) in &launch.files {
-        files::create_private(&folder.join(name))?.write_all(content)?;
-    }
-    if let Some(user) = &context.user {
-        files::hand_over(&context.state_root, &folder, (user.uid, user.gid))?;
-    }
-    Ok(())
-}
-
-/// Writes what the CLI looks for in its home, as the user that it runs as.
-fn write_home_files(context: &TurnContext, launch: &LaunchPlan) -> std::io::Result<()> {
-    let home = &context.spec.home;
-    for (place, content) in &launch.home_files {
-        let path = home.join(place);
-        if std::fs::read(&path).is_ok_and(|found| found == *content) {
-            continue;
-        }
-        write_home_file(context, &path, content).map_err(|error| {
-            let text = format!("cannot write {} for the agent: {error}", path.display());
-            std::io::Error::new(error.kind(), text)
-        })?;
-    }
-    for link in &launch.home_links {
-        let path = home.join(&link.place);
-        if link.is_folder {
-            own_folder(context, &link.target)?;
-        }
-        // another turn may be making it right now
-        match std::os::unix::fs::symlink(&link.target, &path) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            made => made.and_then(|()| own(context, &path))?,
-        }
-    }
-    Ok(())
-}
-
-fn write_home_file(context: &TurnContext, path: &Path, text: &[u8]) -> std::io::Result<()> {
-    let home = &context.spec.home;
-    let folder = path.parent().unwrap_or(home);
-    if context.user.is_some() {
-        // the folder is in that user's hands: a link in it must not lead our rights elsewhere
-        let inside = folder.ancestors().take_while(|at| at != home);
-        if let Some(link) = inside.into_iter().find(|at| at.is_symlink()) {
-            let why = format!("{} is a symbolic link; make it a folder", link.display());
-            return Err(std::io::Error::other(why));
-        }
-    }
-    own_folder(context, folder)?;
-    files::replace_durably(path, text)?;
-    own(context, path)
-}
-
-/// Makes a folder and those above it that are missing, for the user that the CLI runs as.
-fn own_folder(context: &TurnContext, folder: &Path) -> std::io::Result<()> {
-    let is_new = |folder: &&Path| !folder.exists();
-    let made: Vec<&Path> = folder.ancestors().take_while(is_new).collect();
-    files::create_private_dir(folder)?;
-    made.into_iter().try_for_each(|made| own(context, made))
-}
-
-fn own(context: &TurnContext, path: &Path) -> std::io::Result<()> {
-    match &context.user {
-        Some(user) => std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid)),
-        None => Ok(()),
     }
 }
 

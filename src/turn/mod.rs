@@ -9,9 +9,10 @@
 //! ```
 //!
 //! Pure: `outcome` (how it ended), `seen` (what the agent has shown), `activity` (what it is doing),
-//! `silence` (whether it hangs), `policy` (what follows), `recap` (a lost conversation told again). Effects: `run` (one turn), `attempt` (one process),
-//! `pump` (its bytes), `conversation` (which of the CLI's own), `history` (what is on the disk of
-//! earlier work).
+//! `silence` (whether it hangs), `policy` (what follows), `recap` (a lost conversation told again).
+//! Effects: `run` (one turn), `attempt` (one process), `pump` (its bytes), `provision` (the files
+//! that it finds), `conversation` (which of the CLI's own), `history` (what is on the disk of
+//! earlier work), `stored` (what the CLI itself stored).
 
 pub mod activity;
 mod attempt;
@@ -21,11 +22,13 @@ mod conversation;
 mod history;
 pub mod outcome;
 pub mod policy;
+mod provision;
 mod pump;
 pub mod recap;
 mod run;
 pub mod seen;
 pub mod silence;
+mod stored;
 
 pub use attempt::Shown;
 pub use context::{TurnCommand, TurnContext, TurnEnd, TurnFault};

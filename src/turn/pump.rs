@@ -82,6 +82,11 @@ impl Pump {
         self.seen.has_prompt(id)
     }
 
+    /// Whose bytes these are.
+    pub(super) const fn run(&self) -> RunId {
+        self.origin.run
+    }
+
     /// Takes the next bytes of the spool.
     pub(super) fn feed(&mut self, chunk: &[u8]) -> serde_json::Result<Option<Batch>> {
         let Self {

@@ -160,16 +160,18 @@ impl Turn {
             None
         };
         let mut ordinal = 0;
-        let mut begin = Batch::new(&origin.session, origin.agent).with(Change::BeginAttempt {
-            turn: self.row.id,
-            attempt: self.row.attempt,
-            run,
-        });
+        let mut begin = Batch::new(&origin.session, origin.agent);
         for event in &events {
             begin
                 .events
                 .push(number(&origin, self.context.clock, &mut ordinal, event)?);
         }
+        let begin = begin.with(Change::BeginAttempt {
+            turn: self.row.id,
+            attempt: self.row.attempt,
+            run,
+            ordinal_next: ordinal,
+        });
         crash_point!("turn.before_begin");
         self.context.journal.commit(begin).await?;
         crash_point!("turn.attempt_begun");

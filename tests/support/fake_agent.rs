@@ -14,7 +14,13 @@
 //! writer         leaves a child that floods the output
 //! child-hog MIB  has a child take that much memory
 //! hog MIB        takes that much memory              spin       uses the processor for ever
+//! work           all that follows is for `fake_agent/work.rs`
 //! ```
+
+#[path = "payload.rs"]
+mod payload;
+#[path = "fake_agent/work.rs"]
+mod work;
 
 use std::fs;
 use std::io::{self, BufRead as _, Read as _, Write as _};
@@ -55,6 +61,10 @@ fn main() -> ExitCode {
             "spin" => loop {
                 std::hint::spin_loop();
             },
+            "work" => {
+                work::work(arguments);
+                return ExitCode::SUCCESS;
+            }
             other => panic!("unknown directive {other}"),
         }
     }

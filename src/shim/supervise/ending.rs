@@ -171,11 +171,13 @@ impl Shim {
         self.write_record()?;
         crash_point!("shim.end_stored");
         self.control.announce(self.growth());
+        // Who comes later finds no socket and reads the record. Before the farewell: nobody looks
+        // at the folder of a run after that.
+        let socket = self.dir.path().join(RunDir::CONTROL);
+        let removed = std::fs::remove_file(socket).step("remove the control socket");
         self.control.say_goodbye();
         crash_point!("shim.said_goodbye");
-        // Who comes later finds no socket and reads the record.
-        let socket = self.dir.path().join(RunDir::CONTROL);
-        std::fs::remove_file(socket).step("remove the control socket")
+        removed
     }
 
     fn write_record(&self) -> Result<(), ShimError> {

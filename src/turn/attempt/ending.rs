@@ -5,8 +5,9 @@ use std::path::Path;
 use super::super::call::end;
 use super::super::context::TurnFault;
 use super::super::outcome::{Process, Stop};
-use super::{Attempt, AttemptEnd};
-use crate::event::{Event, NoticeLevel};
+use super::super::stored::last_message;
+use super::{Attempt, AttemptEnd, warning};
+use crate::agent::{Evidence, Stored};
 use crate::exit::Exit;
 use crate::ids::SpoolOffset;
 use crate::sandbox::Ending;
@@ -35,7 +36,7 @@ impl Attempt {
         output
     }
 
-    pub(super) fn end(mut self, ending: &Ending) -> Result<AttemptEnd, TurnFault> {
+    pub(super) async fn end(mut self, ending: &Ending) -> Result<AttemptEnd, TurnFault> {
         let mut leaked = Vec::new();
         let mut told_to_end = false;
         let mut oom_kills = 0;
@@ -73,26 +74,30 @@ impl Attempt {
         };
         let stderr = tail_of(&self.dir.stderr(), STDERR_TAIL);
         let output = self.last_output();
+        let said_done = self.pump.finished();
+        let run = self.pump.run();
         let (evidence, mut closing) = self.pump.finish(exit, &stderr)?;
+        let evidence = if said_done {
+            let session = closing.agent_session.as_deref();
+            let stored = last_message(&self.context, run, session).await;
+            if let Some(text) = contradiction(&evidence, &stored) {
+                closing.add(&warning("store_contradicts", text.to_owned()))?;
+            }
+            evidence.checked(stored)
+        } else {
+            evidence
+        };
         if oom_kills > 0 {
-            closing.add(&Event::Notice {
-                level: NoticeLevel::Warning,
-                code: "out_of_memory".to_owned(),
-                text: format!(
-                    "the kernel killed {oom_kills} process(es) of the agent's control group for \
-                     want of memory, but not the agent itself"
-                ),
-            })?;
+            let text = format!(
+                "the kernel killed {oom_kills} process(es) of the agent's control group for want of \
+                 memory, but not the agent itself"
+            );
+            closing.add(&warning("out_of_memory", text))?;
         }
         if !leaked.is_empty() {
             let pids: Vec<String> = leaked.iter().map(|left| left.pid.to_string()).collect();
             let text = format!("processes that could not be ended: {}", pids.join(", "));
-            let code = "leaked_processes".to_owned();
-            closing.add(&Event::Notice {
-                level: NoticeLevel::Warning,
-                code,
-                text,
-            })?;
+            closing.add(&warning("leaked_processes", text))?;
         }
         Ok(AttemptEnd {
             closing,
@@ -104,6 +109,19 @@ impl Attempt {
             output,
             hang: self.hang,
         })
+    }
+}
+
+/// What a person is told where the CLI printed success and stored something else.
+fn contradiction(evidence: &Evidence, stored: &Stored) -> Option<&'static str> {
+    match (evidence, stored) {
+        (Evidence::Completed, Stored::Failed(_)) => {
+            Some("the CLI printed a whole answer, but its own database says that it failed")
+        }
+        (Evidence::Completed, Stored::Unfinished) => {
+            Some("the CLI printed a whole answer, but by its own database the answer did not end")
+        }
+        _ => None,
     }
 }
 

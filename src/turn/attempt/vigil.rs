@@ -8,8 +8,7 @@ use tokio::time::Instant;
 use super::super::context::{TurnContext, TurnFault};
 use super::super::outcome::Stop;
 use super::super::pump::Pump;
-use super::{Attempt, Shown};
-use crate::event::{Event, NoticeLevel};
+use super::{Attempt, Shown, warning};
 use crate::process::{clock_ticks, tree_usage};
 use crate::sandbox::{Ending, RunHandle};
 use crate::spool::control::Stop as Ladder;
@@ -66,12 +65,8 @@ impl Attempt {
             Look::Wait => {}
             Look::Linger => self.stop(Stop::Linger, LEAVE).await,
             Look::Stopped => {
-                let notice = Event::Notice {
-                    level: NoticeLevel::Warning,
-                    code: "agent_stopped".to_owned(),
-                    text: "the agent's process is stopped (SIGSTOP); SIGCONT lets it go on"
-                        .to_owned(),
-                };
+                let text = "the agent's process is stopped (SIGSTOP); SIGCONT lets it go on";
+                let notice = warning("agent_stopped", text.to_owned());
                 self.context.journal.commit(self.pump.own(notice)?).await?;
             }
             Look::Hung(how) => {

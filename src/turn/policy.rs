@@ -179,6 +179,28 @@ mod tests {
     }
 
     #[test]
+    fn a_hang_is_followed_by_another_attempt_unless_the_cli_had_said_why() {
+        let seen = Seen::default();
+        for (evidence, crash, again) in [
+            (Evidence::None, Some(CrashCause::Hang), true),
+            (Evidence::Interrupted, Some(CrashCause::Hang), true),
+            // what it said as it was ended, which is no reason
+            (failed(ErrorClass::Unknown), Some(CrashCause::Hang), true),
+            (failed(ErrorClass::Quota), None, false),
+            (failed(ErrorClass::Auth), None, false),
+            (Evidence::Completed, None, false),
+        ] {
+            let next = next(&Ended {
+                cause: Some(Stop::Hang),
+                crash,
+                ..ended(&evidence, &seen)
+            });
+            let is_again = matches!(next, Next::Again(Why::Crash(_)));
+            assert_eq!(is_again, again, "{evidence:?}: {next:?}");
+        }
+    }
+
+    #[test]
     fn a_dead_attempt_is_followed_by_two_more_with_growing_waits() {
         let mut crashes = Vec::new();
         for wait in [2, 8] {

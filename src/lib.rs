@@ -34,7 +34,8 @@ pub mod workspace;
 pub mod local_hub;
 pub mod scripted_model;
 pub mod session;
-// tier 8 to 10: the composition root, what looks at its surroundings, and the commands
+// tier 8 to 11: the API, the composition root, what looks at its surroundings, and the commands
+pub mod api;
 pub mod cli;
 pub mod daemon;
 pub mod doctor;

@@ -43,13 +43,13 @@ const TIERS: &[(&str, u8)] = &[
     ("workspace", 5),
     ("hub", 6),
     ("turn", 6),
-    ("api", 7),
     ("local_hub", 7),
     ("scripted_model", 7),
     ("session", 7),
-    ("daemon", 8),
-    ("doctor", 9),
-    ("cli", 10),
+    ("api", 8),
+    ("daemon", 9),
+    ("doctor", 10),
+    ("cli", 11),
 ];
 
 /// What a module must not use even though it lies lower, and why.

@@ -90,7 +90,11 @@ impl Writer {
                     let last = stored.as_ref().map(|stored| stored.last);
                     if let Some(stored) = stored {
                         self.last.insert(batch.session.clone(), stored.last.get());
-                        feed_of(&self.feeds, &batch.session).publish(stored);
+                        let feed = feed_of(&self.feeds, &batch.session);
+                        feed.publish(stored);
+                        if batch.changes.iter().any(Change::ends_turn) {
+                            feed.settle();
+                        }
                     }
                     crash_point!("journal.before_answer");
                     // Whoever asked may have gone; the commit stands.
@@ -205,10 +209,20 @@ fn apply(
     let session = batch.session.as_str();
     crash_point!("journal.before_change");
     match change {
+        Change::CreateSession { settings, at } => transaction
+            .prepare_cached(
+                "INSERT INTO session(id, agent, workspace, created_at, settings)
+                 VALUES (?1, ?2, '', ?3, ?4)
+                 ON CONFLICT(id) DO UPDATE SET settings = excluded.settings, closed_at = NULL",
+            )?
+            .execute(params![session, batch.agent, signed(at.millis()), settings])?,
+        Change::CloseSession { at } => transaction
+            .prepare_cached("UPDATE session SET closed_at = ?2 WHERE id = ?1")?
+            .execute(params![session, signed(at.millis())])?,
         Change::OpenSession { workspace, at } => transaction
             .prepare_cached(
                 "INSERT INTO session(id, agent, workspace, created_at) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT(id) DO NOTHING",
+                 ON CONFLICT(id) DO UPDATE SET workspace = excluded.workspace",
             )?
             .execute(params![
                 session,

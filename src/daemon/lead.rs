@@ -300,6 +300,7 @@ impl Lead {
             user,
             in_container: setup.in_container,
             timeout: config.timeout,
+            patience: config.patience,
             spool_quota: SPOOL_QUOTA,
             sandbox: LocalSandbox::of_this_program(),
             journal: self.state.journal().clone(),

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::store::{outcome_text, signed};
 use super::{Batch, Change, Feeds, JournalError, StoredBatch, feed_of, store};
-use crate::event::Header;
+use crate::event::{Header, Outcome};
 use crate::ids::{Seq, SessionId};
 
 /// Batches joined in one transaction at most.
@@ -24,6 +24,9 @@ const GROUP_BYTES: usize = 1 << 20;
 const BEGIN_ATTEMPT: &str = "UPDATE turn SET state = 'running', attempt = ?2, run_id = ?3,
         spool_offset = 0, ordinal_next = ?5, adapter = NULL, first_seq = coalesce(first_seq, ?4)
      WHERE id = ?1";
+
+/// A verdict before the end: it is asked for.
+const CANCEL_TURN: &str = "UPDATE turn SET outcome = ?2 WHERE id = ?1 AND state = 'running'";
 
 /// A batch and whoever waits for it.
 pub(super) struct Commit {
@@ -265,6 +268,11 @@ fn apply(
             signed(first_seq),
             signed(*ordinal_next)
         ])?,
+        // The event is the change.
+        Change::TakePrompt => 0,
+        Change::CancelTurn { turn } => transaction
+            .prepare_cached(CANCEL_TURN)?
+            .execute(params![turn.to_string(), outcome_text(Outcome::Cancelled)?])?,
         Change::EndAttempt { turn } => transaction
             .prepare_cached("UPDATE turn SET run_id = NULL, adapter = NULL WHERE id = ?1")?
             .execute([turn.to_string()])?,

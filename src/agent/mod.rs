@@ -20,6 +20,7 @@ pub mod pi;
 mod reader;
 mod records;
 mod signs;
+mod snapshot;
 mod store;
 
 use crate::event::{ErrorClass, Event, Outcome, TurnError};

@@ -11,7 +11,7 @@ use crate::series::Series;
 
 /// The CLI's lines in one turn.
 const LINES: usize = 100_000;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 /// Turns of growing length.
 const LENGTHS: [usize; 3] = [10_000, 100_000, 1_000_000];
 /// Sessions at once, and the part of one session's rate that their sum is to reach.
@@ -36,7 +36,7 @@ impl Flow {
         const SESSION: &str = "flow";
         let place = Place::new();
         place.plan(part);
-        let mut hub = Hub::start().await;
+        let mut hub = Hub::start();
         let daemon = Daemon::start_with(&place, &hub, SESSION, &["--stdio", stdio]);
         hub.event("session_start").await;
         let before = daemon.cpu_millis();
@@ -51,7 +51,11 @@ impl Flow {
         let tally = hub.tally();
         let (text, results) = part.expected();
         assert_eq!(tally.repeated, 0, "the Hub has no frame twice");
-        assert_eq!((tally.text, tally.results), (text, results), "the Hub has it all");
+        assert_eq!(
+            (tally.text, tally.results),
+            (text, results),
+            "the Hub has it all"
+        );
         Self {
             journal_millis: stored.ended - note.began_wall,
             hub_nanos: arrived - note.began,
@@ -88,7 +92,7 @@ impl Bare {
     async fn measure(stdio: &str) -> Self {
         let place = Place::new();
         place.plan(Part::Lines(LINES));
-        let mut hub = Hub::start().await;
+        let mut hub = Hub::start();
         let mut child = Command::new(std::env::current_exe().expect("this program's path"))
             .args([bare::FLAG, stdio, hub.url()])
             .arg(place.home())
@@ -96,9 +100,7 @@ impl Bare {
             .spawn()
             .expect("the reference starts");
         let arrived = hub.event("agent_end").await;
-        // The Hub, which lets it go, is this very thread.
-        let ended = tokio::task::spawn_blocking(move || child.wait()).await;
-        let ended = ended.expect("a thread").expect("it is ours");
+        let ended = child.wait().expect("it is ours");
         assert!(ended.success(), "the reference ended with {ended}");
         let note = place.note();
         let cpu = std::fs::read_to_string(place.home().join(bare::CPU)).expect("its note");
@@ -139,9 +141,27 @@ pub async fn figures(report: &mut Report) {
         });
     };
     let goal = Goal::AtLeast(1e5);
-    add("P1", "PTY to the journal, lines/s", goal, journal, Some(bare));
-    add("P1", "PTY to the Hub, none lost or repeated, lines/s", goal, rate, Some(bare));
-    add("P1", "the same as a multiple of the bare pipeline", Goal::AtLeast(1.2), rate / bare, None);
+    add(
+        "P1",
+        "PTY to the journal, lines/s",
+        goal,
+        journal,
+        Some(bare),
+    );
+    add(
+        "P1",
+        "PTY to the Hub, none lost or repeated, lines/s",
+        goal,
+        rate,
+        Some(bare),
+    );
+    add(
+        "P1",
+        "the same as a multiple of the bare pipeline",
+        Goal::AtLeast(1.2),
+        rate / bare,
+        None,
+    );
     let cpu = series(&flows, Flow::cpu).median();
     let bare_cpu = series(&bares, |bare| bare.cpu).median();
     add(
@@ -152,18 +172,50 @@ pub async fn figures(report: &mut Report) {
         Some(bare_cpu),
     );
     let peak = series(&flows, |flow| flow.peak_megabytes).max();
-    add("P4", "daemon's peak RSS in that, MB", Goal::AtMost(24.0), peak, None);
+    add(
+        "P4",
+        "daemon's peak RSS in that, MB",
+        Goal::AtMost(24.0),
+        peak,
+        None,
+    );
     let shim = series(&flows, |flow| flow.note.shim_kilobytes as f64 * 1.024e-3).max();
-    add("P4", "shim's peak RSS in that, MB", Goal::AtMost(4.0), shim, None);
-    let factor = series(&flows, |flow| flow.tally.bytes as f64 / flow.note.bytes as f64);
-    add("P6", "bytes to the Hub per CLI byte", Goal::AtMost(1.05), factor.median(), None);
+    add(
+        "P4",
+        "shim's peak RSS in that, MB",
+        Goal::AtMost(4.0),
+        shim,
+        None,
+    );
+    let factor = series(&flows, |flow| {
+        flow.tally.bytes as f64 / flow.note.bytes as f64
+    });
+    add(
+        "P6",
+        "bytes to the Hub per CLI byte",
+        Goal::AtMost(1.05),
+        factor.median(),
+        None,
+    );
     let (flows, bares) = rounds("pipe").await;
     let bare = series(&bares, |bare| bare.rate).median();
     let journal = series(&flows, Flow::journal_rate).median();
     let rate = series(&flows, Flow::rate).median();
     let goal = Goal::AtLeast(1.5e5);
-    add("P1b", "pipe to the journal, lines/s", goal, journal, Some(bare));
-    add("P1b", "pipe to the Hub, none lost or repeated, lines/s", goal, rate, Some(bare));
+    add(
+        "P1b",
+        "pipe to the journal, lines/s",
+        goal,
+        journal,
+        Some(bare),
+    );
+    add(
+        "P1b",
+        "pipe to the Hub, none lost or repeated, lines/s",
+        goal,
+        rate,
+        Some(bare),
+    );
 }
 
 pub async fn length(report: &mut Report) {
@@ -180,8 +232,16 @@ pub async fn length(report: &mut Report) {
     );
     let spread = (cpu.max() / cpu.at(0) - 1.0) * 100.0;
     for (what, goal, got) in [
-        ("CPU per line, from the cheapest to the dearest, %", 15.0, spread),
-        ("peak RSS, from the least to the most, MB", 4.0, peak.max() - peak.at(0)),
+        (
+            "CPU per line, from the cheapest to the dearest, %",
+            15.0,
+            spread,
+        ),
+        (
+            "peak RSS, from the least to the most, MB",
+            4.0,
+            peak.max() - peak.at(0),
+        ),
     ] {
         report.add(Figure::new("P5", what, Goal::AtMost(goal), got).of(LENGTHS.len()));
     }
@@ -217,7 +277,7 @@ struct Crowd {
 
 impl Crowd {
     async fn measure(count: usize, lines: usize) -> Self {
-        let mut hub = Hub::start().await;
+        let mut hub = Hub::start();
         let mut members = Vec::new();
         for number in 0..count {
             let (place, name) = (Place::new(), format!("many{number}"));

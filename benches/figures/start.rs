@@ -25,7 +25,7 @@ pub async fn figures(report: &mut Report) {
 async fn start_to_session(place: &Place, report: &mut Report) {
     let mut ready = Series::default();
     for round in 0..STARTS {
-        let mut hub = Hub::start().await;
+        let mut hub = Hub::start();
         let began = now();
         let daemon = Daemon::start(place, &hub, &format!("start{round}"));
         ready.add(began, hub.event("session_start").await);
@@ -46,7 +46,7 @@ async fn prompt_to_agent(place: &Place, report: &mut Report) {
     const SESSION: &str = "prompts";
     let (mut main, mut first) = (Series::default(), Series::default());
     place.plan(Part::Say);
-    let mut hub = Hub::start().await;
+    let mut hub = Hub::start();
     let daemon = Daemon::start(place, &hub, SESSION);
     hub.event("session_start").await;
     for _ in 0..PROMPTS {
@@ -60,7 +60,11 @@ async fn prompt_to_agent(place: &Place, report: &mut Report) {
     daemon.stop();
     for (what, goal, series) in [
         ("prompt accepted to CLI's main(), p50 ms", 3.0, main),
-        ("prompt accepted to first event at the Hub, p50 ms", 5.0, first),
+        (
+            "prompt accepted to first event at the Hub, p50 ms",
+            5.0,
+            first,
+        ),
     ] {
         let figure = Figure::new("P8", what, Goal::AtMost(goal), series.median());
         report.add(figure.of(series.len()));

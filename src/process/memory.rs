@@ -5,6 +5,11 @@
 #[cfg(target_env = "gnu")]
 const OWN_MAPPING: nix::libc::c_int = 1 << 20;
 
+/// Heaps for all threads together. Each keeps what its busiest moment took, and the daemon's
+/// threads are seldom busy with memory at the same time.
+#[cfg(target_env = "gnu")]
+const HEAPS: nix::libc::c_int = 2;
+
 /// Keeps the memory of one long line from staying with the process.
 ///
 /// glibc raises its limit for mappings with the first large buffer that is freed, up to 32 MiB;
@@ -13,8 +18,12 @@ const OWN_MAPPING: nix::libc::c_int = 1 << 20;
 /// where the allocator is another one it does nothing.
 pub fn return_large_buffers() {
     #[cfg(target_env = "gnu")]
-    for limit in [nix::libc::M_MMAP_THRESHOLD, nix::libc::M_TRIM_THRESHOLD] {
+    for (parameter, value) in [
+        (nix::libc::M_MMAP_THRESHOLD, OWN_MAPPING),
+        (nix::libc::M_TRIM_THRESHOLD, OWN_MAPPING),
+        (nix::libc::M_ARENA_MAX, HEAPS),
+    ] {
         // SAFETY: sets a number of the allocator's; a refusal leaves things as they were.
-        unsafe { nix::libc::mallopt(limit, OWN_MAPPING) };
+        unsafe { nix::libc::mallopt(parameter, value) };
     }
 }

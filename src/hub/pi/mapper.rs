@@ -44,7 +44,7 @@ impl Mapper {
             (None, _) => None,
         };
         if let Some((event, fields)) = fields {
-            frames.push(pending.into_frame(event, fields));
+            frames.push(pending.into_frame(event, &fields));
         }
     }
 
@@ -333,7 +333,10 @@ const fn default_error(outcome: Outcome) -> &'static str {
 fn aside(event: &Event, out: &mut Sink<'_>) {
     match event {
         Event::Setup { step, stream, text } => {
-            out.state("runtime_process_output", &process_output(step, stream, text));
+            out.state(
+                "runtime_process_output",
+                &process_output(step, stream, text),
+            );
         }
         Event::Raw { stream, text, .. } => {
             let stream = json!(stream);

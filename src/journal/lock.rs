@@ -13,7 +13,7 @@ use crate::files;
 #[derive(Debug)]
 pub struct StateLock {
     path: PathBuf,
-    _file: File,
+    file: File,
 }
 
 /// Why a state dir cannot be used.
@@ -64,9 +64,10 @@ impl StateLock {
             // Whoever had it discarded the file before we got it.
             return Self::take(state_dir);
         }
+        crash_point!("state.locked");
         file.set_len(0).map_err(unusable)?;
         writeln!(file, "{}", std::process::id()).map_err(unusable)?;
-        Ok(Self { path, _file: file })
+        Ok(Self { path, file })
     }
 
     /// The daemon that has the state dir, as its lock file says; `None` when none has. Makes
@@ -84,6 +85,24 @@ impl StateLock {
                 Ok(Some(std::fs::read_to_string(&path)?.trim().to_owned()))
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Forgets who holds the lock: for an end in order. The lock holds on until it is dropped.
+    pub fn clear(&self) -> io::Result<()> {
+        self.file.set_len(0)
+    }
+
+    /// The daemon that had the state dir and did not end in order; `None` when one has it, or the
+    /// last one did.
+    pub fn died(state_dir: &Path) -> io::Result<Option<String>> {
+        if Self::holder(state_dir)?.is_some() {
+            return Ok(None);
+        }
+        match std::fs::read_to_string(state_dir.join("state.lock")) {
+            Ok(pid) => Ok(Some(pid.trim().to_owned()).filter(|pid| !pid.is_empty())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -120,9 +139,15 @@ mod tests {
             "{error}"
         );
         assert_eq!(StateLock::holder(&state).unwrap(), Some(own));
+        assert_eq!(StateLock::died(&state).unwrap(), None);
         drop(lock);
         assert_eq!(StateLock::holder(&state).unwrap(), None);
-        StateLock::take(&state).unwrap();
+        assert_eq!(
+            StateLock::died(&state).unwrap(),
+            Some(std::process::id().to_string())
+        );
+        StateLock::take(&state).unwrap().clear().unwrap();
+        assert_eq!(StateLock::died(&state).unwrap(), None);
     }
 
     #[test]

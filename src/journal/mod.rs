@@ -16,6 +16,7 @@
 //! Deliberately not here: what events mean. The journal stores lines.
 
 mod lock;
+mod overview;
 mod rows;
 mod store;
 mod tail;
@@ -30,6 +31,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 pub use lock::{StateLock, StateLockError};
+pub use overview::{TurnSpan, TurnSummary};
 pub use rows::{Batch, Change, NewEvent, SessionRow, TurnRow, TurnState};
 pub use tail::{StoredBatch, Tail};
 
@@ -159,6 +161,11 @@ impl Journal {
         let id = id.clone();
         self.read(move |connection| store::session(connection, &id))
             .await
+    }
+
+    /// Every session's row, the newest first.
+    pub async fn sessions(&self) -> Result<Vec<SessionRow>, JournalError> {
+        self.read(store::sessions).await
     }
 
     /// The place of the session's last event; 0 before the first.

@@ -21,6 +21,10 @@ const GROUP_BATCHES: usize = 64;
 /// Bytes of events joined in one transaction, about.
 const GROUP_BYTES: usize = 1 << 20;
 
+const BEGIN_ATTEMPT: &str = "UPDATE turn SET state = 'running', attempt = ?2, run_id = ?3,
+        spool_offset = 0, ordinal_next = ?5, adapter = NULL, first_seq = coalesce(first_seq, ?4)
+     WHERE id = ?1";
+
 /// A batch and whoever waits for it.
 pub(super) struct Commit {
     pub(super) batch: Batch,
@@ -60,11 +64,13 @@ impl Writer {
             }
             self.commit_group(group);
         }
+        crash_point!("journal.before_checkpoint");
         // Leave one file behind where that costs nothing; a reader may still hold the log open.
         drop(
             self.connection
                 .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"),
         );
+        crash_point!("journal.checkpointed");
     }
 
     fn commit_group(&mut self, group: Vec<Commit>) {
@@ -81,8 +87,13 @@ impl Writer {
                     let last = stored.as_ref().map(|stored| stored.last);
                     if let Some(stored) = stored {
                         self.last.insert(batch.session.clone(), stored.last.get());
-                        feed_of(&self.feeds, &batch.session).publish(stored);
+                        let feed = feed_of(&self.feeds, &batch.session);
+                        feed.publish(stored);
+                        if batch.changes.iter().any(Change::ends_turn) {
+                            feed.settle();
+                        }
                     }
+                    crash_point!("journal.before_answer");
                     // Whoever asked may have gone; the commit stands.
                     drop(done.send(Ok(last)));
                 }
@@ -125,7 +136,9 @@ impl Writer {
             last.insert(batch.session.clone(), after);
             stored.push(events);
         }
+        crash_point!("journal.before_commit");
         transaction.commit()?;
+        crash_point!("journal.committed");
         Ok(stored)
     }
 }
@@ -191,11 +204,22 @@ fn apply(
     first_seq: u64,
 ) -> Result<(), JournalError> {
     let session = batch.session.as_str();
+    crash_point!("journal.before_change");
     match change {
+        Change::CreateSession { settings, at } => transaction
+            .prepare_cached(
+                "INSERT INTO session(id, agent, workspace, created_at, settings)
+                 VALUES (?1, ?2, '', ?3, ?4)
+                 ON CONFLICT(id) DO UPDATE SET settings = excluded.settings, closed_at = NULL",
+            )?
+            .execute(params![session, batch.agent, signed(at.millis()), settings])?,
+        Change::CloseSession { at } => transaction
+            .prepare_cached("UPDATE session SET closed_at = ?2 WHERE id = ?1")?
+            .execute(params![session, signed(at.millis())])?,
         Change::OpenSession { workspace, at } => transaction
             .prepare_cached(
                 "INSERT INTO session(id, agent, workspace, created_at) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT(id) DO NOTHING",
+                 ON CONFLICT(id) DO UPDATE SET workspace = excluded.workspace",
             )?
             .execute(params![
                 session,
@@ -229,18 +253,18 @@ fn apply(
                     signed(at.millis())
                 ])?
         }
-        Change::BeginAttempt { turn, attempt, run } => transaction
-            .prepare_cached(
-                "UPDATE turn SET state = 'running', attempt = ?2, run_id = ?3, spool_offset = 0,
-                        ordinal_next = 0, adapter = NULL, first_seq = coalesce(first_seq, ?4)
-                 WHERE id = ?1",
-            )?
-            .execute(params![
-                turn.to_string(),
-                attempt,
-                run.to_string(),
-                signed(first_seq)
-            ])?,
+        Change::BeginAttempt {
+            turn,
+            attempt,
+            run,
+            ordinal_next,
+        } => transaction.prepare_cached(BEGIN_ATTEMPT)?.execute(params![
+            turn.to_string(),
+            attempt,
+            run.to_string(),
+            signed(first_seq),
+            signed(*ordinal_next)
+        ])?,
         Change::EndAttempt { turn } => transaction
             .prepare_cached("UPDATE turn SET run_id = NULL, adapter = NULL WHERE id = ?1")?
             .execute([turn.to_string()])?,

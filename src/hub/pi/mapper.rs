@@ -46,7 +46,7 @@ impl Mapper {
             (None, _) => None,
         };
         if let Some((event, fields)) = fields {
-            frames.push(pending.into_frame(event, fields));
+            frames.push(pending.into_frame(event, &fields));
         }
     }
 

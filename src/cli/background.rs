@@ -135,8 +135,9 @@ async fn lead(mut context: Context) -> Result<Ended, CliError> {
         return result;
     }
     tasks.stop().await;
-    if result.is_err() {
-        footprint.erase().await;
+    match result {
+        Ok(_) => footprint.keep().await,
+        Err(_) => footprint.erase().await,
     }
     result
 }

@@ -61,8 +61,9 @@ async fn lead(context: Context, hub: HubConfig, named: Named) -> Result<Ended, C
         return result;
     }
     tasks.stop().await;
-    if result.is_err() {
-        footprint.erase().await;
+    match result {
+        Ok(_) => footprint.keep().await,
+        Err(_) => footprint.erase().await,
     }
     result
 }

@@ -64,6 +64,7 @@ impl StateLock {
             // Whoever had it discarded the file before we got it.
             return Self::take(state_dir);
         }
+        crash_point!("state.locked");
         file.set_len(0).map_err(unusable)?;
         writeln!(file, "{}", std::process::id()).map_err(unusable)?;
         Ok(Self { path, file })

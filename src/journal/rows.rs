@@ -107,8 +107,8 @@ pub enum Change {
         /// Now.
         at: Timestamp,
     },
-    /// An attempt of the turn begins (its first event, on the first attempt, is in this batch).
-    /// A promise.
+    /// An attempt of the turn begins; events of its own that come before its process are in this
+    /// batch. A promise.
     BeginAttempt {
         /// The turn.
         turn: TurnId,
@@ -116,6 +116,8 @@ pub enum Change {
         attempt: u32,
         /// The attempt's run.
         run: RunId,
+        /// How many of the run's events are in this batch: the next one's ordinal.
+        ordinal_next: u64,
     },
     /// The turn's attempt is over and all that it gave is stored; the turn goes on with another
     /// one. Until that begins the turn has no run. A promise: whoever was told that the attempt

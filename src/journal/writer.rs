@@ -21,6 +21,10 @@ const GROUP_BATCHES: usize = 64;
 /// Bytes of events joined in one transaction, about.
 const GROUP_BYTES: usize = 1 << 20;
 
+const BEGIN_ATTEMPT: &str = "UPDATE turn SET state = 'running', attempt = ?2, run_id = ?3,
+        spool_offset = 0, ordinal_next = ?5, adapter = NULL, first_seq = coalesce(first_seq, ?4)
+     WHERE id = ?1";
+
 /// A batch and whoever waits for it.
 pub(super) struct Commit {
     pub(super) batch: Batch,
@@ -60,11 +64,13 @@ impl Writer {
             }
             self.commit_group(group);
         }
+        crash_point!("journal.before_checkpoint");
         // Leave one file behind where that costs nothing; a reader may still hold the log open.
         drop(
             self.connection
                 .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"),
         );
+        crash_point!("journal.checkpointed");
     }
 
     fn commit_group(&mut self, group: Vec<Commit>) {
@@ -87,6 +93,7 @@ impl Writer {
                             feed.settle();
                         }
                     }
+                    crash_point!("journal.before_answer");
                     // Whoever asked may have gone; the commit stands.
                     drop(done.send(Ok(last)));
                 }
@@ -129,7 +136,9 @@ impl Writer {
             last.insert(batch.session.clone(), after);
             stored.push(events);
         }
+        crash_point!("journal.before_commit");
         transaction.commit()?;
+        crash_point!("journal.committed");
         Ok(stored)
     }
 }
@@ -195,6 +204,7 @@ fn apply(
     first_seq: u64,
 ) -> Result<(), JournalError> {
     let session = batch.session.as_str();
+    crash_point!("journal.before_change");
     match change {
         Change::CreateSession { settings, at } => transaction
             .prepare_cached(
@@ -243,18 +253,18 @@ fn apply(
                     signed(at.millis())
                 ])?
         }
-        Change::BeginAttempt { turn, attempt, run } => transaction
-            .prepare_cached(
-                "UPDATE turn SET state = 'running', attempt = ?2, run_id = ?3, spool_offset = 0,
-                        ordinal_next = 0, adapter = NULL, first_seq = coalesce(first_seq, ?4)
-                 WHERE id = ?1",
-            )?
-            .execute(params![
-                turn.to_string(),
-                attempt,
-                run.to_string(),
-                signed(first_seq)
-            ])?,
+        Change::BeginAttempt {
+            turn,
+            attempt,
+            run,
+            ordinal_next,
+        } => transaction.prepare_cached(BEGIN_ATTEMPT)?.execute(params![
+            turn.to_string(),
+            attempt,
+            run.to_string(),
+            signed(first_seq),
+            signed(*ordinal_next)
+        ])?,
         Change::EndAttempt { turn } => transaction
             .prepare_cached("UPDATE turn SET run_id = NULL, adapter = NULL WHERE id = ?1")?
             .execute([turn.to_string()])?,

@@ -3,6 +3,7 @@
 //! The only module with `unsafe`. Every function is a thin, safe wrapper that returns the kernel's
 //! error; policy (when to kill, how long to wait) belongs to the shim.
 
+mod as_user;
 mod cgroup;
 mod environment;
 mod exec;
@@ -13,7 +14,9 @@ mod memory;
 mod pidfd;
 mod signals;
 mod tree;
+mod user;
 
+pub use as_user::as_user;
 pub use cgroup::OomCounter;
 pub use environment::Environment;
 pub use exec::{limit_resources, replace_image};
@@ -24,3 +27,4 @@ pub use memory::return_large_buffers;
 pub use pidfd::PidFd;
 pub use signals::{block_and_watch, reset_all, signal_group};
 pub use tree::{Member, descendants, reap, session_members};
+pub use user::become_user;

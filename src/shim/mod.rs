@@ -119,12 +119,15 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 fn own(dir: &RunDir, environment: Environment) -> Result<(), ShimError> {
+    crash_point!("shim.forked");
     let claim = claim(dir)?;
+    crash_point!("shim.claimed");
     let plan = read_plan(dir)?;
     rustix::process::setsid().step("leave the daemon's session")?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .step("become a subreaper")?;
     let spool = Appender::open(&dir.spool()).step("open the spool")?;
+    crash_point!("shim.spool_made");
     let launched = match launch::launch(dir, &plan, &environment) {
         Ok(launched) => launched,
         Err(ShimError::Spawn(failure)) => {
@@ -135,8 +138,11 @@ fn own(dir: &RunDir, environment: Environment) -> Result<(), ShimError> {
     };
     // Its keys are the CLI's business alone.
     drop(environment);
+    crash_point!("shim.launched");
     let mut shim = supervise::Shim::new(dir, &claim, &plan, spool, launched)?;
+    crash_point!("shim.before_ready");
     announce_readiness().step("tell the daemon")?;
+    crash_point!("shim.ready");
     shim.run()
 }
 

@@ -10,8 +10,8 @@
 //!
 //! Pure: `outcome` (how it ended), `seen` (what the agent has shown), `policy` (what follows),
 //! `recap` (a lost conversation told again). Effects: `run` (one turn), `attempt` (one process),
-//! `pump` (its bytes), `conversation` (which of the CLI's own), `history` (what is on the disk of
-//! earlier work).
+//! `pump` (its bytes), `provision` (the files that it finds), `conversation` (which of the CLI's
+//! own), `history` (what is on the disk of earlier work), `stored` (what the CLI itself stored).
 
 mod attempt;
 mod call;
@@ -20,10 +20,12 @@ mod conversation;
 mod history;
 pub mod outcome;
 pub mod policy;
+mod provision;
 mod pump;
 pub mod recap;
 mod run;
 pub mod seen;
+mod stored;
 
 pub use context::{TurnCommand, TurnContext, TurnEnd, TurnFault};
 pub use run::Turn;

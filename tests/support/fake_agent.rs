@@ -10,7 +10,13 @@
 //! holder         leaves a child in a session of its own, with the tty, for ever
 //! flood          lines without end                   tree D W   W children each with a tree of D-1
 //! stopped        leaves a stopped child              clock      monotonic microseconds
+//! work           all that follows is for `fake_agent/work.rs`
 //! ```
+
+#[path = "payload.rs"]
+mod payload;
+#[path = "fake_agent/work.rs"]
+mod work;
 
 use std::fs;
 use std::io::{self, BufRead as _, Read as _, Write as _};
@@ -44,6 +50,10 @@ fn main() -> ExitCode {
             "stopped" => drop(spawn(&["session", "stop"])),
             "stop" => raise(Signal::SIGSTOP).expect("SIGSTOP can be raised"),
             "clock" => clock(),
+            "work" => {
+                work::work(arguments);
+                return ExitCode::SUCCESS;
+            }
             other => panic!("unknown directive {other}"),
         }
     }

@@ -13,7 +13,7 @@ use super::daemon::Over;
 use super::hosting::{Ended, Signals, hub_target, leave, serve_api};
 use super::lead::{Context, runtime};
 use super::{CliError, Exit, log};
-use crate::config::{CommandKind, HubConfig, HubOptions, Options};
+use crate::config::{ApiListen, CommandKind, HubConfig, HubOptions, Options};
 use crate::daemon::{HubAccess, OwnHub, Registry, State};
 use crate::process::close_inherited;
 use crate::tasks::Tasks;
@@ -42,6 +42,10 @@ pub(super) struct Arguments {
     hub_key_file: Option<String>,
     #[arg(long)]
     hub_wait: Option<String>,
+    #[arg(long)]
+    api_listen: Option<String>,
+    #[arg(long)]
+    api_token_file: Option<String>,
 }
 
 impl Arguments {
@@ -55,6 +59,8 @@ impl Arguments {
             hub,
             hub_key_file,
             hub_wait,
+            api_listen,
+            api_token_file,
         } = self;
         let options = [
             ("--state-dir", Some(state_dir)),
@@ -63,6 +69,8 @@ impl Arguments {
             ("--hub", hub.as_ref()),
             ("--hub-key-file", hub_key_file.as_ref()),
             ("--hub-wait", hub_wait.as_ref()),
+            ("--api-listen", api_listen.as_ref()),
+            ("--api-token-file", api_token_file.as_ref()),
         ];
         let given = options
             .into_iter()
@@ -79,6 +87,7 @@ impl Arguments {
         };
         let config = options.config.clone();
         let key_file = hub.hub_key_file.clone();
+        let token_file = hub.api_token_file.clone();
         Self {
             state_dir: context.config.state_dir.display().to_string(),
             config: config
@@ -92,6 +101,11 @@ impl Arguments {
                 .as_ref()
                 .map(absolute),
             hub_wait: hub.hub_wait.clone(),
+            api_listen: hub.api_listen.clone(),
+            api_token_file: token_file
+                .or_else(|| variable("AGENT_RUNNER_API_TOKEN_FILE"))
+                .as_ref()
+                .map(absolute),
         }
     }
 }
@@ -107,6 +121,8 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         hub: arguments.hub,
         hub_key_file: arguments.hub_key_file,
         hub_wait: arguments.hub_wait,
+        api_listen: arguments.api_listen,
+        api_token_file: arguments.api_token_file,
         ..HubOptions::default()
     };
     let options = Options {
@@ -126,11 +142,19 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
 async fn lead(mut context: Context) -> Result<Ended, CliError> {
     let mut signals = Signals::listen()?;
     let dir = context.config.state_dir.clone();
-    let hub = context.config.hub.take();
+    let asked = (context.config.hub.take(), context.config.api.take());
     let state = State::take(&dir, &dir, None)?;
     let footprint = state.footprint();
     let tasks = Tasks::new();
-    let result = with(&context, hub, state, dir.join("hub"), &tasks, &mut signals).await;
+    let result = with(
+        &context,
+        asked,
+        state,
+        dir.join("hub"),
+        &tasks,
+        &mut signals,
+    )
+    .await;
     if matches!(result, Ok(Ended::Left)) {
         return result;
     }
@@ -145,7 +169,7 @@ async fn lead(mut context: Context) -> Result<Ended, CliError> {
 /// Leads with the state dir taken.
 async fn with(
     context: &Context,
-    hub: Option<HubConfig>,
+    (hub, listen): (Option<HubConfig>, Option<ApiListen>),
     state: State,
     own_hub: PathBuf,
     tasks: &Tasks,
@@ -164,7 +188,7 @@ async fn with(
     let (around, env) = (context.surroundings(), context.env.clone());
     let registry = Registry::new(around, state, hub, env, tasks.clone());
     registry.reopen().await?;
-    let api = serve_api(&registry, &context.env, tasks).await?;
+    let api = serve_api(&registry, &context.env, listen, tasks).await?;
     ready()?;
     let over = tokio::select! {
         biased;

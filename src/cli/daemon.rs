@@ -70,7 +70,7 @@ async fn lead(context: Context, hub: HubConfig, named: Named) -> Result<Ended, C
 
 /// Leads with the state dir taken.
 async fn with(
-    context: Context,
+    mut context: Context,
     hub: HubConfig,
     named: Named,
     chosen: Chosen,
@@ -80,6 +80,7 @@ async fn with(
 ) -> Result<Ended, CliError> {
     let around = context.surroundings();
     let env = context.env.clone();
+    let listen = context.config.api.take();
     let setup = OwnedSetup {
         around: around.clone(),
         config: context.config,
@@ -92,7 +93,7 @@ async fn with(
         let once = hub.once;
         let hub = HubAccess::find(hub_target(hub)?, &env).await?;
         let registry = Registry::new(around, state, hub, env.clone(), tasks.clone());
-        let api = serve_api(&registry, &env, tasks).await?;
+        let api = serve_api(&registry, &env, listen, tasks).await?;
         let primary = registry.lead(setup, chosen, named).await?;
         registry.reopen().await?;
         Ok::<_, CliError>((registry, api, primary, once))

@@ -61,6 +61,11 @@ impl CliError {
         }
     }
 
+    /// Its exit code.
+    pub(super) const fn exit(&self) -> Exit {
+        self.exit
+    }
+
     /// The user stopped the command before it had begun its work.
     pub(super) fn cancelled() -> Self {
         Self::new(Exit::Cancelled, "cancelled")

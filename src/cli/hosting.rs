@@ -12,7 +12,7 @@ use super::lead::Stops;
 use super::{CliError, Exit};
 use crate::api;
 use crate::clock::Clock;
-use crate::config::{EnvMap, HubConfig};
+use crate::config::{ApiListen, EnvMap, HubConfig};
 use crate::daemon::{HubTarget, Registry};
 use crate::hub::HubAddress;
 use crate::tasks::Tasks;
@@ -116,6 +116,7 @@ pub(super) fn hub_target(hub: HubConfig) -> Result<HubTarget, CliError> {
 pub(super) async fn serve_api(
     registry: &Registry,
     env: &EnvMap,
+    listen: Option<ApiListen>,
     tasks: &Tasks,
 ) -> Result<api::Serving, CliError> {
     let runtime_dir = env.value("XDG_RUNTIME_DIR").map(PathBuf::from);
@@ -123,9 +124,16 @@ pub(super) async fn serve_api(
     let config = api::ApiConfig {
         state_dir: registry.state_dir(),
         runtime_dir: &runtime_dir.unwrap_or_else(|| PathBuf::from("/tmp")),
-        network: None,
+        network: listen.map(|listen| api::Network {
+            listen: listen.address,
+            token: listen.token,
+        }),
     };
-    api::serve(Arc::new(registry.clone()), config, tasks, Clock)
+    let serving = api::serve(Arc::new(registry.clone()), config, tasks, Clock)
         .await
-        .map_err(|error| CliError::new(Exit::State, error.to_string()))
+        .map_err(|error| CliError::new(Exit::State, error.to_string()))?;
+    if let Some(address) = serving.network() {
+        eprintln!("agent-runner: the API listens at http://{address}");
+    }
+    Ok(serving)
 }

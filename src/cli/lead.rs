@@ -127,7 +127,7 @@ impl Context {
 }
 
 /// The surroundings of `command`.
-fn here(command: CommandKind, env: &EnvMap) -> Result<Place, CliError> {
+pub(super) fn here(command: CommandKind, env: &EnvMap) -> Result<Place, CliError> {
     let cwd = std::env::current_dir().map_err(|error| {
         CliError::new(
             Exit::Usage,
@@ -155,7 +155,7 @@ fn prefix(env: &EnvMap, config: &Config) -> PathBuf {
     )
 }
 
-fn read_text(from: &str, read: std::io::Result<Vec<u8>>) -> Result<String, CliError> {
+pub(super) fn read_text(from: &str, read: std::io::Result<Vec<u8>>) -> Result<String, CliError> {
     let fault = |why: String| CliError::new(Exit::Usage, format!("cannot read {from}: {why}"));
     let bytes = read.map_err(|error| fault(error.to_string()))?;
     String::from_utf8(bytes).map_err(|_| fault("it is not UTF-8 text".to_owned()))

@@ -2,23 +2,30 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // commands talk to people
 
 mod background;
+mod cancel;
 mod checkpoints;
-mod create;
+mod client;
 mod daemon;
 mod doctor;
 mod error;
+mod events;
 mod git_worker;
 mod hosting;
 mod hub;
 mod install;
 mod lead;
 mod log;
+mod logs;
+mod printing;
+mod prompt;
 mod render;
 mod replay;
 mod run;
 mod scripted_model;
+mod sessions;
 mod shim;
 mod start;
+mod status;
 
 use std::process::ExitCode;
 
@@ -44,6 +51,18 @@ enum Command {
     Start(start::Arguments),
     /// Lead a Hub session
     Daemon(daemon::Arguments),
+    /// List the sessions of the daemon
+    Sessions(sessions::Arguments),
+    /// Say how a session stands, or the daemon with all of them
+    Status(status::Arguments),
+    /// Show a session's events, and follow them
+    Events(events::Arguments),
+    /// Give a session's agent something more to do
+    Prompt(prompt::Arguments),
+    /// Cancel what a session's agent is doing, and what waits behind it
+    Cancel(cancel::Arguments),
+    /// Show what an agent's CLI wrote, as it wrote it
+    Logs(logs::Arguments),
     /// Serve the embedded Hub
     Hub(hub::Arguments),
     /// Serve a model that plays a script: no model is behind it
@@ -77,6 +96,12 @@ pub fn main() -> ExitCode {
         Command::Start(arguments) => start::run(&arguments),
         Command::Background(arguments) => background::run(arguments),
         Command::Daemon(arguments) => daemon::run(&arguments),
+        Command::Sessions(arguments) => sessions::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Events(arguments) => events::run(&arguments),
+        Command::Prompt(arguments) => prompt::run(&arguments),
+        Command::Cancel(arguments) => cancel::run(&arguments),
+        Command::Logs(arguments) => logs::run(&arguments),
         Command::Hub(arguments) => hub::run(&arguments),
         Command::ScriptedModel(arguments) => scripted_model::run(&arguments),
         Command::Install(arguments) => install::run(&arguments),

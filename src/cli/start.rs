@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 
 use super::background::{self, LOG, READY};
-use super::create::create_session;
+use super::client::create_session;
 use super::lead::Context;
 use super::{CliError, Exit};
 use crate::api;
@@ -33,7 +33,8 @@ const LOG_LINES: usize = 10;
 
 /// What of our variables means something to a daemon: the others are a session's or a command's,
 /// and paths in them may be relative to this folder.
-const DAEMONS_OWN: [&str; 5] = [
+const DAEMONS_OWN: [&str; 6] = [
+    "AGENT_RUNNER_API_LISTEN",
     "AGENT_RUNNER_HUB",
     "AGENT_RUNNER_HUB_KEY",
     "AGENT_RUNNER_HUB_ORG",

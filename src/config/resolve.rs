@@ -7,10 +7,11 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
+use super::api;
 use super::choice::{AgentHome, AgentName, Approve, LogLevel, Mode, Output, Stdio};
 use super::duration::{parse_duration, show_duration};
 use super::env::EnvMap;
-use super::fault::{ConfigError, Origin};
+use super::fault::{ConfigError, Fault, Origin};
 use super::file::{self, FileSettings};
 use super::layers::{Layers, pattern, quoted};
 use super::nearest::nearest;
@@ -75,6 +76,9 @@ pub(super) fn settle(
         workspace_dir: layers.path(&setting::WORKSPACE_DIR),
         output: layers.value_or(&setting::OUTPUT, Output::Pretty, Output::parse),
         hub,
+        api: (place.command != CommandKind::Run)
+            .then(|| api::listen(&mut layers))
+            .flatten(),
         log_level: layers.value_or(&setting::LOG_LEVEL, LogLevel::Warn, LogLevel::parse),
         ca_file: layers
             .env
@@ -84,17 +88,22 @@ pub(super) fn settle(
         shown: Vec::new(),
     };
     warn_of_unknown_variables(&mut layers);
-    if !layers.faults.is_empty() {
-        let mut faults = layers.faults;
-        faults.sort_by_key(|fault| match fault.origin {
-            Origin::File { line, column, .. } => (line, column),
-            _ => (usize::MAX, 0),
-        });
-        return Err(ConfigError { faults });
-    }
+    faults(layers.faults)?;
     config.warnings = layers.warnings;
     config.shown = layers.shown;
     Ok(config)
+}
+
+/// All that is wrong, in the file's order; nothing where nothing is.
+pub(super) fn faults(mut faults: Vec<Fault>) -> Result<(), ConfigError> {
+    if faults.is_empty() {
+        return Ok(());
+    }
+    faults.sort_by_key(|fault| match fault.origin {
+        Origin::File { line, column, .. } => (line, column),
+        _ => (usize::MAX, 0),
+    });
+    Err(ConfigError { faults })
 }
 
 pub(super) fn layers<'a>(given: &Given<'_>, env: &'a EnvMap, place: &'a Place) -> Layers<'a> {
@@ -164,7 +173,7 @@ fn below(layers: &Layers<'_>, variable: &str, default: &str) -> Option<PathBuf> 
     Some(layers.cwd.join(base).join("agent-runner"))
 }
 
-fn state_dir(layers: &mut Layers<'_>) -> Option<PathBuf> {
+pub(super) fn state_dir(layers: &mut Layers<'_>) -> Option<PathBuf> {
     if layers.raw(&setting::STATE_DIR).is_some() {
         return layers.path(&setting::STATE_DIR);
     }

@@ -56,7 +56,10 @@ fn an_idle_session_costs_little_memory_and_two_descriptors() {
     );
     assert!(each <= MEMORY, "{each} KiB a session");
     let opened = after.1.saturating_sub(before.1);
-    assert!(opened <= DESCRIPTORS * SESSIONS + OTHERS, "{opened} descriptors");
+    assert!(
+        opened <= DESCRIPTORS * SESSIONS + OTHERS,
+        "{opened} descriptors"
+    );
 }
 
 /// The resident memory of a process, in KiB.

@@ -66,7 +66,10 @@ pub fn run(arguments: &[String]) {
         drop(command); // and with it our end of the slave
         (Box::new(master), child)
     } else {
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("the CLI starts");
+        let mut child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the CLI starts");
         (Box::new(child.stdout.take().expect("it is piped")), child)
     };
     let address = url.trim_start_matches("http://");
@@ -85,9 +88,8 @@ pub fn run(arguments: &[String]) {
     let mut number = 0;
     let mut send = |event: &str, data: &str| {
         number += 1;
-        let text = format!(
-            r#"{{"id":"bare/{number}","type":"event","event":"{event}","data":{data}}}"#
-        );
+        let text =
+            format!(r#"{{"id":"bare/{number}","type":"event","event":"{event}","data":{data}}}"#);
         socket.send(Message::text(text)).expect("the Hub listens");
     };
     let mut kept = Vec::new();
@@ -102,7 +104,9 @@ pub fn run(arguments: &[String]) {
         for end in memchr::memchr_iter(b'\n', &kept) {
             let (event, data) = event(&kept[from..end]);
             from = end + 1;
-            journal.write_all(data.as_bytes()).expect("the disk has room");
+            journal
+                .write_all(data.as_bytes())
+                .expect("the disk has room");
             send(event, &data);
         }
         kept.drain(..from);
@@ -123,7 +127,10 @@ fn event(line: &[u8]) -> (&'static str, String) {
     match (record.kind, text, record.message) {
         (_, Some(text), _) => (
             "message_update",
-            format!("{{\"delta\":{}}}\n", serde_json::to_string(&text).expect("a string")),
+            format!(
+                "{{\"delta\":{}}}\n",
+                serde_json::to_string(&text).expect("a string")
+            ),
         ),
         ("user", _, Some(said)) => ("tool_result", format!("{{\"content\":{}}}\n", said.content)),
         (_, _, Some(said)) => ("message_end", format!("{{\"content\":{}}}\n", said.content)),

@@ -51,7 +51,11 @@ impl Flow {
         let tally = hub.tally();
         let (text, results) = part.expected();
         assert_eq!(tally.repeated, 0, "the Hub has no frame twice");
-        assert_eq!((tally.text, tally.results), (text, results), "the Hub has it all");
+        assert_eq!(
+            (tally.text, tally.results),
+            (text, results),
+            "the Hub has it all"
+        );
         Self {
             journal_millis: stored.ended - note.began_wall,
             hub_nanos: arrived - note.began,
@@ -139,9 +143,27 @@ pub async fn figures(report: &mut Report) {
         });
     };
     let goal = Goal::AtLeast(1e5);
-    add("P1", "PTY to the journal, lines/s", goal, journal, Some(bare));
-    add("P1", "PTY to the Hub, none lost or repeated, lines/s", goal, rate, Some(bare));
-    add("P1", "the same as a multiple of the bare pipeline", Goal::AtLeast(1.2), rate / bare, None);
+    add(
+        "P1",
+        "PTY to the journal, lines/s",
+        goal,
+        journal,
+        Some(bare),
+    );
+    add(
+        "P1",
+        "PTY to the Hub, none lost or repeated, lines/s",
+        goal,
+        rate,
+        Some(bare),
+    );
+    add(
+        "P1",
+        "the same as a multiple of the bare pipeline",
+        Goal::AtLeast(1.2),
+        rate / bare,
+        None,
+    );
     let cpu = series(&flows, Flow::cpu).median();
     let bare_cpu = series(&bares, |bare| bare.cpu).median();
     add(
@@ -152,18 +174,50 @@ pub async fn figures(report: &mut Report) {
         Some(bare_cpu),
     );
     let peak = series(&flows, |flow| flow.peak_megabytes).max();
-    add("P4", "daemon's peak RSS in that, MB", Goal::AtMost(24.0), peak, None);
+    add(
+        "P4",
+        "daemon's peak RSS in that, MB",
+        Goal::AtMost(24.0),
+        peak,
+        None,
+    );
     let shim = series(&flows, |flow| flow.note.shim_kilobytes as f64 * 1.024e-3).max();
-    add("P4", "shim's peak RSS in that, MB", Goal::AtMost(4.0), shim, None);
-    let factor = series(&flows, |flow| flow.tally.bytes as f64 / flow.note.bytes as f64);
-    add("P6", "bytes to the Hub per CLI byte", Goal::AtMost(1.05), factor.median(), None);
+    add(
+        "P4",
+        "shim's peak RSS in that, MB",
+        Goal::AtMost(4.0),
+        shim,
+        None,
+    );
+    let factor = series(&flows, |flow| {
+        flow.tally.bytes as f64 / flow.note.bytes as f64
+    });
+    add(
+        "P6",
+        "bytes to the Hub per CLI byte",
+        Goal::AtMost(1.05),
+        factor.median(),
+        None,
+    );
     let (flows, bares) = rounds("pipe").await;
     let bare = series(&bares, |bare| bare.rate).median();
     let journal = series(&flows, Flow::journal_rate).median();
     let rate = series(&flows, Flow::rate).median();
     let goal = Goal::AtLeast(1.5e5);
-    add("P1b", "pipe to the journal, lines/s", goal, journal, Some(bare));
-    add("P1b", "pipe to the Hub, none lost or repeated, lines/s", goal, rate, Some(bare));
+    add(
+        "P1b",
+        "pipe to the journal, lines/s",
+        goal,
+        journal,
+        Some(bare),
+    );
+    add(
+        "P1b",
+        "pipe to the Hub, none lost or repeated, lines/s",
+        goal,
+        rate,
+        Some(bare),
+    );
 }
 
 pub async fn length(report: &mut Report) {
@@ -180,8 +234,16 @@ pub async fn length(report: &mut Report) {
     );
     let spread = (cpu.max() / cpu.at(0) - 1.0) * 100.0;
     for (what, goal, got) in [
-        ("CPU per line, from the cheapest to the dearest, %", 15.0, spread),
-        ("peak RSS, from the least to the most, MB", 4.0, peak.max() - peak.at(0)),
+        (
+            "CPU per line, from the cheapest to the dearest, %",
+            15.0,
+            spread,
+        ),
+        (
+            "peak RSS, from the least to the most, MB",
+            4.0,
+            peak.max() - peak.at(0),
+        ),
     ] {
         report.add(Figure::new("P5", what, Goal::AtMost(goal), got).of(LENGTHS.len()));
     }

@@ -150,12 +150,7 @@ async fn session(mut stream: TcpStream, head: String) {
         .expect("the daemon listens");
 }
 
-async fn lead(
-    stream: TcpStream,
-    head: String,
-    seen: mpsc::Sender<Seen>,
-    rooms: Arc<Mutex<Rooms>>,
-) {
+async fn lead(stream: TcpStream, head: String, seen: mpsc::Sender<Seen>, rooms: Arc<Mutex<Rooms>>) {
     let session = head.split("sessionId=").nth(1).unwrap_or_default();
     let session = session.split(['&', ' ']).next().unwrap_or_default();
     stream.set_nodelay(true).expect("a TCP socket");
@@ -223,12 +218,15 @@ fn take(text: &str, session: &str, at: u64, rooms: &mut Rooms) -> (Option<String
     let name = head.event.or(head.kind).unwrap_or_default();
     rooms.tally.bytes += text.len() as u64;
     match name {
-        "message_update" => rooms.tally.text += after(text, r#""delta":""#).map_or(0, str::len) as u64,
+        "message_update" => {
+            rooms.tally.text += after(text, r#""delta":""#).map_or(0, str::len) as u64
+        }
         "tool_result" => rooms.tally.results += 1,
         _ => {}
     }
     let ack = head.id.map(|id| {
-        let id_hash = std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default().hash_one(id);
+        let id_hash =
+            std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default().hash_one(id);
         if !rooms.ids.insert(id_hash) {
             rooms.tally.repeated += 1;
         }
@@ -236,10 +234,21 @@ fn take(text: &str, session: &str, at: u64, rooms: &mut Rooms) -> (Option<String
     });
     let number = |mark: &str| {
         let (_, rest) = text.split_once(mark)?;
-        rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+        rest.split(|c: char| !c.is_ascii_digit())
+            .next()?
+            .parse()
+            .ok()
     };
-    let stamp = if text.len() < 4096 { number(STAMP) } else { None };
-    let signal = if name == "session_error" { number(r#""signal":"#) } else { None };
+    let stamp = if text.len() < 4096 {
+        number(STAMP)
+    } else {
+        None
+    };
+    let signal = if name == "session_error" {
+        number(r#""signal":"#)
+    } else {
+        None
+    };
     let seen = Seen {
         session: session.to_owned(),
         event: name.to_owned(),

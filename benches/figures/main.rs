@@ -51,7 +51,11 @@ fn main() {
     let wanted: Vec<&String> = arguments.iter().filter(|row| *row != "--bench").collect();
     for row in &wanted {
         let known = PARTS.iter().any(|(_, rows)| rows.contains(&row.as_str()));
-        assert!(known, "no row {row}; there are {:?}", PARTS.map(|(_, rows)| rows));
+        assert!(
+            known,
+            "no row {row}; there are {:?}",
+            PARTS.map(|(_, rows)| rows)
+        );
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -227,7 +227,9 @@ pub fn resident(pid: i32, field: &str) -> u64 {
     let status = std::fs::read_to_string(path).expect("it lives");
     let line = status.lines().find_map(|line| line.strip_prefix(field));
     let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    let kib: u64 = number.and_then(|number| number.parse().ok()).expect("a number");
+    let kib: u64 = number
+        .and_then(|number| number.parse().ok())
+        .expect("a number");
     kib * 1024
 }
 

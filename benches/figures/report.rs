@@ -81,7 +81,9 @@ impl Report {
             Goal::None => String::new(),
         };
         let reference = figure.reference.map(short).unwrap_or_default();
-        let ratio = figure.reference.map(|reference| format!("{:.2}", figure.got / reference));
+        let ratio = figure
+            .reference
+            .map(|reference| format!("{:.2}", figure.got / reference));
         let met = match figure.met {
             Some(true) => "yes",
             Some(false) => "NO",

@@ -60,7 +60,11 @@ async fn prompt_to_agent(place: &Place, report: &mut Report) {
     daemon.stop();
     for (what, goal, series) in [
         ("prompt accepted to CLI's main(), p50 ms", 3.0, main),
-        ("prompt accepted to first event at the Hub, p50 ms", 5.0, first),
+        (
+            "prompt accepted to first event at the Hub, p50 ms",
+            5.0,
+            first,
+        ),
     ] {
         let figure = Figure::new("P8", what, Goal::AtMost(goal), series.median());
         report.add(figure.of(series.len()));

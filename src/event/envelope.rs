@@ -165,7 +165,8 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Tagged<A> {
         match std::mem::replace(&mut self.tag, Tag::Given) {
             Tag::Name(tag) => {
                 self.tag = Tag::Value(tag);
-                seed.deserialize(BorrowedStrDeserializer::new("type")).map(Some)
+                seed.deserialize(BorrowedStrDeserializer::new("type"))
+                    .map(Some)
             }
             Tag::Value(_) | Tag::Given => self.map.next_key_seed(seed),
         }

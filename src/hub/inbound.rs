@@ -96,7 +96,10 @@ struct PlainAction<'a> {
 
 /// Reads one text frame.
 pub(super) fn decode(text: &str) -> Result<Inbound, NotAFrame> {
-    if let Ok(Plain { id, actions: [only] }) = serde_json::from_str(text)
+    if let Ok(Plain {
+        id,
+        actions: [only],
+    }) = serde_json::from_str(text)
         && only.action == "ACK"
     {
         return Ok(Inbound::Response {

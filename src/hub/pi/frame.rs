@@ -122,10 +122,7 @@ mod tests {
 
     #[test]
     fn the_type_comes_first_and_the_role_last() {
-        let data = encode(
-            "agent_start",
-            &json!({"agentName": "lead"}),
-        );
+        let data = encode("agent_start", &json!({"agentName": "lead"}));
         assert_eq!(
             data,
             r#"{"type":"agent_start","agentName":"lead","agentRole":"lead"}"#

@@ -333,7 +333,10 @@ const fn default_error(outcome: Outcome) -> &'static str {
 fn aside(event: &Event, out: &mut Sink<'_>) {
     match event {
         Event::Setup { step, stream, text } => {
-            out.state("runtime_process_output", &process_output(step, stream, text));
+            out.state(
+                "runtime_process_output",
+                &process_output(step, stream, text),
+            );
         }
         Event::Raw { stream, text, .. } => {
             let stream = json!(stream);

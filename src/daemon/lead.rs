@@ -199,12 +199,11 @@ impl Lead {
             RunsAs::Other { user, .. } => Some((user.uid, user.gid)),
             RunsAs::Ourselves | RunsAs::Root => None,
         };
-        let detail = match setup.config.repo {
-            Some(_) => None,
-            None => {
-                let asked = self.hub.rest.session(&self.session).await;
-                Some(asked.map_err(super::hub::rest_error)?)
-            }
+        let detail = if setup.config.repo.is_some() {
+            None
+        } else {
+            let asked = self.hub.rest.session(&self.session).await;
+            Some(asked.map_err(super::hub::rest_error)?)
         };
         let trusted = self.hub.address().is_loopback();
         workspace::make_home(setup, &agent_home(setup, runs_as), owner)?;

@@ -155,7 +155,7 @@ fn a_broken_session_says_why_and_hurts_no_other() {
     let elsewhere = ["--config", &config, "--hub", "http://127.0.0.1:9", "Go."];
     let refused = place.start(&folder, &elsewhere);
     assert!(
-        refused.fails_with(64).contains("http://127.0.0.1:9"),
+        refused.fails_with(64).contains("127.0.0.1:9"),
         "{refused:#?}"
     );
     assert_eq!(place.status(&whole.session)["state"], "running");

@@ -30,8 +30,10 @@ const HUB_WAIT: Duration = Duration::from_mins(1);
 const OTHER_VARIABLES: &[&str] = &[
     "AGENT_RUNNER_API_KEY",
     "AGENT_RUNNER_API_KEY_FILE",
+    "AGENT_RUNNER_GRACE",
     "AGENT_RUNNER_LISTEN",
     "AGENT_RUNNER_PREFIX",
+    "AGENT_RUNNER_RESTARTS",
 ];
 
 /// What was typed.

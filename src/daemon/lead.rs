@@ -190,6 +190,7 @@ impl Lead {
             agent: self.chosen.kind.name,
             clock: setup.clock,
         };
+        crash_point!("daemon.joined");
         let program = match &self.chosen.program {
             Program::Found { path, .. } => path.clone(),
             Program::ToInstall(release) => install::install(setup, release, &log).await?,

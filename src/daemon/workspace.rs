@@ -19,10 +19,10 @@ use crate::workspace::{self, Cache, CloneRequest, Progress, RepoUrl, Revision, W
 
 /// A clone that takes longer is stuck.
 const CLONE_LIMIT: Duration = Duration::from_mins(30);
-/// Steps of a clone that may wait for their event: each says all that those before it said.
-const STEPS_QUEUE: usize = 8;
 /// The most that repositories may take which are kept for the next clone.
 const CACHE_LIMIT: u64 = 10 << 30;
+/// Steps of a clone that may wait for their event: each says all that those before it said.
+const STEPS_QUEUE: usize = 8;
 /// Between two progress events.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 

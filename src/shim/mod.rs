@@ -94,6 +94,7 @@ impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
 pub fn run(dir: &RunDir) -> Result<(), ShimError> {
     // A pipe that the daemon inherited and passed on would stay open as long as the CLI runs.
     process::close_inherited().step("close inherited descriptors")?;
+    process::set_own_name(process::SHIM_NAME).step("take a name")?;
     let environment = environment_from_stdin()?;
     if process::fork().step("fork the shim")? != Fork::Child {
         return Ok(());

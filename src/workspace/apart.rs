@@ -121,7 +121,7 @@ async fn work<T: DeserializeOwned>(
         match serde_json::from_str(&line).map_err(odd)? {
             Report::Progress(step) => {
                 if let Some(progress) = &progress {
-                    let _nobody_reads = progress.send(step).await;
+                    progress.send(step).await.ok(); // nobody reads it any more
                 }
             }
             Report::Done(answer) => return serde_json::from_value(answer).map_err(odd),

@@ -64,9 +64,10 @@ pub(crate) fn judge(
     Ok(figures)
 }
 
-/// How soon the Hub heard of a CLI's death, where a daemon was there to see it.
+/// How soon the Hub heard of a CLI's death, where a daemon was there to see it and to tell it.
 fn noticed(place: &Place, deliveries: &[Delivery]) -> Option<Duration> {
-    let killed = place.cli_killed.filter(|_| place.daemon_deaths == 0)?;
+    let connected = place.hub.record().connections == 1;
+    let killed = place.cli_killed.filter(|_| connected)?;
     let crash = |told: &&Delivery| told.event == "session_error" && told.at >= killed;
     let told = deliveries.iter().find(crash)?;
     Some(told.at.saturating_duration_since(killed))
@@ -267,7 +268,10 @@ fn stored_once(events: &[Value], scenario: Scenario) -> Result<(), Fault> {
         return Err(format!("attempt {attempt:?} died {count} times"));
     }
     // Pauses and messages end attempts as well.
-    let only_deaths = !matches!(scenario, Scenario::Pause | Scenario::Orders);
+    let only_deaths = !matches!(
+        scenario,
+        Scenario::Pause | Scenario::Orders | Scenario::MessageBetween
+    );
     for (turn, last) in attempts.into_iter().filter(|_| only_deaths) {
         let silent = (1..last).find(|attempt| !crashes.contains_key(&(turn, *attempt)));
         if let Some(attempt) = silent {

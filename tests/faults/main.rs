@@ -4,6 +4,7 @@
 //! ```text
 //! FAULTS_SEED=N     the random moments; printed by every run
 //! FAULTS_ROUNDS=N   rounds at random moments
+//! FAULTS_BLOWS=N    kills in each of them
 //! FAULTS_HITS=N     passes of each crash point that are tried
 //! ```
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test fails by its panic

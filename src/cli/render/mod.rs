@@ -56,8 +56,8 @@ impl Renderer {
             }
         }
         let envelope = Envelope::parse(line).ok();
-        match self {
-            Self::Pretty(transcript) => match &envelope {
+        if let Self::Pretty(transcript) = self {
+            match &envelope {
                 Some(envelope) => transcript.show(&envelope.event, out)?,
                 // A gap that a reader is told of has no place among the events.
                 None => {
@@ -65,8 +65,7 @@ impl Renderer {
                         transcript.show(&event, out)?;
                     }
                 }
-            },
-            Self::JsonLines => {}
+            }
         }
         Ok(envelope)
     }

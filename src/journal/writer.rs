@@ -209,27 +209,9 @@ fn apply(
     let session = batch.session.as_str();
     crash_point!("journal.before_change");
     match change {
-        Change::CreateSession { settings, at } => transaction
-            .prepare_cached(
-                "INSERT INTO session(id, agent, workspace, created_at, settings)
-                 VALUES (?1, ?2, '', ?3, ?4)
-                 ON CONFLICT(id) DO UPDATE SET settings = excluded.settings, closed_at = NULL",
-            )?
-            .execute(params![session, batch.agent, signed(at.millis()), settings])?,
-        Change::CloseSession { at } => transaction
-            .prepare_cached("UPDATE session SET closed_at = ?2 WHERE id = ?1")?
-            .execute(params![session, signed(at.millis())])?,
-        Change::OpenSession { workspace, at } => transaction
-            .prepare_cached(
-                "INSERT INTO session(id, agent, workspace, created_at) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT(id) DO UPDATE SET workspace = excluded.workspace",
-            )?
-            .execute(params![
-                session,
-                batch.agent,
-                workspace,
-                signed(at.millis())
-            ])?,
+        Change::CreateSession { .. } | Change::CloseSession { .. } | Change::OpenSession { .. } => {
+            return apply_to_session(transaction, batch, change);
+        }
         Change::QueueTurn {
             turn,
             command_id,
@@ -319,6 +301,39 @@ fn apply(
         Change::Acked { seq } => transaction
             .prepare_cached("UPDATE session SET acked_seq = max(acked_seq, ?2) WHERE id = ?1")?
             .execute(params![session, signed(*seq)])?,
+    };
+    Ok(())
+}
+
+fn apply_to_session(
+    transaction: &Transaction<'_>,
+    batch: &Batch,
+    change: &Change,
+) -> Result<(), JournalError> {
+    let session = batch.session.as_str();
+    match change {
+        Change::CreateSession { settings, at } => transaction
+            .prepare_cached(
+                "INSERT INTO session(id, agent, workspace, created_at, settings)
+                 VALUES (?1, ?2, '', ?3, ?4)
+                 ON CONFLICT(id) DO UPDATE SET settings = excluded.settings, closed_at = NULL",
+            )?
+            .execute(params![session, batch.agent, signed(at.millis()), settings])?,
+        Change::CloseSession { at } => transaction
+            .prepare_cached("UPDATE session SET closed_at = ?2 WHERE id = ?1")?
+            .execute(params![session, signed(at.millis())])?,
+        Change::OpenSession { workspace, at } => transaction
+            .prepare_cached(
+                "INSERT INTO session(id, agent, workspace, created_at) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT(id) DO UPDATE SET workspace = excluded.workspace",
+            )?
+            .execute(params![
+                session,
+                batch.agent,
+                workspace,
+                signed(at.millis())
+            ])?,
+        _ => 0,
     };
     Ok(())
 }

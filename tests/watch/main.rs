@@ -2,6 +2,9 @@
 //! that are cancelled while nobody is there.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test fails by its panic
 
+#[path = "../support/appears.rs"]
+#[allow(dead_code)]
+mod appears;
 #[path = "../resume/bench.rs"]
 #[allow(dead_code)] // shared with the tests of turns that go on, which use more of it
 mod bench;

@@ -3,7 +3,7 @@
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, lchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const O_NOFOLLOW: i32 = 0o400_000;
 /// A FIFO that somebody put there is an error, not something to wait for.
@@ -44,10 +44,7 @@ pub fn append_private(path: &Path) -> io::Result<File> {
 /// one, whole. Durable when it returns.
 pub fn replace_durably(path: &Path, content: &[u8]) -> io::Result<()> {
     let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut temporary = name.to_owned();
-    temporary.push(".new");
-    let temporary = parent.join(temporary);
+    let temporary = temporary(path)?;
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -56,10 +53,24 @@ pub fn replace_durably(path: &Path, content: &[u8]) -> io::Result<()> {
         .custom_flags(O_NOFOLLOW | O_NONBLOCK)
         .open(&temporary)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
+    crash_point!("files.before_write");
     file.write_all(content)?;
     file.sync_all()?;
+    crash_point!("files.before_rename");
     std::fs::rename(&temporary, path)?;
+    crash_point!("files.renamed");
     sync_dir(parent)
+}
+
+/// Where [`replace_durably`] puts the new content first: what a process that died in between has
+/// left there is nothing.
+pub fn temporary(path: &Path) -> io::Result<PathBuf> {
+    let mut name = path
+        .file_name()
+        .ok_or(io::ErrorKind::InvalidInput)?
+        .to_owned();
+    name.push(".new");
+    Ok(path.with_file_name(name))
 }
 
 /// Whether `path` can be read and holds `content`, no more and no less.

@@ -71,6 +71,12 @@ pub trait Adapter: Send {
     /// after that may be ended after its linger.
     fn finished(&self) -> bool;
 
+    /// Whether a terminal record was seen and background work is open, which may bring the agent
+    /// back to work.
+    fn in_background(&self) -> bool {
+        false
+    }
+
     /// The CLI's own session id, once known.
     fn agent_session(&self) -> Option<&str>;
 

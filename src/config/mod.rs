@@ -10,6 +10,7 @@
 //! nowhere else. What a value means to an agent or a repository is not known here.
 
 mod agent_env;
+mod api;
 mod choice;
 mod duration;
 mod env;
@@ -18,9 +19,11 @@ mod file;
 mod layers;
 mod nearest;
 mod options;
+mod patience;
 mod place;
 mod resolve;
 mod secret;
+mod session;
 mod setting;
 
 use std::collections::BTreeMap;
@@ -34,13 +37,16 @@ use url::Url;
 use crate::ids::SessionId;
 
 pub use agent_env::{EnvPattern, agent_env};
+pub use api::{ApiListen, ClientConfig, ClientOptions, resolve_client};
 pub use choice::{AgentHome, AgentName, Approve, LogLevel, Mode, Output, Stdio};
 pub use duration::{parse_duration, show_duration};
 pub use env::EnvMap;
 pub use fault::{ConfigError, Fault, Origin};
 pub use options::{HubOptions, Options};
+pub use patience::Patience;
 pub use place::{CommandKind, Place, in_container};
 pub use resolve::{Given, resolve};
+pub use session::SessionSettings;
 
 /// Everything that a run, a daemon or `start` needs to know, checked.
 #[derive(Debug)]
@@ -53,6 +59,8 @@ pub struct Config {
     pub repo: Option<RepoConfig>,
     /// How long a turn may last.
     pub timeout: Option<Duration>,
+    /// How long the agent may be silent.
+    pub patience: Patience,
     /// Where everything durable lies.
     pub state_dir: PathBuf,
     /// Where the workspace goes; by default a folder of its own in the state dir.
@@ -61,6 +69,8 @@ pub struct Config {
     pub output: Output,
     /// The Hub to join; `None` for `run`, which has its own.
     pub hub: Option<HubConfig>,
+    /// Serving the API over TCP besides its socket.
+    pub api: Option<ApiListen>,
     /// What the log shows.
     pub log_level: LogLevel,
     /// CA certificates (PEM) that TLS connections trust, from `SSL_CERT_FILE`.

@@ -55,6 +55,9 @@ pub struct Options {
     /// Longest time for a turn: 90s, 10m, 2h [default: 2h for run, else none]
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<String>,
+    /// How long the agent may be silent, by what it is doing: model=45m, tool=none, …
+    #[arg(long, value_name = "STATE=DURATION", value_delimiter = ',')]
+    pub patience: Vec<String>,
     /// File with the task
     #[arg(long, value_name = "FILE")]
     pub task_file: Option<String>,
@@ -99,6 +102,12 @@ pub struct HubOptions {
     /// Session to lead; without it one is created
     #[arg(long, value_name = "ID")]
     pub session: Option<String>,
+    /// Serve the local API over TCP too, to who shows the token
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub api_listen: Option<String>,
+    /// File with the API's token
+    #[arg(long, value_name = "FILE")]
+    pub api_token_file: Option<String>,
     /// Do not install a missing agent CLI
     #[arg(long)]
     pub skip_install: bool,
@@ -129,6 +138,7 @@ impl Options {
             branch,
             git_token_file,
             timeout,
+            patience,
             task_file,
             agent_home,
             agent_user,
@@ -166,6 +176,7 @@ impl Options {
             (&setting::ALLOWED_TOOLS, allowed_tools),
             (&setting::AGENT_ARGS, agent_args),
             (&setting::PASS_ENV, pass_env),
+            (&setting::PATIENCE, patience),
         ] {
             if !values.is_empty() {
                 typed.insert(setting.key, values.clone());
@@ -181,6 +192,8 @@ impl HubOptions {
             hub_key_file,
             hub_wait,
             session,
+            api_listen,
+            api_token_file,
             skip_install,
             once: _,
         } = self;
@@ -192,6 +205,8 @@ impl HubOptions {
             (&setting::HUB_KEY_FILE, hub_key_file),
             (&setting::HUB_WAIT, hub_wait),
             (&setting::SESSION, session),
+            (&setting::API_LISTEN, api_listen),
+            (&setting::API_TOKEN_FILE, api_token_file),
         ];
         add(typed, &texts);
     }

@@ -97,6 +97,19 @@ pub(super) fn environment(
     Ok(environment)
 }
 
+/// What of our environment a daemon needs to start this agent for us: what the agent may see of
+/// it, but for what the settings themselves hold.
+pub fn environment_to_send(setup: &Setup<'_>) -> Result<Vec<Variable>, DaemonError> {
+    let agent = &setup.config.agent;
+    let kind = crate::agent::by_name(agent.name.as_str())
+        .map_err(|error| DaemonError::Usage(error.to_string()))?;
+    let runs_as = super::runs_as(agent.user.as_deref())?;
+    let spec = turn_spec(setup, kind, &runs_as)?;
+    let plan = (kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
+    let none = std::collections::BTreeMap::new();
+    Ok(agent_env(setup.env, plan.env_pass, &none, &agent.pass_env))
+}
+
 /// Sets what the CLI knows by another name only.
 fn fall_back(fallbacks: &[EnvFallback], environment: &mut Vec<Variable>) {
     for fallback in fallbacks {

@@ -9,7 +9,14 @@ use crate::clock::Timestamp;
 use crate::event::Outcome;
 use crate::ids::{Seq, SessionId, SpoolOffset};
 
-const SCHEMA_VERSION: i64 = 1;
+/// What leads from each version to the next, the empty file being version 0. Only ever added to.
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    // What a session was made with, without secrets, for the next daemon to open it again; no
+    // settings: whoever leads the session gives them each time. Closed: no daemon opens it again.
+    "ALTER TABLE session ADD COLUMN settings TEXT;
+     ALTER TABLE session ADD COLUMN closed_at INTEGER;",
+];
 
 /// Opens for writing; creates and migrates as needed.
 pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
@@ -18,6 +25,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
     if !path.exists() {
         crate::files::create_private(path)
             .map_err(|error| JournalError::Corrupt(format!("{}: {error}", path.display())))?;
+        crash_point!("journal.file_made");
     }
     let mut connection = Connection::open(path)?;
     connection.execute_batch(
@@ -39,44 +47,69 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, JournalError> {
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), JournalError> {
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    match version {
-        SCHEMA_VERSION => Ok(()),
-        0 => {
-            let transaction = connection.transaction()?;
-            transaction.execute_batch(include_str!("schema.sql"))?;
-            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-            transaction.commit()?;
-            Ok(())
-        }
-        other => Err(JournalError::Corrupt(format!(
-            "{} has version {other}, this program knows {SCHEMA_VERSION}: use the newer program, \
-             or another --state-dir",
-            path.display()
-        ))),
+    let missing = usize::try_from(version)
+        .ok()
+        .and_then(|version| MIGRATIONS.get(version..));
+    let Some(missing) = missing else {
+        return Err(JournalError::Corrupt(format!(
+            "{} has version {version}, this program knows {}: use the newer program, or another \
+             --state-dir",
+            path.display(),
+            MIGRATIONS.len()
+        )));
+    };
+    if missing.is_empty() {
+        return Ok(());
     }
+    let transaction = connection.transaction()?;
+    for step in missing {
+        transaction.execute_batch(step)?;
+    }
+    let reached = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    transaction.pragma_update(None, "user_version", reached)?;
+    crash_point!("journal.before_migration");
+    transaction.commit()?;
+    crash_point!("journal.migrated");
+    Ok(())
 }
+
+const SESSION_COLUMNS: &str = "id, agent, agent_session_id, workspace, task_taken, acked_seq, created_at, settings, closed_at";
 
 pub(super) fn session(
     connection: &Connection,
     id: &SessionId,
 ) -> Result<Option<SessionRow>, JournalError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT agent, agent_session_id, workspace, task_taken, acked_seq FROM session
-         WHERE id = ?1",
-    )?;
-    let row = statement
-        .query_row([id.as_str()], |row| {
-            Ok(SessionRow {
-                id: id.clone(),
-                agent: row.get(0)?,
-                agent_session_id: row.get(1)?,
-                workspace: row.get(2)?,
-                task_taken: row.get(3)?,
-                acked_seq: unsigned(row.get(4)?),
-            })
-        })
-        .optional()?;
-    Ok(row)
+    let query = format!("SELECT {SESSION_COLUMNS} FROM session WHERE id = ?1");
+    let mut statement = connection.prepare_cached(&query)?;
+    let mut rows = statement.query([id.as_str()])?;
+    rows.next()?.map(session_row).transpose()
+}
+
+/// Every session, the newest first.
+pub(super) fn sessions(connection: &Connection) -> Result<Vec<SessionRow>, JournalError> {
+    let query =
+        format!("SELECT {SESSION_COLUMNS} FROM session ORDER BY created_at DESC, rowid DESC");
+    let mut statement = connection.prepare_cached(&query)?;
+    let mut rows = statement.query([])?;
+    let mut sessions = Vec::new();
+    while let Some(row) = rows.next()? {
+        sessions.push(session_row(row)?);
+    }
+    Ok(sessions)
+}
+
+fn session_row(row: &Row<'_>) -> Result<SessionRow, JournalError> {
+    Ok(SessionRow {
+        id: parse("session id", &row.get::<_, String>(0)?)?,
+        agent: row.get(1)?,
+        agent_session_id: row.get(2)?,
+        workspace: row.get(3)?,
+        task_taken: row.get(4)?,
+        acked_seq: unsigned(row.get(5)?),
+        created_at: Timestamp::from_millis(unsigned(row.get(6)?)),
+        settings: row.get(7)?,
+        is_closed: row.get::<_, Option<i64>>(8)?.is_some(),
+    })
 }
 
 pub(super) fn turns(
@@ -106,6 +139,8 @@ fn turn(row: &Row<'_>) -> Result<TurnRow, JournalError> {
         prompt: row.get(2)?,
         state: match state.as_str() {
             "queued" => TurnState::Queued,
+            // A verdict before the end is one that was asked for.
+            "running" if outcome.is_some() => TurnState::Cancelling,
             "running" => TurnState::Running,
             _ => TurnState::Ended,
         },
@@ -184,12 +219,12 @@ pub(super) fn outcome_text(outcome: Outcome) -> Result<String, JournalError> {
     }
 }
 
-fn outcome_from(text: &str) -> Result<Outcome, JournalError> {
+pub(super) fn outcome_from(text: &str) -> Result<Outcome, JournalError> {
     serde_json::from_value(serde_json::Value::from(text))
         .map_err(|_| JournalError::Corrupt(format!("unknown outcome `{text}`")))
 }
 
-fn parse<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, JournalError> {
+pub(super) fn parse<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, JournalError> {
     text.parse()
         .map_err(|_| JournalError::Corrupt(format!("`{text}` is no {what}")))
 }
@@ -199,6 +234,6 @@ pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn unsigned(value: i64) -> u64 {
+pub(super) fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use agent_runner::agent::{AgentSession, TurnSpec, by_name};
 use agent_runner::clock::Clock;
+use agent_runner::config::Patience;
 use agent_runner::journal::{Journal, Tail};
 use agent_runner::process::Environment;
 use agent_runner::redact::Redactor;
@@ -36,6 +37,9 @@ pub(crate) struct Bench {
     tasks: Tasks,
     model: String,
     program: PathBuf,
+    /// What runs the shims.
+    pub(crate) runner: PathBuf,
+    pub(crate) patience: Patience,
 }
 
 /// A session that runs.
@@ -87,6 +91,8 @@ impl Bench {
             tasks,
             model,
             program,
+            runner: env!("CARGO_BIN_EXE_agent-runner").into(),
+            patience: Patience::default(),
         }
     }
 
@@ -138,8 +144,9 @@ impl Bench {
             user: None,
             in_container: false,
             timeout: Some(LIMIT),
+            patience: self.patience,
             spool_quota: 1 << 30,
-            sandbox: LocalSandbox::with_program(env!("CARGO_BIN_EXE_agent-runner")),
+            sandbox: LocalSandbox::with_program(&self.runner),
             journal,
             redactor: Arc::new(Redactor::none()),
             clock: Clock,

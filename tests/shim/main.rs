@@ -8,6 +8,7 @@ mod harness;
 mod control;
 mod ends;
 mod environment;
+mod groups;
 mod lifetime;
 mod output;
 mod stdin;

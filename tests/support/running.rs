@@ -17,7 +17,7 @@ use crate::appears;
 
 /// No test waits longer for anything: far more than any of it takes, for busy machines. Ten tries
 /// of a request, as a soak run waits for, take minutes.
-fn limit() -> Duration {
+pub(crate) fn limit() -> Duration {
     if std::env::var_os("CONFORMANCE_FULL_RETRIES").is_some() {
         Duration::from_mins(10)
     } else {

@@ -129,6 +129,10 @@ impl Adapter for Claude {
         self.terminal.is_some() && self.tasks.is_empty()
     }
 
+    fn in_background(&self) -> bool {
+        self.terminal.is_some() && !self.tasks.is_empty()
+    }
+
     fn agent_session(&self) -> Option<&str> {
         self.session.as_ref().map(|session| session.id.as_str())
     }

@@ -12,7 +12,8 @@ use std::io::{self, Write};
 use crate::event::{Envelope, Event};
 use crate::journal::StoredBatch;
 
-pub(super) use transcript::Transcript;
+pub(super) use line::{duration, grouped, harmless, summary};
+pub(super) use transcript::{Transcript, outcome_words, usage_words};
 
 /// How events are shown.
 pub(super) enum Renderer {
@@ -23,7 +24,8 @@ pub(super) enum Renderer {
 }
 
 impl Renderer {
-    /// Shows a batch; hands every event to `seen` as well.
+    /// Shows a batch; hands every event that a person is shown to `seen` as well, and the ends of
+    /// turns in any case. What a program is given is not read: it is as it was stored.
     pub(super) fn show(
         &mut self,
         batch: &StoredBatch,
@@ -31,24 +33,41 @@ impl Renderer {
         mut seen: impl FnMut(&Envelope),
     ) -> io::Result<()> {
         for line in batch.lines() {
-            let Ok(envelope) = Envelope::parse(line) else {
-                // Written by a newer version: programs get it as it is, people do not miss it.
-                if let Self::JsonLines = self {
-                    out.write_all(line)?;
-                    out.write_all(b"\n")?;
-                }
-                continue;
-            };
-            match self {
-                Self::Pretty(transcript) => transcript.show(&envelope.event, out)?,
-                Self::JsonLines => {
-                    out.write_all(line)?;
-                    out.write_all(b"\n")?;
-                }
+            if let Some(envelope) = self.line(line, out)? {
+                seen(&envelope);
             }
-            seen(&envelope);
         }
         out.flush()
+    }
+
+    /// Shows one event's line, and gives what it says: of every event that a person is shown, and
+    /// of the ends of turns in any case. What a newer version wrote, programs get as it is, and
+    /// people do not miss.
+    pub(super) fn line(
+        &mut self,
+        line: &[u8],
+        out: &mut impl Write,
+    ) -> io::Result<Option<Envelope>> {
+        if let Self::JsonLines = self {
+            out.write_all(line)?;
+            out.write_all(b"\n")?;
+            if Envelope::type_of(line) != Some(b"end") {
+                return Ok(None);
+            }
+        }
+        let envelope = Envelope::parse(line).ok();
+        if let Self::Pretty(transcript) = self {
+            match &envelope {
+                Some(envelope) => transcript.show(&envelope.event, out)?,
+                // A gap that a reader is told of has no place among the events.
+                None => {
+                    if let Ok(event) = serde_json::from_slice(line) {
+                        transcript.show(&event, out)?;
+                    }
+                }
+            }
+        }
+        Ok(envelope)
     }
 
     /// Whether people read it.

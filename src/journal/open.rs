@@ -82,6 +82,9 @@ type Ready = (Connection, Places, Recovered);
 fn ready(path: &Path, options: &Options) -> Result<Ready, JournalError> {
     let seq_path = beside(path, "seq");
     let mut places = Places::open(&seq_path).map_err(JournalError::file(&seq_path))?;
+    if places.was_condemned() {
+        return Err(JournalError::Corrupt("a write found it damaged".to_owned()));
+    }
     // SQLite creates its files with the process's umask; the journal must be private from its
     // first byte, so the file is made before SQLite sees it (the -wal and -shm copy its mode).
     if !path.exists() {
@@ -126,13 +129,15 @@ fn set_aside(path: &Path) -> Result<PathBuf, JournalError> {
     while aside.exists() {
         aside.as_mut_os_string().push("x");
     }
-    for suffix in ["", "-wal", "-shm"] {
-        let with = |path: &Path| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(suffix);
-            PathBuf::from(name)
-        };
-        match std::fs::rename(with(path), with(&aside)) {
+    let with = |path: &Path, suffix| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    // An index of the log, which SQLite makes anew.
+    std::fs::remove_file(with(path, "-shm")).ok();
+    for suffix in ["", "-wal"] {
+        match std::fs::rename(with(path, suffix), with(&aside, suffix)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(JournalError::file(path)(error));
             }
@@ -157,10 +162,7 @@ fn forget_older(path: &Path) {
     });
     let mut names: Vec<PathBuf> = names.collect();
     names.sort();
-    let is_database = |name: &&PathBuf| {
-        let name = name.as_os_str().as_encoded_bytes();
-        !name.ends_with(b"-wal") && !name.ends_with(b"-shm")
-    };
+    let is_database = |name: &&PathBuf| !name.as_os_str().as_encoded_bytes().ends_with(b"-wal");
     let Some(oldest_kept) = names.iter().filter(is_database).rev().nth(KEPT_ASIDE - 1) else {
         return;
     };

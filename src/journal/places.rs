@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::digest::Digest;
 use crate::files;
@@ -38,6 +38,7 @@ pub(super) struct Place {
 /// The file.
 #[derive(Debug)]
 pub(super) struct Places {
+    path: PathBuf,
     file: File,
     next_slot: u64,
     known: BTreeMap<SessionId, Place>,
@@ -56,6 +57,7 @@ impl Places {
         Ok(Self {
             next_slot: slots.len() as u64,
             known: places.collect(),
+            path: path.to_owned(),
             file,
         })
     }
@@ -100,6 +102,22 @@ impl Places {
         self.write(session, &place)?;
         self.known.insert(session.clone(), place);
         Ok(())
+    }
+
+    /// Notes that the journal cannot be written to any more: the next start sets it aside.
+    pub(super) fn condemn(&self) {
+        if let Err(error) = files::append_private(&self.verdict()) {
+            tracing::error!(%error, "cannot note that the journal is damaged");
+        }
+    }
+
+    /// Whether that was noted. Once asked, it is forgotten.
+    pub(super) fn was_condemned(&self) -> bool {
+        std::fs::remove_file(self.verdict()).is_ok()
+    }
+
+    fn verdict(&self) -> PathBuf {
+        self.path.with_extension("damaged")
     }
 
     fn write(&self, session: &SessionId, place: &Place) -> io::Result<()> {

@@ -253,6 +253,10 @@ impl Writer {
 
     fn poison(&mut self, waiting: Vec<Done>, error: &JournalError) {
         tracing::error!(%error, "a journal write failed; nothing more is accepted");
+        if error.is_corruption() {
+            // What is read of it may be right; it cannot be written any more.
+            self.places.condemn();
+        }
         self.poisoned = true;
         answer_all(waiting, error);
     }
@@ -280,6 +284,10 @@ impl Writer {
             Ok((_, room)) if room.is_full() => self.hold(room, Group::empty(), commits),
             Ok((_, room)) => self.tell_room(room),
             Err(error) if error.is_full() => self.hold(Room::DiskFull, Group::empty(), commits),
+            // Damaged events' pages: their readers are told. Nothing was written.
+            Err(error) if error.is_corruption() => {
+                tracing::warn!(%error, "the journal cannot be pruned");
+            }
             Err(error) => self.poison(Vec::new(), &error),
         }
     }

@@ -28,12 +28,12 @@ impl Random {
 
 /// A journal of a turn in the middle, and its lines.
 async fn whole() -> (Place, HashSet<String>) {
-    let place = Place::new();
+    let place = Place::in_memory();
     let journal = place.open();
     commit(&journal, open_session()).await;
     commit(&journal, queue()).await;
     commit(&journal, tokens(0..1).with(begin())).await;
-    for n in 0..60 {
+    for n in 0..30 {
         commit(&journal, tokens(1 + n * 5..6 + n * 5)).await;
     }
     let lines = lines(&journal, 0).await.into_iter().collect();
@@ -60,7 +60,18 @@ async fn assert_honest(path: &Path, stored: &HashSet<String>, damage: &str) -> b
     gaps.retain(|(_, _, why)| why != "corrupt");
     assert_eq!(gaps, [], "{damage}");
     let before = stored.iter().map(|line| seq(line)).max().unwrap();
-    let next = commit(&journal, tokens(900..901)).await.unwrap().get();
+    let next = match journal.commit(tokens(900..901)).await {
+        Ok(next) => next.unwrap().get(),
+        // Found only by writing to it: the daemon ends with 70, and its next start goes on.
+        Err(_) => {
+            journal.close().await;
+            let journal = Journal::open_with(path, options()).unwrap();
+            let next = commit(&journal, tokens(900..901)).await.unwrap().get();
+            journal.close().await;
+            assert!(next > before, "{damage}: {next} was told before");
+            return true;
+        }
+    };
     assert!(next > before, "{damage}: {next} was told before");
     journal.close().await;
     reset
@@ -72,7 +83,7 @@ async fn one_turned_bit_anywhere_never_alters_an_event() {
     let file = std::fs::read(place.path()).unwrap();
     let mut random = Random(SEED);
     let mut resets = 0;
-    let damaged = Place::new();
+    let damaged = Place::in_memory();
     for _ in 0..DAMAGES {
         let bit = random.below(file.len() * 8);
         let mut altered = file.clone();
@@ -90,7 +101,7 @@ async fn a_journal_cut_off_anywhere_opens_and_its_places_go_on() {
     let (place, stored) = whole().await;
     let file = std::fs::read(place.path()).unwrap();
     let mut random = Random(SEED + 1);
-    let damaged = Place::new();
+    let damaged = Place::in_memory();
     for n in 0..DAMAGES {
         // Half of the lengths are whole pages, where SQLite would see nothing odd.
         let length = random.below(file.len());
@@ -106,7 +117,7 @@ async fn a_journal_cut_off_anywhere_opens_and_its_places_go_on() {
 
 #[tokio::test]
 async fn a_turned_bit_in_the_log_of_writes_never_alters_an_event() {
-    let place = Place::new();
+    let place = Place::in_memory();
     let journal = place.open();
     commit(&journal, open_session()).await;
     for n in 0..20 {
@@ -143,7 +154,8 @@ async fn a_damaged_journal_is_set_aside_and_its_sessions_are_told() {
     }
     let entries = std::fs::read_dir(place.dir.path()).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let aside = names.filter(|name| name.starts_with("journal.corrupt-"));
+    let aside =
+        names.filter(|name| name.starts_with("journal.corrupt-") && !name.ends_with("-wal"));
     assert_eq!(aside.count(), 2, "the latest two are kept");
 }
 

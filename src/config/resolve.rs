@@ -12,6 +12,7 @@ use super::duration::{parse_duration, show_duration};
 use super::env::EnvMap;
 use super::fault::{ConfigError, Origin};
 use super::file::{self, FileSettings};
+use super::keeping::keeping;
 use super::layers::{Layers, pattern, quoted};
 use super::nearest::nearest;
 use super::options::{HubOptions, Options, Typed};
@@ -64,6 +65,7 @@ pub fn resolve(given: &Given<'_>, env: &EnvMap, place: &Place) -> Result<Config,
         timeout: timeout(&mut layers, place),
         state_dir: state_dir.unwrap_or_default(),
         workspace_dir: layers.path(&setting::WORKSPACE_DIR),
+        keeping: keeping(&mut layers),
         output: layers.value_or(&setting::OUTPUT, Output::Pretty, Output::parse),
         hub,
         log_level: layers.value_or(&setting::LOG_LEVEL, LogLevel::Warn, LogLevel::parse),

@@ -42,7 +42,7 @@ use crate::hub::link::{self, Inbound, Joined, LinkConfig, LinkHandle};
 use crate::hub::rest::{RestClient, discover};
 use crate::hub::{Credentials, HubAddress, StartError, Timing};
 use crate::ids::{Seq, SessionId};
-use crate::journal::{Journal, JournalError, StateLock, StateLockError};
+use crate::journal::{self, Journal, JournalError, StateLock, StateLockError};
 use crate::process::Environment;
 use crate::redact::Redactor;
 use crate::sandbox::LocalSandbox;
@@ -50,9 +50,6 @@ use crate::session::{Prompt, Session, SessionError};
 use crate::spool::{Stdout, Window};
 use crate::tasks::Tasks;
 use crate::turn::{TurnContext, TurnFault};
-
-/// The most that one run's spool may hold.
-const SPOOL_QUOTA: u64 = 4 << 30;
 
 /// Why a session cannot be led.
 #[derive(Debug, thiserror::Error)]
@@ -159,7 +156,13 @@ pub fn prepare(setup: &Setup<'_>) -> Result<Prepared, DaemonError> {
         program::open_way(setup.state_root, user, name)?;
     }
     let lock = Arc::new(StateLock::take(&config.state_dir)?);
-    let journal = Journal::open(&journal_path(&config.state_dir))?;
+    let options = journal::Options {
+        quota: config.keeping.journal_quota,
+        retain: config.keeping.journal_retain,
+        retain_bytes: config.keeping.journal_retain_size,
+        ..journal::Options::default()
+    };
+    let journal = Journal::open_with(&journal_path(&config.state_dir), options)?;
     Ok(Prepared {
         kind,
         program,
@@ -405,7 +408,8 @@ impl Lead {
             user,
             in_container: setup.in_container,
             timeout: config.timeout,
-            spool_quota: SPOOL_QUOTA,
+            spool_quota: config.keeping.spool_quota,
+            spool_retain: config.keeping.spool_retain,
             sandbox: LocalSandbox::of_this_program(),
             journal: self.prepared.journal.clone(),
             redactor: Arc::new(redactor),

@@ -32,6 +32,11 @@ impl Room {
         matches!(self, Self::QuotaReached | Self::DiskFull)
     }
 
+    /// Whether there is little left or none.
+    pub const fn is_short(self) -> bool {
+        !matches!(self, Self::Enough)
+    }
+
     /// By the part of the quota that is used; `self` is how it was so far.
     pub(super) fn of_quota(self, used: u64, quota: u64) -> Self {
         let percent = |percent: u64| quota / 100 * percent;

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +13,13 @@ use super::call::end;
 use super::context::{TurnCommand, TurnContext, TurnFault};
 use super::outcome::{Process, Stop};
 use super::pump::{Closing, Origin, Pump};
+use super::spool_room::SpoolRoom;
 use crate::agent::{Evidence, LaunchPlan, OutputReader};
 use crate::event::{ErrorClass, Event, NoticeLevel, TurnError};
 use crate::exit::Exit;
 use crate::files;
-use crate::ids::SpoolOffset;
-use crate::journal::TurnRow;
+use crate::ids::{Seq, SpoolOffset};
+use crate::journal::{JournalError, TurnRow};
 use crate::sandbox::{Attach, Change, Ending, RunControl, RunHandle, SandboxError};
 use crate::spool::control::Stop as Ladder;
 use crate::spool::{RunDir, Tail};
@@ -55,10 +57,16 @@ pub(super) struct Attempt {
     /// None when it never wrote.
     tail: Option<Tail>,
     pump: Pump,
+    /// Stores what was read last. Nothing more is read until that is done, which takes as long as
+    /// there is no room.
+    storing: Option<Storing>,
+    room: SpoolRoom,
     cause: Option<Stop>,
     linger: Option<Instant>,
     left_behind: bool,
 }
+
+type Storing = Pin<Box<dyn Future<Output = Result<Option<Seq>, JournalError>> + Send>>;
 
 /// What a process is started with.
 pub(super) struct Launch<'a> {
@@ -122,6 +130,8 @@ impl Attempt {
         );
         Ok(Self {
             control: run.control(),
+            room: SpoolRoom::new(&context, &dir),
+            storing: None,
             context,
             dir,
             run: Some(run),
@@ -182,6 +192,8 @@ impl Attempt {
         let tail = Tail::open(&dir.spool(), row.offset).ok();
         Ok(Self {
             control: run.as_ref().and_then(RunHandle::control),
+            room: SpoolRoom::new(&context, &dir),
+            storing: None,
             context,
             dir,
             left_behind: run.is_none(),
@@ -202,7 +214,11 @@ impl Attempt {
     ) -> Result<AttemptEnd, TurnFault> {
         loop {
             let grew = self.read_chunk().await?;
-            if !grew && let Some(ending) = self.ending.take() {
+            let is_stored = self.storing.is_none();
+            if !grew
+                && is_stored
+                && let Some(ending) = self.ending.take()
+            {
                 return self.end(&ending);
             }
             self.watch_linger();
@@ -213,28 +229,43 @@ impl Attempt {
                 () = until(deadline) => self.stop(Stop::Timeout, Ladder::ORDERLY).await,
                 () = until(self.linger) => self.stop(Stop::Linger, LEAVE).await,
                 // More may be waiting in the spool; orders and deadlines come first.
-                () = std::future::ready(()), if grew => {}
-                change = changed(&mut self.run) => {
-                    if let Change::Ended(ending) = change? {
-                        self.ending = Some(ending);
-                    }
+                () = std::future::ready(()), if grew && is_stored => {}
+                stored = stored(&mut self.storing) => {
+                    stored?;
+                    self.room.reclaim(self.pump.offset(), self.control.as_ref()).await;
                 }
+                change = changed(&mut self.run) => match change? {
+                    Change::Ended(ending) => self.ending = Some(ending),
+                    Change::Spool { held, .. } => self.room.held = held,
+                },
             }
         }
     }
 
     async fn read_chunk(&mut self) -> Result<bool, TurnFault> {
-        let Some(tail) = &mut self.tail else {
+        let Some(tail) = self.tail.as_mut().filter(|_| self.storing.is_none()) else {
             return Ok(false);
         };
         let chunk = tail.read()?;
         if chunk.is_empty() {
-            return Ok(false);
+            return self.tell_of_held_output().await.map(|()| false);
         }
-        if let Some(batch) = self.pump.feed(chunk)? {
-            self.context.journal.commit(batch).await?;
+        self.pump
+            .save(self.context.journal.room().borrow().is_short());
+        if let Some(mut batch) = self.pump.feed(chunk)? {
+            batch.synced = self.room.is_due(self.pump.offset());
+            let journal = self.context.journal.clone();
+            self.storing = Some(Box::pin(async move { journal.commit(batch).await }));
         }
         Ok(true)
+    }
+
+    /// All was read, and still the output is held: what is there is one line longer than the quota.
+    async fn tell_of_held_output(&mut self) -> Result<(), TurnFault> {
+        if let Some(notice) = self.room.stuck() {
+            self.context.journal.commit(self.pump.own(notice)?).await?;
+        }
+        Ok(())
     }
 
     /// A CLI that stays after its terminal record is ended after a while; one that goes on
@@ -267,9 +298,14 @@ impl Attempt {
                 accepted,
             } => {
                 let taken = matches!(self.cause, None | Some(Stop::Steer));
-                if !taken || self.pump.finished() {
+                let is_full = self.context.journal.room().borrow().is_full();
+                if !taken || is_full || self.pump.finished() {
                     // Dropping `accepted` says so: the message becomes a turn of its own.
                     return Ok(());
+                }
+                // What came before it is stored before it.
+                if let Some(storing) = self.storing.take() {
+                    storing.await?;
                 }
                 let prompt = Event::Prompt { text, prompt_id };
                 self.context.journal.commit(self.pump.own(prompt)?).await?;
@@ -440,6 +476,16 @@ pub(super) async fn until(moment: Option<Instant>) {
         Some(moment) => tokio::time::sleep_until(moment).await,
         None => std::future::pending().await,
     }
+}
+
+/// The end of what is being stored; never, while nothing is.
+async fn stored(storing: &mut Option<Storing>) -> Result<Option<Seq>, JournalError> {
+    let result = match storing {
+        Some(storing) => storing.await,
+        None => std::future::pending().await,
+    };
+    *storing = None;
+    result
 }
 
 async fn changed(run: &mut Option<RunHandle>) -> Result<Change, SandboxError> {

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Pure: `outcome` (how it ended), `seen` (what the agent has shown), `policy` (what follows),
-//! `recap` (a lost conversation told again). Effects: `run` (one turn), `attempt` (one process),
-//! `pump` (its bytes), `conversation` (which of the CLI's own), `history` (what is on the disk of
+//! `recap` (a lost conversation told again), `shorten` (the same events in fewer bytes). Effects: `run` (one turn), `attempt` (one process),
+//! `pump` (its bytes), `spool_room` (what they take on the disk), `conversation` (which of the CLI's own), `history` (what is on the disk of
 //! earlier work).
 
 mod attempt;
@@ -24,6 +24,8 @@ mod pump;
 pub mod recap;
 mod run;
 pub mod seen;
+mod shorten;
+mod spool_room;
 
 pub use context::{TurnCommand, TurnContext, TurnEnd, TurnFault};
 pub use run::Turn;

@@ -11,6 +11,7 @@ use crate::exit::Exit;
 use crate::ids::{EventId, RunId, SessionId, SpoolOffset, TurnId};
 use crate::journal::{Batch, Change, NewEvent};
 use crate::turn::seen::Seen;
+use crate::turn::shorten::join_deltas;
 
 /// Whose bytes these are.
 #[derive(Debug, Clone)]
@@ -32,6 +33,7 @@ pub(super) struct Pump {
     agent_session: Option<String>,
     events: Vec<Event>,
     seen: Seen,
+    saving: bool,
 }
 
 impl Pump {
@@ -55,12 +57,24 @@ impl Pump {
             agent_session,
             events: Vec::new(),
             seen,
+            saving: false,
         }
+    }
+
+    /// Whether room is short, so that what can be said in fewer bytes is. What was not stored yet
+    /// was told to nobody: its ids may change.
+    pub(super) fn save(&mut self, saving: bool) {
+        self.saving = saving;
     }
 
     /// Whether the terminal record was seen and nothing is open any more.
     pub(super) fn finished(&self) -> bool {
         self.reader.adapter().finished()
+    }
+
+    /// Up to where the spool's events were given.
+    pub(super) fn offset(&self) -> SpoolOffset {
+        self.offset
     }
 
     /// Takes the next bytes of the spool.
@@ -78,6 +92,9 @@ impl Pump {
         if self.events.is_empty() {
             // Lines without events are read again after a restart, and give nothing again.
             return Ok(None);
+        }
+        if self.saving {
+            join_deltas(&mut self.events);
         }
         let mut batch = self.drain()?;
         let told = self.reader.adapter().agent_session();
@@ -113,6 +130,7 @@ impl Pump {
             agent_session,
             mut events,
             seen,
+            saving: _,
         } = self;
         let mut last = Vec::new();
         let evidence = reader.finish(

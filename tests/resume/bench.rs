@@ -137,6 +137,7 @@ impl Bench {
             in_container: false,
             timeout: Some(LIMIT),
             spool_quota: 1 << 30,
+            spool_retain: false,
             sandbox: LocalSandbox::with_program(env!("CARGO_BIN_EXE_agent-runner")),
             journal,
             redactor: Arc::new(Redactor::none()),

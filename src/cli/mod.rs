@@ -1,10 +1,11 @@
 //! The commands: what is typed, parsed by clap, handed to the module that does it.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // commands talk to people
 
-mod clone_worker;
+mod checkpoints;
 mod daemon;
 mod doctor;
 mod error;
+mod git_worker;
 mod hub;
 mod install;
 mod lead;
@@ -45,10 +46,14 @@ enum Command {
     Install(install::Arguments),
     /// Say whether an agent can run here, and what to do where it cannot
     Doctor(doctor::Arguments),
+    /// Show what an agent changed in its workspace
+    Diff(checkpoints::DiffArguments),
+    /// Make a workspace's files what they were before or after a turn
+    Restore(checkpoints::RestoreArguments),
     /// Turn recorded CLI output into events
     Replay(replay::Arguments),
     #[command(hide = true, name = workspace::WORKER_COMMAND)]
-    CloneWorker,
+    GitWorker,
     #[command(hide = true)]
     Shim(shim::Arguments),
 }
@@ -66,8 +71,10 @@ pub fn main() -> ExitCode {
         Command::ScriptedModel(arguments) => scripted_model::run(&arguments),
         Command::Install(arguments) => install::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Diff(arguments) => checkpoints::diff(&arguments),
+        Command::Restore(arguments) => checkpoints::restore(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
-        Command::CloneWorker => clone_worker::run(),
+        Command::GitWorker => git_worker::run(),
         Command::Shim(arguments) => shim::run(&arguments),
     };
     result.unwrap_or_else(|error| error.report())

@@ -68,6 +68,18 @@ pub struct Journal {
     threads: TaskTracker,
 }
 
+/// A batch on its way to the disk.
+#[derive(Debug)]
+#[must_use = "a failed write is told only here"]
+pub struct Committing(oneshot::Receiver<Result<Option<Seq>, JournalError>>);
+
+impl Committing {
+    /// Waits until the batch is stored; the last event's `seq` when there were events.
+    pub async fn done(self) -> Result<Option<Seq>, JournalError> {
+        self.0.await.map_err(|_| JournalError::Closed)?
+    }
+}
+
 type Feeds = Arc<Mutex<HashMap<SessionId, Arc<Feed>>>>;
 
 impl std::fmt::Debug for Journal {
@@ -131,6 +143,12 @@ impl Journal {
     /// events. A batch that waits in the queue is committed together with its neighbours. While
     /// there is no room it waits, unless it accepts a prompt: that is refused.
     pub async fn commit(&self, batch: Batch) -> Result<Option<Seq>, JournalError> {
+        self.submit(batch).await?.done().await
+    }
+
+    /// Gives the batch to the writer, behind all that was given before; returns as soon as it is
+    /// in the queue. Whether it is stored, the answer tells.
+    pub async fn submit(&self, batch: Batch) -> Result<Committing, JournalError> {
         let room = *self.room.borrow();
         if room.is_full() && batch.accepts_prompt() {
             return Err(JournalError::Full(room));
@@ -141,7 +159,7 @@ impl Journal {
             .send(commit)
             .await
             .map_err(|_| JournalError::Closed)?;
-        committed.await.map_err(|_| JournalError::Closed)?
+        Ok(Committing(committed))
     }
 
     /// Follows a session's events from just after `after` (0: from the first).

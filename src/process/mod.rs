@@ -13,6 +13,7 @@ mod memory;
 mod pidfd;
 mod signals;
 mod tree;
+mod user;
 
 pub use cgroup::OomCounter;
 pub use environment::Environment;
@@ -24,3 +25,4 @@ pub use memory::return_large_buffers;
 pub use pidfd::PidFd;
 pub use signals::{block_and_watch, reset_all, signal_group};
 pub use tree::{Member, descendants, reap, session_members};
+pub use user::become_user;

@@ -7,12 +7,11 @@ use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use nix::unistd::{Gid, Uid};
 use rustix::fs::Mode;
 use rustix::process::{Pid, Signal};
 
 use crate::process::{self, Environment};
-use crate::spool::{Plan, SpawnFailure, User};
+use crate::spool::{Plan, SpawnFailure};
 
 /// The child's ends of everything.
 #[derive(Debug)]
@@ -56,7 +55,8 @@ fn prepare(plan: &Plan, stdio: &Stdio, shim: Pid) -> Result<bool, SpawnFailure> 
     take_stdio(stdio).map_err(step("set up the descriptors of"))?;
     process::limit_resources().map_err(step("limit the resources of"))?;
     if let Some(user) = &plan.user {
-        become_user(user).map_err(step("change the user of"))?;
+        process::become_user(user.uid, user.gid, &user.groups)
+            .map_err(step("change the user of"))?;
     }
     // Changing the user clears it, so that it comes after.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
@@ -85,16 +85,6 @@ fn take_stdio(stdio: &Stdio) -> io::Result<()> {
     // The PTY is deliberately not its controlling terminal. As one it would be hung up when the
     // CLI, its session's leader, exits, and the kernel then throws away what it has not yet moved
     // to the master: the CLI's last words.
-    Ok(())
-}
-
-fn become_user(user: &User) -> io::Result<()> {
-    let groups: Vec<Gid> = user.groups.iter().copied().map(Gid::from_raw).collect();
-    nix::unistd::setgroups(&groups)?;
-    let gid = Gid::from_raw(user.gid);
-    nix::unistd::setresgid(gid, gid, gid)?;
-    let uid = Uid::from_raw(user.uid);
-    nix::unistd::setresuid(uid, uid, uid)?;
     Ok(())
 }
 

@@ -18,8 +18,8 @@ use crate::agent::{Evidence, LaunchPlan, OutputReader};
 use crate::event::{ErrorClass, Event, NoticeLevel, TurnError};
 use crate::exit::Exit;
 use crate::files;
-use crate::ids::{Seq, SpoolOffset};
-use crate::journal::{JournalError, TurnRow};
+use crate::ids::SpoolOffset;
+use crate::journal::{Batch, JournalError, TurnRow};
 use crate::sandbox::{Attach, Change, Ending, RunControl, RunHandle, SandboxError};
 use crate::spool::control::Stop as Ladder;
 use crate::spool::{RunDir, Tail};
@@ -57,16 +57,18 @@ pub(super) struct Attempt {
     /// None when it never wrote.
     tail: Option<Tail>,
     pump: Pump,
-    /// Stores what was read last. Nothing more is read until that is done, which takes as long as
-    /// there is no room.
+    /// One chunk's batch on its way to the disk, which takes as long as there is no room.
     storing: Option<Storing>,
+    /// The next chunk's batch, read meanwhile. Nothing more is read until it is on its way.
+    ready: Option<Batch>,
     room: SpoolRoom,
     cause: Option<Stop>,
     linger: Option<Instant>,
     left_behind: bool,
 }
 
-type Storing = Pin<Box<dyn Future<Output = Result<Option<Seq>, JournalError>> + Send>>;
+/// Gives the spool's place up to which the events are stored then.
+type Storing = Pin<Box<dyn Future<Output = Result<SpoolOffset, JournalError>> + Send>>;
 
 /// What a process is started with.
 pub(super) struct Launch<'a> {
@@ -132,6 +134,7 @@ impl Attempt {
             control: run.control(),
             room: SpoolRoom::new(&context, &dir),
             storing: None,
+            ready: None,
             context,
             dir,
             run: Some(run),
@@ -194,6 +197,7 @@ impl Attempt {
             control: run.as_ref().and_then(RunHandle::control),
             room: SpoolRoom::new(&context, &dir),
             storing: None,
+            ready: None,
             context,
             dir,
             left_behind: run.is_none(),
@@ -213,13 +217,13 @@ impl Attempt {
         deadline: Option<Instant>,
     ) -> Result<AttemptEnd, TurnFault> {
         loop {
-            let grew = self.read_chunk().await?;
-            let is_stored = self.storing.is_none();
-            if !grew
-                && is_stored
-                && let Some(ending) = self.ending.take()
-            {
-                return self.end(&ending);
+            let grew = self.read_chunk()?;
+            self.store();
+            if !grew && self.is_settled() {
+                match self.ending.take() {
+                    Some(ending) => return self.end(&ending),
+                    None => self.tell_of_held_output().await?,
+                }
             }
             self.watch_linger();
             let deadline = deadline.filter(|_| self.cause.is_none());
@@ -228,12 +232,11 @@ impl Attempt {
                 Some(order) = orders.recv() => self.obey(order).await?,
                 () = until(deadline) => self.stop(Stop::Timeout, Ladder::ORDERLY).await,
                 () = until(self.linger) => self.stop(Stop::Linger, LEAVE).await,
-                // More may be waiting in the spool; orders and deadlines come first.
-                () = std::future::ready(()), if grew && is_stored => {}
                 stored = stored(&mut self.storing) => {
-                    stored?;
-                    self.room.reclaim(self.pump.offset(), self.control.as_ref()).await;
+                    self.room.reclaim(stored?, self.control.as_ref()).await;
                 }
+                // More may be waiting in the spool; orders and deadlines come first.
+                () = std::future::ready(()), if grew && self.ready.is_none() => {}
                 change = changed(&mut self.run) => match change? {
                     Change::Ended(ending) => self.ending = Some(ending),
                     Change::Spool { held, .. } => self.room.held = held,
@@ -242,22 +245,51 @@ impl Attempt {
         }
     }
 
-    async fn read_chunk(&mut self) -> Result<bool, TurnFault> {
-        let Some(tail) = self.tail.as_mut().filter(|_| self.storing.is_none()) else {
+    fn read_chunk(&mut self) -> Result<bool, TurnFault> {
+        let Some(tail) = self.tail.as_mut().filter(|_| self.ready.is_none()) else {
             return Ok(false);
         };
         let chunk = tail.read()?;
         if chunk.is_empty() {
-            return self.tell_of_held_output().await.map(|()| false);
+            return Ok(false);
         }
-        self.pump
-            .save(self.context.journal.room().borrow().is_short());
-        if let Some(mut batch) = self.pump.feed(chunk)? {
-            batch.synced = self.room.is_due(self.pump.offset());
-            let journal = self.context.journal.clone();
-            self.storing = Some(Box::pin(async move { journal.commit(batch).await }));
-        }
+        let room = *self.context.journal.room().borrow();
+        self.pump.save(room.is_short());
+        self.ready = self.pump.feed(chunk)?;
         Ok(true)
+    }
+
+    /// Sends the batch that is ready on its way, once the one before it is stored.
+    fn store(&mut self) {
+        if self.storing.is_some() {
+            return;
+        }
+        if let Some(mut batch) = self.ready.take() {
+            let place = self.pump.offset();
+            batch.synced = self.room.is_due(place);
+            let journal = self.context.journal.clone();
+            self.storing = Some(Box::pin(async move {
+                journal.commit(batch).await?;
+                Ok(place)
+            }));
+        }
+    }
+
+    /// Whether all batches so far are stored.
+    fn is_settled(&self) -> bool {
+        self.storing.is_none() && self.ready.is_none()
+    }
+
+    /// Waits until all batches so far are stored.
+    async fn settle(&mut self) -> Result<(), TurnFault> {
+        if let Some(storing) = self.storing.take() {
+            storing.await?;
+        }
+        self.store();
+        match self.storing.take() {
+            Some(storing) => Ok(storing.await.map(drop)?),
+            None => Ok(()),
+        }
     }
 
     /// All was read, and still the output is held: what is there is one line longer than the quota.
@@ -304,9 +336,7 @@ impl Attempt {
                     return Ok(());
                 }
                 // What came before it is stored before it.
-                if let Some(storing) = self.storing.take() {
-                    storing.await?;
-                }
+                self.settle().await?;
                 let prompt = Event::Prompt { text, prompt_id };
                 self.context.journal.commit(self.pump.own(prompt)?).await?;
                 // Whoever asked may have gone; the message is accepted all the same.
@@ -479,7 +509,7 @@ pub(super) async fn until(moment: Option<Instant>) {
 }
 
 /// The end of what is being stored; never, while nothing is.
-async fn stored(storing: &mut Option<Storing>) -> Result<Option<Seq>, JournalError> {
+async fn stored(storing: &mut Option<Storing>) -> Result<SpoolOffset, JournalError> {
     let result = match storing {
         Some(storing) => storing.await,
         None => std::future::pending().await,

@@ -23,7 +23,8 @@ pub(super) enum Renderer {
 }
 
 impl Renderer {
-    /// Shows a batch; hands every event to `seen` as well.
+    /// Shows a batch; hands every event that a person is shown to `seen` as well, and the ends of
+    /// turns in any case. What a program is given is not read: it is as it was stored.
     pub(super) fn show(
         &mut self,
         batch: &StoredBatch,
@@ -31,20 +32,19 @@ impl Renderer {
         mut seen: impl FnMut(&Envelope),
     ) -> io::Result<()> {
         for line in batch.lines() {
-            let Ok(envelope) = Envelope::parse(line) else {
-                // Written by a newer version: programs get it as it is, people do not miss it.
-                if let Self::JsonLines = self {
-                    out.write_all(line)?;
-                    out.write_all(b"\n")?;
+            if let Self::JsonLines = self {
+                out.write_all(line)?;
+                out.write_all(b"\n")?;
+                if Envelope::type_of(line) != Some(b"end") {
+                    continue;
                 }
+            }
+            // Written by a newer version: people do not miss it.
+            let Ok(envelope) = Envelope::parse(line) else {
                 continue;
             };
-            match self {
-                Self::Pretty(transcript) => transcript.show(&envelope.event, out)?,
-                Self::JsonLines => {
-                    out.write_all(line)?;
-                    out.write_all(b"\n")?;
-                }
+            if let Self::Pretty(transcript) = self {
+                transcript.show(&envelope.event, out)?;
             }
             seen(&envelope);
         }

@@ -184,9 +184,7 @@ impl<'a> Connection<'a> {
         if frame.class == Class::Delta {
             *self.shared.written = Some(frame.seq).max(*self.shared.written);
         }
-        // The data was written as JSON text, so nothing is lost here.
-        let data = String::from_utf8_lossy(&frame.data);
-        self.send_event(frame.id, Some(frame.seq), frame.event, &data)
+        self.send_event(frame.id, Some(frame.seq), frame.event, &frame.data)
             .await
     }
 
@@ -197,7 +195,16 @@ impl<'a> Connection<'a> {
         event: &'static str,
         data: &str,
     ) -> Result<(), Ended> {
-        let text = format!(r#"{{"id":"{id}","type":"event","event":"{event}","data":{data}}}"#);
+        let text = [
+            r#"{"id":""#,
+            &id,
+            r#"","type":"event","event":""#,
+            event,
+            r#"","data":"#,
+            data,
+            "}",
+        ]
+        .concat();
         self.window.sent(id, seq, text.len(), Instant::now());
         self.socket.feed(text).await
     }

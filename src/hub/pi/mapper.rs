@@ -280,7 +280,7 @@ impl Mapper {
         if let Some(signal) = signal {
             set(&mut fields, "signal", signal);
         }
-        out.state("session_error", fields);
+        out.state("session_error", &fields);
     }
 
     fn ended(&mut self, outcome: Outcome, error: Option<&TurnError>, out: &mut Sink<'_>) {
@@ -304,7 +304,7 @@ impl Mapper {
             if let Some(error) = error {
                 set(&mut fields, "class", json!(error.class));
             }
-            out.state("session_error", fields);
+            out.state("session_error", &fields);
         }
     }
 }
@@ -333,14 +333,17 @@ const fn default_error(outcome: Outcome) -> &'static str {
 fn aside(event: &Event, out: &mut Sink<'_>) {
     match event {
         Event::Setup { step, stream, text } => {
-            out.state("runtime_process_output", process_output(step, stream, text));
+            out.state(
+                "runtime_process_output",
+                &process_output(step, stream, text),
+            );
         }
         Event::Raw { stream, text, .. } => {
             let stream = json!(stream);
             let stream = stream.as_str().unwrap_or("stdout");
             out.delta(
                 "runtime_process_output",
-                process_output("agent", stream, text),
+                &process_output("agent", stream, text),
             );
         }
         Event::Notice { level, code, text } => {
@@ -350,7 +353,7 @@ fn aside(event: &Event, out: &mut Sink<'_>) {
             };
             out.state(
                 event,
-                json!({"message": cut(text, MAX_LINE), "code": code, "level": level}),
+                &json!({"message": cut(text, MAX_LINE), "code": code, "level": level}),
             );
         }
         Event::Gap {
@@ -361,7 +364,7 @@ fn aside(event: &Event, out: &mut Sink<'_>) {
             let message = format!("events {from_seq} to {to_seq} cannot be had: {why}");
             out.state(
                 "runtime_process_error",
-                json!({"message": message, "code": "gap"}),
+                &json!({"message": message, "code": "gap"}),
             );
         }
         Event::Compaction {
@@ -385,7 +388,7 @@ fn aside(event: &Event, out: &mut Sink<'_>) {
             );
             out.state(
                 "session_compact",
-                json!({"compactionEntry": entry, "fromExtension": false, "message": message}),
+                &json!({"compactionEntry": entry, "fromExtension": false, "message": message}),
             );
         }
         _ => {}

@@ -61,7 +61,7 @@ impl Pending {
             id: self.id,
             seq: self.seq,
             event,
-            data: encode(event, fields),
+            data: encode(event, &fields),
             class: Class::Delta,
         }
     }

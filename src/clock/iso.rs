@@ -1,9 +1,9 @@
-//! Milliseconds since the epoch as the ISO 8601 text that REST and SSE carry. Pure.
+//! Milliseconds since the epoch as the ISO 8601 text that people and REST clients read. Pure.
 
-use crate::clock::Timestamp;
+use super::Timestamp;
 
 /// `2026-11-21T01:54:14.000Z`.
-pub(crate) fn iso(at: Timestamp) -> String {
+pub fn iso(at: Timestamp) -> String {
     let millis = at.millis();
     let (days, of_day) = (millis / 86_400_000, millis % 86_400_000);
     let (year, month, day) = civil_from_days(days);

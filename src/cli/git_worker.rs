@@ -1,4 +1,4 @@
-//! Clones in a process of its own; run by the program itself.
+//! Git work in a process of its own; run by the program itself.
 
 use std::process::ExitCode;
 
@@ -9,5 +9,5 @@ use crate::workspace;
 pub(super) fn run() -> Result<ExitCode, CliError> {
     workspace::serve_worker()
         .map(|()| ExitCode::SUCCESS)
-        .map_err(|error| CliError::new(Exit::Internal, format!("no job to clone: {error}")))
+        .map_err(|error| CliError::new(Exit::Internal, format!("no git work to do: {error}")))
 }

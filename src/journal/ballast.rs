@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use rustix::fs::{FallocateFlags, fallocate};
 
+use super::JournalError;
 use crate::files;
 
 /// The file and its size.
@@ -23,16 +24,20 @@ impl Ballast {
         Self { path, bytes }
     }
 
-    /// Takes the room, if it is not taken already; all of it or none.
-    pub(super) fn take(&self) -> io::Result<()> {
+    /// Takes the room, if it is not taken already; whether there was enough.
+    pub(super) fn take(&self) -> bool {
         if self.bytes == 0 || self.is_whole() {
-            return Ok(());
+            return true;
         }
         let taken = files::update_private(&self.path).and_then(|file| self.fill(&file));
-        if taken.is_err() {
-            self.give_up();
+        let Err(error) = taken else { return true };
+        self.give_up();
+        let is_full = JournalError::file(&self.path)(error.kind().into()).is_full();
+        if !is_full {
+            // Whatever that is, it is not for want of room.
+            tracing::warn!(%error, "there is no ballast against a full disk");
         }
-        taken
+        !is_full
     }
 
     /// Gives the room back.
@@ -81,8 +86,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal.ballast");
         let ballast = Ballast::new(path.clone(), 1 << 20);
-        ballast.take().unwrap();
-        ballast.take().unwrap();
+        assert!(ballast.take());
+        assert!(ballast.take());
         assert!(path.metadata().unwrap().blocks() * 512 >= 1 << 20);
         ballast.give_up();
         assert!(!path.exists());

@@ -103,7 +103,7 @@ impl Writer {
 
     /// Serves until every handle to the journal is gone.
     pub(super) fn run(mut self, mut commits: mpsc::Receiver<Commit>) {
-        if self.ballast.take().is_err() {
+        if !self.ballast.take() {
             self.hold(Room::DiskFull, Group::empty(), &mut commits);
         }
         self.tend(&mut commits);

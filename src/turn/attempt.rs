@@ -239,7 +239,7 @@ impl Attempt {
                 () = std::future::ready(()), if grew && self.ready.is_none() => {}
                 change = changed(&mut self.run) => match change? {
                     Change::Ended(ending) => self.ending = Some(ending),
-                    Change::Spool { held, .. } => self.room.held = held,
+                    Change::Spool { held, .. } => self.room.held(held),
                 },
             }
         }

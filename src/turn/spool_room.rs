@@ -14,7 +14,8 @@ pub(super) struct SpoolRoom {
     /// The place whose batch is being synced.
     due: Option<SpoolOffset>,
     /// The shim leaves output unread.
-    pub(super) held: bool,
+    held: bool,
+    /// Whether that was said.
     told: bool,
 }
 
@@ -28,6 +29,12 @@ impl SpoolRoom {
             held: false,
             told: false,
         }
+    }
+
+    /// The shim leaves output unread, or reads on.
+    pub(super) fn held(&mut self, held: bool) {
+        self.held = held;
+        self.told &= held;
     }
 
     /// Whether the batch up to `done` should be synced, so that what lies before can be given back.

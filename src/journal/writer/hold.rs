@@ -77,7 +77,7 @@ impl Writer {
         let (used, _) = self.level()?;
         self.prune(used, why)?;
         Ok(match why {
-            Room::DiskFull => self.ballast.take().is_ok(),
+            Room::DiskFull => self.ballast.take(),
             _ => !self.level()?.1.is_full(),
         })
     }

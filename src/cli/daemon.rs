@@ -2,6 +2,7 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use secrecy::SecretString;
 
@@ -18,6 +19,12 @@ use crate::tasks::Tasks;
 /// What a daemon exits with that was stopped in the middle of a turn: 128 + SIGTERM, so that a
 /// supervisor starts it again and the turn goes on.
 const PAUSED: u8 = 143;
+
+/// How long a pause may take: the agent gets 4.5 s to end, and a supervisor waits 8 s in all, of which
+/// the Hub's farewell may need two.
+const PAUSE_LIMIT: Duration = Duration::from_millis(5_500);
+/// How long the end of all tasks is waited for.
+const STOP_LIMIT: Duration = Duration::from_millis(500);
 
 /// What the command takes.
 #[derive(Debug, clap::Args)]
@@ -71,7 +78,12 @@ async fn lead(
         Some(Err(error)) => Err(error),
         Some(Ok((led, tail))) => serve(setup, hub.once, led, tail, &mut stops).await,
     };
-    tasks.stop().await;
+    if tokio::time::timeout(STOP_LIMIT, tasks.stop())
+        .await
+        .is_err()
+    {
+        tracing::warn!("leaving while something still waits for the disk");
+    }
     if result.is_err() {
         footprint.erase().await;
     }
@@ -176,10 +188,16 @@ async fn pause(led: &Led, stops: &mut Stops, signal: StopSignal) -> ExitCode {
     tracing::info!(?signal, "pausing the session");
     let paused = led.session.pause(false);
     tokio::pin!(paused);
-    let open = tokio::select! {
-        open = &mut paused => open,
-        _ = stops.next() => led.session.pause(true).await,
+    let pausing = async {
+        tokio::select! {
+            open = &mut paused => open,
+            _ = stops.next() => led.session.pause(true).await,
+        }
     };
+    // On a full disk it may take any time. What is not stored is in the spool, for the next daemon.
+    let open = tokio::time::timeout(PAUSE_LIMIT, pausing)
+        .await
+        .unwrap_or(true);
     if open {
         ExitCode::from(PAUSED)
     } else {

@@ -10,6 +10,7 @@
 
 mod commands;
 mod footprint;
+mod housekeeping;
 mod hub;
 mod install;
 mod launch;
@@ -28,6 +29,7 @@ use tokio::task::JoinHandle;
 
 pub use self::footprint::Footprint;
 use self::footprint::{Found, journal_path};
+use self::housekeeping::Housekeeping;
 pub use self::hub::reach_hub;
 use self::hub::{create_session, discovery, rest_error};
 use self::launch::{agent_home, environment, keys_in, notices, turn_spec};
@@ -271,6 +273,7 @@ pub struct Led {
     pub workspace: PathBuf,
     link: Arc<LinkHandle>,
     driver: JoinHandle<Result<(), TurnFault>>,
+    housekeeping: Housekeeping,
     /// The state dir is ours until this goes.
     _lock: Arc<StateLock>,
 }
@@ -335,6 +338,15 @@ impl Lead {
         let model = setup.config.agent.model.clone();
         let serve = commands::serve(session.clone(), Arc::clone(&self.link), self.inbound, model);
         self.tasks.spawn("hub-commands", serve);
+        let housekeeping = Housekeeping {
+            journal: self.prepared.journal.clone(),
+            runs: setup.config.state_dir.join("runs"),
+            sandbox: LocalSandbox::of_this_program(),
+            retain: setup.config.keeping.spool_retain,
+        };
+        let stop = self.tasks.stopping().clone();
+        self.tasks
+            .spawn("housekeeping", housekeeping.clone().keep(stop));
         let journal = self.prepared.journal.clone();
         let link = self.link;
         Ok(Led {
@@ -344,6 +356,7 @@ impl Lead {
             workspace,
             link,
             driver,
+            housekeeping,
             _lock: self.prepared.lock,
         })
     }
@@ -440,5 +453,6 @@ impl Led {
     /// Ends in order: what the Hub does not have yet is sent, within its time; then farewell.
     pub async fn close(self, last: Option<Seq>) {
         self.link.close(last).await;
+        self.housekeeping.look().await;
     }
 }

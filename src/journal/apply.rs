@@ -157,36 +157,8 @@ impl Numbered {
                 workspace,
                 signed(at.millis())
             ])?,
-        Change::QueueTurn {
-            turn,
-            command_id,
-            prompt,
-            is_task,
-            at,
-        } => {
-            if *is_task {
-                transaction
-                    .execute("UPDATE session SET task_taken = 1 WHERE id = ?1", [session])?;
-            }
-            transaction
-                .prepare_cached(
-                    "INSERT INTO turn(id, session_id, ordinal, command_id, prompt, state, created_at,
-                                      prompt_digest, progress_digest)
-                     SELECT ?1, ?2, 1 + coalesce(max(ordinal), 0), ?3, ?4, 'queued', ?5, ?6, ?7
-                     FROM turn WHERE session_id = ?2
-                     ON CONFLICT(session_id, command_id) DO NOTHING",
-                )?
-                .execute(params![
-                    turn.to_string(),
-                    session,
-                    command_id,
-                    prompt,
-                    signed(at.millis()),
-                    of_prompt(&turn.to_string(), session, command_id.as_deref(), prompt),
-                    of_progress(&turn.to_string(), 0, 0, &[])
-                ])?
-        }
-        Change::BeginAttempt { turn, attempt, run } => transaction
+            Change::QueueTurn { .. } => self.queue(transaction, change)?,
+            Change::BeginAttempt { turn, attempt, run } => transaction
             .prepare_cached(
                 "UPDATE turn SET state = 'running', attempt = ?2, run_id = ?3, spool_offset = 0,
                         ordinal_next = 0, adapter = NULL, progress_digest = ?5,
@@ -253,6 +225,40 @@ impl Numbered {
             .execute(params![session, signed(*seq)])?,
     };
         Ok(())
+    }
+
+    /// Stores a prompt; its command id makes it a no-op the second time.
+    fn queue(&self, transaction: &Transaction<'_>, change: &Change) -> Result<usize, JournalError> {
+        let Change::QueueTurn {
+            turn,
+            command_id,
+            prompt,
+            is_task,
+            at,
+        } = change
+        else {
+            return Ok(0);
+        };
+        let (session, turn) = (self.session.as_str(), turn.to_string());
+        if *is_task {
+            transaction.execute("UPDATE session SET task_taken = 1 WHERE id = ?1", [session])?;
+        }
+        let mut insert = transaction.prepare_cached(
+            "INSERT INTO turn(id, session_id, ordinal, command_id, prompt, state, created_at,
+                              prompt_digest, progress_digest)
+             SELECT ?1, ?2, 1 + coalesce(max(ordinal), 0), ?3, ?4, 'queued', ?5, ?6, ?7
+             FROM turn WHERE session_id = ?2
+             ON CONFLICT(session_id, command_id) DO NOTHING",
+        )?;
+        Ok(insert.execute(params![
+            turn,
+            session,
+            command_id,
+            prompt,
+            signed(at.millis()),
+            of_prompt(&turn, session, command_id.as_deref(), prompt),
+            of_progress(&turn, 0, 0, &[])
+        ])?)
     }
 
     /// The next turn follows the newest snapshot; older ones are of no use.

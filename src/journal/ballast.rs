@@ -60,7 +60,7 @@ impl Ballast {
             Ok(()) => Ok(()),
             // A file system that cannot reserve: written, it has the blocks as well.
             Err(rustix::io::Errno::OPNOTSUPP) => {
-                let block = [0x55; 64 * 1024];
+                let block = [0x55; 8 * 1024];
                 let mut left = self.bytes;
                 while left > 0 {
                     let part = usize::try_from(left)

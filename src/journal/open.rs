@@ -179,7 +179,7 @@ struct Recovered {
 }
 
 /// What became of the events that a session had last.
-struct Lost {
+struct Damage {
     /// Everything was lost.
     all: bool,
     /// The machine has stopped since.
@@ -193,7 +193,7 @@ fn recover(
     boot: &str,
 ) -> Result<Recovered, JournalError> {
     let open_boot = meta(writer, OPEN_BOOT)?.unwrap_or_default();
-    let lost = Lost {
+    let damage = Damage {
         all: found == Found::Empty && !places.all().is_empty(),
         power_cut: !open_boot.is_empty() && open_boot != boot,
     };
@@ -204,7 +204,7 @@ fn recover(
     let mut sessions: BTreeSet<SessionId> = places.all().keys().cloned().collect();
     sessions.extend(store::sessions(&transaction)?);
     for session in sessions {
-        let (last, reserved) = place(&transaction, places, &session, &lost)?;
+        let (last, reserved) = place(&transaction, places, &session, &damage)?;
         recovered.last.insert(session.clone(), last);
         recovered.reserved.insert(session, reserved);
     }
@@ -229,7 +229,7 @@ fn place(
     connection: &Connection,
     places: &Places,
     session: &SessionId,
-    lost: &Lost,
+    damage: &Damage,
 ) -> Result<(u64, u64), JournalError> {
     let last = store::last_whole(connection, session)?.map_or(0, |batch| batch.last);
     let row = connection.query_row(
@@ -245,8 +245,8 @@ fn place(
     let reserved = unsigned(row.0.unwrap_or(0));
     let noted = places.all().get(session);
     let told = match noted {
-        Some(place) if lost.all => place.beyond,
-        Some(place) if !lost.power_cut => place.last,
+        Some(place) if damage.all => place.beyond,
+        Some(place) if !damage.power_cut => place.last,
         _ => reserved,
     };
     let agent = row.1.or_else(|| Some(noted?.agent.clone()));
@@ -254,7 +254,7 @@ fn place(
     if told <= last {
         return Ok((last, reserved));
     }
-    let why = if lost.power_cut {
+    let why = if damage.power_cut {
         Why::PowerCut
     } else {
         Why::Corrupt
@@ -276,7 +276,7 @@ fn place(
         hole.to,
         &hole.event(),
     )?;
-    if !lost.all {
+    if !damage.all {
         return Ok((told, reserved));
     }
     let text = "the journal of this session was damaged or lost; what the Hub had not acknowledged \

@@ -23,7 +23,6 @@ const LOOK: Duration = Duration::from_millis(20);
 const QUOTA_WAIT: Duration = Duration::from_secs(1);
 
 /// Why a wait is over.
-#[derive(PartialEq, Eq)]
 enum Woken {
     Time,
     /// Something was acknowledged.
@@ -45,7 +44,7 @@ impl Writer {
         if why == Room::DiskFull {
             self.ballast.give_up();
         }
-        self.refuse_prompts(why, &mut group);
+        refuse_prompts(why, &mut group);
         self.add_notices(why, &mut group);
         let mut patience = Patience::new();
         loop {
@@ -59,8 +58,12 @@ impl Writer {
                 Room::DiskFull => patience.next(),
                 _ => QUOTA_WAIT,
             };
-            if self.wait(why, limit, commits) == Woken::Closed || self.poisoned {
-                return answer_all(group.waiting, &JournalError::Closed);
+            match self.wait(why, limit, commits) {
+                Woken::Closed => return answer_all(group.waiting, &JournalError::Closed),
+                Woken::Time | Woken::Acked => {}
+            }
+            if self.poisoned {
+                return answer_all(group.waiting, &JournalError::Poisoned);
             }
         }
         let room = self.level().map_or(Room::Enough, |(_, room)| room);
@@ -80,23 +83,6 @@ impl Writer {
             Room::DiskFull => self.ballast.take(),
             _ => !self.level()?.1.is_full(),
         })
-    }
-
-    /// A prompt that is not stored yet was promised to nobody.
-    fn refuse_prompts(&mut self, why: Room, group: &mut Group) {
-        let asks = |batch: &Numbered| batch.events.is_none() && batch.queues_turn();
-        if !group.batches.iter().any(asks) {
-            return;
-        }
-        let whole = std::mem::replace(group, Group::empty());
-        for (batch, done) in whole.batches.into_iter().zip(whole.waiting) {
-            if asks(&batch) {
-                answer_all([done], &JournalError::Full(why));
-            } else {
-                group.batches.push(batch);
-                group.waiting.push(done);
-            }
-        }
     }
 
     /// Says in each session that was active what holds it.
@@ -163,6 +149,23 @@ impl Writer {
                 self.poison(vec![done], &error);
                 true
             }
+        }
+    }
+}
+
+/// A prompt that is not stored yet was promised to nobody.
+fn refuse_prompts(why: Room, group: &mut Group) {
+    let asks = |batch: &Numbered| batch.events.is_none() && batch.queues_turn();
+    if !group.batches.iter().any(asks) {
+        return;
+    }
+    let whole = std::mem::replace(group, Group::empty());
+    for (batch, done) in whole.batches.into_iter().zip(whole.waiting) {
+        if asks(&batch) {
+            answer_all([done], &JournalError::Full(why));
+        } else {
+            group.batches.push(batch);
+            group.waiting.push(done);
         }
     }
 }

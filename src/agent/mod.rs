@@ -20,6 +20,7 @@ pub mod pi;
 mod reader;
 mod records;
 mod signs;
+mod store;
 
 use crate::event::{ErrorClass, Event, Outcome, TurnError};
 use crate::exit::Exit;
@@ -28,6 +29,7 @@ use crate::frame::Line;
 pub use conversation::{ConversationFile, Homes};
 pub use launch::{AgentSession, EnvFallback, HomeLink, LaunchError, LaunchPlan, TurnSpec};
 pub use reader::{OutputReader, Read};
+pub use store::{Store, Stored};
 
 /// Why a line gave no event (`replay --explain` prints it).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +121,8 @@ pub struct AgentKind {
     /// Where it keeps a conversation, by its own session id; none where no file shows that it is
     /// there, and only the CLI itself can say that it is not.
     pub conversation: Option<fn(&Homes<'_>, &str) -> ConversationFile>,
+    /// Where it stores how its turns ended; none where its output alone says so.
+    pub store: Option<Store>,
 }
 
 /// Where a CLI looks for its vendor's login: enough to tell whether there is one, never to read it.

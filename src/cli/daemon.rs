@@ -1,30 +1,18 @@
-//! Leads a Hub session.
+//! Leads a Hub session, and every other one that the state dir holds or the API is asked for.
 
 use std::io;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use secrecy::SecretString;
-
-use super::lead::{Context, StopSignal, Stops, exit_code, runtime};
+use super::hosting::{Ended, Signals, hub_target, leave, serve_api};
+use super::lead::{Context, exit_code, runtime};
 use super::render::{Renderer, ended};
 use super::{CliError, Exit};
+use crate::api::{LedSession, Standing};
 use crate::config::{CommandKind, HubConfig, HubOptions, Options};
-use crate::daemon::{self, Lead, Led, Setup, Target};
+use crate::daemon::{Chosen, HubAccess, Named, OwnedSetup, Primary, Registry, State};
 use crate::event::Outcome;
-use crate::hub::HubAddress;
-use crate::journal::{StoredBatch, Tail};
+use crate::journal::StoredBatch;
 use crate::tasks::Tasks;
-
-/// What a daemon exits with that was stopped in the middle of a turn: 128 + SIGTERM, so that a
-/// supervisor starts it again and the turn goes on.
-const PAUSED: u8 = 143;
-
-/// How long a pause may take: the agent gets 4.5 s to end, and a supervisor waits 8 s in all, of which
-/// the Hub's farewell may need two.
-const PAUSE_LIMIT: Duration = Duration::from_millis(5_500);
-/// How long the end of all tasks is waited for.
-const STOP_LIMIT: Duration = Duration::from_millis(500);
 
 /// What the command takes.
 #[derive(Debug, clap::Args)]
@@ -37,122 +25,229 @@ pub(super) struct Arguments {
 
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
-    let hub = Some(&arguments.hub);
-    let Some(context) = Context::read(CommandKind::Daemon, &arguments.options, hub, None)? else {
+    let hub_options = Some(&arguments.hub);
+    let context = Context::read(CommandKind::Daemon, &arguments.options, hub_options, None)?;
+    let Some(mut context) = context else {
         return Ok(ExitCode::SUCCESS);
     };
-    let task = context.task()?;
-    let setup = context.setup();
-    let Some(hub) = &setup.config.hub else {
+    let Some(hub) = context.config.hub.take() else {
         return Err(CliError::new(
             Exit::Internal,
             "no Hub in the settings of a daemon",
         ));
     };
-    runtime()?.block_on(lead(&setup, hub, task))
+    let named = Named {
+        session: hub.session.clone(),
+        task: context.task()?,
+        settings: context.session_settings(&arguments.options, hub_options),
+    };
+    let runtime = runtime()?;
+    runtime.block_on(lead(context, hub, named))?.exit(runtime)
 }
 
-async fn lead(
-    setup: &Setup<'_>,
-    hub: &HubConfig,
-    task: Option<String>,
-) -> Result<ExitCode, CliError> {
-    let mut stops = Stops::listen()?;
-    let prepared = daemon::prepare(setup)?;
-    let footprint = prepared.footprint();
+async fn lead(context: Context, hub: HubConfig, named: Named) -> Result<Ended, CliError> {
+    let mut signals = Signals::listen()?;
+    let view = context.setup();
+    let chosen = Chosen::check(&view)?;
+    let state = State::take(
+        view.state_root,
+        &view.config.state_dir,
+        Some(chosen.runs_as()),
+        &view.config.keeping,
+    )?;
+    let footprint = state.footprint();
     let tasks = Tasks::new();
-    let starting = async {
-        let lead = prepared.join(setup, target(hub, task)?, &tasks).await?;
-        let (lead, tail) = follow(lead).await?;
-        eprintln!("agent-runner: leading session {}", lead.session_id());
-        Ok::<_, CliError>((lead.start(setup).await?, tail))
-    };
-    let started = tokio::select! {
-        biased;
-        _ = stops.next() => None,
-        started = starting => Some(started),
-    };
-    let result = match started {
-        // Nothing runs yet, and so nothing is lost.
-        None => Ok(ExitCode::SUCCESS),
-        Some(Err(error)) => Err(error),
-        Some(Ok((led, tail))) => serve(setup, hub.once, led, tail, &mut stops).await,
-    };
-    if tokio::time::timeout(STOP_LIMIT, tasks.stop())
-        .await
-        .is_err()
-    {
-        tracing::warn!("leaving while something still waits for the disk");
+    let result = with(context, hub, named, chosen, state, &tasks, &mut signals).await;
+    if matches!(result, Ok(Ended::Left)) {
+        return result;
     }
-    if result.is_err() {
-        footprint.erase().await;
+    tasks.stop().await;
+    match result {
+        Ok(_) => footprint.keep().await,
+        Err(_) => footprint.erase().await,
     }
     result
 }
 
-fn target(hub: &HubConfig, task: Option<String>) -> Result<Target, CliError> {
-    let usage = |error: &dyn std::fmt::Display| CliError::new(Exit::Usage, error.to_string());
-    let address = hub.url.as_ref().map(|url| HubAddress::parse(url.as_str()));
-    Ok(Target {
-        address: address.transpose().map_err(|error| usage(&error))?,
-        key: hub.key.clone() as Option<SecretString>,
-        org: hub.org.clone(),
-        session: hub.session.clone(),
-        task,
-        wait: hub.wait,
-    })
-}
-
-/// A tail that begins after what earlier daemons of the session have shown.
-async fn follow(lead: Lead) -> Result<(Lead, Tail), CliError> {
-    let last = lead
-        .journal()
-        .last_seq(lead.session_id())
-        .await
-        .map_err(|error| CliError::new(Exit::State, error.to_string()))?;
-    let tail = lead.journal().tail(lead.session_id(), last);
-    Ok((lead, tail))
-}
-
-async fn serve(
-    setup: &Setup<'_>,
-    once: bool,
-    mut led: Led,
-    mut tail: Tail,
-    stops: &mut Stops,
-) -> Result<ExitCode, CliError> {
-    let mut renderer = Renderer::new(setup.config.output);
-    let mut shown = Shown::default();
-    if once && let Some(outcome) = led.settled().await? {
-        led.close(None).await;
-        return Ok(exit_code(outcome));
-    }
-    let mut state = led.session.state();
-    let exit = loop {
-        // The last event may be shown before the session is idle, or after.
-        if once
-            && state.borrow_and_update().is_idle()
-            && let Some(outcome) = shown.outcome
-        {
-            break exit_code(outcome);
-        }
-        tokio::select! {
-            biased;
-            signal = stops.next() => break pause(&led, stops, signal).await,
-            fault = led.fault() => return Err(fault.into()),
-            batch = tail.next() => {
-                shown.show(&mut renderer, &batch.map_err(|error| journal_error(&error))?);
-            }
-            // A driver that is gone has a fault to tell.
-            Ok(()) = state.changed() => {}
-        }
+/// Leads with the state dir taken.
+async fn with(
+    mut context: Context,
+    hub: HubConfig,
+    named: Named,
+    chosen: Chosen,
+    state: State,
+    tasks: &Tasks,
+    signals: &mut Signals,
+) -> Result<Ended, CliError> {
+    let around = context.surroundings();
+    let env = context.env.clone();
+    let listen = context.config.api.take();
+    let setup = OwnedSetup {
+        around: around.clone(),
+        config: context.config,
+        command: context.place.command,
+        env: context.env,
+        cwd: context.place.cwd,
     };
-    while let Ok(Some(batch)) = tail.try_next().await {
-        shown.show(&mut renderer, &batch);
+    let output = setup.config.output;
+    let starting = async {
+        let once = hub.once;
+        let hub = HubAccess::find(hub_target(hub)?, &env).await?;
+        let registry = Registry::new(around, state, hub, env.clone(), tasks.clone());
+        let api = serve_api(&registry, &env, listen, tasks).await?;
+        let primary = registry.lead(setup, chosen, named).await?;
+        registry.reopen().await?;
+        Ok::<_, CliError>((registry, api, primary, once))
+    };
+    let (registry, _api, primary, once) = tokio::select! {
+        biased;
+        // Nothing runs yet, and so nothing is lost.
+        _ = signals.next() => return Ok(Ended::With(ExitCode::SUCCESS)),
+        started = starting => started?,
+    };
+    let id = &primary.hosted.id;
+    eprintln!("agent-runner: leading session {id}");
+    if primary.is_continued {
+        eprintln!(
+            "agent-runner: an earlier daemon made this session for the same task; for a new one, \
+             use `agent-runner start`, or another --state-dir"
+        );
     }
-    let last = crate::ids::Seq::new(tail.position());
-    led.close(last).await;
-    Ok(exit)
+    let watch = Watch {
+        registry: &registry,
+        once,
+        renderer: Renderer::new(output),
+        shown: Shown::default(),
+    };
+    watch.serve(primary, signals).await
+}
+
+/// Watches the session that the command is for.
+struct Watch<'a> {
+    registry: &'a Registry,
+    once: bool,
+    renderer: Renderer,
+    shown: Shown,
+}
+
+impl Watch<'_> {
+    async fn serve(
+        mut self,
+        mut primary: Primary,
+        signals: &mut Signals,
+    ) -> Result<Ended, CliError> {
+        let over = self.until_over(&mut primary, signals).await?;
+        let ended = match over {
+            Over::Done(outcome) => {
+                self.registry.close(&primary.hosted).await?;
+                leave(self.registry, signals, Some(exit_code(outcome))).await
+            }
+            Over::Signal => leave(self.registry, signals, None).await,
+            Over::Upgrade => {
+                self.registry.ended_in_order();
+                return Ok(Ended::Left);
+            }
+        };
+        while let Ok(Some(batch)) = primary.tail.try_next().await {
+            self.shown.show(&mut self.renderer, &batch);
+        }
+        Ok(ended)
+    }
+
+    async fn until_over(
+        &mut self,
+        primary: &mut Primary,
+        signals: &mut Signals,
+    ) -> Result<Over, CliError> {
+        let mut standing = primary.hosted.standing();
+        let mut led: Option<LedSession> = None;
+        let mut state = None;
+        loop {
+            if led.is_none() {
+                led = self.led(primary, &mut standing).await?;
+                state = led.as_ref().map(|led| led.session.state());
+                if let (true, Some(led)) = (self.once, &led)
+                    && let Some(outcome) = self.settled(primary, led).await?
+                {
+                    return Ok(Over::Done(outcome));
+                }
+            }
+            // The last event may be shown before the session is idle, or after.
+            if self.once
+                && let Some(state) = &mut state
+                && state.borrow_and_update().is_idle()
+                && let Some(outcome) = self.shown.outcome
+            {
+                return Ok(Over::Done(outcome));
+            }
+            let news = async {
+                match &mut state {
+                    Some(state) => state.changed().await,
+                    None => standing.changed().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                signal = signals.next() => return Ok(signal),
+                error = self.registry.fatal() => return Err(error.into()),
+                batch = primary.tail.next() => {
+                    let batch = batch.map_err(|error| journal_error(&error))?;
+                    self.shown.show(&mut self.renderer, &batch);
+                }
+                gone = news => if gone.is_err() && led.is_some() {
+                    // The driver is gone; its session says why.
+                    standing.changed().await.ok();
+                    led = None;
+                }
+            }
+        }
+    }
+
+    /// The session where it is led by now; its failure is the command's.
+    async fn led(
+        &mut self,
+        primary: &mut Primary,
+        standing: &mut tokio::sync::watch::Receiver<Standing>,
+    ) -> Result<Option<LedSession>, CliError> {
+        let now = standing.borrow_and_update().clone();
+        match now {
+            Standing::SettingUp { .. } => Ok(None),
+            Standing::Led(led) => Ok(Some(led)),
+            Standing::Failed { reason } => {
+                while let Ok(Some(batch)) = primary.tail.try_next().await {
+                    self.shown.show(&mut self.renderer, &batch);
+                }
+                let failure = primary.hosted.failure();
+                Err(failure.map_or_else(
+                    || CliError::new(Exit::Internal, reason),
+                    |error| CliError::from(error),
+                ))
+            }
+        }
+    }
+
+    /// The outcome of the last turn, when the session's work was all done before this start.
+    async fn settled(
+        &self,
+        primary: &Primary,
+        led: &LedSession,
+    ) -> Result<Option<Outcome>, CliError> {
+        if !led.session.state().borrow().is_idle() {
+            return Ok(None);
+        }
+        let turns = self.registry.turns(&primary.hosted.id).await?;
+        Ok(turns.last().and_then(|turn| turn.outcome))
+    }
+}
+
+/// Why the session is watched no longer.
+pub(super) enum Over {
+    /// Its task has ended like this.
+    Done(Outcome),
+    /// We were asked to stop.
+    Signal,
+    /// We were asked to make room for another version.
+    Upgrade,
 }
 
 /// What was shown of the session so far.
@@ -180,28 +275,6 @@ impl Shown {
         };
         // The session goes on without readers.
         self.closed |= result.is_err();
-    }
-}
-
-/// Leaves the running turn to the next daemon; a second signal ends it at once.
-async fn pause(led: &Led, stops: &mut Stops, signal: StopSignal) -> ExitCode {
-    tracing::info!(?signal, "pausing the session");
-    let paused = led.session.pause(false);
-    tokio::pin!(paused);
-    let pausing = async {
-        tokio::select! {
-            open = &mut paused => open,
-            _ = stops.next() => led.session.pause(true).await,
-        }
-    };
-    // On a full disk it may take any time. What is not stored is in the spool, for the next daemon.
-    let open = tokio::time::timeout(PAUSE_LIMIT, pausing)
-        .await
-        .unwrap_or(true);
-    if open {
-        ExitCode::from(PAUSED)
-    } else {
-        ExitCode::SUCCESS
     }
 }
 

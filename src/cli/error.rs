@@ -26,6 +26,24 @@ pub enum Exit {
     Cancelled = 130,
 }
 
+impl Exit {
+    /// What another process of ours meant by its exit code.
+    pub(super) fn from_code(code: i32) -> Option<Self> {
+        const ALL: [Exit; 9] = [
+            Exit::Usage,
+            Exit::Repo,
+            Exit::Agent,
+            Exit::HubUnreachable,
+            Exit::Internal,
+            Exit::State,
+            Exit::TryAgain,
+            Exit::HubRefused,
+            Exit::Cancelled,
+        ];
+        ALL.into_iter().find(|exit| *exit as i32 == code)
+    }
+}
+
 /// A command's failure.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -41,6 +59,11 @@ impl CliError {
             exit,
             message: message.into(),
         }
+    }
+
+    /// Its exit code.
+    pub(super) const fn exit(&self) -> Exit {
+        self.exit
     }
 
     /// The user stopped the command before it had begun its work.

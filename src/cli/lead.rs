@@ -8,8 +8,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{CliError, Exit, log};
 use crate::agent::AGENTS;
 use crate::clock::Clock;
-use crate::config::{self, CommandKind, Config, EnvMap, Given, HubOptions, Options, Place, Task};
-use crate::daemon::{DaemonError, Setup};
+use crate::config::{
+    self, CommandKind, Config, EnvMap, Given, HubOptions, Options, Place, SessionSettings, Task,
+};
+use crate::daemon::{DaemonError, Setup, Surroundings};
 use crate::event::Outcome;
 use crate::process::return_large_buffers;
 
@@ -79,6 +81,26 @@ impl Context {
         }
     }
 
+    /// What the sessions of a daemon share.
+    pub(super) fn surroundings(&self) -> Surroundings {
+        Surroundings {
+            state_root: self.state_root.clone(),
+            prefix: self.prefix.clone(),
+            in_container: self.place.container,
+            clock: Clock,
+        }
+    }
+
+    /// What was asked for a session, for a daemon to keep.
+    pub(super) fn session_settings(
+        &self,
+        options: &Options,
+        hub: Option<&HubOptions>,
+    ) -> SessionSettings {
+        let task = None;
+        SessionSettings::of(&Given { options, hub, task }, &self.env, &self.place)
+    }
+
     /// The task's text, from wherever it is.
     pub(super) fn task(&self) -> Result<Option<String>, CliError> {
         let (text, from) = match &self.config.task {
@@ -105,7 +127,7 @@ impl Context {
 }
 
 /// The surroundings of `command`.
-fn here(command: CommandKind, env: &EnvMap) -> Result<Place, CliError> {
+pub(super) fn here(command: CommandKind, env: &EnvMap) -> Result<Place, CliError> {
     let cwd = std::env::current_dir().map_err(|error| {
         CliError::new(
             Exit::Usage,
@@ -133,7 +155,7 @@ fn prefix(env: &EnvMap, config: &Config) -> PathBuf {
     )
 }
 
-fn read_text(from: &str, read: std::io::Result<Vec<u8>>) -> Result<String, CliError> {
+pub(super) fn read_text(from: &str, read: std::io::Result<Vec<u8>>) -> Result<String, CliError> {
     let fault = |why: String| CliError::new(Exit::Usage, format!("cannot read {from}: {why}"));
     let bytes = read.map_err(|error| fault(error.to_string()))?;
     String::from_utf8(bytes).map_err(|_| fault("it is not UTF-8 text".to_owned()))
@@ -197,7 +219,13 @@ pub(super) fn exit_code(outcome: Outcome) -> ExitCode {
 
 impl From<DaemonError> for CliError {
     fn from(error: DaemonError) -> Self {
-        let exit = match &error {
+        Self::from(&error)
+    }
+}
+
+impl From<&DaemonError> for CliError {
+    fn from(error: &DaemonError) -> Self {
+        let exit = match error {
             DaemonError::Usage(_) => Exit::Usage,
             DaemonError::Agent { .. } => Exit::Agent,
             DaemonError::State(_) => Exit::State,

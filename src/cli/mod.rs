@@ -1,20 +1,32 @@
 //! The commands: what is typed, parsed by clap, handed to the module that does it.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // commands talk to people
 
+mod background;
+mod cancel;
 mod checkpoints;
+mod client;
 mod daemon;
 mod doctor;
 mod error;
+mod events;
 mod git_worker;
+mod hosting;
 mod hub;
+mod init;
 mod install;
 mod lead;
 mod log;
+mod logs;
+mod printing;
+mod prompt;
 mod render;
 mod replay;
 mod run;
 mod scripted_model;
+mod sessions;
 mod shim;
+mod start;
+mod status;
 
 use std::process::ExitCode;
 
@@ -36,8 +48,22 @@ struct Arguments {
 enum Command {
     /// Have an agent do a task, here and now, and watch it
     Run(run::Arguments),
+    /// Have an agent do a task in the background
+    Start(start::Arguments),
     /// Lead a Hub session
     Daemon(daemon::Arguments),
+    /// List the sessions of the daemon
+    Sessions(sessions::Arguments),
+    /// Say how a session stands, or the daemon with all of them
+    Status(status::Arguments),
+    /// Show a session's events, and follow them
+    Events(events::Arguments),
+    /// Give a session's agent something more to do
+    Prompt(prompt::Arguments),
+    /// Cancel what a session's agent is doing, and what waits behind it
+    Cancel(cancel::Arguments),
+    /// Show what an agent's CLI wrote, as it wrote it
+    Logs(logs::Arguments),
     /// Serve the embedded Hub
     Hub(hub::Arguments),
     /// Serve a model that plays a script: no model is behind it
@@ -52,6 +78,8 @@ enum Command {
     Restore(checkpoints::RestoreArguments),
     /// Turn recorded CLI output into events
     Replay(replay::Arguments),
+    #[command(hide = true, name = background::COMMAND)]
+    Background(background::Arguments),
     #[command(hide = true, name = workspace::WORKER_COMMAND)]
     GitWorker,
     #[command(hide = true)]
@@ -60,13 +88,26 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
+    // Before clap: a PID 1 touches as little as it can.
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|name| name == init::NAME) {
+        return init::run(words).unwrap_or_else(|error| error.report());
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return error::usage(&error),
     };
     let result = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Start(arguments) => start::run(&arguments),
+        Command::Background(arguments) => background::run(arguments),
         Command::Daemon(arguments) => daemon::run(&arguments),
+        Command::Sessions(arguments) => sessions::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Events(arguments) => events::run(&arguments),
+        Command::Prompt(arguments) => prompt::run(&arguments),
+        Command::Cancel(arguments) => cancel::run(&arguments),
+        Command::Logs(arguments) => logs::run(&arguments),
         Command::Hub(arguments) => hub::run(&arguments),
         Command::ScriptedModel(arguments) => scripted_model::run(&arguments),
         Command::Install(arguments) => install::run(&arguments),

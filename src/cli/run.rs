@@ -4,22 +4,17 @@ use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use secrecy::SecretString;
-use serde_json::Map;
-use tokio::net::TcpListener;
-
 use super::lead::{Context, Stops, exit_code, runtime};
 use super::render::{Renderer, ended};
 use super::{CliError, Exit};
 use crate::config::{CommandKind, Options};
-use crate::daemon::{self, Led, Setup, Target};
+use crate::daemon::{Chosen, HubAccess, Led, OwnHub, Setup, State};
 use crate::event::Outcome;
-use crate::files;
-use crate::hub::HubAddress;
-use crate::ids::SessionId;
 use crate::journal::Tail;
-use crate::local_hub::{ApiKey, LocalHub};
 use crate::tasks::Tasks;
+
+/// How long the Hub in this process is waited for.
+const HUB_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// What the command takes.
 #[derive(Debug, clap::Args)]
@@ -86,32 +81,25 @@ impl Folder {
     }
 }
 
-/// A Hub of this process's own.
-struct OwnHub {
-    hub: LocalHub,
-    address: HubAddress,
-    key: SecretString,
-    session: SessionId,
-}
-
 async fn turn(setup: &Setup<'_>, folder: &Folder, task: String) -> Result<ExitCode, CliError> {
     let mut stops = Stops::listen()?;
-    let prepared = daemon::prepare(setup)?;
+    let chosen = Chosen::check(setup)?;
+    let state = State::take(
+        setup.state_root,
+        &setup.config.state_dir,
+        Some(chosen.runs_as()),
+        &setup.config.keeping,
+    )?;
     let tasks = Tasks::new();
-    let own = own_hub(&folder.path.join("hub"), &task, &tasks).await?;
-    let target = Target {
-        address: Some(own.address),
-        key: Some(own.key),
-        org: None,
-        session: Some(own.session.clone()),
-        task: None,
-        wait: std::time::Duration::from_secs(10),
-    };
+    let own = OwnHub::open(&folder.path.join("hub"), &tasks).await?;
+    let session = own.create_session(&task).await?;
+    let hub = HubAccess::find(own.target(), setup.env).await?;
     let mut renderer = Renderer::new(setup.config.output);
-    let mut tail = prepared.journal().tail(&own.session, 0);
+    let mut tail = state.journal().tail(&session, 0);
+    let lead = chosen.connect(setup, &state, &hub, session, HUB_PATIENCE, &tasks);
     let starting = async {
-        let lead = prepared.join(setup, target, &tasks).await?;
-        Ok::<_, CliError>(lead.start(setup).await?)
+        let joined = lead.joined().await?;
+        Ok::<_, CliError>(lead.start(setup, &joined).await?)
     };
     tokio::pin!(starting);
     let started = loop {
@@ -131,40 +119,8 @@ async fn turn(setup: &Setup<'_>, folder: &Folder, task: String) -> Result<ExitCo
         Some(Ok(led)) => follow(led, &mut tail, &mut renderer, &mut stops, folder).await,
     };
     tasks.stop().await;
-    own.hub.stop().await;
+    own.stop().await;
     result
-}
-
-async fn own_hub(dir: &Path, task: &str, tasks: &Tasks) -> Result<OwnHub, CliError> {
-    let state = |error: &dyn std::fmt::Display| CliError::new(Exit::State, error.to_string());
-    files::create_private_dir(dir).map_err(|error| state(&error))?;
-    // Loopback is open to every user of the machine; this Hub is for this process alone.
-    // It begins with what no text ends with: the mask of streamed text holds back what may be the
-    // start of a key, and that must not differ from run to run.
-    let key = format!(
-        "~~~~{}{}",
-        uuid::Uuid::new_v4().simple(),
-        uuid::Uuid::new_v4().simple()
-    );
-    let hub = LocalHub::open(dir, ApiKey::new(&key), tasks)
-        .await
-        .map_err(|error| state(&error))?;
-    let listener = TcpListener::bind(("127.0.0.1", 0))
-        .await
-        .map_err(|error| internal(&error))?;
-    let address = hub.serve(listener).map_err(|error| internal(&error))?;
-    let address =
-        HubAddress::parse(&format!("http://{address}")).map_err(|error| internal(&error))?;
-    let session = hub
-        .create_session(task, Map::new())
-        .await
-        .map_err(|error| state(&error))?;
-    Ok(OwnHub {
-        hub,
-        address,
-        key: key.into(),
-        session,
-    })
 }
 
 async fn follow(
@@ -199,7 +155,7 @@ async fn follow(
         eprintln!("workspace: {}", led.workspace.display());
         eprintln!("record:    {}", folder.path.display());
     }
-    led.close(crate::ids::Seq::new(tail.position())).await;
+    led.close().await;
     Ok(exit_code(outcome))
 }
 

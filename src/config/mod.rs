@@ -10,6 +10,7 @@
 //! nowhere else. What a value means to an agent or a repository is not known here.
 
 mod agent_env;
+mod api;
 mod choice;
 mod duration;
 mod env;
@@ -22,6 +23,7 @@ mod options;
 mod place;
 mod resolve;
 mod secret;
+mod session;
 mod setting;
 mod size;
 
@@ -36,6 +38,7 @@ use url::Url;
 use crate::ids::SessionId;
 
 pub use agent_env::{EnvPattern, agent_env};
+pub use api::{ApiListen, ClientConfig, ClientOptions, resolve_client};
 pub use choice::{AgentHome, AgentName, Approve, LogLevel, Mode, Output, Stdio};
 pub use duration::{parse_duration, show_duration};
 pub use env::EnvMap;
@@ -44,6 +47,7 @@ pub use keeping::KeepingConfig;
 pub use options::{HubOptions, Options};
 pub use place::{CommandKind, Place, in_container};
 pub use resolve::{Given, resolve};
+pub use session::SessionSettings;
 
 /// Everything that a run, a daemon or `start` needs to know, checked.
 #[derive(Debug)]
@@ -66,6 +70,8 @@ pub struct Config {
     pub output: Output,
     /// The Hub to join; `None` for `run`, which has its own.
     pub hub: Option<HubConfig>,
+    /// Serving the API over TCP besides its socket.
+    pub api: Option<ApiListen>,
     /// What the log shows.
     pub log_level: LogLevel,
     /// CA certificates (PEM) that TLS connections trust, from `SSL_CERT_FILE`.

@@ -99,6 +99,12 @@ pub struct HubOptions {
     /// Session to lead; without it one is created
     #[arg(long, value_name = "ID")]
     pub session: Option<String>,
+    /// Serve the local API over TCP too, to who shows the token
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub api_listen: Option<String>,
+    /// File with the API's token
+    #[arg(long, value_name = "FILE")]
+    pub api_token_file: Option<String>,
     /// Do not install a missing agent CLI
     #[arg(long)]
     pub skip_install: bool,
@@ -181,6 +187,8 @@ impl HubOptions {
             hub_key_file,
             hub_wait,
             session,
+            api_listen,
+            api_token_file,
             skip_install,
             once: _,
         } = self;
@@ -192,6 +200,8 @@ impl HubOptions {
             (&setting::HUB_KEY_FILE, hub_key_file),
             (&setting::HUB_WAIT, hub_wait),
             (&setting::SESSION, session),
+            (&setting::API_LISTEN, api_listen),
+            (&setting::API_TOKEN_FILE, api_token_file),
         ];
         add(typed, &texts);
     }

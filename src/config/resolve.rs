@@ -7,10 +7,11 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
+use super::api;
 use super::choice::{AgentHome, AgentName, Approve, LogLevel, Mode, Output, Stdio};
 use super::duration::{parse_duration, show_duration};
 use super::env::EnvMap;
-use super::fault::{ConfigError, Origin};
+use super::fault::{ConfigError, Fault, Origin};
 use super::file::{self, FileSettings};
 use super::keeping::keeping;
 use super::layers::{Layers, pattern, quoted};
@@ -30,8 +31,10 @@ const HUB_WAIT: Duration = Duration::from_mins(1);
 const OTHER_VARIABLES: &[&str] = &[
     "AGENT_RUNNER_API_KEY",
     "AGENT_RUNNER_API_KEY_FILE",
+    "AGENT_RUNNER_GRACE",
     "AGENT_RUNNER_LISTEN",
     "AGENT_RUNNER_PREFIX",
+    "AGENT_RUNNER_RESTARTS",
 ];
 
 /// What was typed.
@@ -47,17 +50,26 @@ pub struct Given<'a> {
 
 /// Reads the config file, lays what was typed and `env` over it, and checks all of it.
 pub fn resolve(given: &Given<'_>, env: &EnvMap, place: &Place) -> Result<Config, ConfigError> {
-    let mut layers = layers(given, env, place);
+    let once = given.hub.is_some_and(|hub| hub.once);
+    let must_have_task = place.command == CommandKind::Run && !given.options.print_config;
+    settle(layers(given, env, place), place, once, must_have_task)
+}
+
+/// Takes the values out of their layers, and checks all of them.
+pub(super) fn settle(
+    mut layers: Layers<'_>,
+    place: &Place,
+    once: bool,
+    must_have_task: bool,
+) -> Result<Config, ConfigError> {
     let (state_dir, agent) = (state_dir(&mut layers), agent(&mut layers, place));
     let task = task(&mut layers);
-    let must_have_task = place.command != CommandKind::Daemon && !given.options.print_config;
     if task.is_none() && must_have_task && layers.faults.is_empty() {
         let message =
             "say what to do: TASK as text, `-` to read it from stdin, or --task-file FILE";
         layers.fault(Origin::Flag("TASK".to_owned()), message);
     }
-    let hub = (place.command != CommandKind::Run)
-        .then(|| hub(&mut layers, place, given.hub.is_some_and(|hub| hub.once)));
+    let hub = (place.command != CommandKind::Run).then(|| hub(&mut layers, place, once));
     let mut config = Config {
         agent,
         task,
@@ -68,26 +80,37 @@ pub fn resolve(given: &Given<'_>, env: &EnvMap, place: &Place) -> Result<Config,
         keeping: keeping(&mut layers),
         output: layers.value_or(&setting::OUTPUT, Output::Pretty, Output::parse),
         hub,
+        api: (place.command != CommandKind::Run)
+            .then(|| api::listen(&mut layers))
+            .flatten(),
         log_level: layers.value_or(&setting::LOG_LEVEL, LogLevel::Warn, LogLevel::parse),
-        ca_file: env.value("SSL_CERT_FILE").map(|path| place.cwd.join(path)),
+        ca_file: layers
+            .env
+            .value("SSL_CERT_FILE")
+            .map(|path| place.cwd.join(path)),
         warnings: Vec::new(),
         shown: Vec::new(),
     };
     warn_of_unknown_variables(&mut layers);
-    if !layers.faults.is_empty() {
-        let mut faults = layers.faults;
-        faults.sort_by_key(|fault| match fault.origin {
-            Origin::File { line, column, .. } => (line, column),
-            _ => (usize::MAX, 0),
-        });
-        return Err(ConfigError { faults });
-    }
+    faults(layers.faults)?;
     config.warnings = layers.warnings;
     config.shown = layers.shown;
     Ok(config)
 }
 
-fn layers<'a>(given: &Given<'_>, env: &'a EnvMap, place: &'a Place) -> Layers<'a> {
+/// All that is wrong, in the file's order; nothing where nothing is.
+pub(super) fn faults(mut faults: Vec<Fault>) -> Result<(), ConfigError> {
+    if faults.is_empty() {
+        return Ok(());
+    }
+    faults.sort_by_key(|fault| match fault.origin {
+        Origin::File { line, column, .. } => (line, column),
+        _ => (usize::MAX, 0),
+    });
+    Err(ConfigError { faults })
+}
+
+pub(super) fn layers<'a>(given: &Given<'_>, env: &'a EnvMap, place: &'a Place) -> Layers<'a> {
     let mut typed = Typed::new();
     given.options.add_to(&mut typed);
     if let Some(hub) = given.hub {
@@ -96,6 +119,11 @@ fn layers<'a>(given: &Given<'_>, env: &'a EnvMap, place: &'a Place) -> Layers<'a
     if let Some(task) = given.task {
         typed.insert(setting::TASK.key, vec![task.to_owned()]);
     }
+    layers_of(typed, env, place)
+}
+
+/// The layers with `typed` on top.
+pub(super) fn layers_of<'a>(typed: Typed, env: &'a EnvMap, place: &'a Place) -> Layers<'a> {
     let mut layers = Layers {
         typed,
         env,
@@ -114,7 +142,7 @@ fn read_file(layers: &mut Layers<'_>, place: &Place) {
     let asked = layers.raw(&setting::CONFIG);
     let path = match &asked {
         Some(raw) => layers.absolute(raw),
-        None => below(layers, "XDG_CONFIG_HOME", ".config").map(|dir| dir.join("config.toml")),
+        None => default_file(layers),
     };
     let Some(path) = path else { return };
     match std::fs::read_to_string(&path) {
@@ -131,6 +159,11 @@ fn read_file(layers: &mut Layers<'_>, place: &Place) {
     }
 }
 
+/// The config file that is read where none was asked for.
+pub(super) fn default_file(layers: &Layers<'_>) -> Option<PathBuf> {
+    below(layers, "XDG_CONFIG_HOME", ".config").map(|dir| dir.join("config.toml"))
+}
+
 /// Our folder in one of the XDG folders. A relative one must be ignored, says their specification.
 fn below(layers: &Layers<'_>, variable: &str, default: &str) -> Option<PathBuf> {
     let set = layers.env.value(variable).map(PathBuf::from);
@@ -144,7 +177,7 @@ fn below(layers: &Layers<'_>, variable: &str, default: &str) -> Option<PathBuf> 
     Some(layers.cwd.join(base).join("agent-runner"))
 }
 
-fn state_dir(layers: &mut Layers<'_>) -> Option<PathBuf> {
+pub(super) fn state_dir(layers: &mut Layers<'_>) -> Option<PathBuf> {
     if layers.raw(&setting::STATE_DIR).is_some() {
         return layers.path(&setting::STATE_DIR);
     }
@@ -160,8 +193,9 @@ fn state_dir(layers: &mut Layers<'_>) -> Option<PathBuf> {
 }
 
 fn agent(layers: &mut Layers<'_>, place: &Place) -> AgentConfig {
-    let outside_run = place.command == CommandKind::Run && !place.container;
-    let home = if outside_run {
+    // A person's own login and settings serve what they start themselves.
+    let persons_own = place.command != CommandKind::Daemon && !place.container;
+    let home = if persons_own {
         AgentHome::User
     } else {
         AgentHome::State

@@ -68,9 +68,14 @@ impl Housekeeping {
             if needed.contains(&run) {
                 continue;
             }
-            match Claim::take(&dir)? {
+            let claim = match Claim::take(&dir) {
+                // Another session of this daemon has looked, too.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                claim => claim?,
+            };
+            match claim {
                 Some(_claim) if self.retain => {}
-                Some(_claim) => std::fs::remove_dir_all(dir.path())?,
+                Some(_claim) => remove(&dir)?,
                 None => self.stop(&dir).await?,
             }
         }
@@ -109,6 +114,13 @@ impl Housekeeping {
     }
 }
 
+fn remove(dir: &RunDir) -> io::Result<()> {
+    match std::fs::remove_dir_all(dir.path()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;
@@ -143,6 +155,7 @@ mod tests {
                 turn,
                 attempt: 1,
                 run,
+                ordinal_next: 0,
             },
         ]
     }

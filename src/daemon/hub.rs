@@ -1,14 +1,68 @@
-//! What the Hub is asked before it is joined: where it is, whether it answers, a new session.
+//! The Hub of a daemon: where it is, who we are to it, and what it is asked before it is joined.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::SecretString;
 use serde_json::json;
 
+use super::masks::Masks;
 use super::{DaemonError, Setup};
 use crate::config::{EnvMap, HubConfig};
 use crate::hub::rest::{Discovery, RestClient, RestError, discover};
 use crate::hub::{Credentials, HubAddress};
 use crate::ids::SessionId;
+
+/// Which Hub.
+#[derive(Debug)]
+pub struct HubTarget {
+    /// Where; discovered with the key when absent.
+    pub address: Option<HubAddress>,
+    /// Who we are.
+    pub key: Option<SecretString>,
+    /// The organization.
+    pub org: Option<String>,
+    /// How long an absent Hub is waited for.
+    pub wait: Duration,
+}
+
+/// The Hub of a daemon; one client serves all its sessions.
+#[derive(Debug, Clone)]
+pub struct HubAccess {
+    pub(super) rest: RestClient,
+    pub(super) credentials: Credentials,
+    pub(super) key: Option<SecretString>,
+    pub(super) wait: Duration,
+    /// What masks its key and the sessions' own.
+    pub(super) masks: Arc<Masks>,
+}
+
+impl HubAccess {
+    /// Checks what is known of the Hub, and finds it where only its key is.
+    pub async fn find(target: HubTarget, env: &EnvMap) -> Result<Self, DaemonError> {
+        let credentials = Credentials::new(target.key.clone(), target.org)
+            .map_err(|error| DaemonError::Usage(error.to_string()))?;
+        let address = match target.address {
+            Some(address) => address,
+            None => discover(&discovery(env), &credentials)
+                .await
+                .map_err(rest_error)?,
+        };
+        let rest = RestClient::new(address, &credentials).map_err(rest_error)?;
+        Ok(Self {
+            rest,
+            credentials,
+            key: target.key,
+            wait: target.wait,
+            masks: Arc::default(),
+        })
+    }
+
+    /// Where the Hub is.
+    pub fn address(&self) -> &HubAddress {
+        self.rest.address()
+    }
+}
 
 /// Finds the Hub and has it answer a request that changes nothing, within `limit`; its address.
 pub async fn reach_hub(
@@ -83,9 +137,8 @@ fn root(error: &RestError) -> String {
 /// Creates a session; a Hub that is not there yet is waited for.
 pub(super) async fn create_session(
     setup: &Setup<'_>,
-    rest: &RestClient,
+    hub: &HubAccess,
     task: Option<&str>,
-    wait: Duration,
 ) -> Result<SessionId, DaemonError> {
     const PAUSE: Duration = Duration::from_millis(250);
     let mut request = json!({
@@ -101,9 +154,9 @@ pub(super) async fn create_session(
     }
     let began = setup.clock.now();
     loop {
-        match rest.create_session(&request).await {
+        match hub.rest.create_session(&request).await {
             Ok(created) => return Ok(created.session_id),
-            Err(error) if error.is_transient() && began.elapsed() < wait => {
+            Err(error) if error.is_transient() && began.elapsed() < hub.wait => {
                 tracing::info!(%error, "the Hub is not there yet; trying again");
                 tokio::time::sleep(PAUSE).await;
             }

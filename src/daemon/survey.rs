@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::program::{self, Program, RunsAs};
-use super::{DaemonError, Setup};
+use super::{DaemonError, Setup, launch};
 use crate::agent;
 
 /// How the agent of the settings would be started.
@@ -27,8 +27,8 @@ pub fn survey(setup: &Setup<'_>) -> Result<Survey, DaemonError> {
     let runs_as = program::runs_as(config.agent.user.as_deref())?;
     Ok(Survey {
         program: program::find(kind, &config.agent, &setup.prefix, setup.env),
-        home: super::agent_home(setup, &runs_as),
-        environment: super::environment(setup, kind, &runs_as)?,
+        home: launch::agent_home(setup, &runs_as),
+        environment: launch::environment(setup, kind, &runs_as)?,
         runs_as,
     })
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use super::{DaemonError, Setup};
 use crate::clock::Clock;
@@ -20,6 +21,8 @@ use crate::workspace::{self, Cache, CloneRequest, Progress, RepoUrl, Revision, W
 const CLONE_LIMIT: Duration = Duration::from_mins(30);
 /// The most that repositories may take which are kept for the next clone.
 const CACHE_LIMIT: u64 = 10 << 30;
+/// Steps of a clone that may wait for their event: each says all that those before it said.
+const STEPS_QUEUE: usize = 8;
 /// Between two progress events.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
@@ -103,8 +106,9 @@ pub(super) async fn make(
     let Some(repo) = repo(setup, detail, trusted)? else {
         let path = match (&config.workspace_dir, setup.command) {
             (Some(path), _) => path.clone(),
-            (None, CommandKind::Run) => return Ok(setup.cwd.clone()),
-            (None, CommandKind::Daemon | CommandKind::Start) => own(),
+            // What a person starts works where they are.
+            (None, CommandKind::Run | CommandKind::Start) => return Ok(setup.cwd.clone()),
+            (None, CommandKind::Daemon) => own(),
         };
         match owner {
             Some(owner) => make_for(setup, &path, owner)?,
@@ -122,6 +126,11 @@ pub(super) async fn make(
     }
     log.step(describe(&made)).await?;
     Ok(made.path)
+}
+
+/// Whether the repository of the settings has an address that may be cloned from.
+pub(super) fn check_repo(setup: &Setup<'_>) -> Result<(), DaemonError> {
+    repo(setup, None, false).map(drop)
 }
 
 fn describe(made: &Workspace) -> String {
@@ -207,14 +216,17 @@ async fn clone(
         clock: setup.clock,
         last: setup.clock.now(),
     };
-    let progress = async |step| {
-        if throttle.is_due(step)
-            && let Err(error) = log.step(words(step)).await
-        {
-            tracing::warn!(%error, "progress could not be stored");
+    let (progress, mut steps) = mpsc::channel(STEPS_QUEUE);
+    let telling = async {
+        while let Some(step) = steps.recv().await {
+            if throttle.is_due(step)
+                && let Err(error) = log.step(words(step)).await
+            {
+                tracing::warn!(%error, "progress could not be stored");
+            }
         }
     };
-    let made = workspace::clone_apart(&request, progress).await;
+    let (made, ()) = tokio::join!(workspace::clone_apart(&request, progress), telling);
     made.map_err(|error| DaemonError::Workspace(error.to_string()))
 }
 

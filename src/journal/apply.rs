@@ -52,8 +52,7 @@ impl Numbered {
 
     /// Whether a turn ends with it: all that was promised is then synced.
     pub(super) fn ends_turn(&self) -> bool {
-        let ends = |change: &Change| matches!(change, Change::EndTurn { .. });
-        self.changes.iter().any(ends)
+        self.changes.iter().any(Change::ends_turn)
     }
 
     /// Whether it accepts a prompt.
@@ -145,11 +144,22 @@ impl Numbered {
     fn apply(&self, transaction: &Transaction<'_>, change: &Change) -> Result<(), JournalError> {
         let session = self.session.as_str();
         let first_seq = self.before + 1;
+        crash_point!("journal.before_change");
         match change {
+            Change::CreateSession { settings, at } => transaction
+                .prepare_cached(
+                    "INSERT INTO session(id, agent, workspace, created_at, settings)
+                     VALUES (?1, ?2, '', ?3, ?4)
+                     ON CONFLICT(id) DO UPDATE SET settings = excluded.settings, closed_at = NULL",
+                )?
+                .execute(params![session, self.agent, signed(at.millis()), settings])?,
+            Change::CloseSession { at } => transaction
+                .prepare_cached("UPDATE session SET closed_at = ?2 WHERE id = ?1")?
+                .execute(params![session, signed(at.millis())])?,
         Change::OpenSession { workspace, at } => transaction
             .prepare_cached(
                 "INSERT INTO session(id, agent, workspace, created_at) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT(id) DO NOTHING",
+                 ON CONFLICT(id) DO UPDATE SET workspace = excluded.workspace",
             )?
             .execute(params![
                 session,
@@ -158,10 +168,10 @@ impl Numbered {
                 signed(at.millis())
             ])?,
             Change::QueueTurn { .. } => self.queue(transaction, change)?,
-            Change::BeginAttempt { turn, attempt, run } => transaction
+            Change::BeginAttempt { turn, attempt, run, ordinal_next } => transaction
             .prepare_cached(
                 "UPDATE turn SET state = 'running', attempt = ?2, run_id = ?3, spool_offset = 0,
-                        ordinal_next = 0, adapter = NULL, progress_digest = ?5,
+                        ordinal_next = ?6, adapter = NULL, progress_digest = ?5,
                         first_seq = coalesce(first_seq, ?4)
                  WHERE id = ?1",
             )?
@@ -170,7 +180,8 @@ impl Numbered {
                 attempt,
                 run.to_string(),
                 signed(first_seq),
-                of_progress(&turn.to_string(), 0, 0, &[])
+                of_progress(&turn.to_string(), 0, *ordinal_next, &[]),
+                    signed(*ordinal_next)
             ])?,
         Change::EndAttempt { turn } => transaction
             .prepare_cached(

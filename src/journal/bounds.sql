@@ -1,4 +1,4 @@
--- Version 2: what is stored can be checked, and what is kept is bounded.
+-- Version 3: what is stored can be checked, and what is kept is bounded.
 CREATE TABLE meta(
   key   TEXT PRIMARY KEY,
   value TEXT NOT NULL

@@ -4,16 +4,22 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
 use crate::files;
 
+/// How often a lock that another has is tried, and the pause between: a second in all, in which even
+/// a busy machine gets from `fork` to `execve`.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// The state dir's lock; held until dropped.
 #[derive(Debug)]
 pub struct StateLock {
     path: PathBuf,
-    _file: File,
+    file: File,
 }
 
 /// Why a state dir cannot be used.
@@ -53,7 +59,7 @@ impl StateLock {
         files::create_private_dir(state_dir).map_err(unusable)?;
         let path = state_dir.join("state.lock");
         let mut file = files::append_private(&path).map_err(unusable)?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if !lock(&file) {
             let pid = std::fs::read_to_string(&path).unwrap_or_default();
             return Err(StateLockError::InUse {
                 path: state_dir.to_owned(),
@@ -64,9 +70,10 @@ impl StateLock {
             // Whoever had it discarded the file before we got it.
             return Self::take(state_dir);
         }
+        crash_point!("state.locked");
         file.set_len(0).map_err(unusable)?;
         writeln!(file, "{}", std::process::id()).map_err(unusable)?;
-        Ok(Self { path, _file: file })
+        Ok(Self { path, file })
     }
 
     /// The daemon that has the state dir, as its lock file says; `None` when none has. Makes
@@ -87,11 +94,41 @@ impl StateLock {
         }
     }
 
+    /// Forgets who holds the lock: for an end in order. The lock holds on until it is dropped.
+    pub fn clear(&self) -> io::Result<()> {
+        self.file.set_len(0)
+    }
+
+    /// The daemon that had the state dir and did not end in order; `None` when one has it, or the
+    /// last one did.
+    pub fn died(state_dir: &Path) -> io::Result<Option<String>> {
+        if Self::holder(state_dir)?.is_some() {
+            return Ok(None);
+        }
+        match std::fs::read_to_string(state_dir.join("state.lock")) {
+            Ok(pid) => Ok(Some(pid.trim().to_owned()).filter(|pid| !pid.is_empty())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Removes the lock's file. The lock holds on until it is dropped, for those who have opened
     /// the file already.
     pub fn discard(&self) -> io::Result<()> {
         std::fs::remove_file(&self.path)
     }
+}
+
+/// Locks `file`, and waits a little where another has it: a daemon that was killed while it started
+/// a process leaves its lock to that process until its `execve`.
+fn lock(file: &File) -> bool {
+    for _ in 0..TRIES {
+        if flock(file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return true;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    false
 }
 
 /// Whether the open `file` is still the one of this name.
@@ -120,9 +157,26 @@ mod tests {
             "{error}"
         );
         assert_eq!(StateLock::holder(&state).unwrap(), Some(own));
+        assert_eq!(StateLock::died(&state).unwrap(), None);
         drop(lock);
         assert_eq!(StateLock::holder(&state).unwrap(), None);
-        StateLock::take(&state).unwrap();
+        assert_eq!(
+            StateLock::died(&state).unwrap(),
+            Some(std::process::id().to_string())
+        );
+        StateLock::take(&state).unwrap().clear().unwrap();
+        assert_eq!(StateLock::died(&state).unwrap(), None);
+    }
+
+    #[test]
+    fn a_lock_that_is_let_go_meanwhile_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = StateLock::take(dir.path()).unwrap();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| StateLock::take(dir.path()).map(drop));
+            drop(first);
+            second.join().unwrap().unwrap();
+        });
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod error;
 mod lock;
 mod open;
 mod options;
+mod overview;
 mod own;
 mod places;
 mod prune;
@@ -43,6 +44,7 @@ use tokio_util::task::TaskTracker;
 pub use error::JournalError;
 pub use lock::{StateLock, StateLockError};
 pub use options::Options;
+pub use overview::{TurnSpan, TurnSummary};
 pub use room::Room;
 pub use rows::{Batch, Change, NewEvent, SessionRow, TurnRow, TurnState};
 pub use tail::{StoredBatch, Tail};
@@ -179,21 +181,15 @@ impl Journal {
             .await
     }
 
+    /// Every session's row, the newest first.
+    pub async fn sessions(&self) -> Result<Vec<SessionRow>, JournalError> {
+        self.read(store::sessions).await
+    }
+
     /// The place of the session's last event; 0 before the first.
     #[allow(clippy::unused_async)] // as all that is asked of a journal
     pub async fn last_seq(&self, session: &SessionId) -> Result<u64, JournalError> {
         Ok(feed_of(&self.feeds, session).last())
-    }
-
-    /// The place of the first event that is still kept; a [`Tail`] from before it begins with a
-    /// gap.
-    pub async fn first_seq(&self, session: &SessionId) -> Result<Seq, JournalError> {
-        let session = session.clone();
-        self.read(move |connection| {
-            let pruned = store::pruned(connection, &session)?.map_or(0, |(_, pruned)| pruned);
-            Ok(Seq::new(pruned + 1).unwrap_or(Seq::FIRST))
-        })
-        .await
     }
 
     /// The runs of all sessions whose raw output may still be needed: of turns that are open, or

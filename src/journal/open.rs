@@ -89,6 +89,7 @@ fn ready(path: &Path, options: &Options) -> Result<Ready, JournalError> {
     // first byte, so the file is made before SQLite sees it (the -wal and -shm copy its mode).
     if !path.exists() {
         files::create_private(path).map_err(JournalError::file(path))?;
+        crash_point!("journal.file_made");
     }
     let mut writer = store::open_writer(path)?;
     let found = migrate(&mut writer)?;
@@ -202,7 +203,7 @@ fn recover(
     let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut recovered = Recovered::default();
     let mut sessions: BTreeSet<SessionId> = places.all().keys().cloned().collect();
-    sessions.extend(store::sessions(&transaction)?);
+    sessions.extend(store::session_ids(&transaction)?);
     for session in sessions {
         let (last, reserved) = place(&transaction, places, &session, &damage)?;
         recovered.last.insert(session.clone(), last);

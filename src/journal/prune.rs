@@ -26,7 +26,7 @@ pub(super) struct Goal {
 /// Deletes some of it; how many bytes, 0 when there is nothing more.
 pub(super) fn step(connection: &mut Connection, goal: Goal) -> Result<u64, JournalError> {
     let mut freed = 0;
-    for session in super::store::sessions(connection)? {
+    for session in super::store::session_ids(connection)? {
         let left = Goal {
             bytes: goal.bytes.saturating_sub(freed),
             ..goal

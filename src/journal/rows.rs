@@ -94,7 +94,19 @@ impl NewEvent {
 /// A change of rows.
 #[derive(Debug)]
 pub enum Change {
-    /// A session is opened; a no-op when it is there already.
+    /// A session is made, or led from now on with other settings. A promise.
+    CreateSession {
+        /// What it was made with, without secrets; opaque to the journal.
+        settings: String,
+        /// Now.
+        at: Timestamp,
+    },
+    /// No daemon opens the session again. A promise.
+    CloseSession {
+        /// Now.
+        at: Timestamp,
+    },
+    /// A session is opened: it has a workspace from now on.
     OpenSession {
         /// Where its agent works.
         workspace: String,
@@ -115,8 +127,8 @@ pub enum Change {
         /// Now.
         at: Timestamp,
     },
-    /// An attempt of the turn begins (its first event, on the first attempt, is in this batch).
-    /// A promise.
+    /// An attempt of the turn begins; events of its own that come before its process are in this
+    /// batch. A promise.
     BeginAttempt {
         /// The turn.
         turn: TurnId,
@@ -124,6 +136,8 @@ pub enum Change {
         attempt: u32,
         /// The attempt's run.
         run: RunId,
+        /// How many of the run's events are in this batch: the next one's ordinal.
+        ordinal_next: u64,
     },
     /// The turn's attempt is over and all that it gave is stored; the turn goes on with another
     /// one. Until that begins the turn has no run. A promise: whoever was told that the attempt
@@ -165,10 +179,17 @@ pub enum Change {
 }
 
 impl Change {
+    /// Whether a turn is over with this.
+    pub(super) const fn ends_turn(&self) -> bool {
+        matches!(self, Self::EndTurn { .. })
+    }
+
     /// Whether somebody was promised this, so that it must survive a power cut.
     pub(super) const fn is_promise(&self) -> bool {
         match self {
-            Self::OpenSession { .. }
+            Self::CreateSession { .. }
+            | Self::CloseSession { .. }
+            | Self::OpenSession { .. }
             | Self::QueueTurn { .. }
             | Self::BeginAttempt { .. }
             | Self::EndAttempt { .. }
@@ -185,9 +206,13 @@ pub struct SessionRow {
     pub id: SessionId,
     pub agent: String,
     pub agent_session_id: Option<String>,
+    /// Empty until it is made.
     pub workspace: String,
     pub task_taken: bool,
     pub acked_seq: u64,
+    pub created_at: Timestamp,
+    pub settings: Option<String>,
+    pub is_closed: bool,
 }
 
 /// Where a turn is in its life.

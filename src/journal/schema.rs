@@ -12,6 +12,14 @@ type Step = fn(&Transaction<'_>) -> Result<(), JournalError>;
 /// Each makes a version from the one before; the first from nothing.
 const STEPS: &[Step] = &[
     |transaction| Ok(transaction.execute_batch(include_str!("schema.sql"))?),
+    // What a session was made with, without secrets, for the next daemon to open it again; no
+    // settings: whoever leads the session gives them each time. Closed: no daemon opens it again.
+    |transaction| {
+        Ok(transaction.execute_batch(
+            "ALTER TABLE session ADD COLUMN settings TEXT;
+             ALTER TABLE session ADD COLUMN closed_at INTEGER;",
+        )?)
+    },
     bounds,
 ];
 
@@ -49,7 +57,9 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<Found, JournalError
             [known.to_string()],
         )?;
     }
+    crash_point!("journal.before_migration");
     transaction.commit()?;
+    crash_point!("journal.migrated");
     Ok(if version == 0 {
         Found::Empty
     } else {

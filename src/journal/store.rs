@@ -31,27 +31,43 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, JournalError> {
     Ok(connection)
 }
 
+const SESSION_COLUMNS: &str = "id, agent, agent_session_id, workspace, task_taken, acked_seq, created_at, settings, closed_at";
+
 pub(super) fn session(
     connection: &Connection,
     id: &SessionId,
 ) -> Result<Option<SessionRow>, JournalError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT agent, agent_session_id, workspace, task_taken, acked_seq FROM session
-         WHERE id = ?1",
-    )?;
-    let row = statement
-        .query_row([id.as_str()], |row| {
-            Ok(SessionRow {
-                id: id.clone(),
-                agent: row.get(0)?,
-                agent_session_id: row.get(1)?,
-                workspace: row.get(2)?,
-                task_taken: row.get(3)?,
-                acked_seq: unsigned(row.get(4)?),
-            })
-        })
-        .optional()?;
-    Ok(row)
+    let query = format!("SELECT {SESSION_COLUMNS} FROM session WHERE id = ?1");
+    let mut statement = connection.prepare_cached(&query)?;
+    let mut rows = statement.query([id.as_str()])?;
+    rows.next()?.map(session_row).transpose()
+}
+
+/// Every session, the newest first.
+pub(super) fn sessions(connection: &Connection) -> Result<Vec<SessionRow>, JournalError> {
+    let query =
+        format!("SELECT {SESSION_COLUMNS} FROM session ORDER BY created_at DESC, rowid DESC");
+    let mut statement = connection.prepare_cached(&query)?;
+    let mut rows = statement.query([])?;
+    let mut sessions = Vec::new();
+    while let Some(row) = rows.next()? {
+        sessions.push(session_row(row)?);
+    }
+    Ok(sessions)
+}
+
+fn session_row(row: &Row<'_>) -> Result<SessionRow, JournalError> {
+    Ok(SessionRow {
+        id: parse("session id", &row.get::<_, String>(0)?)?,
+        agent: row.get(1)?,
+        agent_session_id: row.get(2)?,
+        workspace: row.get(3)?,
+        task_taken: row.get(4)?,
+        acked_seq: unsigned(row.get(5)?),
+        created_at: Timestamp::from_millis(unsigned(row.get(6)?)),
+        settings: row.get(7)?,
+        is_closed: row.get::<_, Option<i64>>(8)?.is_some(),
+    })
 }
 
 pub(super) fn turns(
@@ -159,7 +175,7 @@ pub(super) fn last_whole(
 }
 
 /// A row that cannot be read as what it should be was altered as surely as one with another digest.
-fn whole(row: &Row<'_>, session: &SessionId) -> Option<Whole> {
+pub(super) fn whole(row: &Row<'_>, session: &SessionId) -> Option<Whole> {
     let first = u64::try_from(row.get::<_, i64>(0).ok()?).ok()?;
     let last = u64::try_from(row.get::<_, i64>(1).ok()?).ok()?;
     let body: Vec<u8> = row.get(3).ok()?;
@@ -181,7 +197,7 @@ pub(super) fn pruned(
 }
 
 /// Every session.
-pub(super) fn sessions(connection: &Connection) -> Result<Vec<SessionId>, JournalError> {
+pub(super) fn session_ids(connection: &Connection) -> Result<Vec<SessionId>, JournalError> {
     let mut statement = connection.prepare("SELECT id FROM session")?;
     let ids = statement.query_map([], |row| row.get::<_, String>(0))?;
     ids.map(|id| parse("session id", &id?)).collect()
@@ -237,7 +253,7 @@ fn session_digests(
 /// Whether the rows of sessions and turns are as they were stored.
 pub(super) fn verify_rows(connection: &Connection) -> Result<(), JournalError> {
     let altered = |what: &str| JournalError::Corrupt(format!("the row of {what} was altered"));
-    for session in sessions(connection)? {
+    for session in session_ids(connection)? {
         if session_digests(connection, &session)?.is_none_or(|(is, should)| is != should) {
             return Err(altered(&format!("session {session}")));
         }
@@ -278,12 +294,12 @@ pub(super) fn outcome_text(outcome: Outcome) -> Result<String, JournalError> {
     }
 }
 
-fn outcome_from(text: &str) -> Result<Outcome, JournalError> {
+pub(super) fn outcome_from(text: &str) -> Result<Outcome, JournalError> {
     serde_json::from_value(serde_json::Value::from(text))
         .map_err(|_| JournalError::Corrupt(format!("unknown outcome `{text}`")))
 }
 
-fn parse<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, JournalError> {
+pub(super) fn parse<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, JournalError> {
     text.parse()
         .map_err(|_| JournalError::Corrupt(format!("`{text}` is no {what}")))
 }

@@ -19,6 +19,10 @@ use crate::ids::{Seq, SessionId};
 /// Bytes of fresh batches kept per session for its readers; older ones are read from the disk.
 const RECENT_BYTES: usize = 1 << 20;
 
+/// What is kept of them once a turn is over: its end, for the readers that wait for it. An idle
+/// session has no use for more.
+const IDLE_BYTES: usize = 16 << 10;
+
 /// Events `first..=last`, each on its own line (with newline), as they were committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredBatch {
@@ -71,6 +75,17 @@ struct Recent {
     bytes: usize,
 }
 
+impl Recent {
+    fn shrink_to(&mut self, most: usize) {
+        while self.bytes > most {
+            let Some(old) = self.batches.pop_front() else {
+                break;
+            };
+            self.bytes -= old.body.len();
+        }
+    }
+}
+
 impl Default for Feed {
     fn default() -> Self {
         Self {
@@ -88,12 +103,7 @@ impl Feed {
             let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
             recent.bytes += batch.body.len();
             recent.batches.push_back(batch);
-            while recent.bytes > RECENT_BYTES {
-                let Some(old) = recent.batches.pop_front() else {
-                    break;
-                };
-                recent.bytes -= old.body.len();
-            }
+            recent.shrink_to(RECENT_BYTES);
         }
         self.durable.send_replace(last);
     }
@@ -106,6 +116,13 @@ impl Feed {
     /// The last event's place.
     pub(super) fn last(&self) -> u64 {
         *self.durable.borrow()
+    }
+
+    /// A turn is over: readers that are behind read from the disk.
+    pub(super) fn settle(&self) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.shrink_to(IDLE_BYTES);
+        recent.batches.shrink_to_fit();
     }
 
     fn after(&self, after: u64) -> Option<StoredBatch> {

@@ -178,8 +178,12 @@ async fn a_turn_keeps_its_place_its_first_event_and_its_verdict() {
         turn,
         attempt: 1,
         run,
+        ordinal_next: 1,
     };
     journal.commit(tokens(2..3).with(begin)).await.unwrap();
+    let taken_over = journal.turns(&session()).await.unwrap().pop().unwrap();
+    let message = "whoever takes over at once does not number an event again";
+    assert_eq!(taken_over.ordinal_next, 1, "{message}");
     let progress = Change::Progress {
         turn,
         offset: SpoolOffset::new(123),
@@ -302,4 +306,57 @@ async fn a_journal_is_empty_until_a_session_is_stored_and_closes_its_files() {
     assert!(!dir.path().join("journal.db-wal").exists());
     let again = Journal::open(&path).unwrap();
     assert!(!again.is_empty().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_journal_of_the_first_version_is_migrated_and_keeps_its_sessions() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(include_str!("schema.sql")).unwrap();
+    old.execute_batch(
+        "PRAGMA user_version = 1;
+         INSERT INTO session(id, agent, workspace, created_at) VALUES ('s1', 'claude', '/w', 1)",
+    )
+    .unwrap();
+    drop(old);
+    let journal = Journal::open(&path).unwrap();
+    let row = journal.session(&session()).await.unwrap().unwrap();
+    assert_eq!((row.workspace.as_str(), row.settings), ("/w", None));
+}
+
+#[tokio::test]
+async fn a_session_keeps_its_settings_until_it_is_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let at = Timestamp::from_millis(7);
+    {
+        let journal = Journal::open(&path).unwrap();
+        for text in ["{}", "{\"model\":\"m\"}"] {
+            let settings = text.to_owned();
+            let create = Change::CreateSession { settings, at };
+            let batch = Batch::new(&session(), "claude").with(create);
+            journal.commit(batch).await.unwrap();
+        }
+        open_session(&journal).await;
+        journal.close().await;
+    }
+    let journal = Journal::open(&path).unwrap();
+    let rows = journal.sessions().await.unwrap();
+    let [row] = rows.as_slice() else {
+        panic!("one session, not {rows:?}");
+    };
+    assert_eq!(row.settings.as_deref(), Some("{\"model\":\"m\"}"));
+    assert_eq!((row.workspace.as_str(), row.created_at), ("/w", at));
+    assert!(!row.is_closed);
+    let close = Batch::new(&session(), "claude").with(Change::CloseSession { at });
+    journal.commit(close).await.unwrap();
+    assert!(
+        journal
+            .session(&session())
+            .await
+            .unwrap()
+            .unwrap()
+            .is_closed
+    );
 }

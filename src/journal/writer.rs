@@ -134,10 +134,12 @@ impl Writer {
     /// Says that nothing is lost, and leaves one file behind where that costs nothing; a reader may
     /// still hold the log open.
     fn close(&mut self) -> Result<(), JournalError> {
+        crash_point!("journal.before_checkpoint");
         self.sync_fully(true)?;
         note_boot(&self.connection, "")?;
         self.connection
             .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?;
+        crash_point!("journal.checkpointed");
         Ok(())
     }
 
@@ -211,7 +213,9 @@ impl Writer {
                 .execute(rusqlite::params![session.as_str(), signed(*seq)])?;
             seal_session(&transaction, session)?;
         }
+        crash_point!("journal.before_commit");
         transaction.commit()?;
+        crash_point!("journal.committed");
         self.reserved.extend(reserved);
         Ok(())
     }
@@ -240,10 +244,15 @@ impl Writer {
                 if let Err(error) = self.places.gave(&batch.session, last.get()) {
                     tracing::warn!(%error, "journal.seq cannot be written");
                 }
+                let (ends_turn, feed) = (batch.ends_turn(), feed_of(&self.feeds, &batch.session));
                 if let Some(events) = batch.events {
-                    feed_of(&self.feeds, &batch.session).publish(events.into());
+                    feed.publish(events.into());
+                }
+                if ends_turn {
+                    feed.settle();
                 }
             }
+            crash_point!("journal.before_answer");
             // Whoever asked may have gone; the commit stands. A notice of ours has nobody.
             if let Some(done) = waiting.next() {
                 drop(done.send(Ok(stored)));

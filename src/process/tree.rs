@@ -34,13 +34,28 @@ impl From<Stat> for Member {
 
 /// All descendants of `ancestor`, zombies included, without itself.
 pub fn descendants(ancestor: Pid) -> io::Result<Vec<Member>> {
+    let root = ancestor.as_raw_nonzero().get();
+    Ok(below(vec![root], Vec::new(), all()?))
+}
+
+/// The processes that `is_root` names, and all their descendants.
+pub fn trees_of(is_root: impl Fn(&Stat) -> bool) -> io::Result<Vec<Member>> {
+    let (roots, rest): (Vec<_>, Vec<_>) = all()?.into_iter().partition(is_root);
+    let open = roots.iter().map(|stat| stat.pid).collect();
+    Ok(below(
+        open,
+        roots.into_iter().map(Member::from).collect(),
+        rest,
+    ))
+}
+
+/// `found`, and of `others` what descends from the pids in `open`.
+fn below(mut open: Vec<i32>, mut found: Vec<Member>, others: Vec<Stat>) -> Vec<Member> {
     let mut children: HashMap<i32, Vec<Stat>> = HashMap::new();
-    for stat in all()? {
+    for stat in others {
         children.entry(stat.parent).or_default().push(stat);
     }
-    let mut found = Vec::new();
     let mut seen = HashSet::new();
-    let mut open = vec![ancestor.as_raw_nonzero().get()];
     while let Some(pid) = open.pop() {
         for stat in children.remove(&pid).unwrap_or_default() {
             // The walk is no snapshot: a pid that moved meanwhile may turn up twice.
@@ -50,7 +65,7 @@ pub fn descendants(ancestor: Pid) -> io::Result<Vec<Member>> {
             }
         }
     }
-    Ok(found)
+    found
 }
 
 /// The living members of a session that began with `leader`: what is left of a tree whose

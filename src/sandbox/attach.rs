@@ -5,6 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::{RunHandle, SandboxError};
+use crate::files;
 use crate::process::{self, Identity, PidFd};
 use crate::spool::{CONTRACT, Claim, Phase, RunDir, SpawnFailure, Status, Stopped};
 
@@ -44,10 +45,14 @@ pub(super) async fn attach(dir: &RunDir) -> Result<Attach, SandboxError> {
         let status = Status::read(dir)?;
         match (claim, status) {
             (Some(_ours), None) => {
+                crash_point!("sandbox.before_abandon");
                 abandon(dir)?;
-                return Ok(Attach::Ended(Ending::Vanished));
+                crash_point!("sandbox.abandoned");
+                return Ok(Attach::Ended(ended(dir, None).await));
             }
-            (Some(_ours), Some(status)) => return Ok(Attach::Ended(ending(status).await)),
+            (Some(_ours), Some(status)) => {
+                return Ok(Attach::Ended(ended(dir, Some(status)).await));
+            }
             (None, Some(status)) => {
                 if let Some(run) = RunHandle::open(dir, &status).await? {
                     return Ok(Attach::Running(run));
@@ -67,7 +72,23 @@ pub(super) async fn attach(dir: &RunDir) -> Result<Attach, SandboxError> {
     }
 }
 
-/// How a run ended whose shim is gone.
+/// How a run ended whose shim is gone, and nothing but its records left in its folder.
+pub(super) async fn ended(dir: &RunDir, last: Option<Status>) -> Ending {
+    let unfinished = [
+        files::temporary(&dir.status()),
+        Ok(dir.path().join(RunDir::CONTROL)),
+    ];
+    for path in unfinished.into_iter().flatten() {
+        // Most shims leave nothing of the kind.
+        drop(std::fs::remove_file(path));
+    }
+    match last {
+        Some(status) => ending(status).await,
+        None => Ending::Vanished,
+    }
+}
+
+/// How a run ended by its last record.
 pub(super) async fn ending(last: Status) -> Ending {
     match last.phase {
         Phase::Exited(stopped) => Ending::Exited(stopped),

@@ -88,6 +88,7 @@ impl Session {
             .journal
             .commit(Batch::new(&context.session, context.agent.name).with(open))
             .await?;
+        crash_point!("session.opened");
         let turns = context.journal.turns(&context.session).await?;
         let row = context.journal.session(&context.session).await?;
         let prompts = turns.len();
@@ -250,6 +251,7 @@ impl Driver {
     }
 
     fn turn_ended(&mut self, end: TurnEnd) {
+        crash_point!("session.turn_ended");
         self.running = None;
         self.left_open = end.outcome.is_none();
         self.publish.send_modify(|state| {
@@ -301,6 +303,7 @@ impl Driver {
             .journal
             .commit(self.batch().with(queue))
             .await?;
+        crash_point!("session.prompt_stored");
         // The same command id again: the journal kept the first.
         let turns = self.context.journal.turns(&self.context.session).await?;
         let Some(row) = turns.into_iter().rev().find(|row| {
@@ -362,6 +365,7 @@ impl Driver {
                     .push(NewEvent::encode(event, id, at, Some((turn.id, 0)))?);
             }
             self.context.journal.commit(batch).await?;
+            crash_point!("session.prompt_cancelled");
         }
         self.publish_queue();
         Ok(())

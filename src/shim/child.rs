@@ -19,7 +19,7 @@ pub(super) struct Stdio {
     pub(super) stdin: OwnedFd,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
-    /// Readable with one byte once the child may go on; at its end when the shim is dead.
+    /// Readable with one byte once the child may go on.
     pub(super) release: OwnedFd,
     /// Where a failure is reported. Closed by a successful exec.
     pub(super) failure: OwnedFd,
@@ -61,18 +61,23 @@ fn prepare(plan: &Plan, stdio: &Stdio, shim: Pid) -> Result<bool, SpawnFailure> 
     // Changing the user clears it, so that it comes after.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| step("tie to the shim")(error.into()))?;
+    // A shim that died before the tie was made sends no signal, and its pipe never comes to an
+    // end: this process holds a copy of the end that writes.
+    if rustix::process::getppid() != Some(shim) {
+        return Ok(false);
+    }
     if plan.user.is_some() || plan.confined {
         rustix::thread::set_no_new_privs(true)
             .map_err(|error| step("deny privileges to")(error.into()))?;
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
     }
+    crash_point!("child.tied");
     std::env::set_current_dir(&plan.workspace)
         .map_err(|error| failure("enter", &plan.workspace, &error))?;
-    let released = wait_for_release(stdio).map_err(step("wait for the release of"))?;
-    // A shim that died before the tie was made sends no signal.
-    if !released || rustix::process::getppid() != Some(shim) {
+    if !wait_for_release(stdio).map_err(step("wait for the release of"))? {
         return Ok(false);
     }
+    crash_point!("child.released");
     process::reset_all().map_err(step("reset the signals of"))?;
     process::close_on_exec_from(3).map_err(step("close the descriptors of"))?;
     Ok(true)

@@ -63,6 +63,7 @@ pub(super) fn launch(
     // The closure owns the child's ends, so that they are closed in the shim when it returns.
     let pid = process::fork_into(move || become_agent(plan, environment, child_ends, parent))
         .step("fork the CLI")?;
+    crash_point!("shim.agent_forked");
     let agent = Identity::of(pid).step("read the CLI's start time")?;
     let pidfd = PidFd::open(agent)
         .step("open a handle on the CLI")?
@@ -74,9 +75,12 @@ pub(super) fn launch(
         shim: Some(shim),
         agent: Some(agent),
     };
+    crash_point!("shim.before_started");
     status.write(dir)?;
+    crash_point!("shim.started_stored");
     // A child that is dead already has closed its end.
     let _gone = rustix::io::write(&release_it, &[1]);
+    crash_point!("shim.agent_released");
     if let Some(failure) = exec_failure(failure_report, plan, &pidfd) {
         return Err(failure.into());
     }

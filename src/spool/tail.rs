@@ -34,6 +34,11 @@ impl Tail {
         self.offset
     }
 
+    /// Goes on from another offset.
+    pub fn go_to(&mut self, offset: SpoolOffset) {
+        self.offset = offset;
+    }
+
     /// The next chunk of at most 256 KiB; empty when there is no more for now.
     pub fn read(&mut self) -> io::Result<&[u8]> {
         // Allocated with the first read: an idle run costs nothing.

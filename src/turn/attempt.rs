@@ -1,6 +1,5 @@
 //! One process of a turn: started or taken over, followed to its end.
 
-use std::io::Write as _;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,12 +11,13 @@ use tokio::time::Instant;
 use super::call::end;
 use super::context::{TurnCommand, TurnContext, TurnFault};
 use super::outcome::{Process, Stop};
+use super::provision;
 use super::pump::{Closing, Origin, Pump};
 use super::spool_room::SpoolRoom;
-use crate::agent::{Evidence, LaunchPlan, OutputReader};
+use super::stored::last_message;
+use crate::agent::{Evidence, LaunchPlan, OutputReader, Stored};
 use crate::event::{ErrorClass, Event, NoticeLevel, TurnError};
 use crate::exit::Exit;
-use crate::files;
 use crate::ids::SpoolOffset;
 use crate::journal::{Batch, JournalError, TurnRow};
 use crate::sandbox::{Attach, Change, Ending, RunControl, RunHandle, SandboxError};
@@ -110,17 +110,20 @@ impl Attempt {
         let sandbox = |message: String| TurnError::new(ErrorClass::Sandbox, message);
         let plan = context.shim_plan(launch).map_err(sandbox)?;
         let environment = context.environment(launch).map_err(sandbox)?;
-        write_files(&context, &dir, launch)
-            .and_then(|()| write_home_files(&context, launch))
-            .map_err(|error| sandbox(error.to_string()))?;
+        provision::write(&context, &dir, launch).map_err(|error| sandbox(error.to_string()))?;
+        crash_point!("attempt.files_written");
         let started = context
             .sandbox
             .start(&dir, &plan, prompt.as_bytes(), &environment)
             .await;
         let run = started.map_err(|error| sandbox(describe(&error)))?;
-        let tail = run
-            .tail(SpoolOffset::START)
-            .map_err(|error| sandbox(describe(&error)))?;
+        crash_point!("attempt.started");
+        let tail = match run.tail(SpoolOffset::START) {
+            Ok(tail) => Some(tail),
+            // A shim that was killed early has made no spool.
+            Err(_) if run.identities().is_none() => None,
+            Err(error) => return Err(sandbox(describe(&error))),
+        };
         let reader = fresh(&context, earlier);
         let pump = Pump::new(
             origin,
@@ -139,7 +142,7 @@ impl Attempt {
             dir,
             run: Some(run),
             ending: None,
-            tail: Some(tail),
+            tail,
             pump,
             cause: None,
             linger: None,
@@ -161,6 +164,7 @@ impl Attempt {
         } else {
             Attach::Ended(Ending::Vanished)
         };
+        crash_point!("attempt.attached");
         let (run, ending) = match found {
             Attach::Running(run) => (Some(run), None),
             Attach::Ended(ending) => (None, Some(ending)),
@@ -184,12 +188,7 @@ impl Attempt {
             // Bytes that were read once are not read again by another version: its events could
             // differ under the same ids.
             let text = format!("read on without what was known of the turn so far: {error}");
-            let code = "adapter_restarted".to_owned();
-            let notice = Event::Notice {
-                level: NoticeLevel::Warning,
-                code,
-                text,
-            };
+            let notice = warning("adapter_restarted", text);
             context.journal.commit(pump.own(notice)?).await?;
         }
         let tail = Tail::open(&dir.spool(), row.offset).ok();
@@ -221,7 +220,7 @@ impl Attempt {
             self.store();
             if !grew && self.is_settled() {
                 match self.ending.take() {
-                    Some(ending) => return self.end(&ending),
+                    Some(ending) => return self.end(&ending).await,
                     None => self.tell_of_held_output().await?,
                 }
             }
@@ -269,7 +268,9 @@ impl Attempt {
             batch.synced = self.room.is_due(place);
             let journal = self.context.journal.clone();
             self.storing = Some(Box::pin(async move {
+                crash_point!("attempt.before_progress");
                 journal.commit(batch).await?;
+                crash_point!("attempt.progress_stored");
                 Ok(place)
             }));
         }
@@ -339,6 +340,7 @@ impl Attempt {
                 self.settle().await?;
                 let prompt = Event::Prompt { text, prompt_id };
                 self.context.journal.commit(self.pump.own(prompt)?).await?;
+                crash_point!("attempt.message_stored");
                 // Whoever asked may have gone; the message is accepted all the same.
                 let _gone = accepted.send(());
                 self.stop(Stop::Steer, Ladder::ORDERLY).await;
@@ -348,6 +350,7 @@ impl Attempt {
     }
 
     async fn stop(&mut self, cause: Stop, how: Ladder) {
+        crash_point!("attempt.before_stop");
         self.linger = None;
         self.cause = Some(cause);
         if let Some(control) = &self.control
@@ -372,7 +375,7 @@ impl Attempt {
         output
     }
 
-    fn end(mut self, ending: &Ending) -> Result<AttemptEnd, TurnFault> {
+    async fn end(mut self, ending: &Ending) -> Result<AttemptEnd, TurnFault> {
         let mut leaked = Vec::new();
         let mut told_to_end = false;
         let process = match ending {
@@ -396,15 +399,22 @@ impl Attempt {
         };
         let stderr = tail_of(&self.dir.stderr(), STDERR_TAIL);
         let output = self.last_output();
+        let said_done = self.pump.finished();
+        let run = self.pump.run();
         let (evidence, mut closing) = self.pump.finish(exit, &stderr)?;
+        let evidence = if said_done {
+            let session = closing.agent_session.as_deref();
+            let stored = last_message(&self.context, run, session).await;
+            if let Some(text) = contradiction(&evidence, &stored) {
+                closing.add(&warning("store_contradicts", text.to_owned()))?;
+            }
+            evidence.checked(stored)
+        } else {
+            evidence
+        };
         if !leaked.is_empty() {
             let text = format!("processes that could not be ended: {}", leaked.join(", "));
-            let code = "leaked_processes".to_owned();
-            closing.add(&Event::Notice {
-                level: NoticeLevel::Warning,
-                code,
-                text,
-            })?;
+            closing.add(&warning("leaked_processes", text))?;
         }
         Ok(AttemptEnd {
             closing,
@@ -418,86 +428,33 @@ impl Attempt {
     }
 }
 
+/// What a person is told where the CLI printed success and stored something else.
+fn contradiction(evidence: &Evidence, stored: &Stored) -> Option<&'static str> {
+    match (evidence, stored) {
+        (Evidence::Completed, Stored::Failed(_)) => {
+            Some("the CLI printed a whole answer, but its own database says that it failed")
+        }
+        (Evidence::Completed, Stored::Unfinished) => {
+            Some("the CLI printed a whole answer, but by its own database the answer did not end")
+        }
+        _ => None,
+    }
+}
+
+fn warning(code: &str, text: String) -> Event {
+    Event::Notice {
+        level: NoticeLevel::Warning,
+        code: code.to_owned(),
+        text,
+    }
+}
+
 /// A reader from a process's first byte on.
 fn fresh(context: &TurnContext, earlier: Option<&[u8]>) -> OutputReader {
     let redactor = Arc::clone(&context.redactor);
     match earlier {
         Some(earlier) => OutputReader::following(context.agent, redactor, earlier),
         None => OutputReader::new(context.agent, redactor),
-    }
-}
-
-/// Writes what the CLI is to find.
-fn write_files(context: &TurnContext, dir: &RunDir, launch: &LaunchPlan) -> std::io::Result<()> {
-    if launch.files.is_empty() {
-        return Ok(());
-    }
-    let folder = dir.launch_files();
-    files::create_private_dir(&folder)?;
-    for (name, content) in &launch.files {
-        files::create_private(&folder.join(name))?.write_all(content)?;
-    }
-    if let Some(user) = &context.user {
-        files::hand_over(&context.state_root, &folder, (user.uid, user.gid))?;
-    }
-    Ok(())
-}
-
-/// Writes what the CLI looks for in its home, as the user that it runs as.
-fn write_home_files(context: &TurnContext, launch: &LaunchPlan) -> std::io::Result<()> {
-    let home = &context.spec.home;
-    for (place, content) in &launch.home_files {
-        let path = home.join(place);
-        if std::fs::read(&path).is_ok_and(|found| found == *content) {
-            continue;
-        }
-        write_home_file(context, &path, content).map_err(|error| {
-            let text = format!("cannot write {} for the agent: {error}", path.display());
-            std::io::Error::new(error.kind(), text)
-        })?;
-    }
-    for link in &launch.home_links {
-        let path = home.join(&link.place);
-        if link.is_folder {
-            own_folder(context, &link.target)?;
-        }
-        // another turn may be making it right now
-        match std::os::unix::fs::symlink(&link.target, &path) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            made => made.and_then(|()| own(context, &path))?,
-        }
-    }
-    Ok(())
-}
-
-fn write_home_file(context: &TurnContext, path: &Path, text: &[u8]) -> std::io::Result<()> {
-    let home = &context.spec.home;
-    let folder = path.parent().unwrap_or(home);
-    if context.user.is_some() {
-        // the folder is in that user's hands: a link in it must not lead our rights elsewhere
-        let inside = folder.ancestors().take_while(|at| at != home);
-        if let Some(link) = inside.into_iter().find(|at| at.is_symlink()) {
-            let why = format!("{} is a symbolic link; make it a folder", link.display());
-            return Err(std::io::Error::other(why));
-        }
-    }
-    own_folder(context, folder)?;
-    files::replace_durably(path, text)?;
-    own(context, path)
-}
-
-/// Makes a folder and those above it that are missing, for the user that the CLI runs as.
-fn own_folder(context: &TurnContext, folder: &Path) -> std::io::Result<()> {
-    let is_new = |folder: &&Path| !folder.exists();
-    let made: Vec<&Path> = folder.ancestors().take_while(is_new).collect();
-    files::create_private_dir(folder)?;
-    made.into_iter().try_for_each(|made| own(context, made))
-}
-
-fn own(context: &TurnContext, path: &Path) -> std::io::Result<()> {
-    match &context.user {
-        Some(user) => std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid)),
-        None => Ok(()),
     }
 }
 

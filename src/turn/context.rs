@@ -1,5 +1,6 @@
 //! What a turn needs from outside, what it can be told, and how it leaves.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,6 +97,15 @@ impl TurnContext {
         plan.user.clone_from(&self.user);
         plan.confined = self.in_container;
         Ok(plan)
+    }
+
+    /// What the CLI, started by that plan, sees of a variable.
+    pub(super) fn variable<'a>(&'a self, plan: &'a LaunchPlan, name: &str) -> Option<&'a OsStr> {
+        let planned = plan.env.iter().find(|(known, _)| known == name);
+        match planned {
+            Some((_, value)) => Some(value),
+            None => self.environment.value(name),
+        }
     }
 
     /// The CLI's whole environment.

@@ -9,9 +9,10 @@
 //! ```
 //!
 //! Pure: `outcome` (how it ended), `seen` (what the agent has shown), `policy` (what follows),
-//! `recap` (a lost conversation told again), `shorten` (the same events in fewer bytes). Effects: `run` (one turn), `attempt` (one process),
-//! `pump` (its bytes), `spool_room` (what they take on the disk), `conversation` (which of the CLI's own), `history` (what is on the disk of
-//! earlier work).
+//! `recap` (a lost conversation told again), `shorten` (the same events in fewer bytes). Effects:
+//! `run` (one turn), `attempt` (one process), `pump` (its bytes), `spool_room` (what they take),
+//! `provision` (the files that it finds), `conversation` (which of the CLI's own), `history` (what
+//! is on the disk of earlier work), `stored` (what the CLI itself stored).
 
 mod attempt;
 mod call;
@@ -20,12 +21,14 @@ mod conversation;
 mod history;
 pub mod outcome;
 pub mod policy;
+mod provision;
 mod pump;
 pub mod recap;
 mod run;
 pub mod seen;
 mod shorten;
 mod spool_room;
+mod stored;
 
 pub use context::{TurnCommand, TurnContext, TurnEnd, TurnFault};
 pub use run::Turn;

@@ -77,6 +77,11 @@ impl Pump {
         self.offset
     }
 
+    /// Whose bytes these are.
+    pub(super) const fn run(&self) -> RunId {
+        self.origin.run
+    }
+
     /// Takes the next bytes of the spool.
     pub(super) fn feed(&mut self, chunk: &[u8]) -> serde_json::Result<Option<Batch>> {
         let Self {

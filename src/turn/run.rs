@@ -69,6 +69,7 @@ impl Turn {
                 Err(failed) => return self.close_unstarted(failed).await,
             },
         };
+        crash_point!("turn.attempt_ready");
         loop {
             let mut end = attempt.follow(&mut orders, self.deadline).await?;
             self.conversation.learn(&mut end.closing)?;
@@ -87,6 +88,7 @@ impl Turn {
     /// Goes on with a run that an earlier daemon started.
     async fn take_over(&mut self, run: RunId) -> Result<Attempt, TurnFault> {
         tracing::info!(turn = %self.row.id, %run, "taking over a run");
+        crash_point!("turn.before_take_over");
         let earlier = match self.conversation.id() {
             Some(_) => self.earlier().await?,
             None => None,
@@ -147,17 +149,21 @@ impl Turn {
             None
         };
         let mut ordinal = 0;
-        let mut begin = Batch::new(&origin.session, origin.agent).with(Change::BeginAttempt {
-            turn: self.row.id,
-            attempt: self.row.attempt,
-            run,
-        });
+        let mut begin = Batch::new(&origin.session, origin.agent);
         for event in &events {
             begin
                 .events
                 .push(number(&origin, self.context.clock, &mut ordinal, event)?);
         }
+        let begin = begin.with(Change::BeginAttempt {
+            turn: self.row.id,
+            attempt: self.row.attempt,
+            run,
+            ordinal_next: ordinal,
+        });
+        crash_point!("turn.before_begin");
         self.context.journal.commit(begin).await?;
+        crash_point!("turn.attempt_begun");
         let seen = std::mem::take(&mut self.seen);
         let started = match opening.plan {
             Ok(plan) => {
@@ -211,7 +217,9 @@ impl Turn {
             Why::Crash(wait) => Some(wait),
             Why::Steer | Why::CutOff | Why::Lost(_) => None,
         };
+        crash_point!("turn.before_attempt_end");
         let mut closing = self.end_attempt(end, why).await?;
+        crash_point!("turn.attempt_ended");
         if let Some(wait) = wait
             && let Some(stop) = self.wait(wait, &mut closing, orders).await?
         {
@@ -223,6 +231,7 @@ impl Turn {
             return Ok(ControlFlow::Break(end));
         }
         self.seen = closing.seen;
+        crash_point!("turn.before_next_attempt");
         Ok(match self.launch().await? {
             Ok(attempt) => ControlFlow::Continue(attempt),
             Err(failed) => ControlFlow::Break(self.close_unstarted(failed).await?),
@@ -277,6 +286,7 @@ impl Turn {
                 } => {
                     closing.add(&Event::Prompt { text, prompt_id })?;
                     self.context.journal.commit(closing.take()).await?;
+                    crash_point!("turn.message_stored");
                     // Whoever asked may have gone; the message is accepted all the same.
                     let _gone = accepted.send(());
                 }
@@ -287,6 +297,7 @@ impl Turn {
     /// Leaves the turn open for the next daemon, which starts its next attempt.
     async fn pause(&mut self, mut closing: Closing) -> Result<TurnEnd, TurnFault> {
         let over = Change::EndAttempt { turn: self.row.id };
+        crash_point!("turn.before_pause");
         let batch = closing.take().with(over);
         Ok(TurnEnd {
             outcome: None,
@@ -340,11 +351,13 @@ impl Turn {
             outcome,
             at,
         };
+        crash_point!("turn.before_end");
         let last_seq = self
             .context
             .journal
             .commit(closing.take().with(end))
             .await?;
+        crash_point!("turn.ended");
         Ok(TurnEnd {
             outcome: Some(outcome),
             agent_session: self.conversation.id().map(str::to_owned),

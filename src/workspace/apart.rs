@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::unix::pipe::Receiver;
+use tokio::sync::mpsc;
 
 use super::cache::Cache;
 use super::checkpoint::{self, Checkpoint, CheckpointRequest};
@@ -74,10 +75,11 @@ impl From<io::Error> for WorkerError {
     }
 }
 
-/// Clones in a worker; ends it when dropped.
+/// Clones in a worker; ends it when dropped. It goes on no faster than `progress` is read, and
+/// goes on all the same when nobody reads it any more.
 pub async fn clone_apart(
     request: &CloneRequest,
-    progress: impl AsyncFnMut(Progress),
+    progress: mpsc::Sender<Progress>,
 ) -> Result<Workspace, WorkerError> {
     let token = request.token.as_ref();
     let job = Job::Clone(CloneJob {
@@ -90,7 +92,7 @@ pub async fn clone_apart(
         cache: request.cache.clone(),
     });
     let what = format!("cloned {}", request.url);
-    work(&job, None, &what, progress).await
+    work(&job, None, &what, Some(progress)).await
 }
 
 /// Takes a checkpoint in a worker; `None` where the workspace is no repository. The worker is the
@@ -103,21 +105,25 @@ pub async fn checkpoint_apart(
     let is_ours = user.0 == rustix::process::getuid().as_raw();
     let what = format!("took a checkpoint of {}", request.workspace.display());
     let job = Job::Checkpoint(request.clone());
-    work(&job, (!is_ours).then_some(user), &what, async |_| ()).await
+    work(&job, (!is_ours).then_some(user), &what, None).await
 }
 
 async fn work<T: DeserializeOwned>(
     job: &Job,
     user: Option<(u32, u32)>,
     what: &str,
-    mut progress: impl AsyncFnMut(Progress),
+    progress: Option<mpsc::Sender<Progress>>,
 ) -> Result<T, WorkerError> {
     let (mut worker, output) = Worker::start(job, user)?;
     let mut lines = BufReader::new(output).lines();
     let odd = |error: serde_json::Error| WorkerError::from(io::Error::from(error));
     while let Some(line) = lines.next_line().await? {
         match serde_json::from_str(&line).map_err(odd)? {
-            Report::Progress(step) => progress(step).await,
+            Report::Progress(step) => {
+                if let Some(progress) = &progress {
+                    progress.send(step).await.ok(); // nobody reads it any more
+                }
+            }
             Report::Done(answer) => return serde_json::from_value(answer).map_err(odd),
             Report::Failed(message) => return Err(WorkerError(message)),
         }

@@ -7,6 +7,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -47,6 +48,7 @@ impl Depth {
 /// One repository's entry, locked as long as this lives.
 pub(super) struct Entry {
     repository: Repository,
+    lock_path: PathBuf,
     _lock: File,
 }
 
@@ -56,8 +58,16 @@ impl Entry {
         let name = Uuid::new_v5(&Uuid::NAMESPACE_URL, url.as_bytes());
         let name = format!("{name}-{}", depth.name());
         files::create_private_dir(&cache.path)?;
-        let lock = files::append_private(&cache.path.join(format!("{name}.lock")))?;
-        flock(&lock, FlockOperation::LockExclusive)?;
+        let lock_path = cache.path.join(format!("{name}.lock"));
+        let lock = loop {
+            let lock = files::append_private(&lock_path)?;
+            flock(&lock, FlockOperation::LockExclusive)?;
+            // Whoever held it may have removed it: then it locks nothing.
+            let named = lock_path.metadata().map(|metadata| metadata.ino());
+            if named.is_ok_and(|named| lock.metadata().is_ok_and(|lock| lock.ino() == named)) {
+                break lock;
+            }
+        };
         // Its time is what says when the entry was used last.
         lock.set_modified(now())?;
         let path = cache.path.join(name);
@@ -67,12 +77,27 @@ impl Entry {
         };
         Ok(Self {
             repository,
+            lock_path,
             _lock: lock,
         })
     }
 
     pub(super) fn repository(&self) -> &Repository {
         &self.repository
+    }
+
+    /// Takes the entry away again where nothing was ever fetched into it.
+    pub(super) fn discard_if_empty(self) {
+        let mut references = self.repository.references();
+        let is_empty = references
+            .as_mut()
+            .map_or(true, |found| found.next().is_none());
+        drop(references);
+        if is_empty {
+            // What stays is made use of, or made anew, by the next clone.
+            fs::remove_dir_all(self.repository.path()).ok();
+            fs::remove_file(&self.lock_path).ok();
+        }
     }
 
     /// Copies all objects, and how far they go back, into a new repository; `refspecs` say which

@@ -72,7 +72,13 @@ pub(super) fn from_network(
             return Ok((repository, fetched.default));
         }
     };
-    let fetched = fetch(entry.repository(), request, watch, progress)?;
+    let fetched = match fetch(entry.repository(), request, watch, progress) {
+        Ok(fetched) => fetched,
+        Err(fault) => {
+            entry.discard_if_empty();
+            return Err(fault);
+        }
+    };
     repository.remote("origin", &request.url.to_string())?;
     entry.copy_into(&repository, &fetched.refspecs)?;
     drop(entry);

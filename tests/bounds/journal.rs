@@ -107,6 +107,7 @@ pub(crate) fn begin() -> Change {
         turn: turn(),
         attempt: 1,
         run: RunId::from_uuid(Uuid::from_u128(77)),
+        ordinal_next: 0,
     }
 }
 

@@ -16,7 +16,8 @@ use crate::journal::{
 const HOUR: u64 = 3_600_000;
 
 async fn first(journal: &Journal) -> u64 {
-    journal.first_seq(&session()).await.unwrap().get()
+    let first = journal.first_seq(&session()).await.unwrap();
+    first.unwrap().get()
 }
 
 /// Ten batches of five events, each an hour younger than the one before; the last is of now.

@@ -9,6 +9,7 @@ mod agents;
 mod bench;
 mod expected;
 mod gaps;
+mod kills;
 mod listing;
 mod running;
 mod scenarios;
@@ -18,7 +19,7 @@ macro_rules! conformance {
     ($($module:ident: $agent:ident),* $(,)?) => {$(
         mod $module {
             use crate::agents::$agent;
-            use crate::scenarios;
+            use crate::{kills, scenarios};
 
             #[test]
             fn the_tour_of_all_tools() {
@@ -63,6 +64,16 @@ macro_rules! conformance {
             #[test]
             fn a_cli_that_is_ended_from_outside() {
                 scenarios::sigterm(&$agent);
+            }
+
+            #[test]
+            fn a_cli_that_is_killed_in_its_answer_goes_on() {
+                kills::in_a_text(&$agent);
+            }
+
+            #[test]
+            fn a_cli_that_is_killed_in_a_command_goes_on() {
+                kills::in_a_tool(&$agent);
             }
 
             #[tokio::test]

@@ -16,6 +16,7 @@ mod running;
 mod bad_input;
 mod bytes;
 mod ends;
+mod fences;
 mod prompts;
 mod secrets;
 mod session;

@@ -10,7 +10,14 @@
 //! holder         leaves a child in a session of its own, with the tty, for ever
 //! flood          lines without end                   tree D W   W children each with a tree of D-1
 //! stopped        leaves a stopped child              clock      monotonic microseconds
+//! work           all that follows is for `fake_agent/work.rs`
+//! zombies N      leaves N children that have ended, and says so
 //! ```
+
+#[path = "payload.rs"]
+mod payload;
+#[path = "fake_agent/work.rs"]
+mod work;
 
 use std::fs;
 use std::io::{self, BufRead as _, Read as _, Write as _};
@@ -40,10 +47,15 @@ fn main() -> ExitCode {
             "flood" => loop {
                 lines(100);
             },
+            "zombies" => zombies(number(&next())),
             "tree" => tree(number(&next()), number(&next())),
             "stopped" => drop(spawn(&["session", "stop"])),
             "stop" => raise(Signal::SIGSTOP).expect("SIGSTOP can be raised"),
             "clock" => clock(),
+            "work" => {
+                work::work(arguments);
+                return ExitCode::SUCCESS;
+            }
             other => panic!("unknown directive {other}"),
         }
     }
@@ -172,6 +184,20 @@ fn die(number: i32) {
     // SAFETY: the default action installs no handler. Rust's runtime ignores SIGPIPE.
     unsafe { signal(number, SigHandler::SigDfl) }.ok();
     raise(number).expect("the signal can be raised");
+}
+
+/// Children that end at once and are never waited for.
+#[allow(unsafe_code)]
+fn zombies(count: usize) {
+    for _ in 0..count {
+        // SAFETY: this program has one thread, and the child does nothing but end.
+        match unsafe { nix::unistd::fork() }.expect("a child can be forked") {
+            // SAFETY: takes any value.
+            nix::unistd::ForkResult::Child => unsafe { nix::libc::_exit(0) },
+            nix::unistd::ForkResult::Parent { .. } => {}
+        }
+    }
+    print(b"ready\n");
 }
 
 fn tree(depth: usize, width: usize) {

@@ -59,6 +59,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     adapter: || Box::new(Claude::default()),
     restore: |snapshot| Ok(Box::new(Claude::restore(snapshot)?)),
     conversation: Some(launch::conversation),
+    store: None,
 };
 
 /// The snapshot's version: another program's state is not guessed at.

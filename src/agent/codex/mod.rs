@@ -51,6 +51,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     adapter: || Box::new(Codex::default()),
     restore: |snapshot| Ok(Box::new(Codex::restore(snapshot)?)),
     conversation: Some(launch::conversation),
+    store: None,
 };
 
 /// The snapshot's version: another program's state is not guessed at.

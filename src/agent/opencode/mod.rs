@@ -3,8 +3,9 @@
 //! Guarantees: every record gives its events in order, an unknown one gives `raw`, a broken line
 //! is taken apart and reported; only a record of this session can end the turn. There is no
 //! terminal record: a turn is complete when the last step finished with `stop` and the process
-//! exited with 0 by itself. Text that is said again because a stream broke off, and the summary
-//! that takes a conversation's place, are taken back.
+//! exited with 0 by itself; OpenCode's own database is heard as well ([`store`]). Text that is
+//! said again because a stream broke off, and the summary that takes a conversation's place, are
+//! taken back.
 //!
 //! What this form does not give: text in pieces, the start of a tool call (it is told at its
 //! end), what a sub-agent does inside its call.
@@ -14,6 +15,7 @@ mod launch;
 mod log;
 mod record;
 mod step;
+mod store;
 mod tools;
 mod verdict;
 
@@ -57,6 +59,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     restore: |snapshot| Ok(Box::new(OpenCode::restore(snapshot)?)),
     // In its database: the CLI itself says when it has no such session.
     conversation: None,
+    store: Some(store::STORE),
 };
 
 /// The snapshot's version: another program's state is not guessed at.

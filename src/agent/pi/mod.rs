@@ -31,7 +31,10 @@ use crate::frame::Line;
 pub(super) const KIND: AgentKind = AgentKind {
     name: "pi",
     command: "pi",
-    install: &["npm install -g @earendil-works/pi-coding-agent@0.74.2"],
+    install: &[
+        "agent-runner install pi",
+        "npm install -g @earendil-works/pi-coding-agent@0.74.2",
+    ],
     settings: None,
     credentials: Credentials {
         env: &["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY"],
@@ -43,6 +46,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     restore: |snapshot| Ok(Box::new(Pi::restore(snapshot)?)),
     // The CLI itself says when it has no such conversation.
     conversation: None,
+    store: None,
 };
 
 /// The snapshot's version: another program's state is not guessed at.

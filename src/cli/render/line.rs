@@ -5,7 +5,7 @@ const SUMMARY: usize = 120;
 
 /// `text` with every control character but newline and tab replaced, so that a terminal shows it
 /// and does nothing else.
-pub(super) fn harmless(text: &str) -> String {
+pub(in crate::cli) fn harmless(text: &str) -> String {
     text.chars()
         .filter(|c| *c != '\r')
         .map(|c| if is_hostile(c) { '\u{fffd}' } else { c })
@@ -19,7 +19,7 @@ const fn is_hostile(c: char) -> bool {
 }
 
 /// The first line of `text`, harmless and cut with an ellipsis.
-pub(super) fn summary(text: &str) -> String {
+pub(in crate::cli) fn summary(text: &str) -> String {
     let trimmed = text.trim();
     let line = trimmed.lines().next().unwrap_or_default();
     let mut short: String = harmless(line).chars().take(SUMMARY).collect();
@@ -30,7 +30,7 @@ pub(super) fn summary(text: &str) -> String {
 }
 
 /// `1234567` as `1,234,567`.
-pub(super) fn grouped(number: u64) -> String {
+pub(in crate::cli) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -43,7 +43,7 @@ pub(super) fn grouped(number: u64) -> String {
 }
 
 /// Milliseconds as `0.8 s`, `42 s`, `3 min 20 s`, `2 h 5 min`.
-pub(super) fn duration(millis: u64) -> String {
+pub(in crate::cli) fn duration(millis: u64) -> String {
     let seconds = millis / 1000;
     match seconds {
         0..10 => format!("{}.{} s", seconds, millis % 1000 / 100),

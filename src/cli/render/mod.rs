@@ -12,7 +12,8 @@ use std::io::{self, Write};
 use crate::event::{Envelope, Event};
 use crate::journal::StoredBatch;
 
-pub(super) use transcript::Transcript;
+pub(super) use line::{duration, grouped, harmless, summary};
+pub(super) use transcript::{Transcript, outcome_words, usage_words};
 
 /// How events are shown.
 pub(super) enum Renderer {
@@ -32,23 +33,40 @@ impl Renderer {
         mut seen: impl FnMut(&Envelope),
     ) -> io::Result<()> {
         for line in batch.lines() {
-            if let Self::JsonLines = self {
-                out.write_all(line)?;
-                out.write_all(b"\n")?;
-                if Envelope::type_of(line) != Some(b"end") {
-                    continue;
-                }
+            if let Some(envelope) = self.line(line, out)? {
+                seen(&envelope);
             }
-            // Written by a newer version: people do not miss it.
-            let Ok(envelope) = Envelope::parse(line) else {
-                continue;
-            };
-            if let Self::Pretty(transcript) = self {
-                transcript.show(&envelope.event, out)?;
-            }
-            seen(&envelope);
         }
         out.flush()
+    }
+
+    /// Shows one event's line, and gives what it says. What a newer version wrote, programs get as
+    /// it is, and people do not miss.
+    pub(super) fn line(
+        &mut self,
+        line: &[u8],
+        out: &mut impl Write,
+    ) -> io::Result<Option<Envelope>> {
+        if let Self::JsonLines = self {
+            out.write_all(line)?;
+            out.write_all(b"\n")?;
+            if Envelope::type_of(line) != Some(b"end") {
+                return Ok(None);
+            }
+        }
+        let envelope = Envelope::parse(line).ok();
+        if let Self::Pretty(transcript) = self {
+            match &envelope {
+                Some(envelope) => transcript.show(&envelope.event, out)?,
+                // A gap that a reader is told of has no place among the events.
+                None => {
+                    if let Ok(event) = serde_json::from_slice(line) {
+                        transcript.show(&event, out)?;
+                    }
+                }
+            }
+        }
+        Ok(envelope)
     }
 
     /// Whether people read it.

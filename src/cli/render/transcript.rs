@@ -271,7 +271,7 @@ const fn level_style(level: NoticeLevel) -> Style {
     }
 }
 
-const fn outcome_words(outcome: Outcome) -> &'static str {
+pub(in crate::cli) const fn outcome_words(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Completed => "completed",
         Outcome::Failed => "failed",
@@ -284,7 +284,7 @@ const fn outcome_words(outcome: Outcome) -> &'static str {
     }
 }
 
-fn usage_words(usage: &Usage) -> String {
+pub(in crate::cli) fn usage_words(usage: &Usage) -> String {
     let read = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens;
     let cached = match usage.cache_read_tokens {
         0 => String::new(),

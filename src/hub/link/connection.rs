@@ -184,6 +184,7 @@ impl<'a> Connection<'a> {
         if frame.class == Class::Delta {
             *self.shared.written = Some(frame.seq).max(*self.shared.written);
         }
+        crash_point!("hub.before_frame");
         self.send_event(frame.id, Some(frame.seq), frame.event, &frame.data)
             .await
     }
@@ -214,6 +215,7 @@ impl<'a> Connection<'a> {
         match inbound {
             Inbound::Response { id, injected } => {
                 self.shared.opening.retain(|(own, _, _)| *own != id);
+                crash_point!("hub.ack_received");
                 if !self.window.ack(&id) {
                     tracing::debug!(id, "an acknowledgement came late or twice");
                 }
@@ -234,6 +236,7 @@ impl<'a> Connection<'a> {
                 }
             }
             Inbound::Command(Request { id, name, command }) => {
+                crash_point!("hub.command_received");
                 let reply = Reply {
                     id,
                     name,
@@ -297,6 +300,7 @@ impl<'a> Connection<'a> {
             };
         }
         let frame = json!({"type": "rpc_response", "response": response});
+        crash_point!("hub.before_answer");
         self.socket.send(frame.to_string()).await
     }
 
@@ -342,6 +346,7 @@ impl<'a> Connection<'a> {
     async fn leave(&mut self) -> Result<(), Ended> {
         let until = Instant::now() + self.shared.config.timing.flush;
         self.farewell = Some(Farewell::Leaving { until });
+        crash_point!("hub.before_farewell");
         let id = format!("{}/shutdown", self.shared.config.driver_instance_id);
         let data = json!({"type": "session_shutdown", "reason": "quit", "agentRole": "lead"});
         self.send_event(id, None, "session_shutdown", &data.to_string())

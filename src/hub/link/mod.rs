@@ -23,7 +23,7 @@ use super::inbound::{Command, CommandId};
 use super::outbox::EventSource;
 use super::protocol::Init;
 use super::state::{Phase, StartError, Timing};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::ids::{Seq, SessionId};
 use crate::tasks::Tasks;
 
@@ -65,6 +65,8 @@ pub struct Joined {
 pub struct LinkStatus {
     /// Where it stands.
     pub phase: Phase,
+    /// Since when.
+    pub since: Timestamp,
     /// Up to where the Hub has the session's events.
     pub acked: Option<Seq>,
     /// Frames that are sent and not acknowledged.
@@ -132,6 +134,7 @@ pub fn start(
     let (closing, closing_out) = watch::channel(None);
     let (status_in, status) = watch::channel(LinkStatus {
         phase: Phase::Connecting,
+        since: clock.wall(),
         acked: None,
         in_flight: 0,
         unanswered: 0,

@@ -60,6 +60,7 @@ impl<S: EventSource> Link<S> {
         tokio::select! {
             result = self.connections(&mut memory, &mut reconnect, &tasks) => {
                 if let Err(error) = result {
+                    self.phase(Phase::Closed, Some(error.to_string()));
                     self.joined.send_replace(Some(Err(error)));
                 }
             }
@@ -158,6 +159,7 @@ impl<S: EventSource> Link<S> {
             )));
         }
         memory.session = Some(session.clone());
+        crash_point!("hub.joined");
         Ok(session)
     }
 
@@ -193,6 +195,9 @@ impl<S: EventSource> Link<S> {
         self.status.send_modify(|status| {
             if status.phase == Phase::Live && phase != Phase::Closed {
                 status.losses += 1;
+            }
+            if status.phase != phase {
+                status.since = self.clock.wall();
             }
             status.phase = phase;
             status.in_flight = 0;

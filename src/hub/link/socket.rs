@@ -21,6 +21,9 @@ use crate::ids::SessionId;
 /// A Hub's largest message; its `init` with all tools is the largest known.
 const MAX_MESSAGE: usize = 8 << 20;
 const MAX_FRAME: usize = 4 << 20;
+/// What is read at once, and held and zeroed for it all the time: commands and acknowledgements
+/// are short, and a longer message only takes more reads. The library's own choice is 128 KiB.
+const READ_BUFFER: usize = 8 << 10;
 /// How long a close frame is waited for when the Hub has already said no.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 /// The longest that writing one message may take.
@@ -75,7 +78,8 @@ impl Socket {
             .extend(config.credentials.socket_headers());
         let limits = WebSocketConfig::default()
             .max_message_size(Some(MAX_MESSAGE))
-            .max_frame_size(Some(MAX_FRAME));
+            .max_frame_size(Some(MAX_FRAME))
+            .read_buffer_size(READ_BUFFER);
         // Reading the machine's roots takes time and memory that a plain socket has no use for.
         let tls = match url.scheme() {
             "wss" => Connector::Rustls(tls::client_config()),

@@ -32,6 +32,10 @@ pub(crate) use viewer::HYDRATION_BYTES;
 /// file may be larger.
 const MAX_MESSAGE: usize = 8 * 1_024 * 1_024;
 
+/// What is read at once, and held and zeroed for it all the time; most events of a lead fit in. The
+/// library's own choice is 128 KiB for each connection.
+const READ_BUFFER: usize = 16 << 10;
+
 /// How long a client that showed no key may take to send it in its first frame.
 const AUTH_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -52,7 +56,8 @@ pub(crate) async fn upgrade(State(hub): State<Arc<Hub>>, mut request: Request) -
         };
         let config = WebSocketConfig::default()
             .max_message_size(Some(MAX_MESSAGE))
-            .max_frame_size(Some(MAX_MESSAGE));
+            .max_frame_size(Some(MAX_MESSAGE))
+            .read_buffer_size(READ_BUFFER);
         let stream = TokioIo::new(upgraded);
         let socket = WebSocketStream::from_raw_socket(stream, End::Server, Some(config)).await;
         converse(&hub, Connection::new(socket), shown, hello).await;

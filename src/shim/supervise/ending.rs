@@ -27,6 +27,7 @@ const RECORD_TRIES: u32 = 600;
 
 impl Shim {
     pub(super) fn agent_died(&mut self, status: WaitStatus) {
+        crash_point!("shim.agent_died");
         let killed_by_us = self.record.sent.contains(&Signal::KILL.as_raw());
         let oom = match (self.oom_before, OomCounter::read()) {
             (Some(before), Some(now)) => now.rose_since(before),
@@ -132,20 +133,26 @@ impl Shim {
 
     /// Takes the last bytes, makes all durable, says that it is over.
     pub(super) fn finish(&mut self) -> Result<(), ShimError> {
+        crash_point!("shim.swept");
         let left = self.output.pump(Clock.now());
         self.output.close(left);
         self.output.sync();
+        crash_point!("shim.output_synced");
         self.pump_stderr();
         self.record.spool_bytes = self.output.bytes();
         self.record.spool_truncated = self.output.lost();
         self.record.stderr_bytes = self.stderr_log.total();
         self.record.stderr_truncated = self.stderr_log.truncated();
         self.write_record()?;
+        crash_point!("shim.end_stored");
         self.control.announce(self.growth());
-        self.control.say_goodbye();
-        // Who comes later finds no socket and reads the record.
+        // Who comes later finds no socket and reads the record. Before the farewell: nobody looks
+        // at the folder of a run after that.
         let socket = self.dir.path().join(RunDir::CONTROL);
-        std::fs::remove_file(socket).step("remove the control socket")
+        let removed = std::fs::remove_file(socket).step("remove the control socket");
+        self.control.say_goodbye();
+        crash_point!("shim.said_goodbye");
+        removed
     }
 
     fn write_record(&self) -> Result<(), ShimError> {

@@ -1,0 +1,139 @@
+//! What `daemon` and the daemon in the background share: signals, leaving, how they end.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::daemon::Over;
+use super::lead::Stops;
+use super::{CliError, Exit};
+use crate::api;
+use crate::clock::Clock;
+use crate::config::{ApiListen, EnvMap, HubConfig};
+use crate::daemon::{HubTarget, Registry};
+use crate::hub::HubAddress;
+use crate::tasks::Tasks;
+
+/// What a daemon exits with that was stopped in the middle of a turn: 128 + SIGTERM, so that a
+/// supervisor starts it again and the turn goes on.
+const PAUSED: u8 = 143;
+
+/// How a daemon ended.
+pub(super) enum Ended {
+    /// In order.
+    With(ExitCode),
+    /// At once, with its agents at work: the next daemon finds them.
+    Left,
+}
+
+impl Ended {
+    /// The process's exit code. A daemon that leaves waits for nothing: what its tasks would still
+    /// do, the next daemon does.
+    #[allow(clippy::unnecessary_wraps)] // as commands end
+    pub(super) fn exit(self, runtime: Runtime) -> Result<ExitCode, CliError> {
+        match self {
+            Self::With(code) => Ok(code),
+            Self::Left => {
+                runtime.shutdown_background();
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+/// The signals that a daemon heeds: SIGINT and SIGTERM to stop, SIGUSR2 to leave.
+pub(super) struct Signals {
+    stops: Stops,
+    upgrade: Signal,
+}
+
+impl Signals {
+    /// Listens from now on.
+    pub(super) fn listen() -> Result<Self, CliError> {
+        let upgrade = signal(SignalKind::user_defined2()).map_err(|error| {
+            let message = format!("cannot listen for signals: {error}");
+            CliError::new(Exit::Internal, message)
+        })?;
+        Ok(Self {
+            stops: Stops::listen()?,
+            upgrade,
+        })
+    }
+
+    /// The next one.
+    pub(super) async fn next(&mut self) -> Over {
+        tokio::select! {
+            signal = self.stops.next() => {
+                tracing::info!(?signal, "asked to stop");
+                Over::Signal
+            }
+            _ = self.upgrade.recv() => Over::Upgrade,
+        }
+    }
+}
+
+/// Leaves the running turns to the next daemon; a second signal ends them at once. With `code`,
+/// that is how it ends.
+pub(super) async fn leave(
+    registry: &Registry,
+    signals: &mut Signals,
+    code: Option<ExitCode>,
+) -> Ended {
+    registry.leave(false);
+    let left = registry.left();
+    tokio::pin!(left);
+    let open = tokio::select! {
+        open = &mut left => open,
+        _ = signals.next() => {
+            registry.leave(true);
+            left.await
+        }
+    };
+    registry.ended_in_order();
+    Ended::With(match code {
+        Some(code) => code,
+        None if open => ExitCode::from(PAUSED),
+        None => ExitCode::SUCCESS,
+    })
+}
+
+/// The Hub of the settings.
+pub(super) fn hub_target(hub: HubConfig) -> Result<HubTarget, CliError> {
+    let address = hub.url.as_ref().map(|url| HubAddress::parse(url.as_str()));
+    let address = address.transpose();
+    Ok(HubTarget {
+        address: address.map_err(|error| CliError::new(Exit::Usage, error.to_string()))?,
+        key: hub.key,
+        org: hub.org,
+        wait: hub.wait,
+    })
+}
+
+/// Serves the API of a daemon; until what it gives is dropped.
+pub(super) async fn serve_api(
+    registry: &Registry,
+    env: &EnvMap,
+    listen: Option<ApiListen>,
+    tasks: &Tasks,
+) -> Result<api::Serving, CliError> {
+    let runtime_dir = env.value("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let runtime_dir = runtime_dir.filter(|dir| dir.is_absolute() && dir.is_dir());
+    let config = api::ApiConfig {
+        state_dir: registry.state_dir(),
+        runtime_dir: &runtime_dir.unwrap_or_else(|| PathBuf::from("/tmp")),
+        network: listen.map(|listen| api::Network {
+            listen: listen.address,
+            token: listen.token,
+        }),
+    };
+    let serving = api::serve(Arc::new(registry.clone()), config, tasks, Clock)
+        .await
+        .map_err(|error| CliError::new(Exit::State, error.to_string()))?;
+    if let Some(address) = serving.network() {
+        eprintln!("agent-runner: the API listens at http://{address}");
+    }
+    Ok(serving)
+}

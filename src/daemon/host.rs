@@ -1,0 +1,56 @@
+//! The daemon as its API sees it.
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
+use super::{DaemonError, Registry};
+use crate::api::{CreateError, Created, DaemonFacts, Host, HostedSession, NewSession};
+use crate::ids::SessionId;
+
+impl Host for Registry {
+    fn daemon(&self) -> DaemonFacts {
+        DaemonFacts {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            started_at: self.started_at(),
+            state_dir: self.state().dir().to_owned(),
+            hub: Some(self.hub().address().to_string()),
+        }
+    }
+
+    fn sessions(&self) -> Vec<HostedSession> {
+        let journal = self.state().journal();
+        let all = self.all();
+        all.iter().map(|hosted| hosted.show(journal)).collect()
+    }
+
+    fn session(&self, id: &SessionId) -> Option<HostedSession> {
+        Some(self.find(id)?.show(self.state().journal()))
+    }
+
+    fn create(&self, new: NewSession) -> BoxFuture<'_, Result<Created, CreateError>> {
+        // On a task of its own: whoever asks may go, and what was begun is not left half done.
+        let registry = self.clone();
+        let making = async move { registry.create(new).await };
+        let made = self.tasks().spawn("create-session", making);
+        async move {
+            made.await
+                .unwrap_or_else(|error| Err(CreateError::Internal(error.to_string())))
+        }
+        .boxed()
+    }
+}
+
+impl From<DaemonError> for CreateError {
+    fn from(error: DaemonError) -> Self {
+        let message = error.to_string();
+        match error {
+            DaemonError::Usage(_) => Self::Invalid(message),
+            DaemonError::Agent { .. } => Self::Agent(message),
+            DaemonError::HubUnreachable(_) => Self::HubUnreachable(message),
+            DaemonError::HubRefused(_) => Self::HubRefused(message),
+            DaemonError::Workspace(_) => Self::Repo(message),
+            _ => Self::Internal(message),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The state dir of a daemon: the lock and the journal.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::footprint::{Found, journal_path};
+use super::program::{RunsAs, open_way};
+use super::{DaemonError, Footprint};
+use crate::config::KeepingConfig;
+use crate::journal::{Journal, Options, StateLock};
+
+/// A state dir that is ours until this and its clones are gone.
+#[derive(Debug, Clone)]
+pub struct State {
+    journal: Journal,
+    lock: Arc<StateLock>,
+    dir: PathBuf,
+    found: Found,
+}
+
+impl State {
+    /// Takes `dir` and opens its journal. `root` is `dir` or the folder that holds it; the user
+    /// whom an agent runs as can get to what will be theirs in it.
+    pub fn take(
+        root: &Path,
+        dir: &Path,
+        runs_as: Option<&RunsAs>,
+        keeping: &KeepingConfig,
+    ) -> Result<Self, DaemonError> {
+        let found = Found::look(dir);
+        if let Some(RunsAs::Other { user, name, .. }) = runs_as {
+            open_way(root, user, name)?;
+        }
+        let lock = Arc::new(StateLock::take(dir)?);
+        let options = Options {
+            quota: keeping.journal_quota,
+            retain: keeping.journal_retain,
+            retain_bytes: keeping.journal_retain_size,
+            ..Options::default()
+        };
+        let journal = Journal::open_with(&journal_path(dir), options)?;
+        Ok(Self {
+            journal,
+            lock,
+            dir: dir.to_owned(),
+            found,
+        })
+    }
+
+    /// The events and rows of all sessions.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The lock, for an end in order.
+    pub(super) fn lock(&self) -> &StateLock {
+        &self.lock
+    }
+
+    /// What was made for the start, for a start that fails to take back.
+    pub fn footprint(&self) -> Footprint {
+        let (journal, lock) = (self.journal.clone(), Arc::clone(&self.lock));
+        Footprint::new(journal, lock, self.dir.clone(), self.found)
+    }
+}

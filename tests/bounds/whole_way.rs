@@ -170,39 +170,6 @@ fn a_full_disk_holds_the_agent_and_lets_it_go_on_when_there_is_room() {
 }
 
 #[test]
-fn a_daemon_is_stopped_in_time_on_a_full_disk_and_the_next_one_goes_on() {
-    if !may_mount("whole_way::a_daemon_is_stopped_in_time_on_a_full_disk_and_the_next_one_goes_on")
-    {
-        return;
-    }
-    let bench = Bench::new();
-    let state = bench.path("state");
-    fs::create_dir(&state).unwrap();
-    let disk = SmallDisk::mount(&state, 96);
-    let flood = Flood::start(bench, "", &[]);
-    flood.wait_for(300);
-    disk.fill();
-    flood.wait_for_hold();
-    let asked = Clock.now();
-    flood.daemon.signal(Signal::SIGTERM);
-    let Flood {
-        bench,
-        _hub,
-        daemon,
-    } = flood;
-    let finished = daemon.finish();
-    assert_eq!(finished.code(), 143, "{}", finished.err);
-    assert!(
-        asked.elapsed() < Duration::from_secs(12),
-        "{:?}",
-        asked.elapsed()
-    );
-    disk.empty();
-    bench.assert_no_process_left();
-    assert_eq!(integrity(&state), "ok");
-}
-
-#[test]
 fn a_write_that_fails_ends_the_daemon_with_70_and_the_next_one_goes_on() {
     // The kernel refuses to let the log of writes grow beyond this; the signal that comes with it
     // is ignored, as it is for a disk's own errors, of which it is the nearest that a test can have.

@@ -13,8 +13,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::store::{outcome_text, signed};
 use super::{Batch, Change, Feeds, JournalError, StoredBatch, feed_of, store};
+use crate::clock::Timestamp;
 use crate::event::{Header, Outcome};
-use crate::ids::{Seq, SessionId};
+use crate::ids::{Seq, SessionId, TurnId};
 
 /// Batches joined in one transaction at most.
 const GROUP_BATCHES: usize = 64;
@@ -292,26 +293,8 @@ fn apply(
                 adapter
             ])?,
         Change::EndTurn { turn, outcome, at } => {
-            // the next turn follows the newest snapshot; older ones are of no use
-            transaction
-                .prepare_cached(
-                    "UPDATE turn SET adapter = NULL
-                     WHERE session_id = ?1 AND id <> ?2 AND adapter IS NOT NULL
-                       AND (SELECT adapter FROM turn WHERE id = ?2) IS NOT NULL",
-                )?
-                .execute(params![session, turn.to_string()])?;
-            transaction
-                .prepare_cached(
-                    "UPDATE turn SET state = 'ended', outcome = ?2, ended_at = ?3,
-                            first_seq = coalesce(first_seq, ?4)
-                     WHERE id = ?1 AND state <> 'ended'",
-                )?
-                .execute(params![
-                    turn.to_string(),
-                    outcome_text(*outcome)?,
-                    signed(at.millis()),
-                    signed(first_seq)
-                ])?
+            let ended = (*outcome, *at);
+            end_turn(transaction, session, *turn, ended, first_seq)?
         }
         Change::AgentSession { id } => transaction
             .prepare_cached("UPDATE session SET agent_session_id = ?2 WHERE id = ?1")?
@@ -321,6 +304,36 @@ fn apply(
             .execute(params![session, signed(*seq)])?,
     };
     Ok(())
+}
+
+fn end_turn(
+    transaction: &Transaction<'_>,
+    session: &str,
+    turn: TurnId,
+    (outcome, at): (Outcome, Timestamp),
+    first_seq: u64,
+) -> Result<usize, JournalError> {
+    // the next turn follows the newest snapshot; older ones are of no use
+    transaction
+        .prepare_cached(
+            "UPDATE turn SET adapter = NULL
+                     WHERE session_id = ?1 AND id <> ?2 AND adapter IS NOT NULL
+                       AND (SELECT adapter FROM turn WHERE id = ?2) IS NOT NULL",
+        )?
+        .execute(params![session, turn.to_string()])?;
+    let ended = transaction
+        .prepare_cached(
+            "UPDATE turn SET state = 'ended', outcome = ?2, ended_at = ?3,
+                            first_seq = coalesce(first_seq, ?4)
+                     WHERE id = ?1 AND state <> 'ended'",
+        )?
+        .execute(params![
+            turn.to_string(),
+            outcome_text(outcome)?,
+            signed(at.millis()),
+            signed(first_seq)
+        ])?;
+    Ok(ended)
 }
 
 fn answer_all(group: Vec<Commit>, error: &JournalError) {

@@ -149,7 +149,6 @@ impl Lead {
     /// Installs the agent where it is missing, makes the workspace, starts the session's driver,
     /// queues the Hub's task. A failure is told to the Hub, as far as it is in the events.
     pub async fn start(self, setup: &Setup<'_>, joined: &Joined) -> Result<Led, DaemonError> {
-        crash_point!("daemon.joined");
         let made = self.make(setup).await;
         match made {
             Ok((program, workspace)) => {

@@ -99,7 +99,7 @@ fn a_session_is_looked_at_prompted_and_cancelled_from_its_folder() {
     assert!(unknown.fails_with(64).contains("agent-runner sessions"));
     let ahead = done(&place, &["events", "--after", "99999"]);
     assert!(ahead.fails_with(64).contains("beyond"));
-    place.end(started.pid, Signal::SIGTERM);
+    Place::end(started.pid, Signal::SIGTERM);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_prompt_that_is_waited_for_ends_with_the_turns_exit_code() {
         output.status.success() && output.stderr.is_empty(),
         "{output:?}"
     );
-    place.end(started.pid, Signal::SIGTERM);
+    Place::end(started.pid, Signal::SIGTERM);
 }
 
 #[test]
@@ -155,5 +155,5 @@ fn where_more_than_one_session_may_be_meant_none_is_guessed() {
         all.contains(&second.session) && !all.contains(&first.session),
         "{all}"
     );
-    place.end(first.pid, Signal::SIGTERM);
+    Place::end(first.pid, Signal::SIGTERM);
 }

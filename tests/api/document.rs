@@ -215,7 +215,7 @@ fn every_real_answer_is_as_the_document_says() {
     let refused = ask("POST", "/v1/sessions", "", &create);
     assert_eq!(refused.status, 400);
     assert!(refused.body.contains("did you mean `model`"), "{refused:?}");
-    place.end(started.pid, nix::sys::signal::Signal::SIGTERM);
+    Place::end(started.pid, nix::sys::signal::Signal::SIGTERM);
 }
 
 /// The file that the gated CLI makes when it has begun.

@@ -43,5 +43,5 @@ fn every_example_of_the_page_works() {
         assert!(output.status.success(), "{block}\n{output:?}");
         assert!(!said.contains("\"code\":"), "{block}\n{said}");
     }
-    place.end(started.pid, Signal::SIGTERM);
+    Place::end(started.pid, Signal::SIGTERM);
 }

@@ -112,7 +112,7 @@ fn a_reader_that_hangs_up_a_hundred_times_has_every_event_once() {
     assert!(hung_up >= 100, "it hung up {hung_up} times");
     assert_whole(&events);
     assert_eq!(events, place_events(&place, &started.session));
-    place.end(started.pid, Signal::SIGTERM);
+    Place::end(started.pid, Signal::SIGTERM);
 }
 
 /// All events by the page, small ones.
@@ -167,7 +167,7 @@ fn followers_outlive_daemons_that_are_killed() {
     let mut pid = started.pid;
     for at in [100, 500, 900] {
         whole.event("a token", |event| event["seq"].as_u64() >= Some(at));
-        place.end(pid, Signal::SIGKILL);
+        Place::end(pid, Signal::SIGKILL);
         pid = place.restart().0;
     }
     let of_turn = events.finish();
@@ -195,5 +195,5 @@ fn followers_outlive_daemons_that_are_killed() {
         .count();
     assert_eq!(tokens, ANSWERS, "after {before} events of the setup");
     eventually("nothing runs", || place.status(session)["state"] == "idle");
-    place.end(pid, Signal::SIGTERM);
+    Place::end(pid, Signal::SIGTERM);
 }

@@ -3,9 +3,13 @@
 //! Wall time is data only (stamps in events); whoever measures or waits uses monotonic time.
 //! Everything below the composition root takes a [`Clock`] so that tests can hold time still.
 
+mod iso;
+
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
+
+pub use iso::iso;
 
 /// Milliseconds since the Unix epoch.
 #[derive(

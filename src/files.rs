@@ -1,11 +1,13 @@
 //! Private files: created 0600 in folders of 0700, never through a symlink, replaced atomically.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, lchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const O_NOFOLLOW: i32 = 0o400_000;
+/// A FIFO that somebody put there is an error, not something to wait for.
+const O_NONBLOCK: i32 = 0o4000;
 
 /// Creates `path` and its missing parents with mode 0700; an existing folder is left as it is.
 pub fn create_private_dir(path: &Path) -> io::Result<()> {
@@ -42,22 +44,48 @@ pub fn append_private(path: &Path) -> io::Result<File> {
 /// one, whole. Durable when it returns.
 pub fn replace_durably(path: &Path, content: &[u8]) -> io::Result<()> {
     let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut temporary = name.to_owned();
-    temporary.push(".new");
-    let temporary = parent.join(temporary);
+    let temporary = temporary(path)?;
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .custom_flags(O_NOFOLLOW)
+        .custom_flags(O_NOFOLLOW | O_NONBLOCK)
         .open(&temporary)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
+    crash_point!("files.before_write");
     file.write_all(content)?;
     file.sync_all()?;
+    crash_point!("files.before_rename");
     std::fs::rename(&temporary, path)?;
+    crash_point!("files.renamed");
     sync_dir(parent)
+}
+
+/// Where [`replace_durably`] puts the new content first: what a process that died in between has
+/// left there is nothing.
+pub fn temporary(path: &Path) -> io::Result<PathBuf> {
+    let mut name = path
+        .file_name()
+        .ok_or(io::ErrorKind::InvalidInput)?
+        .to_owned();
+    name.push(".new");
+    Ok(path.with_file_name(name))
+}
+
+/// Whether `path` can be read and holds `content`, no more and no less.
+pub fn holds(path: &Path, content: &[u8]) -> bool {
+    let longest = content.len() as u64 + 1;
+    let read = || {
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(O_NONBLOCK)
+            .open(path)?;
+        let mut found = Vec::with_capacity(content.len() + 1);
+        file.take(longest).read_to_end(&mut found)?;
+        io::Result::Ok(found)
+    };
+    read().is_ok_and(|found| found == content)
 }
 
 /// Makes the names in a folder durable.
@@ -101,6 +129,22 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("settings");
+        std::fs::write(&path, b"one").unwrap();
+        assert!(holds(&path, b"one"));
+        assert!(!holds(&path, b"on") && !holds(&path, b"ones"));
+        assert!(!holds(Path::new("/dev/zero"), b"one"));
+        let private = rustix::fs::Mode::RWXU;
+        for name in ["settings.new", "fifo"] {
+            rustix::fs::mkfifoat(rustix::fs::CWD, dir.path().join(name), private).unwrap();
+        }
+        assert!(!holds(&dir.path().join("fifo"), b"one"));
+        assert!(replace_durably(&path, b"two").is_err());
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! only modules of a lower tier (`tests/architecture.rs` holds the table); the tiers up to the
 //! adapters and state machines do no I/O, know no runtime and never panic on any input.
 
-// tier 0: ids, clock, private files, how a process ends
+// tier 0: ids, clock, private files, how a process ends; first what every module may name
+#[macro_use]
+mod crash_point;
 pub mod clock;
 pub mod exit;
 pub mod files;
@@ -24,6 +26,7 @@ pub mod journal;
 pub mod process;
 pub mod spool;
 // tier 4: processes and folders of a run, and the agent CLIs themselves
+pub mod init;
 pub mod install;
 pub mod sandbox;
 pub mod shim;

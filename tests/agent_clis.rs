@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use agent_runner::agent::{
-    self, AgentSession, Evidence, LaunchError, LaunchPlan, OutputReader, TurnSpec,
+    self, AgentKind, AgentSession, Evidence, LaunchError, LaunchPlan, OutputReader, TurnSpec,
 };
 use agent_runner::exit::Exit;
 use agent_runner::redact::Redactor;
@@ -104,15 +104,15 @@ fn every_flag_is_one_that_the_installed_version_knows() {
             continue;
         };
         let home = tempfile::tempdir().unwrap();
-        let mut spec = everything(home.path(), AgentSession::New(NOBODYS));
-        let plan = (kind.plan)(&spec).or_else(|error| {
-            // Pi has no MCP, and says so.
-            assert!(matches!(error, LaunchError::McpServers { .. }), "{error}");
-            (spec.mcp_servers, spec.mcp_config) = (None, None);
-            (kind.plan)(&spec)
-        });
-        let plan = plan.unwrap();
-        let output = prepared(&program, &plan, home.path())
+        let plans: Vec<LaunchPlan> = [
+            AgentSession::New(NOBODYS),
+            AgentSession::Resume(NOBODYS.to_string()),
+        ]
+        .into_iter()
+        .flat_map(|session| [true, false].map(|is_root| (session.clone(), is_root)))
+        .map(|(session, is_root)| planned(kind, home.path(), session, is_root))
+        .collect();
+        let output = prepared(&program, &plans[0], home.path())
             .args(*help)
             .output()
             .unwrap();
@@ -123,13 +123,29 @@ fn every_flag_is_one_that_the_installed_version_knows() {
             let mut words = help.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
             words.any(|word| word == flag)
         };
-        for argument in plan.args.iter().filter_map(|argument| argument.to_str()) {
+        let arguments = plans.iter().flat_map(|plan| &plan.args);
+        for argument in arguments.filter_map(|argument| argument.to_str()) {
             let flag = argument.split('=').next().unwrap_or_default();
             if flag.starts_with('-') && flag != "-" && !HIDDEN.contains(&flag) {
                 assert!(known(flag), "{name}: {flag} is not in its help:\n{help}");
             }
         }
     }
+}
+
+/// The plan of a turn with every option that the CLI has.
+fn planned(kind: &AgentKind, home: &Path, session: AgentSession, is_root: bool) -> LaunchPlan {
+    let mut spec = TurnSpec {
+        is_root,
+        ..everything(home, session)
+    };
+    let plan = (kind.plan)(&spec).or_else(|error| {
+        // Pi has no MCP, and says so.
+        assert!(matches!(error, LaunchError::McpServers { .. }), "{error}");
+        (spec.mcp_servers, spec.mcp_config) = (None, None);
+        (kind.plan)(&spec)
+    });
+    plan.unwrap()
 }
 
 /// It gets that far only if every argument and every file of the plan is accepted.

@@ -131,6 +131,22 @@ fn an_installed_cli_runs_is_found_again_without_npm_and_is_mended_when_torn() {
 }
 
 #[test]
+fn a_cli_of_many_packages_runs_where_it_was_put() {
+    if !registry_is_reachable() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let prefix = dir.path().join("bin");
+    assert_exit(&installing(&prefix, &["pi"]).output().unwrap(), 0);
+    let link = prefix.join("pi");
+    assert!(install::installed(&prefix, "pi").is_some());
+    let output = Command::new(&link).arg("--version").output().unwrap();
+    // it answers on stderr
+    let said = [output.stdout, output.stderr].concat();
+    assert_eq!(String::from_utf8(said).unwrap().trim(), "0.74.2");
+}
+
+#[test]
 fn two_installs_at_once_fetch_once() {
     if !registry_is_reachable() {
         return;

@@ -6,6 +6,7 @@
 mod corpus;
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -349,6 +350,36 @@ fn the_command_reads_stdin_and_explains_what_it_ignores() {
         stderr.starts_with(r#"line 2: status: {"type":"system","subtype":"status""#),
         "{stderr}"
     );
+}
+
+#[test]
+fn the_command_counts_a_conversation_on_from_the_recordings_before() {
+    let resumed = corpus::path("codex", "resume_ok.pipe.jsonl");
+    let before = corpus::path("codex", "stdin_prompt.pipe.jsonl");
+    let used = |after: &[&Path]| {
+        let mut command = command();
+        command.args(["replay", "--agent", "codex"]).arg(&resumed);
+        for file in after {
+            command.arg("--after").arg(file);
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let lines = output.stdout.split(|byte| *byte == b'\n');
+        let events: Vec<Value> = lines.flat_map(serde_json::from_slice).collect();
+        let usage = events.iter().rfind(|event| event["type"] == "usage");
+        let usage = usage.unwrap();
+        let count = |name: &str| usage[name].as_u64().unwrap();
+        [
+            count("input_tokens"),
+            count("cache_read_tokens"),
+            count("output_tokens"),
+        ]
+    };
+    assert_eq!(used(&[]), [12, 8, 10]);
+    assert_eq!(used(&[&before]), [6, 4, 5]);
+    // of another conversation: nothing to go on from
+    let other = corpus::path("codex", "plain.pipe.jsonl");
+    assert_eq!(used(&[&other]), [12, 8, 10]);
 }
 
 #[test]

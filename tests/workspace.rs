@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use agent_runner::clock::Clock;
 use agent_runner::workspace::{
-    CloneError, CloneRequest, Progress, RepoUrl, Revision, Workspace, clone,
+    Cache, CloneError, CloneRequest, Progress, RepoUrl, Revision, Workspace, clone,
 };
 use git_server::{Behaviour, GitServer};
 use secrecy::SecretString;
@@ -64,6 +64,7 @@ impl Bench {
             into: self.path("workspaces/w"),
             limit: Duration::from_mins(1),
             ca_file: None,
+            cache: None,
         }
     }
 
@@ -337,6 +338,121 @@ fn hooks_and_submodules_take_no_part() {
     let names = hooks.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let live: Vec<_> = names.filter(|name| !name.ends_with(".sample")).collect();
     assert_eq!(live, [] as [&str; 0]);
+}
+
+#[test]
+fn a_repository_that_was_cloned_before_is_fetched_from_where_it_was_left() {
+    let bench = Bench::new();
+    let behaviour = Behaviour {
+        token: Some("right-token"),
+        ..Behaviour::default()
+    };
+    let server = GitServer::start(bench.dir.path(), behaviour);
+    let url = server.url("origin");
+    let noise: Vec<u8> = (0..400_000_u32)
+        .map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[2])
+        .collect();
+    fs::write(bench.path("origin/noise.bin"), noise).unwrap();
+    bench.git("origin", &["add", "."]);
+    bench.git("origin", &["commit", "-q", "-m", "noise"]);
+    let cached = |revision: Option<&str>| {
+        let mut request = bench.request(&url);
+        request.revision = revision.map(|revision| Revision::parse(revision).unwrap());
+        request.token = Some(SecretString::from("right-token"));
+        request.cache = Some(Cache {
+            path: bench.path("cache"),
+            limit: 1 << 30,
+        });
+        request
+    };
+    let received = |request: &CloneRequest| {
+        let mut most = 0;
+        let made = clone(request, Clock, &AtomicBool::new(false), &mut |step| {
+            if let Progress::Receiving { bytes, .. } = step {
+                most = most.max(bytes);
+            }
+        });
+        (made.unwrap(), most)
+    };
+    let first_commit = bench.git("origin", &["rev-parse", "main~3"]);
+    for revision in [
+        None,
+        Some("side/one"),
+        Some("v1"),
+        Some(first_commit.as_str()),
+    ] {
+        let (plain, _) = received(&CloneRequest {
+            cache: None,
+            ..cached(revision)
+        });
+        fs::remove_dir_all(bench.path("workspaces/w")).unwrap();
+        received(&cached(revision));
+        fs::remove_dir_all(bench.path("workspaces/w")).unwrap();
+        let (again, bytes) = received(&cached(revision));
+        assert_eq!(again, plain, "{revision:?}");
+        assert!(bytes < 1_000, "{revision:?}: {bytes} bytes again");
+        assert_eq!(bench.git("workspaces/w", &["status", "--porcelain"]), "");
+        bench.git("workspaces/w", &["fsck", "--strict"]);
+        fs::remove_dir_all(bench.path("workspaces/w")).unwrap();
+    }
+    fs::write(bench.path("origin/a.txt"), "newer").unwrap();
+    bench.git("origin", &["commit", "-q", "-a", "-m", "newer"]);
+    let (newer, bytes) = received(&cached(None));
+    assert_eq!(
+        newer.commit,
+        Some(bench.git("origin", &["rev-parse", "main"]))
+    );
+    assert!(bytes < 2_000, "{bytes}");
+    let remotes = bench.git("workspaces/w", &["branch", "-r"]);
+    assert_eq!(
+        remotes, "origin/main",
+        "another clone's branch is not this one's"
+    );
+    fs::remove_dir_all(bench.path("workspaces/w")).unwrap();
+    let stranger = CloneRequest {
+        token: None,
+        ..cached(None)
+    };
+    assert!(matches!(run(&stranger), Err(CloneError::AuthNeeded { .. })));
+}
+
+#[test]
+fn a_cache_that_is_full_forgets_and_one_that_is_broken_is_made_anew() {
+    let bench = Bench::new();
+    let server = GitServer::start(bench.dir.path(), Behaviour::default());
+    let request = CloneRequest {
+        cache: Some(Cache {
+            path: bench.path("cache"),
+            limit: 0,
+        }),
+        ..bench.request(&server.url("origin"))
+    };
+    let entries = || {
+        let entries = fs::read_dir(bench.path("cache")).unwrap();
+        entries
+            .filter(|entry| entry.as_ref().unwrap().path().is_dir())
+            .count()
+    };
+    run(&request).unwrap();
+    assert_eq!(entries(), 0);
+    fs::remove_dir_all(bench.path("workspaces/w")).unwrap();
+    let roomy = CloneRequest {
+        cache: Some(Cache {
+            path: bench.path("cache"),
+            limit: 1 << 30,
+        }),
+        ..request
+    };
+    for _ in 0..2 {
+        run(&roomy).unwrap();
+        assert_eq!(entries(), 1);
+        fs::remove_dir_all(bench.path("workspaces/w")).unwrap();
+        let entry = fs::read_dir(bench.path("cache")).unwrap();
+        let entry = entry
+            .map(|entry| entry.unwrap().path())
+            .find(|path| path.is_dir());
+        fs::write(entry.unwrap().join("HEAD"), "broken").unwrap();
+    }
 }
 
 fn holds(folder: &Path, needle: &[u8]) -> bool {

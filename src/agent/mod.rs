@@ -20,6 +20,8 @@ pub mod pi;
 mod reader;
 mod records;
 mod signs;
+mod snapshot;
+mod store;
 
 use crate::event::{ErrorClass, Event, Outcome, TurnError};
 use crate::exit::Exit;
@@ -28,6 +30,7 @@ use crate::frame::Line;
 pub use conversation::{ConversationFile, Homes};
 pub use launch::{AgentSession, EnvFallback, HomeLink, LaunchError, LaunchPlan, TurnSpec};
 pub use reader::{OutputReader, Read};
+pub use store::{Store, Stored};
 
 /// Why a line gave no event (`replay --explain` prints it).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +69,12 @@ pub trait Adapter: Send {
     /// Whether a terminal record was seen and no background work is open: a process that stays
     /// after that may be ended after its linger.
     fn finished(&self) -> bool;
+
+    /// Whether a terminal record was seen and background work is open, which may bring the agent
+    /// back to work.
+    fn in_background(&self) -> bool {
+        false
+    }
 
     /// The CLI's own session id, once known.
     fn agent_session(&self) -> Option<&str>;
@@ -119,6 +128,8 @@ pub struct AgentKind {
     /// Where it keeps a conversation, by its own session id; none where no file shows that it is
     /// there, and only the CLI itself can say that it is not.
     pub conversation: Option<fn(&Homes<'_>, &str) -> ConversationFile>,
+    /// Where it stores how its turns ended; none where its output alone says so.
+    pub store: Option<Store>,
 }
 
 /// Where a CLI looks for its vendor's login: enough to tell whether there is one, never to read it.

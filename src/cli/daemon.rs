@@ -61,8 +61,9 @@ async fn lead(context: Context, hub: HubConfig, named: Named) -> Result<Ended, C
         return result;
     }
     tasks.stop().await;
-    if result.is_err() {
-        footprint.erase().await;
+    match result {
+        Ok(_) => footprint.keep().await,
+        Err(_) => footprint.erase().await,
     }
     result
 }
@@ -216,10 +217,7 @@ impl Watch<'_> {
                     self.shown.show(&mut self.renderer, &batch);
                 }
                 let failure = primary.hosted.failure();
-                Err(failure.map_or_else(
-                    || CliError::new(Exit::Internal, reason),
-                    |error| CliError::from(error),
-                ))
+                Err(failure.map_or_else(|| CliError::new(Exit::Internal, reason), CliError::from))
             }
         }
     }

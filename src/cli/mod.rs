@@ -3,14 +3,16 @@
 
 mod background;
 mod cancel;
+mod checkpoints;
 mod client;
-mod clone_worker;
 mod daemon;
 mod doctor;
 mod error;
 mod events;
+mod git_worker;
 mod hosting;
 mod hub;
+mod init;
 mod install;
 mod lead;
 mod log;
@@ -70,18 +72,27 @@ enum Command {
     Install(install::Arguments),
     /// Say whether an agent can run here, and what to do where it cannot
     Doctor(doctor::Arguments),
+    /// Show what an agent changed in its workspace
+    Diff(checkpoints::DiffArguments),
+    /// Make a workspace's files what they were before or after a turn
+    Restore(checkpoints::RestoreArguments),
     /// Turn recorded CLI output into events
     Replay(replay::Arguments),
     #[command(hide = true, name = background::COMMAND)]
     Background(background::Arguments),
     #[command(hide = true, name = workspace::WORKER_COMMAND)]
-    CloneWorker,
+    GitWorker,
     #[command(hide = true)]
     Shim(shim::Arguments),
 }
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
+    // Before clap: a PID 1 touches as little as it can.
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|name| name == init::NAME) {
+        return init::run(words).unwrap_or_else(|error| error.report());
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return error::usage(&error),
@@ -101,8 +112,10 @@ pub fn main() -> ExitCode {
         Command::ScriptedModel(arguments) => scripted_model::run(&arguments),
         Command::Install(arguments) => install::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Diff(arguments) => checkpoints::diff(&arguments),
+        Command::Restore(arguments) => checkpoints::restore(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
-        Command::CloneWorker => clone_worker::run(),
+        Command::GitWorker => git_worker::run(),
         Command::Shim(arguments) => shim::run(&arguments),
     };
     result.unwrap_or_else(|error| error.report())

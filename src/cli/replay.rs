@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{CliError, Exit as Status};
-use crate::agent::{self, Ignored, OutputReader};
+use crate::agent::{self, AgentKind, Ignored, OutputReader};
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::ids::Seq;
@@ -46,6 +46,10 @@ pub(super) struct Arguments {
     /// The signal that killed the process
     #[arg(long, value_name = "N")]
     signal: Option<i32>,
+    /// The recorded output of the process before, in the same conversation; for several, the oldest
+    /// first
+    #[arg(long, value_name = "FILE")]
+    after: Vec<PathBuf>,
     /// Say on stderr why an input line gave no event
     #[arg(long)]
     explain: bool,
@@ -83,20 +87,11 @@ fn replay(arguments: &Arguments, out: impl Write) -> Result<(), Failure> {
         None => Vec::new(),
     };
     let mut printer = Printer::new(out, arguments.explain);
-    let redactor = Arc::new(Redactor::none());
-    let mut reader = OutputReader::new(kind, redactor);
+    let mut reader = following(kind, &arguments.after).map_err(Failure::Input)?;
     let mut chunk = vec![0; CHUNK];
-    loop {
-        let len = match source.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(len) => len,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => {
-                let name = shown_name(arguments.file.as_deref());
-                return Err(input(format!("cannot read {name}: {error}")));
-            }
-        };
-        let read = chunk.get(..len).unwrap_or_default();
+    while let Some(read) =
+        next(&mut source, &mut chunk, arguments.file.as_deref()).map_err(Failure::Input)?
+    {
         reader.push(read, &mut |line| printer.line(&line));
         printer.ok()?;
     }
@@ -112,6 +107,40 @@ fn replay(arguments: &Arguments, out: impl Write) -> Result<(), Failure> {
     printer.events(&last);
     printer.ok()?;
     printer.out.flush().map_err(Failure::Output)
+}
+
+/// A reader that knows what came before in the conversation.
+fn following(kind: &AgentKind, earlier: &[PathBuf]) -> Result<OutputReader, CliError> {
+    let redactor = Arc::new(Redactor::none());
+    let mut reader = OutputReader::new(kind, Arc::clone(&redactor));
+    let mut chunk = vec![0; CHUNK];
+    for path in earlier {
+        let mut source = source(Some(path))?;
+        while let Some(read) = next(&mut source, &mut chunk, Some(path))? {
+            reader.push(read, &mut |_| ());
+        }
+        reader = OutputReader::following(kind, Arc::clone(&redactor), &reader.snapshot());
+    }
+    Ok(reader)
+}
+
+/// The next bytes; none at the end.
+fn next<'c>(
+    source: &mut impl Read,
+    chunk: &'c mut [u8],
+    file: Option<&Path>,
+) -> Result<Option<&'c [u8]>, CliError> {
+    loop {
+        match source.read(chunk) {
+            Ok(0) => return Ok(None),
+            Ok(len) => return Ok(chunk.get(..len)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                let message = format!("cannot read {}: {error}", shown_name(file));
+                return Err(CliError::new(Status::Usage, message));
+            }
+        }
+    }
 }
 
 fn status(arguments: &Arguments) -> Option<Exit> {

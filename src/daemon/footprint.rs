@@ -55,6 +55,14 @@ impl Footprint {
         }
     }
 
+    /// Closes the journal after an orderly end: one file is left of it, and no log beside it.
+    pub async fn keep(self) {
+        let closed = tokio::time::timeout(CLOSE_LIMIT, self.journal.close()).await;
+        if closed.is_err() {
+            tracing::debug!("the journal is still in use; the next start finds its log");
+        }
+    }
+
     /// Leaves the state dir as it was found, unless something is stored in it by now. All tasks
     /// that use the journal must have been stopped.
     pub async fn erase(self) {

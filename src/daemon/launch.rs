@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use super::{DaemonError, RunsAs, Setup};
 use crate::agent::{AgentKind, AgentSession, EnvFallback, TurnSpec};
 use crate::config::{AgentHome, Approve, agent_env};
+use crate::redact::settings::{in_json, in_variable};
 
 /// A name and a value.
 type Variable = (OsString, OsString);
@@ -123,16 +124,19 @@ fn fall_back(fallbacks: &[EnvFallback], environment: &mut Vec<Variable>) {
     }
 }
 
-/// What in an environment is a key by its name: to be masked wherever it turns up.
-pub(super) fn keys_in(environment: &[Variable]) -> Vec<SecretString> {
-    const MARKS: [&str; 5] = ["KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL"];
-    let is_key = |name: &str| MARKS.iter().any(|mark| name.contains(mark));
-    environment
-        .iter()
-        .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)))
-        .filter(|(name, value)| is_key(name) && !value.starts_with('/'))
-        .map(|(_, value)| SecretString::from(value))
-        .collect()
+/// What in the environment and in the files that `spec` was read from is a secret by its name: to
+/// be masked wherever it turns up.
+pub(super) fn keys_in(environment: &[Variable], spec: &TurnSpec) -> Vec<SecretString> {
+    let mut keys = Vec::new();
+    for (name, value) in environment {
+        if let (Some(name), Some(value)) = (name.to_str(), value.to_str()) {
+            in_variable(name, value, &mut keys);
+        }
+    }
+    for text in [&spec.mcp_servers, &spec.settings].into_iter().flatten() {
+        in_json(text, &mut keys);
+    }
+    keys
 }
 
 /// What a person should know of how the agent is run.

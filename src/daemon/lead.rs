@@ -127,6 +127,7 @@ pub struct Lead {
 impl Lead {
     /// Waits until the Hub has let us in, or says why it does not.
     pub async fn joined(&self) -> Result<Arc<Joined>, DaemonError> {
+        crash_point!("daemon.before_join");
         self.link.ready().await.map_err(|error| match error {
             StartError::Refused(_) => {
                 DaemonError::HubRefused(format!("session {}: {error}", self.session))
@@ -150,6 +151,7 @@ impl Lead {
     /// Installs the agent where it is missing, makes the workspace, starts the session's driver,
     /// queues the Hub's task. A failure is told to the Hub, as far as it is in the events.
     pub async fn start(self, setup: &Setup<'_>, joined: &Joined) -> Result<Led, DaemonError> {
+        crash_point!("daemon.joined");
         let made = self.make(setup).await;
         match made {
             Ok((program, workspace)) => {
@@ -188,6 +190,7 @@ impl Lead {
             agent: self.chosen.kind.name,
             clock: setup.clock,
         };
+        crash_point!("daemon.joined");
         let program = match &self.chosen.program {
             Program::Found { path, .. } => path.clone(),
             Program::ToInstall(release) => install::install(setup, release, &log).await?,
@@ -197,16 +200,16 @@ impl Lead {
             RunsAs::Other { user, .. } => Some((user.uid, user.gid)),
             RunsAs::Ourselves | RunsAs::Root => None,
         };
-        let detail = match setup.config.repo {
-            Some(_) => None,
-            None => {
-                let asked = self.hub.rest.session(&self.session).await;
-                Some(asked.map_err(super::hub::rest_error)?)
-            }
+        let detail = if setup.config.repo.is_some() {
+            None
+        } else {
+            let asked = self.hub.rest.session(&self.session).await;
+            Some(asked.map_err(super::hub::rest_error)?)
         };
         let trusted = self.hub.address().is_loopback();
         workspace::make_home(setup, &agent_home(setup, runs_as), owner)?;
         let workspace = workspace::make(setup, detail.as_ref(), trusted, &log, owner).await?;
+        crash_point!("daemon.workspace_made");
         for (code, text) in notices(setup, runs_as) {
             log.notice(NoticeLevel::Info, code, text).await?;
         }
@@ -223,6 +226,7 @@ impl Lead {
         let context = self.context(setup, program, workspace.clone())?;
         let redactor = Arc::clone(&context.redactor);
         let (session, driver) = Session::start(Arc::new(context), &self.tasks).await?;
+        crash_point!("daemon.session_started");
         let stored = self.state.journal().session(&self.session).await?;
         let untaken = stored.is_some_and(|row| !row.task_taken);
         if let Some(text) = task.filter(|_| untaken) {
@@ -233,6 +237,7 @@ impl Lead {
             };
             session.prompt(prompt).await?;
         }
+        crash_point!("daemon.task_queued");
         let model = setup.config.agent.model.clone();
         let serve = commands::serve(session.clone(), Arc::clone(&self.link), self.inbound, model);
         self.tasks.spawn("hub-commands", serve);
@@ -264,13 +269,13 @@ impl Lead {
         let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let mut secrets: Vec<_> = self.hub.key.iter().cloned().collect();
         secrets.extend(config.repo.as_ref().and_then(|repo| repo.token.clone()));
-        secrets.extend(keys_in(&environment));
+        let mut spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
+        secrets.extend(keys_in(&environment, &spec));
         let redactor = self.hub.masks.of(secrets)?;
         let user = match &self.chosen.runs_as {
             RunsAs::Other { user, .. } => Some(user.clone()),
             RunsAs::Ourselves | RunsAs::Root => None,
         };
-        let mut spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let names = environment.iter().filter_map(|(name, _)| name.to_str());
         spec.variables = names.map(str::to_owned).collect();
         let mut plain = Environment::new();
@@ -295,6 +300,7 @@ impl Lead {
             user,
             in_container: setup.in_container,
             timeout: config.timeout,
+            patience: config.patience,
             spool_quota: SPOOL_QUOTA,
             sandbox: LocalSandbox::of_this_program(),
             journal: self.state.journal().clone(),
@@ -333,7 +339,9 @@ impl Led {
 
     /// Ends in order: what the Hub does not have yet is sent, within its time; then farewell.
     pub async fn close(self) {
+        crash_point!("daemon.before_close");
         let last = self.state.journal().last_seq(&self.session_id).await;
         self.link.close(last.ok().and_then(Seq::new)).await;
+        crash_point!("daemon.closed");
     }
 }

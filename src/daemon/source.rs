@@ -20,10 +20,12 @@ impl EventSource for JournalSource {
     }
 
     async fn set_acked(&self, session: &SessionId, seq: Seq) -> Result<(), SourceError> {
+        crash_point!("hub.before_acked_stored");
         let acked = Change::Acked { seq: seq.get() };
         self.journal
             .commit(journal::Batch::new(session, self.agent).with(acked))
             .await?;
+        crash_point!("hub.acked_stored");
         Ok(())
     }
 

@@ -15,10 +15,12 @@ use crate::files;
 use crate::hub::rest::SessionDetail;
 use crate::ids::{EventId, SessionId};
 use crate::journal::{Batch, Journal, NewEvent};
-use crate::workspace::{self, CloneRequest, Progress, RepoUrl, Revision, Workspace};
+use crate::workspace::{self, Cache, CloneRequest, Progress, RepoUrl, Revision, Workspace};
 
 /// A clone that takes longer is stuck.
 const CLONE_LIMIT: Duration = Duration::from_mins(30);
+/// The most that repositories may take which are kept for the next clone.
+const CACHE_LIMIT: u64 = 10 << 30;
 /// Steps of a clone that may wait for their event: each says all that those before it said.
 const STEPS_QUEUE: usize = 8;
 /// Between two progress events.
@@ -205,6 +207,10 @@ async fn clone(
         into,
         limit: CLONE_LIMIT,
         ca_file: setup.config.ca_file.clone(),
+        cache: Some(Cache {
+            path: setup.state_root.join("cache").join("git"),
+            limit: CACHE_LIMIT,
+        }),
     };
     let mut throttle = Throttle {
         clock: setup.clock,

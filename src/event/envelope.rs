@@ -3,7 +3,11 @@
 //! Events are encoded once, by the turn that made them; the journal writer, which alone knows the
 //! next `seq`, puts the header in front of those bytes. The line is then stored and sent as it is.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::value::{BorrowedStrDeserializer, StringDeserializer};
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::clock::Timestamp;
 use crate::event::Event;
@@ -31,7 +35,7 @@ pub struct Header {
 }
 
 /// An event with its header, read back from a line.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq)] // read by hand, below
 pub struct Envelope {
     /// Who, when, where.
     pub header: Header,
@@ -59,10 +63,120 @@ impl Header {
 impl Envelope {
     /// Reads one line, as [`Header::write_line`] wrote it.
     pub fn parse(line: &[u8]) -> Result<Self, EnvelopeError> {
-        Ok(Self {
-            header: serde_json::from_slice(line)?,
-            event: serde_json::from_slice(line)?,
-        })
+        Ok(serde_json::from_slice(line)?)
+    }
+
+    /// The event's `type`, found without reading the rest of the line: the header holds no other
+    /// object, and within a string the quotes would be escaped.
+    pub fn type_of(line: &[u8]) -> Option<&[u8]> {
+        const FIELD: &[u8] = b",\"type\":\"";
+        let from = memchr::memmem::find(line, FIELD)? + FIELD.len();
+        let rest = line.get(from..)?;
+        rest.get(..memchr::memchr(b'"', rest)?)
+    }
+}
+
+/// One pass over the line: the header's fields up to `type`, from there on the event's own.
+impl<'de> Deserialize<'de> for Envelope {
+    fn deserialize<D: Deserializer<'de>>(line: D) -> Result<Self, D::Error> {
+        line.deserialize_map(LineVisitor)
+    }
+}
+
+struct LineVisitor;
+
+impl<'de> Visitor<'de> for LineVisitor {
+    type Value = Envelope;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an event's line: its header, then its type and fields")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope, A::Error> {
+        let (mut seq, mut event_id, mut at, mut session_id) = (None, None, None, None);
+        let (mut turn_id, mut attempt, mut agent) = (None, None, None);
+        while let Some(field) = map.next_key::<Field>()? {
+            match field {
+                Field::Seq => seq = Some(map.next_value()?),
+                Field::EventId => event_id = Some(map.next_value()?),
+                Field::At => at = Some(map.next_value()?),
+                Field::SessionId => session_id = Some(map.next_value()?),
+                Field::TurnId => turn_id = Some(map.next_value()?),
+                Field::Attempt => attempt = Some(map.next_value()?),
+                Field::Agent => agent = Some(map.next_value()?),
+                Field::Unknown => map.next_value::<IgnoredAny>().map(drop)?,
+                Field::Type => {
+                    let header = Header {
+                        seq: seq.ok_or_else(|| A::Error::missing_field("seq"))?,
+                        event_id: event_id.ok_or_else(|| A::Error::missing_field("event_id"))?,
+                        at: at.ok_or_else(|| A::Error::missing_field("at"))?,
+                        session_id: session_id
+                            .ok_or_else(|| A::Error::missing_field("session_id"))?,
+                        turn_id,
+                        attempt,
+                        agent: agent.ok_or_else(|| A::Error::missing_field("agent"))?,
+                    };
+                    let tag = Tag::Name(map.next_value()?);
+                    let fields = Tagged { tag, map };
+                    let event =
+                        Event::deserialize(serde::de::value::MapAccessDeserializer::new(fields))?;
+                    return Ok(Envelope { header, event });
+                }
+            }
+        }
+        Err(A::Error::missing_field("type"))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum Field {
+    Seq,
+    EventId,
+    At,
+    SessionId,
+    TurnId,
+    Attempt,
+    Agent,
+    Type,
+    #[serde(other)]
+    Unknown,
+}
+
+/// A line's fields from `type` on, which has been read already and is given once more.
+struct Tagged<A> {
+    tag: Tag,
+    map: A,
+}
+
+enum Tag {
+    Name(String),
+    Value(String),
+    Given,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Tagged<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, A::Error> {
+        match std::mem::replace(&mut self.tag, Tag::Given) {
+            Tag::Name(tag) => {
+                self.tag = Tag::Value(tag);
+                seed.deserialize(BorrowedStrDeserializer::new("type"))
+                    .map(Some)
+            }
+            Tag::Value(_) | Tag::Given => self.map.next_key_seed(seed),
+        }
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        match std::mem::replace(&mut self.tag, Tag::Given) {
+            Tag::Value(tag) => seed.deserialize(StringDeserializer::new(tag)),
+            Tag::Name(_) | Tag::Given => self.map.next_value_seed(seed),
+        }
     }
 }
 
@@ -99,5 +213,29 @@ mod tests {
         );
         let back = Envelope::parse(text.as_bytes()).unwrap();
         assert_eq!(back, Envelope { header, event });
+        assert_eq!(Envelope::type_of(text.as_bytes()), Some(&b"token"[..]));
+    }
+
+    #[test]
+    fn a_newer_versions_header_fields_are_passed_over_and_a_missing_one_is_not() {
+        let line = |head: &str| {
+            format!(
+                r#"{{{head}"event_id":"b07ef8ad-8df1-5963-b460-ce8674e4aa58","at":1,"session_id":"s","agent":"a","type":"plan","items":[]}}"#
+            )
+        };
+        let newer = line(r#""new":{"type":"x"},"seq":7,"#);
+        let read = Envelope::parse(newer.as_bytes()).unwrap();
+        assert_eq!(read.header.seq.get(), 7);
+        assert_eq!(read.event, Event::Plan { items: Vec::new() });
+        let error = Envelope::parse(line("").as_bytes()).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("`seq`"), "{cause}");
+    }
+
+    #[test]
+    fn a_type_is_found_past_strings_that_look_like_one() {
+        let line = br#"{"seq":1,"agent":"x,\"type\":\"no\"","type":"end","outcome":"completed"}"#;
+        assert_eq!(Envelope::type_of(line), Some(&b"end"[..]));
+        assert_eq!(Envelope::type_of(b"{}"), None);
     }
 }

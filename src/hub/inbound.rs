@@ -1,5 +1,6 @@
 //! What the Hub sends to a lead, parsed once. Unknown frame types are never an error.
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::protocol::{Init, Rejection};
@@ -78,8 +79,34 @@ impl CommandId {
     }
 }
 
+/// A plain acknowledgement: by far the most frequent frame, with nothing in it but the id.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Plain<'a> {
+    #[serde(borrow)]
+    id: &'a str,
+    actions: [PlainAction<'a>; 1],
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlainAction<'a> {
+    action: &'a str,
+}
+
 /// Reads one text frame.
 pub(super) fn decode(text: &str) -> Result<Inbound, NotAFrame> {
+    if let Ok(Plain {
+        id,
+        actions: [only],
+    }) = serde_json::from_str(text)
+        && only.action == "ACK"
+    {
+        return Ok(Inbound::Response {
+            id: id.to_owned(),
+            injected: Vec::new(),
+        });
+    }
     let bad = |detail: String| NotAFrame {
         len: text.len(),
         detail,

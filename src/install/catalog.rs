@@ -139,6 +139,12 @@ pub const RELEASES: &[Release] = &[
         lock: include_str!("locks/gemini.json"),
         program: Program::JavaScript("node_modules/@google/gemini-cli/bundle/gemini.js"),
     },
+    Release {
+        name: "pi",
+        version: "0.74.2",
+        lock: include_str!("locks/pi.json"),
+        program: Program::JavaScript("node_modules/@earendil-works/pi-coding-agent/dist/cli.js"),
+    },
 ];
 
 /// There is no such agent to install.

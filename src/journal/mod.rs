@@ -79,6 +79,18 @@ pub struct Journal {
     threads: TaskTracker,
 }
 
+/// A batch on its way to the disk.
+#[derive(Debug)]
+#[must_use = "a failed write is told only here"]
+pub struct Committing(oneshot::Receiver<Result<Option<Seq>, JournalError>>);
+
+impl Committing {
+    /// Waits until the batch is stored; the last event's `seq` when there were events.
+    pub async fn done(self) -> Result<Option<Seq>, JournalError> {
+        self.0.await.map_err(|_| JournalError::Closed)?
+    }
+}
+
 type Feeds = Arc<Mutex<HashMap<SessionId, Arc<Feed>>>>;
 
 impl std::fmt::Debug for Journal {
@@ -119,13 +131,19 @@ impl Journal {
     /// Stores the batch, whole or not at all. Returns the last event's `seq` when there were
     /// events. A batch that waits in the queue is committed together with its neighbours.
     pub async fn commit(&self, batch: Batch) -> Result<Option<Seq>, JournalError> {
+        self.submit(batch).await?.done().await
+    }
+
+    /// Gives the batch to the writer, behind all that was given before; returns as soon as it is
+    /// in the queue. Whether it is stored, the answer tells.
+    pub async fn submit(&self, batch: Batch) -> Result<Committing, JournalError> {
         let (done, committed) = oneshot::channel();
         let commit = writer::Commit { batch, done };
         self.writes
             .send(commit)
             .await
             .map_err(|_| JournalError::Closed)?;
-        committed.await.map_err(|_| JournalError::Closed)?
+        Ok(Committing(committed))
     }
 
     /// Follows a session's events from just after `after` (0: from the first).

@@ -107,8 +107,8 @@ pub enum Change {
         /// Now.
         at: Timestamp,
     },
-    /// An attempt of the turn begins (its first event, on the first attempt, is in this batch).
-    /// A promise.
+    /// An attempt of the turn begins; events of its own that come before its process are in this
+    /// batch. A promise.
     BeginAttempt {
         /// The turn.
         turn: TurnId,
@@ -116,11 +116,20 @@ pub enum Change {
         attempt: u32,
         /// The attempt's run.
         run: RunId,
+        /// How many of the run's events are in this batch: the next one's ordinal.
+        ordinal_next: u64,
     },
     /// The turn's attempt is over and all that it gave is stored; the turn goes on with another
     /// one. Until that begins the turn has no run. A promise: whoever was told that the attempt
     /// is over is not told again.
     EndAttempt {
+        /// The turn.
+        turn: TurnId,
+    },
+    /// A message was taken into the running turn; its `prompt` is in this batch. A promise.
+    TakePrompt,
+    /// The turn is to be cancelled, whoever is there to do it. A promise: it is not gone on with.
+    CancelTurn {
         /// The turn.
         turn: TurnId,
     },
@@ -171,6 +180,8 @@ impl Change {
             | Self::QueueTurn { .. }
             | Self::BeginAttempt { .. }
             | Self::EndAttempt { .. }
+            | Self::TakePrompt
+            | Self::CancelTurn { .. }
             | Self::EndTurn { .. } => true,
             Self::Progress { .. } | Self::AgentSession { .. } | Self::Acked { .. } => false,
         }
@@ -199,6 +210,8 @@ pub struct SessionRow {
 pub enum TurnState {
     Queued,
     Running,
+    /// Cancelled, and not yet over.
+    Cancelling,
     Ended,
 }
 

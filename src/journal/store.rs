@@ -25,6 +25,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
     if !path.exists() {
         crate::files::create_private(path)
             .map_err(|error| JournalError::Corrupt(format!("{}: {error}", path.display())))?;
+        crash_point!("journal.file_made");
     }
     let mut connection = Connection::open(path)?;
     connection.execute_batch(
@@ -66,7 +67,9 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), JournalError>
     }
     let reached = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     transaction.pragma_update(None, "user_version", reached)?;
+    crash_point!("journal.before_migration");
     transaction.commit()?;
+    crash_point!("journal.migrated");
     Ok(())
 }
 
@@ -136,6 +139,8 @@ fn turn(row: &Row<'_>) -> Result<TurnRow, JournalError> {
         prompt: row.get(2)?,
         state: match state.as_str() {
             "queued" => TurnState::Queued,
+            // A verdict before the end is one that was asked for.
+            "running" if outcome.is_some() => TurnState::Cancelling,
             "running" => TurnState::Running,
             _ => TurnState::Ended,
         },

@@ -178,8 +178,12 @@ async fn a_turn_keeps_its_place_its_first_event_and_its_verdict() {
         turn,
         attempt: 1,
         run,
+        ordinal_next: 1,
     };
     journal.commit(tokens(2..3).with(begin)).await.unwrap();
+    let taken_over = journal.turns(&session()).await.unwrap().pop().unwrap();
+    let message = "whoever takes over at once does not number an event again";
+    assert_eq!(taken_over.ordinal_next, 1, "{message}");
     let progress = Change::Progress {
         turn,
         offset: SpoolOffset::new(123),

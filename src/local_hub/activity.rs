@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::entries::becomes_entry;
-use super::iso::iso;
+use super::loops;
 use crate::clock::Timestamp;
+use crate::clock::iso;
 
 /// A session's present state.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +20,8 @@ pub(crate) struct Activity {
     pub(crate) streaming: bool,
     tasks: Vec<Task>,
     agents: BTreeMap<String, Agent>,
+    /// What was told of the session's loop, if it has one.
+    pub(crate) loop_state: Option<Map<String, Value>>,
 }
 
 /// A sub-agent's piece of work.
@@ -66,18 +69,19 @@ pub(crate) fn is_marked(event: &str) -> bool {
 }
 
 fn changes_state(event: &str) -> bool {
-    matches!(
-        event,
-        "session_start"
-            | "session_shutdown"
-            | "agent_start"
-            | "agent_end"
-            | "tool_call"
-            | "tool_result"
-            | "task_start"
-            | "task_complete"
-            | "task_error"
-    )
+    loops::tells(event)
+        || matches!(
+            event,
+            "session_start"
+                | "session_shutdown"
+                | "agent_start"
+                | "agent_end"
+                | "tool_call"
+                | "tool_result"
+                | "task_start"
+                | "task_complete"
+                | "task_error"
+        )
 }
 
 impl Activity {
@@ -129,6 +133,10 @@ impl Activity {
                     task.result = text("result");
                     task.error = text("error");
                 }
+            }
+            event if loops::tells(event) => {
+                let state = self.loop_state.get_or_insert_default();
+                loops::apply(state, event, &data, at);
             }
             _ => self.apply_to_agent(event, &data, at),
         }

@@ -131,6 +131,12 @@ pub(crate) fn no_such_tool(request: &str, name: &str) -> Utf8Bytes {
     text(&json!({"id": request, "actions": [{"action": "RETURN", "result": result}]}))
 }
 
+/// The answer to a run's announcement that gives the run another system prompt.
+pub(crate) fn replace_system_prompt(request: &str, prompt: &str) -> Utf8Bytes {
+    let action = json!({"action": "SYSTEM_PROMPT", "systemPrompt": prompt, "mode": "replace"});
+    text(&json!({"id": request, "actions": [action]}))
+}
+
 /// `{type: "pong"}` for a ping of that stamp.
 pub(crate) fn pong(echoed: Option<&RawValue>, at: Timestamp) -> Utf8Bytes {
     #[derive(Serialize)]

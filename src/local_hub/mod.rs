@@ -20,7 +20,7 @@ mod entries;
 mod feed;
 mod filter;
 mod frame;
-mod iso;
+mod loops;
 mod rest;
 mod room;
 mod server;
@@ -39,6 +39,7 @@ use tokio::net::TcpListener;
 pub use auth::ApiKey;
 pub use store::StoreError;
 
+use crate::clock::Clock;
 use crate::ids::SessionId;
 use crate::tasks::Tasks;
 use auth::Gate;
@@ -80,6 +81,7 @@ impl LocalHub {
             gate: Gate::new(key),
             sessions: Sessions::new(store),
             tasks: tasks.child(),
+            started_at: Clock.wall(),
         };
         Ok(Self { hub: Arc::new(hub) })
     }

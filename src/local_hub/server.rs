@@ -8,7 +8,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -18,6 +18,7 @@ use super::auth::{Gate, Shown};
 use super::rest::{self, Failure, query_pairs};
 use super::sessions::Sessions;
 use super::{socket, sse};
+use crate::clock::Timestamp;
 use crate::tasks::Tasks;
 
 /// A create request may bring files.
@@ -34,6 +35,7 @@ pub(crate) struct Hub {
     pub(crate) gate: Gate,
     pub(crate) sessions: Sessions,
     pub(crate) tasks: Tasks,
+    pub(crate) started_at: Timestamp,
 }
 
 /// Accepts until the tasks are told to stop.
@@ -91,6 +93,7 @@ fn router(hub: Arc<Hub>) -> Router {
         .route("/api/ws", get(socket::upgrade))
         .route("/api/hub/init", get(rest::init))
         .route("/api/hub/session", post(rest::create))
+        .route("/api/hub/session/builder", post(rest::builder::create))
         .route("/api/hub/sessions", get(rest::list))
         .route(
             "/api/hub/session/{id}",
@@ -109,10 +112,61 @@ fn router(hub: Arc<Hub>) -> Router {
         )
         .route("/api/hub/session/{id}/events", get(sse::stream))
         .route("/api/hub/session/{id}/loop", get(rest::loop_state))
+        .route("/api/hub/session/{id}/todos", get(rest::directory::todos))
+        .merge(library())
         .fallback(rest::unknown_path)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(Arc::clone(&hub), guard))
         .with_state(hub)
+}
+
+/// What is kept beside sessions.
+fn library() -> Router<Arc<Hub>> {
+    use rest::{agents, directory, skills, workspaces};
+    Router::new()
+        .route(
+            "/api/hub/workspaces",
+            get(workspaces::list).post(workspaces::create),
+        )
+        .route(
+            "/api/hub/workspaces/dependencies/validate",
+            post(workspaces::validate_dependencies),
+        )
+        .route(
+            "/api/hub/workspaces/{id}",
+            get(workspaces::show)
+                .patch(workspaces::update)
+                .delete(workspaces::remove),
+        )
+        .route(
+            "/api/hub/workspaces/{id}/snapshot/refresh",
+            post(workspaces::refresh_snapshot),
+        )
+        .route("/api/hub/skills", get(skills::files))
+        .route(
+            "/api/hub/skills/library",
+            get(skills::list).post(skills::save),
+        )
+        .route("/api/hub/skills/library/{id}", delete(skills::remove))
+        .route(
+            "/api/hub/skills/buckets",
+            get(skills::buckets).post(skills::create_bucket),
+        )
+        .route(
+            "/api/hub/skills/buckets/{id}",
+            delete(skills::remove_bucket),
+        )
+        .route("/api/hub/agents", get(agents::list).post(agents::create))
+        .route(
+            "/api/hub/agents/{id}",
+            get(agents::show).patch(agents::update),
+        )
+        .route("/api/hub/agents/{id}/publish", post(agents::publish))
+        .route("/api/hub/agents/{id}/archive", post(agents::archive))
+        .route("/api/hub/agents/{id}/versions", get(agents::versions))
+        .route("/api/hub/users", get(directory::users))
+        .route("/api/hub/github/accounts", get(directory::github_accounts))
+        .route("/api/hub/github/repos", get(directory::github_repos))
 }
 
 /// Lets a request through, or not. A WebSocket without a key may still send it in its first

@@ -17,13 +17,13 @@ use tokio::sync::mpsc;
 use super::entries::newest_within;
 use super::feed::{Feed, WhenBehind};
 use super::filter::Filter;
-use super::iso::iso;
 use super::rest::{Failure, find, query_pairs};
 use super::room::{Leash, Participant, Snapshot};
 use super::server::Hub;
 use super::sessions::participant;
 use super::socket::HYDRATION_BYTES;
 use super::store::SessionRow;
+use crate::clock::iso;
 use crate::hub::protocol::Role;
 
 /// Comments between events: proxies cut connections that are silent for a minute.

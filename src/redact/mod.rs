@@ -6,6 +6,7 @@
 //! nothing. For a secret that comes in pieces, over several lines, see [`Redactor::streamed`].
 
 mod forms;
+pub mod settings;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -11,7 +11,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
 
-use super::attach::{self, Attach, Ending};
+use super::attach::{self, Attach};
 use super::{RunHandle, SandboxError};
 use crate::files;
 use crate::process::Environment;
@@ -43,7 +43,7 @@ impl LocalSandbox {
     }
 
     /// Creates the run's folder and starts the CLI in it. When this returns, the CLI runs, and goes
-    /// on whatever becomes of this process.
+    /// on whatever becomes of this process; or its shim was killed, which the handle tells.
     pub async fn start(
         &self,
         dir: &RunDir,
@@ -51,19 +51,26 @@ impl LocalSandbox {
         prompt: &[u8],
         environment: &Environment,
     ) -> Result<RunHandle, SandboxError> {
+        crash_point!("sandbox.before_folder");
         prepare(dir, plan, prompt)?;
+        crash_point!("sandbox.plan_written");
         let (answer, starter) = self
             .spawn(dir, environment)
             .map_err(|error| shim_error(dir, error.to_string()))?;
+        crash_point!("sandbox.shim_spawned");
         let answer = read_answer(answer, starter)
             .await
             .map_err(|error| shim_error(dir, error.to_string()))?;
+        crash_point!("sandbox.shim_answered");
         if answer.trim_end() == READY {
             return started(dir).await;
         }
-        match Status::read(dir)?.map(|status| status.phase) {
-            Some(Phase::SpawnFailed(failure)) => Err(failure.into()),
-            _ => Err(shim_error(dir, silence(dir, &answer))),
+        let reason = complaint(dir, &answer);
+        match (Status::read(dir)?.map(|status| status.phase), reason) {
+            (Some(Phase::SpawnFailed(failure)), _) => Err(failure.into()),
+            (_, Some(reason)) => Err(shim_error(dir, reason)),
+            // A shim that fails says why; one that ends without a word was killed.
+            (_, None) => started(dir).await,
         }
     }
 
@@ -82,6 +89,7 @@ impl LocalSandbox {
             .arg("shim")
             .arg(dir.path())
             .env_clear()
+            .envs(crate::crash_point::variables())
             .stdin(block)
             .stdout(write)
             .stderr(Stdio::from(files::append_private(&dir.shim_log())?))
@@ -98,7 +106,9 @@ fn prepare(dir: &RunDir, plan: &Plan, prompt: &[u8]) -> Result<(), SandboxError>
             .and_then(|mut file| file.write_all(content))
             .map_err(SandboxError::file(path))
     };
+    crash_point!("sandbox.folder_made");
     write(dir.prompt(), prompt)?;
+    crash_point!("sandbox.prompt_written");
     let plan =
         serde_json::to_vec(plan).map_err(|error| SandboxError::file(dir.plan())(error.into()))?;
     write(dir.plan(), &plan)
@@ -124,8 +134,7 @@ async fn read_answer(answer: Receiver, mut starter: Child) -> io::Result<String>
 async fn started(dir: &RunDir) -> Result<RunHandle, SandboxError> {
     match attach::attach(dir).await? {
         Attach::Running(run) => Ok(run),
-        // A CLI may be done before anyone could look.
-        Attach::Ended(Ending::Vanished) => Err(shim_error(dir, "it vanished".to_owned())),
+        // A CLI may be done, and a shim dead, before anyone could look.
         Attach::Ended(ending) => RunHandle::ended(dir, ending),
     }
 }
@@ -137,13 +146,8 @@ fn shim_error(dir: &RunDir, reason: String) -> SandboxError {
     }
 }
 
-/// What is known of a shim that did not start.
-fn silence(dir: &RunDir, answer: &str) -> String {
-    if !answer.trim().is_empty() {
-        return answer.trim().to_owned();
-    }
-    match std::fs::read_to_string(dir.shim_log()) {
-        Ok(log) if !log.trim().is_empty() => log.trim().to_owned(),
-        _ => "it ended without a word".to_owned(),
-    }
+/// What a shim that did not start has to say of it.
+fn complaint(dir: &RunDir, answer: &str) -> Option<String> {
+    let words = |text: &str| Some(text.trim().to_owned()).filter(|words| !words.is_empty());
+    words(answer).or_else(|| words(&std::fs::read_to_string(dir.shim_log()).ok()?))
 }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 use super::SandboxError;
-use super::attach::{Ending, ending};
+use super::attach::{Ending, ended, ending};
 use super::control::{RunControl, connect};
 use crate::ids::SpoolOffset;
 use crate::process::{Identity, PidFd};
@@ -158,7 +158,20 @@ impl RunHandle {
                     self.known = bytes;
                     return Ok(Change::Spool { bytes, held });
                 }
-                Woken::Notice(Notice::Exited) | Woken::ShimGone => return self.end().await,
+                // The shim itself puts its folder in order.
+                Woken::Notice(Notice::Exited) => {
+                    let last = Status::read(&self.dir)?;
+                    let ending = match last {
+                        Some(status) => ending(status).await,
+                        None => Ending::vanished(),
+                    };
+                    return Ok(self.over(ending));
+                }
+                Woken::ShimGone => {
+                    let last = Status::read(&self.dir)?;
+                    let ending = ended(&self.dir, last).await;
+                    return Ok(self.over(ending));
+                }
                 Woken::Notice(Notice::Done { .. } | Notice::Refused { .. }) => {}
                 Woken::SocketLost => self.lose_socket(),
                 Woken::Time => {
@@ -182,13 +195,9 @@ impl RunHandle {
         std::fs::metadata(self.dir.spool()).map_or(0, |metadata| metadata.len())
     }
 
-    async fn end(&mut self) -> Result<Change, SandboxError> {
-        let ending = match Status::read(&self.dir)? {
-            Some(status) => ending(status).await,
-            None => Ending::Vanished,
-        };
+    fn over(&mut self, ending: Ending) -> Change {
         self.watch = Watch::Over(ending.clone());
-        Ok(Change::Ended(ending))
+        Change::Ended(ending)
     }
 }
 

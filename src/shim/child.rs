@@ -7,12 +7,11 @@ use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use nix::unistd::{Gid, Uid};
 use rustix::fs::Mode;
 use rustix::process::{Pid, Signal};
 
 use crate::process::{self, Environment};
-use crate::spool::{Plan, SpawnFailure, User};
+use crate::spool::{Plan, SpawnFailure};
 
 /// The child's ends of everything.
 #[derive(Debug)]
@@ -20,7 +19,7 @@ pub(super) struct Stdio {
     pub(super) stdin: OwnedFd,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
-    /// Readable with one byte once the child may go on; at its end when the shim is dead.
+    /// Readable with one byte once the child may go on.
     pub(super) release: OwnedFd,
     /// Where a failure is reported. Closed by a successful exec.
     pub(super) failure: OwnedFd,
@@ -56,23 +55,29 @@ fn prepare(plan: &Plan, stdio: &Stdio, shim: Pid) -> Result<bool, SpawnFailure> 
     take_stdio(stdio).map_err(step("set up the descriptors of"))?;
     process::limit_resources().map_err(step("limit the resources of"))?;
     if let Some(user) = &plan.user {
-        become_user(user).map_err(step("change the user of"))?;
+        process::become_user(user.uid, user.gid, &user.groups)
+            .map_err(step("change the user of"))?;
     }
     // Changing the user clears it, so that it comes after.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| step("tie to the shim")(error.into()))?;
+    // A shim that died before the tie was made sends no signal, and its pipe never comes to an
+    // end: this process holds a copy of the end that writes.
+    if rustix::process::getppid() != Some(shim) {
+        return Ok(false);
+    }
     if plan.user.is_some() || plan.confined {
         rustix::thread::set_no_new_privs(true)
             .map_err(|error| step("deny privileges to")(error.into()))?;
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
     }
+    crash_point!("child.tied");
     std::env::set_current_dir(&plan.workspace)
         .map_err(|error| failure("enter", &plan.workspace, &error))?;
-    let released = wait_for_release(stdio).map_err(step("wait for the release of"))?;
-    // A shim that died before the tie was made sends no signal.
-    if !released || rustix::process::getppid() != Some(shim) {
+    if !wait_for_release(stdio).map_err(step("wait for the release of"))? {
         return Ok(false);
     }
+    crash_point!("child.released");
     process::reset_all().map_err(step("reset the signals of"))?;
     process::close_on_exec_from(3).map_err(step("close the descriptors of"))?;
     Ok(true)
@@ -85,16 +90,6 @@ fn take_stdio(stdio: &Stdio) -> io::Result<()> {
     // The PTY is deliberately not its controlling terminal. As one it would be hung up when the
     // CLI, its session's leader, exits, and the kernel then throws away what it has not yet moved
     // to the master: the CLI's last words.
-    Ok(())
-}
-
-fn become_user(user: &User) -> io::Result<()> {
-    let groups: Vec<Gid> = user.groups.iter().copied().map(Gid::from_raw).collect();
-    nix::unistd::setgroups(&groups)?;
-    let gid = Gid::from_raw(user.gid);
-    nix::unistd::setresgid(gid, gid, gid)?;
-    let uid = Uid::from_raw(user.uid);
-    nix::unistd::setresuid(uid, uid, uid)?;
     Ok(())
 }
 

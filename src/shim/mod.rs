@@ -94,6 +94,7 @@ impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
 pub fn run(dir: &RunDir) -> Result<(), ShimError> {
     // A pipe that the daemon inherited and passed on would stay open as long as the CLI runs.
     process::close_inherited().step("close inherited descriptors")?;
+    process::set_own_name(process::SHIM_NAME).step("take a name")?;
     let environment = environment_from_stdin()?;
     if process::fork().step("fork the shim")? != Fork::Child {
         return Ok(());
@@ -119,12 +120,15 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 fn own(dir: &RunDir, environment: Environment) -> Result<(), ShimError> {
+    crash_point!("shim.forked");
     let claim = claim(dir)?;
+    crash_point!("shim.claimed");
     let plan = read_plan(dir)?;
     rustix::process::setsid().step("leave the daemon's session")?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .step("become a subreaper")?;
     let spool = Appender::open(&dir.spool()).step("open the spool")?;
+    crash_point!("shim.spool_made");
     let launched = match launch::launch(dir, &plan, &environment) {
         Ok(launched) => launched,
         Err(ShimError::Spawn(failure)) => {
@@ -135,8 +139,11 @@ fn own(dir: &RunDir, environment: Environment) -> Result<(), ShimError> {
     };
     // Its keys are the CLI's business alone.
     drop(environment);
+    crash_point!("shim.launched");
     let mut shim = supervise::Shim::new(dir, &claim, &plan, spool, launched)?;
+    crash_point!("shim.before_ready");
     announce_readiness().step("tell the daemon")?;
+    crash_point!("shim.ready");
     shim.run()
 }
 
@@ -166,6 +173,8 @@ fn record_failure(dir: &RunDir, failure: &SpawnFailure) -> Result<(), ShimError>
         phase: Phase::SpawnFailed(failure.clone()),
         shim: process::Identity::own().ok(),
         agent: None,
+        group: None,
+        world: None,
     };
     Ok(status.write(dir)?)
 }

@@ -118,7 +118,10 @@ impl Output {
             }
             match self.read() {
                 Ok(0) | Err(rustix::io::Errno::AGAIN) => return Left::Nothing,
-                Ok(count) => self.unwritten = 0..count,
+                Ok(count) => {
+                    crash_point!("shim.output_read");
+                    self.unwritten = 0..count;
+                }
                 // EIO is how a PTY master says that the last slave was closed.
                 Err(_) => {
                     self.source = None;
@@ -164,6 +167,7 @@ impl Output {
                 }
             }
         }
+        crash_point!("shim.output_written");
         self.unwritten = 0..0;
         true
     }

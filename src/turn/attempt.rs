@@ -1,49 +1,35 @@
 //! One process of a turn: started or taken over, followed to its end.
 
-use std::io::Write as _;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+mod ending;
+mod vigil;
 
-use tokio::sync::mpsc;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::call::end;
 use super::context::{TurnCommand, TurnContext, TurnFault};
 use super::outcome::{Process, Stop};
+use super::provision;
 use super::pump::{Closing, Origin, Pump};
 use crate::agent::{Evidence, LaunchPlan, OutputReader};
+use crate::clock::Timestamp;
 use crate::event::{ErrorClass, Event, NoticeLevel, TurnError};
-use crate::exit::Exit;
-use crate::files;
 use crate::ids::SpoolOffset;
-use crate::journal::TurnRow;
+use crate::journal::{self, Committing, TurnRow};
 use crate::sandbox::{Attach, Change, Ending, RunControl, RunHandle, SandboxError};
 use crate::spool::control::Stop as Ladder;
 use crate::spool::{RunDir, Tail};
+use crate::turn::activity::Doing;
 use crate::turn::seen::Seen;
+use crate::turn::silence::Silence;
 
-/// How long a CLI may stay after its terminal record.
-const LINGER: Duration = Duration::from_secs(10);
-/// The end of stderr that is looked at for a reason.
-const STDERR_TAIL: u64 = 64 * 1024;
-/// The end of the output that a crash report shows, and of stderr.
-const OUTPUT_TAIL: usize = 8 * 1024;
-/// What is read for it: a secret that the start of this cuts in two is not recognised, and lies
-/// before what is shown.
-const OUTPUT_READ: u64 = 2 * OUTPUT_TAIL as u64;
 /// A pause has to fit into the grace of a container's stop (10 s) together with all else that is
 /// to be done then.
 const PAUSE: Ladder = Ladder {
     interrupt_grace_ms: 3_000,
     term_grace_ms: 1_500,
 };
-/// A CLI that has said that it is done gets no interrupt: it would be taken for the turn's.
-const LEAVE: Ladder = Ladder {
-    interrupt_grace_ms: 0,
-    term_grace_ms: 5_000,
-};
-
 /// A process of a turn.
 pub(super) struct Attempt {
     context: Arc<TurnContext>,
@@ -55,10 +41,23 @@ pub(super) struct Attempt {
     /// None when it never wrote.
     tail: Option<Tail>,
     pump: Pump,
+    /// The last chunk's batch, on its way to the disk while the next chunk is read.
+    committing: Option<Committing>,
     cause: Option<Stop>,
-    linger: Option<Instant>,
+    silence: Silence,
+    /// Why it was taken to hang.
+    hang: Option<String>,
+    /// When a stop that was asked for must have come to its end.
+    bound: Option<Instant>,
+    /// Its shim was killed, because it did not do as it was told.
+    destroyed: bool,
+    /// Its output is left unread, because of the quota or the disk.
+    held: bool,
     left_behind: bool,
 }
+
+/// What the agent of a turn is doing, and since when; `None` while there is no process.
+pub type Shown = watch::Sender<Option<(Doing, Timestamp)>>;
 
 /// What a process is started with.
 pub(super) struct Launch<'a> {
@@ -81,6 +80,8 @@ pub(super) struct AttemptEnd {
     pub(super) told_to_end: bool,
     /// The end of its raw output and of its stderr, masked.
     pub(super) output: String,
+    /// Why it was taken to hang.
+    pub(super) hang: Option<String>,
 }
 
 impl Attempt {
@@ -100,17 +101,20 @@ impl Attempt {
         let sandbox = |message: String| TurnError::new(ErrorClass::Sandbox, message);
         let plan = context.shim_plan(launch).map_err(sandbox)?;
         let environment = context.environment(launch).map_err(sandbox)?;
-        write_files(&context, &dir, launch)
-            .and_then(|()| write_home_files(&context, launch))
-            .map_err(|error| sandbox(error.to_string()))?;
+        provision::write(&context, &dir, launch).map_err(|error| sandbox(error.to_string()))?;
+        crash_point!("attempt.files_written");
         let started = context
             .sandbox
             .start(&dir, &plan, prompt.as_bytes(), &environment)
             .await;
         let run = started.map_err(|error| sandbox(describe(&error)))?;
-        let tail = run
-            .tail(SpoolOffset::START)
-            .map_err(|error| sandbox(describe(&error)))?;
+        crash_point!("attempt.started");
+        let tail = match run.tail(SpoolOffset::START) {
+            Ok(tail) => Some(tail),
+            // A shim that was killed early has made no spool.
+            Err(_) if run.identities().is_none() => None,
+            Err(error) => return Err(sandbox(describe(&error))),
+        };
         let reader = fresh(&context, earlier);
         let pump = Pump::new(
             origin,
@@ -122,14 +126,19 @@ impl Attempt {
         );
         Ok(Self {
             control: run.control(),
+            silence: vigil::begin(&context, &pump),
             context,
             dir,
             run: Some(run),
             ending: None,
-            tail: Some(tail),
+            tail,
             pump,
+            committing: None,
             cause: None,
-            linger: None,
+            hang: None,
+            bound: None,
+            destroyed: false,
+            held: false,
             left_behind: false,
         })
     }
@@ -146,8 +155,9 @@ impl Attempt {
         let found = if dir.path().exists() {
             context.sandbox.attach(&dir).await?
         } else {
-            Attach::Ended(Ending::Vanished)
+            Attach::Ended(Ending::vanished())
         };
+        crash_point!("attempt.attached");
         let (run, ending) = match found {
             Attach::Running(run) => (Some(run), None),
             Attach::Ended(ending) => (None, Some(ending)),
@@ -171,17 +181,13 @@ impl Attempt {
             // Bytes that were read once are not read again by another version: its events could
             // differ under the same ids.
             let text = format!("read on without what was known of the turn so far: {error}");
-            let code = "adapter_restarted".to_owned();
-            let notice = Event::Notice {
-                level: NoticeLevel::Warning,
-                code,
-                text,
-            };
+            let notice = warning("adapter_restarted", text);
             context.journal.commit(pump.own(notice)?).await?;
         }
         let tail = Tail::open(&dir.spool(), row.offset).ok();
         Ok(Self {
             control: run.as_ref().and_then(RunHandle::control),
+            silence: vigil::begin(&context, &pump),
             context,
             dir,
             left_behind: run.is_none(),
@@ -189,8 +195,12 @@ impl Attempt {
             ending,
             tail,
             pump,
+            committing: None,
             cause: None,
-            linger: None,
+            hang: None,
+            bound: None,
+            destroyed: false,
+            held: false,
         })
     }
 
@@ -199,24 +209,32 @@ impl Attempt {
         mut self,
         orders: &mut mpsc::Receiver<TurnCommand>,
         deadline: Option<Instant>,
+        shown: &Shown,
     ) -> Result<AttemptEnd, TurnFault> {
+        self.show(shown);
         loop {
             let grew = self.read_chunk().await?;
             if !grew && let Some(ending) = self.ending.take() {
-                return self.end(&ending);
+                return self.end(&ending).await;
             }
-            self.watch_linger();
+            if grew && self.heard() {
+                self.show(shown);
+            }
             let deadline = deadline.filter(|_| self.cause.is_none());
             tokio::select! {
                 biased;
                 Some(order) = orders.recv() => self.obey(order).await?,
                 () = until(deadline) => self.stop(Stop::Timeout, Ladder::ORDERLY).await,
-                () = until(self.linger) => self.stop(Stop::Linger, LEAVE).await,
+                () = until(self.due()) => self.look().await?,
                 // More may be waiting in the spool; orders and deadlines come first.
                 () = std::future::ready(()), if grew => {}
                 change = changed(&mut self.run) => {
-                    if let Change::Ended(ending) = change? {
-                        self.ending = Some(ending);
+                    match change? {
+                        Change::Ended(ending) => self.ending = Some(ending),
+                        Change::Spool { held, .. } => {
+                            self.held = held;
+                            self.silence.hold(held, self.context.clock.now());
+                        }
                     }
                 }
             }
@@ -224,32 +242,40 @@ impl Attempt {
     }
 
     async fn read_chunk(&mut self) -> Result<bool, TurnFault> {
-        let Some(tail) = &mut self.tail else {
-            return Ok(false);
+        let chunk = match &mut self.tail {
+            Some(tail) => tail.read()?,
+            None => &[],
         };
-        let chunk = tail.read()?;
         if chunk.is_empty() {
+            self.settle().await?;
             return Ok(false);
         }
         if let Some(batch) = self.pump.feed(chunk)? {
-            self.context.journal.commit(batch).await?;
+            // One batch is stored while the next one is made; the spool keeps what follows.
+            self.settle().await?;
+            crash_point!("attempt.before_progress");
+            self.committing = Some(self.context.journal.submit(batch).await?);
         }
         Ok(true)
     }
 
-    /// A CLI that stays after its terminal record is ended after a while; one that goes on
-    /// (a background task brought it back to work) is not.
-    fn watch_linger(&mut self) {
-        if self.cause.is_some() || !self.pump.finished() {
-            self.linger = None;
-        } else if self.linger.is_none() {
-            self.linger = Some(Instant::now() + LINGER);
+    /// Waits until all batches so far are stored.
+    async fn settle(&mut self) -> Result<(), TurnFault> {
+        match self.committing.take() {
+            Some(committing) => {
+                committing.done().await?;
+                crash_point!("attempt.progress_stored");
+                Ok(())
+            }
+            None => Ok(()),
         }
     }
 
     async fn obey(&mut self, order: TurnCommand) -> Result<(), TurnFault> {
         match order {
             TurnCommand::Abort { at_once } => {
+                // First on the disk: no later daemon goes on with what was cancelled.
+                self.context.journal.commit(self.pump.cancel()).await?;
                 let how = if at_once {
                     Ladder::NOW
                 } else {
@@ -266,13 +292,23 @@ impl Attempt {
                 prompt_id,
                 accepted,
             } => {
+                if prompt_id
+                    .as_deref()
+                    .is_some_and(|id| self.pump.has_prompt(id))
+                {
+                    // The same message again: the turn has it.
+                    let _gone = accepted.send(());
+                    return Ok(());
+                }
                 let taken = matches!(self.cause, None | Some(Stop::Steer));
                 if !taken || self.pump.finished() {
                     // Dropping `accepted` says so: the message becomes a turn of its own.
                     return Ok(());
                 }
                 let prompt = Event::Prompt { text, prompt_id };
-                self.context.journal.commit(self.pump.own(prompt)?).await?;
+                let promise = self.pump.own(prompt)?.with(journal::Change::TakePrompt);
+                self.context.journal.commit(promise).await?;
+                crash_point!("attempt.message_stored");
                 // Whoever asked may have gone; the message is accepted all the same.
                 let _gone = accepted.send(());
                 self.stop(Stop::Steer, Ladder::ORDERLY).await;
@@ -280,75 +316,13 @@ impl Attempt {
         }
         Ok(())
     }
+}
 
-    async fn stop(&mut self, cause: Stop, how: Ladder) {
-        self.linger = None;
-        self.cause = Some(cause);
-        if let Some(control) = &self.control
-            && let Err(error) = control.stop(how).await
-        {
-            tracing::warn!(%error, "the run cannot be told to stop; waiting for it to end");
-        }
-    }
-
-    /// The end of what the process wrote, for a crash report.
-    fn last_output(&self) -> String {
-        let shown = |path: &Path| {
-            let text = tail_of(path, OUTPUT_READ);
-            let text = self.context.redactor.text(&text);
-            end(&String::from_utf8_lossy(&text), OUTPUT_TAIL).to_owned()
-        };
-        let (mut output, stderr) = (shown(&self.dir.spool()), shown(&self.dir.stderr()));
-        if !stderr.trim().is_empty() {
-            output.push_str("\n--- stderr ---\n");
-            output.push_str(&stderr);
-        }
-        output
-    }
-
-    fn end(mut self, ending: &Ending) -> Result<AttemptEnd, TurnFault> {
-        let mut leaked = Vec::new();
-        let mut told_to_end = false;
-        let process = match ending {
-            Ending::Exited(stopped) => {
-                if stopped.timed_out && self.cause.is_none() {
-                    self.cause = Some(Stop::Timeout);
-                }
-                told_to_end = !stopped.sent.is_empty();
-                leaked.extend(stopped.leaked.iter().map(|process| process.pid.to_string()));
-                if stopped.exit == Exit::default() {
-                    Process::Unkillable
-                } else {
-                    Process::Ended(stopped.exit)
-                }
-            }
-            Ending::SpawnFailed(_) | Ending::Vanished => Process::Lost,
-        };
-        let exit = match process {
-            Process::Ended(exit) => Some(exit),
-            Process::Lost | Process::Unkillable | Process::Unknown => None,
-        };
-        let stderr = tail_of(&self.dir.stderr(), STDERR_TAIL);
-        let output = self.last_output();
-        let (evidence, mut closing) = self.pump.finish(exit, &stderr)?;
-        if !leaked.is_empty() {
-            let text = format!("processes that could not be ended: {}", leaked.join(", "));
-            let code = "leaked_processes".to_owned();
-            closing.add(&Event::Notice {
-                level: NoticeLevel::Warning,
-                code,
-                text,
-            })?;
-        }
-        Ok(AttemptEnd {
-            closing,
-            evidence,
-            process,
-            cause: self.cause,
-            left_behind: self.left_behind,
-            told_to_end,
-            output,
-        })
+fn warning(code: &str, text: String) -> Event {
+    Event::Notice {
+        level: NoticeLevel::Warning,
+        code: code.to_owned(),
+        text,
     }
 }
 
@@ -358,80 +332,6 @@ fn fresh(context: &TurnContext, earlier: Option<&[u8]>) -> OutputReader {
     match earlier {
         Some(earlier) => OutputReader::following(context.agent, redactor, earlier),
         None => OutputReader::new(context.agent, redactor),
-    }
-}
-
-/// Writes what the CLI is to find.
-fn write_files(context: &TurnContext, dir: &RunDir, launch: &LaunchPlan) -> std::io::Result<()> {
-    if launch.files.is_empty() {
-        return Ok(());
-    }
-    let folder = dir.launch_files();
-    files::create_private_dir(&folder)?;
-    for (name, content) in &launch.files {
-        files::create_private(&folder.join(name))?.write_all(content)?;
-    }
-    if let Some(user) = &context.user {
-        files::hand_over(&context.state_root, &folder, (user.uid, user.gid))?;
-    }
-    Ok(())
-}
-
-/// Writes what the CLI looks for in its home, as the user that it runs as.
-fn write_home_files(context: &TurnContext, launch: &LaunchPlan) -> std::io::Result<()> {
-    let home = &context.spec.home;
-    for (place, content) in &launch.home_files {
-        let path = home.join(place);
-        if std::fs::read(&path).is_ok_and(|found| found == *content) {
-            continue;
-        }
-        write_home_file(context, &path, content).map_err(|error| {
-            let text = format!("cannot write {} for the agent: {error}", path.display());
-            std::io::Error::new(error.kind(), text)
-        })?;
-    }
-    for link in &launch.home_links {
-        let path = home.join(&link.place);
-        if link.is_folder {
-            own_folder(context, &link.target)?;
-        }
-        // another turn may be making it right now
-        match std::os::unix::fs::symlink(&link.target, &path) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            made => made.and_then(|()| own(context, &path))?,
-        }
-    }
-    Ok(())
-}
-
-fn write_home_file(context: &TurnContext, path: &Path, text: &[u8]) -> std::io::Result<()> {
-    let home = &context.spec.home;
-    let folder = path.parent().unwrap_or(home);
-    if context.user.is_some() {
-        // the folder is in that user's hands: a link in it must not lead our rights elsewhere
-        let inside = folder.ancestors().take_while(|at| at != home);
-        if let Some(link) = inside.into_iter().find(|at| at.is_symlink()) {
-            let why = format!("{} is a symbolic link; make it a folder", link.display());
-            return Err(std::io::Error::other(why));
-        }
-    }
-    own_folder(context, folder)?;
-    files::replace_durably(path, text)?;
-    own(context, path)
-}
-
-/// Makes a folder and those above it that are missing, for the user that the CLI runs as.
-fn own_folder(context: &TurnContext, folder: &Path) -> std::io::Result<()> {
-    let is_new = |folder: &&Path| !folder.exists();
-    let made: Vec<&Path> = folder.ancestors().take_while(is_new).collect();
-    files::create_private_dir(folder)?;
-    made.into_iter().try_for_each(|made| own(context, made))
-}
-
-fn own(context: &TurnContext, path: &Path) -> std::io::Result<()> {
-    match &context.user {
-        Some(user) => std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid)),
-        None => Ok(()),
     }
 }
 
@@ -447,15 +347,6 @@ async fn changed(run: &mut Option<RunHandle>) -> Result<Change, SandboxError> {
         Some(run) => run.changed().await,
         None => std::future::pending().await,
     }
-}
-
-/// The end of a file; nothing where there is none.
-fn tail_of(path: &Path, limit: u64) -> Vec<u8> {
-    let length = path.metadata().map_or(0, |metadata| metadata.len());
-    let from = SpoolOffset::new(length.saturating_sub(limit));
-    let tail = Tail::open(path, from);
-    tail.and_then(|mut tail| tail.read().map(<[u8]>::to_vec))
-        .unwrap_or_default()
 }
 
 /// An error with its causes, on one line.

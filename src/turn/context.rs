@@ -1,5 +1,6 @@
 //! What a turn needs from outside, what it can be told, and how it leaves.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::agent::{AgentKind, AgentSession, LaunchError, LaunchPlan, TurnSpec};
 use crate::clock::Clock;
+use crate::config::Patience;
 use crate::event::Outcome;
 use crate::ids::{RunId, Seq, SessionId};
 use crate::journal::{Journal, JournalError};
@@ -44,6 +46,8 @@ pub struct TurnContext {
     pub in_container: bool,
     /// How long a turn may take.
     pub timeout: Option<Duration>,
+    /// How long its agent may be silent.
+    pub patience: Patience,
     /// The most that a run's spool may hold, in bytes.
     pub spool_quota: u64,
     /// Starts runs.
@@ -94,6 +98,15 @@ impl TurnContext {
         plan.user.clone_from(&self.user);
         plan.confined = self.in_container;
         Ok(plan)
+    }
+
+    /// What the CLI, started by that plan, sees of a variable.
+    pub(super) fn variable<'a>(&'a self, plan: &'a LaunchPlan, name: &str) -> Option<&'a OsStr> {
+        let planned = plan.env.iter().find(|(known, _)| known == name);
+        match planned {
+            Some((_, value)) => Some(value),
+            None => self.environment.value(name),
+        }
     }
 
     /// The CLI's whole environment.

@@ -109,13 +109,7 @@ pub(super) fn has_conversation(context: &TurnContext, plan: &LaunchPlan, id: &st
     let Some(conversation) = context.agent.conversation else {
         return true;
     };
-    let variable = |name: &str| {
-        let planned = plan.env.iter().find(|(known, _)| known == name);
-        match planned {
-            Some((_, value)) => Some(value.as_os_str()),
-            None => context.environment.value(name),
-        }
-    };
+    let variable = |name: &str| context.variable(plan, name);
     let homes = Homes {
         home: &context.spec.home,
         variable: &variable,

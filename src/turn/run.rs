@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::attempt::{Attempt, AttemptEnd, Launch, until};
+use super::attempt::{Attempt, AttemptEnd, Launch, Shown, until};
 use super::context::{TurnCommand, TurnContext, TurnEnd, TurnFault};
 use super::conversation::Conversation;
 use super::history;
@@ -29,6 +29,7 @@ pub struct Turn {
     conversation: Conversation,
     began: std::time::Instant,
     deadline: Option<Instant>,
+    shown: Shown,
 }
 
 /// What an attempt that could not even start leaves behind.
@@ -38,8 +39,8 @@ struct Failed {
 }
 
 impl Turn {
-    /// A turn as the journal has it.
-    pub fn new(context: Arc<TurnContext>, row: TurnRow) -> Self {
+    /// A turn as the journal has it, which shows what its agent is doing.
+    pub fn new(context: Arc<TurnContext>, row: TurnRow, shown: Shown) -> Self {
         let began = context.clock.now();
         let deadline = context.timeout.map(|timeout| Instant::now() + timeout);
         Self {
@@ -49,6 +50,7 @@ impl Turn {
             conversation: Conversation::default(),
             began,
             deadline,
+            shown,
         }
     }
 
@@ -64,13 +66,23 @@ impl Turn {
         }
         let mut attempt = match (self.row.state, self.row.run) {
             (TurnState::Running, Some(run)) => self.take_over(run).await?,
+            (TurnState::Cancelling, Some(run)) => {
+                let mut attempt = self.take_over(run).await?;
+                attempt.cancel().await;
+                attempt
+            }
+            (TurnState::Cancelling, None) => return self.close_between().await,
             _ => match self.launch().await? {
                 Ok(attempt) => attempt,
                 Err(failed) => return self.close_unstarted(failed).await,
             },
         };
+        crash_point!("turn.attempt_ready");
         loop {
-            let mut end = attempt.follow(&mut orders, self.deadline).await?;
+            let followed = attempt.follow(&mut orders, self.deadline, &self.shown);
+            let mut end = followed.await?;
+            // Nobody may look.
+            let _unseen = self.shown.send(None);
             self.conversation.learn(&mut end.closing)?;
             let why = match self.decide(&end) {
                 Next::End => return self.close(end).await,
@@ -87,6 +99,7 @@ impl Turn {
     /// Goes on with a run that an earlier daemon started.
     async fn take_over(&mut self, run: RunId) -> Result<Attempt, TurnFault> {
         tracing::info!(turn = %self.row.id, %run, "taking over a run");
+        crash_point!("turn.before_take_over");
         let earlier = match self.conversation.id() {
             Some(_) => self.earlier().await?,
             None => None,
@@ -147,17 +160,21 @@ impl Turn {
             None
         };
         let mut ordinal = 0;
-        let mut begin = Batch::new(&origin.session, origin.agent).with(Change::BeginAttempt {
-            turn: self.row.id,
-            attempt: self.row.attempt,
-            run,
-        });
+        let mut begin = Batch::new(&origin.session, origin.agent);
         for event in &events {
             begin
                 .events
                 .push(number(&origin, self.context.clock, &mut ordinal, event)?);
         }
+        let begin = begin.with(Change::BeginAttempt {
+            turn: self.row.id,
+            attempt: self.row.attempt,
+            run,
+            ordinal_next: ordinal,
+        });
+        crash_point!("turn.before_begin");
         self.context.journal.commit(begin).await?;
+        crash_point!("turn.attempt_begun");
         let seen = std::mem::take(&mut self.seen);
         let started = match opening.plan {
             Ok(plan) => {
@@ -211,7 +228,9 @@ impl Turn {
             Why::Crash(wait) => Some(wait),
             Why::Steer | Why::CutOff | Why::Lost(_) => None,
         };
+        crash_point!("turn.before_attempt_end");
         let mut closing = self.end_attempt(end, why).await?;
+        crash_point!("turn.attempt_ended");
         if let Some(wait) = wait
             && let Some(stop) = self.wait(wait, &mut closing, orders).await?
         {
@@ -223,6 +242,7 @@ impl Turn {
             return Ok(ControlFlow::Break(end));
         }
         self.seen = closing.seen;
+        crash_point!("turn.before_next_attempt");
         Ok(match self.launch().await? {
             Ok(attempt) => ControlFlow::Continue(attempt),
             Err(failed) => ControlFlow::Break(self.close_unstarted(failed).await?),
@@ -236,7 +256,8 @@ impl Turn {
             Why::Steer => {}
             Why::CutOff => closing.seen.interrupted(),
             Why::Crash(_) => {
-                let verdict = Verdict::new(end.evidence, end.process, end.cause);
+                let verdict = Verdict::new(end.evidence, end.process, end.cause)
+                    .explained(end.hang.as_deref());
                 for event in verdict.into_events(&end.output, true, None) {
                     closing.add(&event)?;
                 }
@@ -275,8 +296,13 @@ impl Turn {
                     prompt_id,
                     accepted,
                 } => {
-                    closing.add(&Event::Prompt { text, prompt_id })?;
-                    self.context.journal.commit(closing.take()).await?;
+                    let known = prompt_id.as_deref();
+                    if !known.is_some_and(|id| closing.seen.has_prompt(id)) {
+                        closing.add(&Event::Prompt { text, prompt_id })?;
+                        let promise = closing.take().with(Change::TakePrompt);
+                        self.context.journal.commit(promise).await?;
+                    }
+                    crash_point!("turn.message_stored");
                     // Whoever asked may have gone; the message is accepted all the same.
                     let _gone = accepted.send(());
                 }
@@ -287,6 +313,7 @@ impl Turn {
     /// Leaves the turn open for the next daemon, which starts its next attempt.
     async fn pause(&mut self, mut closing: Closing) -> Result<TurnEnd, TurnFault> {
         let over = Change::EndAttempt { turn: self.row.id };
+        crash_point!("turn.before_pause");
         let batch = closing.take().with(over);
         Ok(TurnEnd {
             outcome: None,
@@ -296,7 +323,8 @@ impl Turn {
     }
 
     async fn close(mut self, mut end: AttemptEnd) -> Result<TurnEnd, TurnFault> {
-        let verdict = Verdict::new(end.evidence, end.process, end.cause);
+        let verdict =
+            Verdict::new(end.evidence, end.process, end.cause).explained(end.hang.as_deref());
         let outcome = match &verdict {
             Verdict::Ended { outcome, .. } => *outcome,
             Verdict::Crashed { .. } => Outcome::Crashed,
@@ -306,6 +334,15 @@ impl Turn {
             end.closing.add(&event)?;
         }
         self.store_end(end.closing, outcome).await
+    }
+
+    /// An earlier daemon was told to cancel the turn, and then died between two attempts.
+    async fn close_between(&mut self) -> Result<TurnEnd, TurnFault> {
+        // Events of the runner's own, under the ids of a run that never was.
+        let run = RunId::from_uuid(self.context.clock.new_uuid());
+        let seen = std::mem::take(&mut self.seen);
+        let closing = Closing::new(self.origin(run), self.context.clock, 0, seen);
+        self.stop(closing, Outcome::Cancelled).await
     }
 
     async fn close_unstarted(&mut self, failed: Failed) -> Result<TurnEnd, TurnFault> {
@@ -340,11 +377,13 @@ impl Turn {
             outcome,
             at,
         };
+        crash_point!("turn.before_end");
         let last_seq = self
             .context
             .journal
             .commit(closing.take().with(end))
             .await?;
+        crash_point!("turn.ended");
         Ok(TurnEnd {
             outcome: Some(outcome),
             agent_session: self.conversation.id().map(str::to_owned),

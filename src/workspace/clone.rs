@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
 
+use super::cache::Cache;
 use super::callbacks::{Stopped, Watch};
 use super::error::CloneError;
 use super::fault::Fault;
@@ -36,6 +37,8 @@ pub struct CloneRequest {
     pub limit: Duration,
     /// Certificates to trust besides the machine's; the first clone of a process decides.
     pub ca_file: Option<PathBuf>,
+    /// Where fetched objects are kept for the next clone.
+    pub cache: Option<Cache>,
 }
 
 /// How far a clone is.

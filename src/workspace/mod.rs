@@ -3,9 +3,12 @@
 //! Guarantees: a clone is whole or not there; no hook, filter program, submodule or configuration
 //! of the machine takes part in it; a token is given to the repository's own host by callback and
 //! stands in no file, argument or variable; an address that could be dangerous is no [`RepoUrl`].
-//! Cloning blocks; [`clone_apart`] does it in a process of its own.
+//! Git work blocks; [`clone_apart`] and [`checkpoint_apart`] do it in a process of its own.
 
+mod apart;
+mod cache;
 mod callbacks;
+mod checkpoint;
 mod clone;
 mod error;
 mod fault;
@@ -15,11 +18,17 @@ mod revision;
 mod source;
 mod staging;
 mod url;
-mod worker;
 
+pub use apart::{
+    COMMAND as WORKER_COMMAND, WorkerError, checkpoint_apart, clone_apart, serve as serve_worker,
+};
+pub use cache::Cache;
+pub use checkpoint::{
+    Checkpoint, CheckpointError, CheckpointRequest, Checkpoints, Form, Listed, START,
+    take as take_checkpoint,
+};
 pub use clone::{CloneRequest, Progress, Workspace, clone};
 pub use error::CloneError;
 pub use git_library::prepare_git;
 pub use revision::{InvalidRevision, Revision};
 pub use url::{InvalidRepoUrl, RepoUrl};
-pub use worker::{COMMAND as WORKER_COMMAND, WorkerError, clone_apart, serve as serve_worker};

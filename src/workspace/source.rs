@@ -8,6 +8,7 @@ use git2::{
     RepositoryInitOptions, RepositoryOpenFlags,
 };
 
+use super::cache::{Cache, Depth, Entry, trim};
 use super::callbacks::Watch;
 use super::clone::{CloneRequest, Progress};
 use super::fault::Fault;
@@ -58,23 +59,68 @@ pub(super) fn from_network(
     // A template could bring hooks.
     plain.external_template(false).no_reinit(true);
     let repository = Repository::init_opts(into, &plain)?;
-    // For both connections: a token must not follow to another host. Taken out again below.
-    let mut config = repository.config()?;
-    config.set_bool(FOLLOW_REDIRECTS, false)?;
-    let default = fetch(&repository, request, watch, progress)?;
-    config.remove(FOLLOW_REDIRECTS)?;
-    Ok((repository, default))
+    let Some(cache) = &request.cache else {
+        let fetched = fetch(&repository, request, watch, progress)?;
+        return Ok((repository, fetched.default));
+    };
+    let entry = match entry(cache, request) {
+        Ok(entry) => entry,
+        // A cache that cannot be used is no reason not to clone.
+        Err(error) => {
+            tracing::warn!(%error, path = %cache.path.display(), "cloning without the cache");
+            let fetched = fetch(&repository, request, watch, progress)?;
+            return Ok((repository, fetched.default));
+        }
+    };
+    let fetched = match fetch(entry.repository(), request, watch, progress) {
+        Ok(fetched) => fetched,
+        Err(fault) => {
+            entry.discard_if_empty();
+            return Err(fault);
+        }
+    };
+    repository.remote("origin", &request.url.to_string())?;
+    entry.copy_into(&repository, &fetched.refspecs)?;
+    drop(entry);
+    if let Err(error) = trim(cache) {
+        tracing::warn!(%error, path = %cache.path.display(), "the cache could not be trimmed");
+    }
+    Ok((repository, fetched.default))
 }
 
-/// Fetches what is asked for; gives the remote's default branch.
+fn entry(cache: &Cache, request: &CloneRequest) -> std::io::Result<Entry> {
+    let revision = request.revision.as_ref();
+    let depth = match revision.and_then(Revision::commit) {
+        Some(_) => Depth::Whole,
+        None => Depth::Tip,
+    };
+    Entry::open(cache, &request.url.to_string(), depth)
+}
+
+/// What a fetch has found.
+struct Fetched {
+    /// The remote's default branch.
+    default: Option<String>,
+    /// What was asked for.
+    refspecs: Vec<String>,
+}
+
+/// Fetches what is asked for.
 fn fetch(
     repository: &Repository,
     request: &CloneRequest,
     watch: &Watch<'_>,
     progress: &mut dyn FnMut(Progress),
-) -> Result<Option<String>, Fault> {
+) -> Result<Fetched, Fault> {
+    // For both connections: a token must not follow to another host. Taken out again below.
+    let mut config = repository.config()?;
+    config.set_bool(FOLLOW_REDIRECTS, false)?;
+    let url = request.url.to_string();
+    let mut remote = match repository.find_remote("origin") {
+        Ok(remote) => remote,
+        Err(_) => repository.remote("origin", &url)?,
+    };
     let token = request.token.as_ref();
-    let mut remote = repository.remote("origin", &request.url.to_string())?;
     let callbacks = watch.callbacks(token, &mut *progress);
     let connection = remote.connect_auth(Direction::Fetch, Some(callbacks), Some(proxy()))?;
     let heads = connection.list()?;
@@ -85,9 +131,9 @@ fn fetch(
         .and_then(|name| name.as_str().ok()?.strip_prefix("refs/heads/"));
     let default = default.map(str::to_owned);
     drop(connection);
-    if let Some((refspecs, depth)) =
-        refspecs(request.revision.as_ref(), default.as_deref(), &names)?
-    {
+    let wanted = refspecs(request.revision.as_ref(), default.as_deref(), &names)?;
+    let (refspecs, depth) = wanted.unwrap_or_default();
+    if !refspecs.is_empty() {
         let mut options = FetchOptions::new();
         options
             .remote_callbacks(watch.callbacks(token, progress))
@@ -97,7 +143,8 @@ fn fetch(
             .depth(depth);
         remote.fetch(&refspecs, Some(&mut options), None)?;
     }
-    Ok(default)
+    config.remove(FOLLOW_REDIRECTS)?;
+    Ok(Fetched { default, refspecs })
 }
 
 /// What to fetch for a revision and how deep (0: all). `None`: there is nothing to fetch.

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use crate::bench::skip;
 use crate::document::hold;
 use crate::place::Place;
-use crate::running::LIMIT;
+use crate::running::limit;
 use crate::wire::{by_socket, by_tcp, read};
 
 const TOKEN: &str = "token-of-the-test-0123456789";
@@ -119,7 +119,7 @@ fn a_request_has_limits_and_so_have_connections() {
     // Slow ones are let go while others are served.
     let begin = |text: &str| {
         let mut stream = UnixStream::connect(&socket).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream.set_read_timeout(Some(limit())).unwrap();
         stream.write_all(text.as_bytes()).unwrap();
         stream
     };

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::place::{Place, Started};
-use crate::running::{LIMIT, eventually};
+use crate::running::{eventually, limit};
 use crate::wire;
 
 /// Answers that the talker gives, one event each.
@@ -57,7 +57,7 @@ fn assert_whole(events: &[Value]) {
 /// Reads at most `bytes` of the stream after `after`, hangs up, and gives the whole messages.
 fn some(place: &Place, session: &str, after: u64, bytes: usize) -> (Vec<Value>, bool) {
     let mut stream = UnixStream::connect(place.bench.path("state/api.sock")).unwrap();
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream.set_read_timeout(Some(limit())).unwrap();
     write!(
         stream,
         "GET /v1/sessions/{session}/events HTTP/1.1\r\nhost: localhost\r\n\

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::running::LIMIT;
+use crate::running::limit;
 
 /// An answer.
 #[derive(Debug)]
@@ -25,13 +25,13 @@ impl Answer {
 
 pub(crate) fn by_socket(path: &Path, method: &str, target: &str, more: &str, body: &str) -> Answer {
     let stream = UnixStream::connect(path).unwrap();
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream.set_read_timeout(Some(limit())).unwrap();
     exchange(stream, method, target, more, body)
 }
 
 pub(crate) fn by_tcp(address: &str, method: &str, target: &str, more: &str, body: &str) -> Answer {
     let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream.set_read_timeout(Some(limit())).unwrap();
     exchange(stream, method, target, more, body)
 }
 

@@ -180,6 +180,14 @@ pub(crate) const GAPS: &[Gap] = &[
         agents: &[("gemini", "exits with 0, as if it had come to its end")],
     },
     Gap {
+        id: "early-storage",
+        feature: "a first turn that was cut off goes on in its own conversation",
+        agents: &[(
+            "pi",
+            "stores a conversation when its first answer is over; before that, a fresh one is told",
+        )],
+    },
+    Gap {
         id: "retry",
         feature: "notice when a request to the model is tried again",
         agents: &[("gemini", "says it on stderr only")],
@@ -332,8 +340,9 @@ fn each_gap_is_of_a_known_agent_and_changes_what_is_expected_of_it() {
     for gap in GAPS {
         for (agent, _) in gap.agents {
             assert!(AGENTS.iter().any(|known| known.name == *agent), "{agent}");
-            // who has no limit is not asked to keep one; the listing sees to the order
-            let elsewhere = ["max-turns", "order"].contains(&gap.id);
+            // who has no limit is not asked to keep one; the listing sees to the order, and the
+            // kills to what was stored by then
+            let elsewhere = ["max-turns", "order", "early-storage"].contains(&gap.id);
             let matters = elsewhere || expected::differs(agent, gap.id);
             assert!(matters, "{} has the gap {} to no effect", agent, gap.id);
         }

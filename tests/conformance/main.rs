@@ -6,10 +6,14 @@
 #![allow(clippy::print_stdout)] // a skipped test says so
 
 mod agents;
+#[path = "../support/appears.rs"]
+mod appears;
 mod bench;
 mod expected;
 mod gaps;
+mod kills;
 mod listing;
+#[path = "../support/running.rs"]
 mod running;
 mod scenarios;
 mod session;
@@ -18,7 +22,7 @@ macro_rules! conformance {
     ($($module:ident: $agent:ident),* $(,)?) => {$(
         mod $module {
             use crate::agents::$agent;
-            use crate::scenarios;
+            use crate::{kills, scenarios};
 
             #[test]
             fn the_tour_of_all_tools() {
@@ -63,6 +67,16 @@ macro_rules! conformance {
             #[test]
             fn a_cli_that_is_ended_from_outside() {
                 scenarios::sigterm(&$agent);
+            }
+
+            #[test]
+            fn a_cli_that_is_killed_in_its_answer_goes_on() {
+                kills::in_a_text(&$agent);
+            }
+
+            #[test]
+            fn a_cli_that_is_killed_in_a_command_goes_on() {
+                kills::in_a_tool(&$agent);
             }
 
             #[tokio::test]

@@ -129,7 +129,7 @@ async fn bad_requests_say_which_field_and_what_it_must_be() {
         ),
         (
             json!({"task": "t", "visibility": "all"}),
-            "visibility must be private",
+            "visibility must be one of private, organization, collaborate",
         ),
         (json!({"task": "t", "repo": "x"}), "repo must be an object"),
         (json!([]), "the body must be a JSON object"),

@@ -7,6 +7,15 @@ use crate::support::HubProcess;
 
 #[test]
 fn the_official_client_is_served_a_whole_session() {
+    drive("hub-test.mjs");
+}
+
+#[test]
+fn the_official_client_is_served_the_library() {
+    drive("library-test.mjs");
+}
+
+fn drive(script: &str) {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/official");
     if !scripts.join("node_modules/@agentuity/core").is_dir() {
         let needs = "needs the official client, get it with scripts/test";
@@ -17,7 +26,7 @@ fn the_official_client_is_served_a_whole_session() {
     let state = tempfile::tempdir().unwrap();
     let hub = HubProcess::start(state.path());
     let mut node = Command::new("node");
-    node.arg(scripts.join("hub-test.mjs")).arg(hub.url());
+    node.arg(scripts.join(script)).arg(hub.url());
     for (name, _) in std::env::vars_os() {
         // The client reads its key and its Hub from these.
         if name.to_string_lossy().starts_with("AGENTUITY_") {

@@ -28,7 +28,7 @@ use self::record::{Fault, Item, Record, TokenCounts};
 use self::verdict::Terminal;
 use super::json::{Text, typed};
 use super::lines::{self, Piece, corrupt, notice, pieces, raw};
-use super::{Adapter, AgentKind, Credentials, Evidence, Ignored, RestoreError};
+use super::{Adapter, AgentKind, Credentials, Evidence, Ignored, RestoreError, snapshot};
 use crate::event::{Event, NoticeLevel, PlanItem, TurnError, Usage};
 use crate::exit::Exit;
 use crate::frame::Line;
@@ -51,6 +51,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     adapter: || Box::new(Codex::default()),
     restore: |snapshot| Ok(Box::new(Codex::restore(snapshot)?)),
     conversation: Some(launch::conversation),
+    store: None,
 };
 
 /// The snapshot's version: another program's state is not guessed at.
@@ -98,17 +99,6 @@ struct Earlier {
     thread: String,
     process: u32,
     total: Usage,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Snapshot<'a> {
-    version: u32,
-    state: Cow<'a, Codex>,
-}
-
-#[derive(Deserialize)]
-struct SnapshotVersion {
-    version: u32,
 }
 
 impl Adapter for Codex {
@@ -166,12 +156,7 @@ impl Adapter for Codex {
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        let snapshot = Snapshot {
-            version: VERSION,
-            state: Cow::Borrowed(self),
-        };
-        // strings and flags: this cannot fail
-        serde_json::to_vec(&snapshot).unwrap_or_default()
+        snapshot::save(VERSION, self)
     }
 
     fn follow(&mut self, earlier: &[u8]) {
@@ -189,15 +174,7 @@ impl Adapter for Codex {
 impl Codex {
     /// Goes on where `snapshot` was taken.
     pub fn restore(snapshot: &[u8]) -> Result<Self, RestoreError> {
-        let SnapshotVersion { version } = serde_json::from_slice(snapshot)?;
-        if version != VERSION {
-            return Err(RestoreError::Version {
-                found: version,
-                known: VERSION,
-            });
-        }
-        let snapshot: Snapshot<'_> = serde_json::from_slice(snapshot)?;
-        Ok(snapshot.state.into_owned())
+        snapshot::load(VERSION, snapshot)
     }
 
     /// The reason is for the case that no event comes of it.

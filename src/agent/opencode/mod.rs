@@ -3,8 +3,9 @@
 //! Guarantees: every record gives its events in order, an unknown one gives `raw`, a broken line
 //! is taken apart and reported; only a record of this session can end the turn. There is no
 //! terminal record: a turn is complete when the last step finished with `stop` and the process
-//! exited with 0 by itself. Text that is said again because a stream broke off, and the summary
-//! that takes a conversation's place, are taken back.
+//! exited with 0 by itself; OpenCode's own database is heard as well ([`store`]). Text that is
+//! said again because a stream broke off, and the summary that takes a conversation's place, are
+//! taken back.
 //!
 //! What this form does not give: text in pieces, the start of a tool call (it is told at its
 //! end), what a sub-agent does inside its call.
@@ -14,10 +15,9 @@ mod launch;
 mod log;
 mod record;
 mod step;
+mod store;
 mod tools;
 mod verdict;
-
-use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +27,7 @@ use self::step::Step;
 use self::verdict::Failed;
 use super::json::typed;
 use super::lines::{self, Piece, corrupt, notice, raw};
-use super::{Adapter, AgentKind, Credentials, Evidence, Ignored, RestoreError};
+use super::{Adapter, AgentKind, Credentials, Evidence, Ignored, RestoreError, snapshot};
 use crate::event::{ErrorClass, Event, NoticeLevel, Usage};
 use crate::exit::Exit;
 use crate::frame::Line;
@@ -57,6 +57,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     restore: |snapshot| Ok(Box::new(OpenCode::restore(snapshot)?)),
     // In its database: the CLI itself says when it has no such session.
     conversation: None,
+    store: Some(store::STORE),
 };
 
 /// The snapshot's version: another program's state is not guessed at.
@@ -78,17 +79,6 @@ pub struct OpenCode {
     rejected: bool,
     /// Anything was said or done.
     has_output: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Snapshot<'a> {
-    version: u32,
-    state: Cow<'a, OpenCode>,
-}
-
-#[derive(Deserialize)]
-struct SnapshotVersion {
-    version: u32,
 }
 
 impl Adapter for OpenCode {
@@ -129,27 +119,14 @@ impl Adapter for OpenCode {
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        let snapshot = Snapshot {
-            version: VERSION,
-            state: Cow::Borrowed(self),
-        };
-        // strings and finite numbers: this cannot fail
-        serde_json::to_vec(&snapshot).unwrap_or_default()
+        snapshot::save(VERSION, self)
     }
 }
 
 impl OpenCode {
     /// Goes on where `snapshot` was taken.
     pub fn restore(snapshot: &[u8]) -> Result<Self, RestoreError> {
-        let SnapshotVersion { version } = serde_json::from_slice(snapshot)?;
-        if version != VERSION {
-            return Err(RestoreError::Version {
-                found: version,
-                known: VERSION,
-            });
-        }
-        let snapshot: Snapshot<'_> = serde_json::from_slice(snapshot)?;
-        Ok(snapshot.state.into_owned())
+        snapshot::load(VERSION, snapshot)
     }
 
     /// The reason is for the case that no event comes of it.

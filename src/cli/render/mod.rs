@@ -24,7 +24,8 @@ pub(super) enum Renderer {
 }
 
 impl Renderer {
-    /// Shows a batch; hands every event to `seen` as well.
+    /// Shows a batch; hands every event that a person is shown to `seen` as well, and the ends of
+    /// turns in any case. What a program is given is not read: it is as it was stored.
     pub(super) fn show(
         &mut self,
         batch: &StoredBatch,
@@ -39,16 +40,24 @@ impl Renderer {
         out.flush()
     }
 
-    /// Shows one event's line, and gives what it says. What a newer version wrote, programs get as
-    /// it is, and people do not miss.
+    /// Shows one event's line, and gives what it says: of every event that a person is shown, and
+    /// of the ends of turns in any case. What a newer version wrote, programs get as it is, and
+    /// people do not miss.
     pub(super) fn line(
         &mut self,
         line: &[u8],
         out: &mut impl Write,
     ) -> io::Result<Option<Envelope>> {
+        if let Self::JsonLines = self {
+            out.write_all(line)?;
+            out.write_all(b"\n")?;
+            if Envelope::type_of(line) != Some(b"end") {
+                return Ok(None);
+            }
+        }
         let envelope = Envelope::parse(line).ok();
-        match self {
-            Self::Pretty(transcript) => match &envelope {
+        if let Self::Pretty(transcript) = self {
+            match &envelope {
                 Some(envelope) => transcript.show(&envelope.event, out)?,
                 // A gap that a reader is told of has no place among the events.
                 None => {
@@ -56,10 +65,6 @@ impl Renderer {
                         transcript.show(&event, out)?;
                     }
                 }
-            },
-            Self::JsonLines => {
-                out.write_all(line)?;
-                out.write_all(b"\n")?;
             }
         }
         Ok(envelope)

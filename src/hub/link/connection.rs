@@ -184,9 +184,8 @@ impl<'a> Connection<'a> {
         if frame.class == Class::Delta {
             *self.shared.written = Some(frame.seq).max(*self.shared.written);
         }
-        // The data was written as JSON text, so nothing is lost here.
-        let data = String::from_utf8_lossy(&frame.data);
-        self.send_event(frame.id, Some(frame.seq), frame.event, &data)
+        crash_point!("hub.before_frame");
+        self.send_event(frame.id, Some(frame.seq), frame.event, &frame.data)
             .await
     }
 
@@ -197,7 +196,16 @@ impl<'a> Connection<'a> {
         event: &'static str,
         data: &str,
     ) -> Result<(), Ended> {
-        let text = format!(r#"{{"id":"{id}","type":"event","event":"{event}","data":{data}}}"#);
+        let text = [
+            r#"{"id":""#,
+            &id,
+            r#"","type":"event","event":""#,
+            event,
+            r#"","data":"#,
+            data,
+            "}",
+        ]
+        .concat();
         self.window.sent(id, seq, text.len(), Instant::now());
         self.socket.feed(text).await
     }
@@ -207,6 +215,7 @@ impl<'a> Connection<'a> {
         match inbound {
             Inbound::Response { id, injected } => {
                 self.shared.opening.retain(|(own, _, _)| *own != id);
+                crash_point!("hub.ack_received");
                 if !self.window.ack(&id) {
                     tracing::debug!(id, "an acknowledgement came late or twice");
                 }
@@ -227,6 +236,7 @@ impl<'a> Connection<'a> {
                 }
             }
             Inbound::Command(Request { id, name, command }) => {
+                crash_point!("hub.command_received");
                 let reply = Reply {
                     id,
                     name,
@@ -290,6 +300,7 @@ impl<'a> Connection<'a> {
             };
         }
         let frame = json!({"type": "rpc_response", "response": response});
+        crash_point!("hub.before_answer");
         self.socket.send(frame.to_string()).await
     }
 
@@ -335,6 +346,7 @@ impl<'a> Connection<'a> {
     async fn leave(&mut self) -> Result<(), Ended> {
         let until = Instant::now() + self.shared.config.timing.flush;
         self.farewell = Some(Farewell::Leaving { until });
+        crash_point!("hub.before_farewell");
         let id = format!("{}/shutdown", self.shared.config.driver_instance_id);
         let data = json!({"type": "session_shutdown", "reason": "quit", "agentRole": "lead"});
         self.send_event(id, None, "session_shutdown", &data.to_string())

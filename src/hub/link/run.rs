@@ -159,6 +159,7 @@ impl<S: EventSource> Link<S> {
             )));
         }
         memory.session = Some(session.clone());
+        crash_point!("hub.joined");
         Ok(session)
     }
 

@@ -3,8 +3,9 @@
 //! Guarantees: `data` is one JSON object of at most [`MAX_DATA`] bytes, its first field is the
 //! event's own name as `type` (viewers spread `data` over it) and its last is `agentRole`.
 
-use bytes::Bytes;
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value, json};
 
 use super::text::cut;
 use crate::ids::Seq;
@@ -31,37 +32,47 @@ pub struct Frame {
     /// The Hub's name of the event.
     pub event: &'static str,
     /// The payload: one JSON object.
-    pub data: Bytes,
+    pub data: String,
     /// Whether it must arrive.
     pub class: Class,
 }
 
-/// Encodes `fields` as the data of `event`; strings are cut, longest first, until it fits.
-pub(super) fn encode(event: &'static str, fields: Value) -> Bytes {
-    let mut map = match fields {
-        Value::Object(map) => map,
-        Value::Null => Map::new(),
-        other => Map::from_iter([("value".to_owned(), other)]),
-    };
-    map.remove("type");
-    map.remove("agentRole");
-    let mut data = write(event, &map);
+/// Encodes `fields`, an object, as the data of `event`; strings are cut, longest first, until it
+/// fits.
+pub(super) fn encode(event: &'static str, fields: &impl Serialize) -> String {
+    let data = write(event, fields);
+    if data.len() <= MAX_DATA {
+        return data;
+    }
+    smaller(event, &data)
+}
+
+fn smaller(event: &'static str, data: &str) -> String {
+    let mut fields: Map<String, Value> = serde_json::from_str(data).unwrap_or_default();
+    fields.remove("type");
+    fields.remove("agentRole");
     let mut limit = 128 * 1024;
-    while data.len() > MAX_DATA && limit >= 64 {
-        let mut smaller = map.clone();
-        smaller.values_mut().for_each(|v| cut_strings(v, limit));
-        data = write(event, &smaller);
+    while limit >= 64 {
+        // What is cut to less later is cut from the whole: the marker counts all that is missing.
+        let mut cut = fields.clone();
+        cut.values_mut().for_each(|v| cut_strings(v, limit));
+        let smaller = write(event, &cut);
+        if smaller.len() <= MAX_DATA {
+            return smaller;
+        }
         limit /= 2;
     }
-    if data.len() > MAX_DATA {
-        // Nothing but structure: its size is all that can be told.
-        let note = format!("…[+{} bytes]", data.len());
-        data = write(
-            event,
-            &Map::from_iter([("message".to_owned(), Value::String(note))]),
-        );
-    }
-    Bytes::from(data)
+    // Nothing but structure: its size is all that can be told.
+    write(
+        event,
+        &json!({"message": format!("…[+{} bytes]", data.len())}),
+    )
+}
+
+/// JSON of what is only in memory: encoded once, put into as many frames as need it.
+pub(super) fn raw(value: &impl Serialize) -> Box<RawValue> {
+    // Plain values always have a JSON form.
+    to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
 /// Sets a field of an object.
@@ -81,19 +92,26 @@ pub(super) fn cut_strings(value: &mut Value, limit: usize) {
     }
 }
 
-fn write(event: &str, map: &Map<String, Value>) -> Vec<u8> {
-    // Serializing plain values to memory cannot fail; `Value`'s own text form says the same.
-    let body = Value::Object(map.clone()).to_string();
-    let mut out = Vec::with_capacity(body.len() + event.len() + 40);
+fn write(event: &str, fields: &impl Serialize) -> String {
+    let mut out = Vec::with_capacity(512);
     out.extend_from_slice(b"{\"type\":\"");
     out.extend_from_slice(event.as_bytes());
-    out.extend_from_slice(b"\"");
-    if !map.is_empty() {
-        out.push(b',');
-        out.extend_from_slice(body.get(1..body.len() - 1).unwrap_or_default().as_bytes());
+    out.push(b'"');
+    let head = out.len();
+    // Plain values always have a JSON form; half of one would be no frame.
+    if serde_json::to_writer(&mut out, fields).is_err() {
+        out.truncate(head);
+    }
+    match out.get_mut(head..) {
+        // The fields of an object go on after the type.
+        Some([open @ b'{', rest @ ..]) if rest != b"}" => {
+            *open = b',';
+            out.pop();
+        }
+        _ => out.truncate(head),
     }
     out.extend_from_slice(b",\"agentRole\":\"lead\"}");
-    out
+    String::from_utf8(out).unwrap_or_else(|error| unreachable!("JSON is UTF-8: {error}"))
 }
 
 #[cfg(test)]
@@ -104,16 +122,13 @@ mod tests {
 
     #[test]
     fn the_type_comes_first_and_the_role_last() {
-        let data = encode(
-            "agent_start",
-            json!({"type": "x", "agentName": "lead", "agentRole": 1}),
-        );
+        let data = encode("agent_start", &json!({"agentName": "lead"}));
         assert_eq!(
             data,
             r#"{"type":"agent_start","agentName":"lead","agentRole":"lead"}"#
         );
         assert_eq!(
-            encode("agent_start", Value::Null),
+            encode("agent_start", &json!({})),
             r#"{"type":"agent_start","agentRole":"lead"}"#
         );
     }
@@ -125,9 +140,9 @@ mod tests {
             "\u{1}".repeat(1 << 20),
             "é".repeat(1 << 19),
         ] {
-            let data = encode("tool_result", json!({"content": [{"text": text}], "n": 1}));
+            let data = encode("tool_result", &json!({"content": [{"text": text}], "n": 1}));
             assert!(data.len() <= MAX_DATA, "{}", data.len());
-            let back: Value = serde_json::from_slice(&data).unwrap();
+            let back: Value = serde_json::from_str(&data).unwrap();
             assert!(
                 back["content"][0]["text"]
                     .as_str()
@@ -140,8 +155,8 @@ mod tests {
 
     #[test]
     fn structure_without_strings_is_replaced_by_its_size() {
-        let data = encode("tool_call", json!({"input": vec![0; 1 << 20]}));
+        let data = encode("tool_call", &json!({"input": vec![0; 1 << 20]}));
         assert!(data.len() < 200);
-        assert!(serde_json::from_slice::<Value>(&data).is_ok());
+        assert!(serde_json::from_str::<Value>(&data).is_ok());
     }
 }

@@ -12,6 +12,8 @@ use crate::event::{Envelope, Event, Header, NoticeLevel, Outcome, ToolStream, Tu
 
 /// The longest line of process output, in bytes.
 const MAX_LINE: usize = 4 * 1024;
+/// What viewers see of a call that was cut off.
+const INTERRUPTED: &str = "interrupted: the agent's process ended before this call did";
 
 /// Maps one session's events. To go on in the middle of a turn, map the turn from its first event
 /// and throw away the frames that were sent before.
@@ -44,7 +46,7 @@ impl Mapper {
             (None, _) => None,
         };
         if let Some((event, fields)) = fields {
-            frames.push(pending.into_frame(event, fields));
+            frames.push(pending.into_frame(event, &fields));
         }
     }
 
@@ -254,7 +256,12 @@ impl Mapper {
             run.tool_start(call_id, (name, &Value::Null), &self.speaker, out);
         }
         let result = ToolResult {
-            output: output.as_deref().unwrap_or_default(),
+            output: match output {
+                Some(output) => output,
+                // Only a call that its process did not live to finish ends like this.
+                None if *is_error => INTERRUPTED,
+                None => "",
+            },
             is_error: *is_error,
             exit_code: *exit_code,
             duration_ms: *duration_ms,
@@ -280,7 +287,7 @@ impl Mapper {
         if let Some(signal) = signal {
             set(&mut fields, "signal", signal);
         }
-        out.state("session_error", fields);
+        out.state("session_error", &fields);
     }
 
     fn ended(&mut self, outcome: Outcome, error: Option<&TurnError>, out: &mut Sink<'_>) {
@@ -304,7 +311,7 @@ impl Mapper {
             if let Some(error) = error {
                 set(&mut fields, "class", json!(error.class));
             }
-            out.state("session_error", fields);
+            out.state("session_error", &fields);
         }
     }
 }
@@ -333,14 +340,17 @@ const fn default_error(outcome: Outcome) -> &'static str {
 fn aside(event: &Event, out: &mut Sink<'_>) {
     match event {
         Event::Setup { step, stream, text } => {
-            out.state("runtime_process_output", process_output(step, stream, text));
+            out.state(
+                "runtime_process_output",
+                &process_output(step, stream, text),
+            );
         }
         Event::Raw { stream, text, .. } => {
             let stream = json!(stream);
             let stream = stream.as_str().unwrap_or("stdout");
             out.delta(
                 "runtime_process_output",
-                process_output("agent", stream, text),
+                &process_output("agent", stream, text),
             );
         }
         Event::Notice { level, code, text } => {
@@ -350,7 +360,7 @@ fn aside(event: &Event, out: &mut Sink<'_>) {
             };
             out.state(
                 event,
-                json!({"message": cut(text, MAX_LINE), "code": code, "level": level}),
+                &json!({"message": cut(text, MAX_LINE), "code": code, "level": level}),
             );
         }
         Event::Gap {
@@ -361,7 +371,7 @@ fn aside(event: &Event, out: &mut Sink<'_>) {
             let message = format!("events {from_seq} to {to_seq} cannot be had: {why}");
             out.state(
                 "runtime_process_error",
-                json!({"message": message, "code": "gap"}),
+                &json!({"message": message, "code": "gap"}),
             );
         }
         Event::Compaction {
@@ -385,7 +395,7 @@ fn aside(event: &Event, out: &mut Sink<'_>) {
             );
             out.state(
                 "session_compact",
-                json!({"compactionEntry": entry, "fromExtension": false, "message": message}),
+                &json!({"compactionEntry": entry, "fromExtension": false, "message": message}),
             );
         }
         _ => {}

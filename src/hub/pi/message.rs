@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::frame::{cut_strings, set};
-use super::text::Growing;
+use super::frame::{cut_strings, raw, set};
+use super::text::{Growing, cut};
 use crate::event::Usage;
 
 /// Blocks of one message before a new one is begun: bounds what an update repeats.
@@ -230,33 +232,104 @@ pub(super) fn user(id: &str, timestamp: u64, text: &str) -> Value {
     })
 }
 
-/// The messages of a run, within a bound.
+/// The result of a tool call, as a message.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ToolMessage<'a> {
+    role: &'static str,
+    id: &'a str,
+    tool_call_id: &'a str,
+    tool_name: &'a str,
+    content: &'a RawValue,
+    details: &'a Value,
+    is_error: bool,
+    timestamp: u64,
+}
+
+impl<'a> ToolMessage<'a> {
+    pub(super) fn new(
+        (id, timestamp): (&'a str, u64),
+        (call, name): (&'a str, &'a str),
+        content: &'a RawValue,
+        (is_error, details): (bool, &'a Value),
+    ) -> Self {
+        Self {
+            role: "toolResult",
+            id,
+            tool_call_id: call,
+            tool_name: name,
+            content,
+            details,
+            is_error,
+            timestamp,
+        }
+    }
+
+    /// As a transcript holds it: `output` is what `content` says.
+    pub(super) fn shortened(&self, output: &str) -> Box<RawValue> {
+        let cut = |text: &str| cut(text, TRANSCRIPT_STRING);
+        raw(&ToolMessage {
+            tool_call_id: &cut(self.tool_call_id),
+            tool_name: &cut(self.tool_name),
+            content: &text_content(&cut(output)),
+            ..*self
+        })
+    }
+}
+
+/// A message's content that is one text.
+pub(super) fn text_content(text: &str) -> Box<RawValue> {
+    #[derive(Serialize)]
+    struct Text<'a> {
+        r#type: &'static str,
+        text: &'a str,
+    }
+    raw(&[Text {
+        r#type: "text",
+        text,
+    }])
+}
+
+/// A message as a transcript holds it.
+pub(super) fn shortened(message: &Value) -> Box<RawValue> {
+    let whole = raw(message);
+    if whole.get().len() <= TRANSCRIPT_STRING {
+        return whole;
+    }
+    let mut message = message.clone();
+    cut_strings(&mut message, TRANSCRIPT_STRING);
+    raw(&message)
+}
+
+/// The messages of a run, within a bound; encoded.
 #[derive(Debug, Default)]
 pub(super) struct Transcript {
-    messages: VecDeque<(usize, Value)>,
+    messages: VecDeque<Box<RawValue>>,
     bytes: usize,
     omitted: u64,
 }
 
 impl Transcript {
-    pub(super) fn push(&mut self, message: &Value) {
-        let mut message = message.clone();
-        cut_strings(&mut message, TRANSCRIPT_STRING);
-        let size = message.to_string().len();
-        self.bytes += size;
-        self.messages.push_back((size, message));
+    /// Adds a message that is [`shortened`].
+    pub(super) fn push(&mut self, message: Box<RawValue>) {
+        self.bytes += message.get().len();
+        self.messages.push_back(message);
         while self.bytes > TRANSCRIPT
             && self.messages.len() > 2
-            && let Some((size, _)) = self.messages.remove(1)
+            && let Some(oldest) = self.messages.remove(1)
         {
-            self.bytes -= size;
+            self.bytes -= oldest.get().len();
             self.omitted += 1;
         }
     }
 
-    /// The messages, and how many had to be left out.
-    pub(super) fn into_parts(self) -> (Vec<Value>, u64) {
-        let messages = self.messages.into_iter().map(|(_, message)| message);
-        (messages.collect(), self.omitted)
+    /// The messages.
+    pub(super) const fn messages(&self) -> &VecDeque<Box<RawValue>> {
+        &self.messages
+    }
+
+    /// How many had to be left out.
+    pub(super) const fn omitted(&self) -> u64 {
+        self.omitted
     }
 }

@@ -56,7 +56,7 @@ impl Pending {
     }
 
     /// The frame, once its other fields are known.
-    pub(super) fn into_frame(self, event: &'static str, fields: Value) -> Frame {
+    pub(super) fn into_frame(self, event: &'static str, fields: &Value) -> Frame {
         Frame {
             id: self.id,
             seq: self.seq,

@@ -2,8 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::fields::{AgentEndFields, EndFields, Outcome, ResultFields, Shown, TurnEndFields};
 use super::frame::set;
-use super::message::{Assistant, Kind, Speaker, Stop, Transcript, share, user};
+use super::message::{
+    Assistant, Kind, Speaker, Stop, ToolMessage, Transcript, share, shortened, text_content, user,
+};
 use super::pending::{Pending, Target};
 use super::sink::Sink;
 use super::subagent::{self, SubAgents};
@@ -68,10 +71,10 @@ impl Run {
         if let Some(prompt) = prompt {
             out.state(
                 "before_agent_start",
-                json!({"prompt": prompt, "systemPrompt": "", "systemPromptOptions": {}}),
+                &json!({"prompt": prompt, "systemPrompt": "", "systemPromptOptions": {}}),
             );
         }
-        out.state("agent_start", json!({"agentName": "lead"}));
+        out.state("agent_start", &json!({"agentName": "lead"}));
         let mut run = Self {
             turn: None,
             attempt: None,
@@ -95,9 +98,9 @@ impl Run {
         self.model_turn(out);
         let id = out.next_id();
         let message = user(&id, self.next_stamp(out.at), text);
-        self.transcript.push(&message);
-        out.state("message_start", json!({ "message": message }));
-        out.state("message_end", json!({ "message": message }));
+        self.transcript.push(shortened(&message));
+        out.state("message_start", &Shown { message: &message });
+        out.state("message_end", &Shown { message: &message });
     }
 
     /// A timestamp that no other message of the run has.
@@ -113,7 +116,7 @@ impl Run {
             let timestamp = self.next_stamp(out.at);
             out.state(
                 "turn_start",
-                json!({"turnIndex": index, "timestamp": timestamp}),
+                &json!({"turnIndex": index, "timestamp": timestamp}),
             );
         }
         let index = self.turns.saturating_sub(1);
@@ -156,7 +159,8 @@ impl Run {
         self.model_turn(out);
         let id = out.next_id();
         let message = Assistant::new(id, self.next_stamp(out.at), native.map(str::to_owned));
-        out.state("message_start", json!({ "message": message.so_far(by) }));
+        let so_far = message.so_far(by);
+        out.state("message_start", &Shown { message: &so_far });
         self.model_turn(out).open = Some(message);
     }
 
@@ -184,7 +188,7 @@ impl Run {
             open.retract();
             out.state(
                 "message_update",
-                json!({
+                &json!({
                     "message": open.so_far(by),
                     "assistantMessageEvent": {"type": "text_end", "contentIndex": 0, "content": ""},
                 }),
@@ -203,8 +207,8 @@ impl Run {
         let used = share(&self.total, &self.told);
         self.told = self.total.clone();
         let message = open.ended(by, stop, error, &used);
-        self.transcript.push(&message);
-        out.state("message_end", json!({ "message": message }));
+        self.transcript.push(shortened(&message));
+        out.state("message_end", &Shown { message: &message });
         turn.last = Some((message, open.native));
     }
 
@@ -227,11 +231,11 @@ impl Run {
         self.end_message(by, Stop::ToolUse, None, out);
         out.state(
             "tool_execution_start",
-            json!({"toolCallId": call, "toolName": name, "args": args}),
+            &json!({"toolCallId": call, "toolName": name, "args": args}),
         );
         out.state(
             "tool_call",
-            json!({"toolCallId": call, "toolName": name, "input": args}),
+            &json!({"toolCallId": call, "toolName": name, "input": args}),
         );
         if name == "task" {
             self.subagents.start(call, &args, out);
@@ -296,7 +300,9 @@ impl Run {
         self.end_message(by, Stop::Done, None, out);
         self.subagents
             .end(call, result.output, result.is_error, out);
-        let content = json!([{"type": "text", "text": bounded_output(result.output)}]);
+        let output = bounded_output(result.output);
+        // Four frames say it, so it is encoded once.
+        let content = text_content(&output);
         let mut details = json!({});
         if let Some(code) = result.exit_code {
             set(&mut details, "exitCode", code);
@@ -307,28 +313,39 @@ impl Run {
         let is_error = result.is_error;
         out.state(
             "tool_result",
-            json!({
-                "toolCallId": call, "toolName": tool.name, "input": tool.args,
-                "content": content, "isError": is_error, "details": details,
-            }),
+            &ResultFields {
+                tool_call_id: call,
+                tool_name: &tool.name,
+                input: &tool.args,
+                content: &content,
+                is_error,
+                details: &details,
+            },
         );
         out.state(
             "tool_execution_end",
-            json!({
-                "toolCallId": call, "toolName": tool.name, "isError": is_error,
-                "result": {"content": content, "details": details},
-            }),
+            &EndFields {
+                tool_call_id: call,
+                tool_name: &tool.name,
+                is_error,
+                result: Outcome {
+                    content: &content,
+                    details: &details,
+                },
+            },
         );
-        let id = out.next_id();
-        let message = json!({
-            "role": "toolResult", "id": id, "toolCallId": call, "toolName": tool.name,
-            "content": content, "details": details, "isError": is_error,
-            "timestamp": self.next_stamp(out.at),
-        });
-        out.state("message_start", json!({ "message": message }));
-        out.state("message_end", json!({ "message": message }));
-        self.transcript.push(&message);
-        self.model_turn(out).results.push(&message);
+        let (id, stamp) = (out.next_id(), self.next_stamp(out.at));
+        let message = ToolMessage::new(
+            (&id, stamp),
+            (call, &tool.name),
+            &content,
+            (is_error, &details),
+        );
+        out.state("message_start", &Shown { message: &message });
+        out.state("message_end", &Shown { message: &message });
+        let message = message.shortened(&output);
+        self.transcript.push(message.clone());
+        self.model_turn(out).results.push(message);
     }
 
     /// Closes all that is open but the run itself.
@@ -375,21 +392,27 @@ impl Run {
             Some((message, _)) => message,
             None => Assistant::new(out.next_id(), self.next_stamp(out.at), None).so_far(by),
         };
-        let (results, _) = turn.results.into_parts();
         out.state(
             "turn_end",
-            json!({"turnIndex": turn.index, "message": message, "toolResults": results}),
+            &TurnEndFields {
+                turn_index: turn.index,
+                message: &message,
+                tool_results: turn.results.messages(),
+            },
         );
     }
 
     /// Ends the run; everything else is closed before.
     pub(super) fn end(self, out: &mut Sink<'_>) {
-        let (messages, omitted) = self.transcript.into_parts();
-        let mut fields = json!({"agentName": "lead", "messages": messages});
-        if omitted > 0 {
-            set(&mut fields, "omittedMessages", omitted);
-        }
-        out.state("agent_end", fields);
+        let omitted = self.transcript.omitted();
+        out.state(
+            "agent_end",
+            &AgentEndFields {
+                agent_name: "lead",
+                messages: self.transcript.messages(),
+                omitted_messages: (omitted > 0).then_some(omitted),
+            },
+        );
     }
 
     /// The event and fields of joined deltas.

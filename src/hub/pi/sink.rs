@@ -1,6 +1,6 @@
 //! Where one event's frames go, numbered.
 
-use serde_json::Value;
+use serde::Serialize;
 
 use super::frame::{Class, Frame, encode};
 use crate::event::Header;
@@ -35,18 +35,18 @@ impl<'a> Sink<'a> {
     }
 
     /// Adds a frame that must arrive.
-    pub(super) fn state(&mut self, event: &'static str, fields: Value) {
+    pub(super) fn state(&mut self, event: &'static str, fields: &impl Serialize) {
         let id = self.next_id();
         self.push(id, event, fields, Class::State);
     }
 
     /// Adds a frame that may be left out.
-    pub(super) fn delta(&mut self, event: &'static str, fields: Value) {
+    pub(super) fn delta(&mut self, event: &'static str, fields: &impl Serialize) {
         let id = self.next_id();
         self.push(id, event, fields, Class::Delta);
     }
 
-    fn push(&mut self, id: String, event: &'static str, fields: Value, class: Class) {
+    fn push(&mut self, id: String, event: &'static str, fields: &impl Serialize, class: Class) {
         self.frames.push(Frame {
             id,
             seq: self.seq,

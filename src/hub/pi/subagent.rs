@@ -44,7 +44,7 @@ impl SubAgents {
         };
         out.state(
             "task_start",
-            json!({
+            &json!({
                 "taskId": call, "agent": agent,
                 "prompt": field("prompt"), "description": field("description"),
             }),
@@ -73,12 +73,12 @@ impl SubAgents {
         if is_error {
             out.state(
                 "task_error",
-                json!({"taskId": id, "agent": task.agent, "error": cut(output, MAX_RESULT)}),
+                &json!({"taskId": id, "agent": task.agent, "error": cut(output, MAX_RESULT)}),
             );
         } else {
             out.state(
                 "task_complete",
-                json!({
+                &json!({
                     "taskId": id, "agent": task.agent,
                     "duration": out.at.saturating_sub(task.started),
                     "result": cut(output, MAX_RESULT),
@@ -124,7 +124,7 @@ impl SubAgents {
             "currentToolArgs",
             cut(&args.to_string(), MAX_PROGRESS_ARGS),
         );
-        out.state("agent_progress", fields);
+        out.state("agent_progress", &fields);
         self.calls
             .insert(call.to_owned(), (task.to_owned(), name.to_owned()));
     }
@@ -139,7 +139,7 @@ impl SubAgents {
         if let Some((task, name)) = self.calls.remove(call) {
             let mut fields = self.progress(&task, "tool_end", out.at);
             set(&mut fields, "currentTool", name);
-            out.state("agent_progress", fields);
+            out.state("agent_progress", &fields);
         }
     }
 

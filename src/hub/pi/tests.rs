@@ -38,7 +38,7 @@ fn map(lines: &[Value]) -> Vec<(String, Value)> {
         mapper.map(&envelope, &mut frames);
     }
     mapper.flush(&mut frames);
-    let parse = |f: &Frame| (f.event.to_owned(), serde_json::from_slice(&f.data).unwrap());
+    let parse = |f: &Frame| (f.event.to_owned(), serde_json::from_str(&f.data).unwrap());
     frames.iter().map(parse).collect()
 }
 
@@ -405,7 +405,7 @@ fn a_long_answer_costs_linear_bytes_and_every_frame_fits() {
         );
     }
     let cut = frames.iter().find(|f| f.event == "tool_result").unwrap();
-    let cut: Value = serde_json::from_slice(&cut.data).unwrap();
+    let cut: Value = serde_json::from_str(&cut.data).unwrap();
     let text = cut["content"][0]["text"].as_str().unwrap();
     assert!(text.ends_with(&format!("y…[+{} bytes]", (3 << 20) - 200_000)));
 }

@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::{Answer, Failure, LIST_MAX, Shared, find, flag, number, paging, query_pairs};
+use crate::clock::iso;
 use crate::local_hub::filter::category;
-use crate::local_hub::iso::iso;
 use crate::local_hub::store::{self, EventPage, EventRow};
 
 /// Events in a page when the caller names no number.

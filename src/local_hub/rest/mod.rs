@@ -3,8 +3,15 @@
 //! Errors carry both `error` and `message`, as different clients show the one or the other.
 //! Definitive errors are never 409, 501, 502 or 503: the official client retries those.
 
+pub(super) mod agents;
+pub(super) mod builder;
+pub(super) mod directory;
 mod history;
+mod library;
 mod record;
+mod shape;
+pub(super) mod skills;
+pub(super) mod workspaces;
 
 use std::sync::Arc;
 
@@ -15,6 +22,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+use super::loops;
 use super::server::Hub;
 use super::store::{SessionRow, StoreError, list_sessions};
 use crate::clock::Clock;
@@ -151,6 +159,7 @@ pub(crate) async fn create(
     let Some(Value::String(task)) = spec.remove("task") else {
         return Err(Failure::bad_request("task must be a string"));
     };
+    workspaces::complete(&hub, &mut spec).await?;
     let row = hub.sessions.create(task, spec).await?;
     let spec = record::spec(&row);
     let answer = json!({
@@ -232,17 +241,21 @@ pub(crate) async fn loop_state(State(hub): Shared, Path(id): Path<String>) -> An
     let row = find(&hub, &id).await?;
     let spec = record::spec(&row);
     let mode = record::workflow_mode(&spec);
-    let state = spec.get("loop").and_then(Value::as_object).map(|wanted| {
-        let mut state = Map::new();
-        state.insert("status".into(), "idle".into());
-        state.insert("iteration".into(), 0.into());
-        for key in ["goal", "maxIterations", "autoContinue", "allowDetached"] {
-            if let Some(value) = wanted.get(key).filter(|value| !value.is_null()) {
-                state.insert(key.into(), value.clone());
-            }
+    let told = hub
+        .sessions
+        .room(&row)
+        .await?
+        .snapshot()
+        .activity
+        .loop_state;
+    let asked = spec.get("loop").and_then(Value::as_object);
+    let state = match (asked, told) {
+        (None, None) => None,
+        (asked, told) => {
+            let nothing = Map::new();
+            Some(loops::shown(asked.unwrap_or(&nothing), told.as_ref()))
         }
-        state
-    });
+    };
     Ok(Json(
         json!({"sessionId": id, "workflowMode": mode, "loop": state}),
     ))

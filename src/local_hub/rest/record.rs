@@ -5,7 +5,8 @@
 use serde_json::{Map, Value, json};
 
 use super::Failure;
-use crate::local_hub::iso::iso;
+use super::shape::{self, Shape};
+use crate::clock::iso;
 use crate::local_hub::room::Snapshot;
 use crate::local_hub::server::Hub;
 use crate::local_hub::sessions::last_activity;
@@ -81,49 +82,35 @@ fn text<'a>(spec: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
     spec.get(key).and_then(Value::as_str)
 }
 
+/// What a session's fields must be for answers to carry them back.
+const FIELDS: &[(&str, Shape)] = &[
+    ("label", Shape::Text),
+    ("agent", Shape::Text),
+    ("defaultAgent", Shape::Text),
+    (
+        "visibility",
+        Shape::OneOf(&["private", "organization", "collaborate"]),
+    ),
+    ("workflowMode", Shape::OneOf(&["standard", "loop"])),
+    ("tags", Shape::Texts),
+    ("enabledAgents", Shape::Texts),
+    ("savedSkillIds", Shape::Texts),
+    ("skillBucketIds", Shape::Texts),
+    ("workspaceId", Shape::Text),
+    ("skills", Shape::Skills),
+    ("repos", Shape::Objects),
+    ("repo", Shape::Object),
+    ("metadata", Shape::Object),
+    ("env", Shape::Object),
+    ("loop", Shape::Object),
+];
+
 /// Refuses fields of a type that answers could not carry back.
 pub(super) fn check(fields: &Map<String, Value>) -> Result<(), Failure> {
-    let wrong = |key: &str, what: &str| Err(Failure::bad_request(format!("{key} must be {what}")));
-    for (key, value) in fields {
-        match (key.as_str(), value) {
-            ("label" | "agent", value) if !value.is_string() => return wrong(key, "a string"),
-            ("defaultAgent", value) if !(value.is_string() || value.is_null()) => {
-                return wrong(key, "a string");
-            }
-            ("visibility", value) => match value.as_str() {
-                Some("private" | "organization" | "collaborate") => {}
-                _ => return wrong(key, "private, organization or collaborate"),
-            },
-            ("workflowMode", value) => match value.as_str() {
-                Some("standard" | "loop") => {}
-                _ => return wrong(key, "standard or loop"),
-            },
-            ("tags" | "enabledAgents", value) if !is_list(value, Value::is_string) => {
-                return wrong(key, "a list of strings");
-            }
-            ("skills", value) if !is_list(value, is_skill) => {
-                return wrong(key, "a list of objects with skillId and repo");
-            }
-            ("repos", value) if !is_list(value, Value::is_object) => {
-                return wrong(key, "a list of objects");
-            }
-            ("repo" | "metadata" | "env" | "loop", value) if !value.is_object() => {
-                return wrong(key, "an object");
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn is_list(value: &Value, each: fn(&Value) -> bool) -> bool {
-    value.as_array().is_some_and(|list| list.iter().all(each))
-}
-
-fn is_skill(value: &Value) -> bool {
-    ["skillId", "repo"]
-        .iter()
-        .all(|key| value.get(key).is_some_and(Value::is_string))
+    let mut fields = fields.clone();
+    // That is how a default agent is taken away again.
+    fields.retain(|key, value| !(key == "defaultAgent" && value.is_null()));
+    shape::check(&fields, FIELDS)
 }
 
 /// Changes a record as a PATCH says; returns the answer.
@@ -217,8 +204,22 @@ async fn describe(
     let Value::Object(mut item) = item else {
         return Ok(Map::new());
     };
-    for key in ["repo", "repos", "enabledAgents", "defaultAgent"] {
+    for key in [
+        "repo",
+        "repos",
+        "enabledAgents",
+        "defaultAgent",
+        "workspace",
+        "builder",
+    ] {
         copy(&spec, key, &mut item);
+    }
+    if let Some(told) = live.and_then(|live| live.activity.loop_state.as_ref()) {
+        for (from, to) in [("status", "loopStatus"), ("iteration", "loopIteration")] {
+            if let Some(value) = told.get(from) {
+                item.insert(to.into(), value.clone());
+            }
+        }
     }
     Ok(item)
 }
@@ -228,7 +229,18 @@ pub(super) async fn detail(hub: &Hub, row: &SessionRow) -> Result<Map<String, Va
     let live = hub.sessions.room(row).await?.snapshot();
     let mut detail = describe(hub, row, Some(&live)).await?;
     let spec = spec(row);
-    for key in ["env", "metadata", "agent", "branch", "workspaceId", "loop"] {
+    for key in [
+        "env",
+        "metadata",
+        "agent",
+        "branch",
+        "workspaceId",
+        "loop",
+        "dependencies",
+        "setupScript",
+        "systemPrompt",
+        "systemPromptMode",
+    ] {
         copy(&spec, key, &mut detail);
     }
     let participants: Vec<Value> = live.participants.iter().map(with_iso).collect();

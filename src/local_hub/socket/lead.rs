@@ -15,9 +15,10 @@ use super::connection::{Connection, Ended, PING_EVERY, Reader, Writer, rejection
 use super::inbound::{self, Inbound};
 use super::{Hello, Refusal};
 use crate::clock::{Clock, Timestamp};
-use crate::hub::protocol::{CloseCode, Init, InitResume, Role};
+use crate::hub::protocol::{CloseCode, Init, InitConfig, InitResume, Role};
 use crate::local_hub::activity::is_marked;
 use crate::local_hub::frame;
+use crate::local_hub::rest::agents;
 use crate::local_hub::room::{LeadRefused, Leash, PENDING_BYTES, Participant, Room};
 use crate::local_hub::server::Hub;
 use crate::local_hub::sessions::{Note, participant};
@@ -59,6 +60,9 @@ pub(super) async fn serve(
                 session: &session,
                 answers: &outlet.answers,
                 leash: &leash,
+                overwrite: serde_json::from_str(&session.spec)
+                    .ok()
+                    .and_then(|spec| system_prompt(&spec, Mode::Overwrite)),
             };
             tokio::select! {
                 ended = lead.read(&mut connection.reader) => ended,
@@ -164,21 +168,48 @@ async fn init(hub: &Hub, role: Role, session: &SessionRow) -> Utf8Bytes {
             cwd: text("cwd"),
         }
     });
+    let spec: Map<String, Value> = serde_json::from_str(&session.spec).unwrap_or_default();
+    let agents = agents::offered(hub, spec.get("enabledAgents")).await.unwrap_or_else(|error| {
+        tracing::warn!(?error, session = %session.id, "the lead starts without the agents of the library");
+        Vec::new()
+    });
     let mut rest = Map::new();
-    for none in ["tools", "commands", "agents"] {
+    for none in ["tools", "commands"] {
         rest.insert(none.into(), json!([]));
     }
+    rest.insert("agents".into(), agents.into());
     let init = Init {
         role,
         session_id: Some(session.id.clone()),
         task: Some(session.task.clone()).filter(|task| !task.is_empty()),
         agent_role: None,
         resume,
-        config: None,
+        config: system_prompt(&spec, Mode::Append).map(|suffix| InitConfig {
+            system_prompt_prefix: None,
+            system_prompt_suffix: Some(suffix),
+        }),
         thinking_level: None,
         rest,
     };
     frame::typed("init", &init)
+}
+
+/// How a workspace's prompt meets the agent's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Append,
+    Overwrite,
+}
+
+/// The prompt of the session's workspace, if it is to be used like this.
+fn system_prompt(spec: &Map<String, Value>, mode: Mode) -> Option<String> {
+    let text = |key: &str| spec.get(key).and_then(Value::as_str);
+    let wanted = match text("systemPromptMode") {
+        Some("overwrite") => Mode::Overwrite,
+        _ => Mode::Append,
+    };
+    let prompt = text("systemPrompt").filter(|prompt| !prompt.trim().is_empty());
+    prompt.filter(|_| wanted == mode).map(str::to_owned)
 }
 
 async fn write(writer: &mut Writer, mut queue: mpsc::Receiver<Utf8Bytes>, leash: &Leash) -> Ended {
@@ -225,6 +256,8 @@ struct Incoming<'a> {
     session: &'a SessionRow,
     answers: &'a mpsc::Sender<Utf8Bytes>,
     leash: &'a Leash,
+    /// The workspace's prompt, where it takes the place of the agent's own.
+    overwrite: Option<String>,
 }
 
 impl Incoming<'_> {
@@ -289,7 +322,13 @@ impl Incoming<'_> {
             .acquire_many_owned(size.min(PENDING_BYTES))
             .await
             .map_err(|_| StoreError::Closed)?;
+        let prompt = self.overwrite.as_deref();
+        let answer = match prompt.filter(|_| name == "before_agent_start") {
+            Some(prompt) => frame::replace_system_prompt(id, prompt),
+            None => frame::ack(id),
+        };
         self.push(Event {
+            answer,
             room: Arc::clone(self.room),
             request: id.into(),
             name: name.into(),
@@ -333,6 +372,8 @@ struct Event {
     stored: Option<i64>,
     answers: mpsc::Sender<Utf8Bytes>,
     leash: Leash,
+    /// What is said to it once it is stored.
+    answer: Utf8Bytes,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -352,7 +393,7 @@ impl Write for Event {
         if let Some(id) = self.stored {
             self.room.publish_event(id, &self.name, &self.data, self.at);
         }
-        answer(&self.answers, &self.leash, frame::ack(&self.request));
+        answer(&self.answers, &self.leash, self.answer);
     }
 }
 

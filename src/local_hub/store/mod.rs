@@ -10,6 +10,7 @@
 //! There is no timer: the thread commits what is there, and while a commit runs the next burst
 //! grows by itself, so a lone event waits for nothing and a flood costs few commits.
 
+mod library;
 mod tables;
 mod writer;
 
@@ -21,6 +22,7 @@ use std::thread::JoinHandle;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use library::{Kind, Record, delete_record, find_record, list_records, put_record};
 pub(crate) use tables::{
     EventPage, EventRow, FileResume, ParticipantRow, SessionRow, append_file_line, archive_session,
     delete_session, driver_known, event_count, events, file_resume, find_session, insert_driver,

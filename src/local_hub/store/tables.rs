@@ -8,10 +8,10 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::StoreError;
+use super::{StoreError, library};
 use crate::clock::Timestamp;
 
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE session(
@@ -75,9 +75,14 @@ pub(super) fn prepare(db: &Connection, path: &Path) -> Result<(), StoreError> {
             known: VERSION,
         });
     }
-    if found == 0 {
+    let missing = match found {
+        0 => [SCHEMA, library::SCHEMA].concat(),
+        1 => library::SCHEMA.to_owned(),
+        _ => String::new(),
+    };
+    if !missing.is_empty() {
         db.execute_batch(&format!(
-            "BEGIN IMMEDIATE;{SCHEMA}PRAGMA user_version = {VERSION};COMMIT;"
+            "BEGIN IMMEDIATE;{missing}PRAGMA user_version = {VERSION};COMMIT;"
         ))?;
     }
     // Whoever was connected when the last process ended is connected no more.
@@ -139,7 +144,7 @@ pub(crate) struct FileResume {
     pub(crate) first_line: String,
 }
 
-fn stamp(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
+pub(super) fn stamp(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
     row.get(column).map(time)
 }
 
@@ -152,7 +157,7 @@ fn count(row: &Row<'_>) -> rusqlite::Result<u64> {
     row.get(0).map(i64::unsigned_abs)
 }
 
-fn millis(at: Timestamp) -> i64 {
+pub(super) fn millis(at: Timestamp) -> i64 {
     i64::try_from(at.millis()).unwrap_or(i64::MAX)
 }
 

@@ -20,6 +20,7 @@ impl Shim {
                     .answer(slot, &Notice::Refused { id: 0, reason });
             }
         };
+        crash_point!("shim.before_request");
         let id = request.id;
         let notice = match self.carry_out(slot, request.command) {
             Ok(None) => Notice::Done { id },

@@ -1,0 +1,147 @@
+//! The files that a CLI is to find: those of the turn in its run's folder, those that it looks for
+//! in its home.
+//!
+//! A home is in the hands of the user that the CLI runs as. Where that is another user, everything
+//! in it is written with that user's rights: a link that it has planted there leads nowhere that
+//! it could not go by itself.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use super::context::TurnContext;
+use crate::agent::LaunchPlan;
+use crate::files;
+use crate::process::as_user;
+use crate::spool::RunDir;
+
+/// Writes all of them.
+pub(super) fn write(context: &TurnContext, dir: &RunDir, launch: &LaunchPlan) -> io::Result<()> {
+    write_files(context, dir, launch)?;
+    if launch.home_files.is_empty() && launch.home_links.is_empty() {
+        return Ok(());
+    }
+    let home = &context.spec.home;
+    match &context.user {
+        Some(user) => as_user((user.uid, user.gid), || write_home_files(home, launch)),
+        None => write_home_files(home, launch),
+    }
+}
+
+fn write_files(context: &TurnContext, dir: &RunDir, launch: &LaunchPlan) -> io::Result<()> {
+    if launch.files.is_empty() {
+        return Ok(());
+    }
+    let folder = dir.launch_files();
+    files::create_private_dir(&folder)?;
+    for (name, content) in &launch.files {
+        files::create_private(&folder.join(name))?.write_all(content)?;
+    }
+    if let Some(user) = &context.user {
+        files::hand_over(&context.state_root, &folder, (user.uid, user.gid))?;
+    }
+    Ok(())
+}
+
+fn write_home_files(home: &Path, launch: &LaunchPlan) -> io::Result<()> {
+    for (place, content) in &launch.home_files {
+        let path = home.join(place);
+        if files::holds(&path, content) {
+            continue;
+        }
+        replace(&path, content).map_err(|error| {
+            let text = format!("cannot write {} for the agent: {error}", path.display());
+            io::Error::new(error.kind(), text)
+        })?;
+    }
+    for link in &launch.home_links {
+        if link.is_folder {
+            files::create_private_dir(&link.target)?;
+        }
+        // another turn may be making it right now
+        match std::os::unix::fs::symlink(&link.target, home.join(&link.place)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made?,
+        }
+    }
+    Ok(())
+}
+
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        files::create_private_dir(folder)?;
+    }
+    files::replace_durably(path, content)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt as _, chown, symlink};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// Nobody's, on every Linux.
+    const NOBODY: (u32, u32) = (65_534, 65_534);
+    const ROUNDS: usize = 300;
+
+    fn launch() -> LaunchPlan {
+        LaunchPlan {
+            command: "x",
+            args: Vec::new(),
+            env: Vec::new(),
+            files: Vec::new(),
+            home_files: vec![("folder/file".into(), b"ours".to_vec())],
+            home_links: Vec::new(),
+            env_pass: &[],
+            env_fallback: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn links_that_come_and_go_in_a_home_lead_our_rights_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        if dir.path().metadata().unwrap().uid() != 0 {
+            return; // only root runs a CLI as another user
+        }
+        let (home, private) = (dir.path().join("home"), dir.path().join("private"));
+        files::create_passable_dir(&home).unwrap();
+        files::create_private_dir(&private).unwrap();
+        std::fs::set_permissions(
+            dir.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o711),
+        )
+        .unwrap();
+        chown(&home, Some(NOBODY.0), Some(NOBODY.1)).unwrap();
+        let write = || as_user(NOBODY, || write_home_files(&home, &launch()));
+        let entries = || std::fs::read_dir(&private).unwrap().count();
+        let done = AtomicBool::new(false);
+        let folder = home.join("folder");
+        symlink(&private, &folder).unwrap();
+        assert!(write().is_err());
+        assert_eq!(entries(), 0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                as_user(NOBODY, || {
+                    while !done.load(Ordering::Relaxed) {
+                        drop(symlink(&private, &folder));
+                        drop(std::fs::remove_file(&folder));
+                        drop(std::fs::create_dir(&folder));
+                        drop(std::fs::remove_dir_all(&folder));
+                    }
+                    Ok(())
+                })
+            });
+            for _ in 0..ROUNDS {
+                // the other one is in its way more often than not
+                drop(write());
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(entries(), 0);
+        std::fs::remove_file(&folder)
+            .or_else(|_| std::fs::remove_dir_all(&folder))
+            .ok();
+        write().unwrap();
+        assert_eq!(folder.join("file").metadata().unwrap().uid(), NOBODY.0);
+    }
+}

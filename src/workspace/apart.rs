@@ -1,0 +1,238 @@
+//! Git work in a process of its own.
+//!
+//! libgit2 reads what anyone may have written: a fault in it ends that process and not the daemon,
+//! and its memory goes with it. A server that says nothing can only be left by ending the process.
+//! And a workspace that belongs to another user is worked on as that user: what its files point to
+//! is then that user's affair.
+//!
+//! ```text
+//! parent ── stdin: one job, then held open ──► worker        worker ends when stdin does
+//! parent ◄── stdout: progress…, then done or failed ── worker
+//! ```
+
+use std::io::{self, BufRead as _, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::unix::pipe::Receiver;
+use tokio::sync::mpsc;
+
+use super::cache::Cache;
+use super::checkpoint::{self, Checkpoint, CheckpointRequest};
+use super::{CloneRequest, Progress, RepoUrl, Revision, Workspace, clone, prepare_git};
+use crate::clock::Clock;
+use crate::process;
+
+/// The name of the hidden command that is the worker.
+pub const COMMAND: &str = "git-worker";
+
+/// What a worker is to do. It travels through a pipe only: it may hold a token.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Job {
+    Clone(CloneJob),
+    Checkpoint(CheckpointRequest),
+}
+
+#[derive(Serialize, Deserialize)]
+struct CloneJob {
+    url: String,
+    revision: Option<String>,
+    token: Option<String>,
+    into: PathBuf,
+    limit_ms: u64,
+    ca_file: Option<PathBuf>,
+    cache: Option<Cache>,
+}
+
+/// What a worker says.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Report {
+    Progress(Progress),
+    Done(Value),
+    Failed(String),
+}
+
+/// Why git work in a process of its own failed: what, where, what next.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WorkerError(String);
+
+impl From<io::Error> for WorkerError {
+    fn from(error: io::Error) -> Self {
+        Self(format!("the process that runs git has failed: {error}"))
+    }
+}
+
+/// Clones in a worker; ends it when dropped. It goes on no faster than `progress` is read, and
+/// goes on all the same when nobody reads it any more.
+pub async fn clone_apart(
+    request: &CloneRequest,
+    progress: mpsc::Sender<Progress>,
+) -> Result<Workspace, WorkerError> {
+    let token = request.token.as_ref();
+    let job = Job::Clone(CloneJob {
+        url: request.url.to_string(),
+        revision: request.revision.as_ref().map(ToString::to_string),
+        token: token.map(|token| token.expose_secret().to_owned()),
+        into: request.into.clone(),
+        limit_ms: u64::try_from(request.limit.as_millis()).unwrap_or(u64::MAX),
+        ca_file: request.ca_file.clone(),
+        cache: request.cache.clone(),
+    });
+    let what = format!("cloned {}", request.url);
+    work(&job, None, &what, Some(progress)).await
+}
+
+/// Takes a checkpoint in a worker; `None` where the workspace is no repository. The worker is the
+/// workspace's owner: another user's repository is full of paths that this user chose.
+pub async fn checkpoint_apart(
+    request: &CheckpointRequest,
+) -> Result<Option<Checkpoint>, WorkerError> {
+    let owner = request.workspace.metadata()?;
+    let user = (owner.uid(), owner.gid());
+    let is_ours = user.0 == rustix::process::getuid().as_raw();
+    let what = format!("took a checkpoint of {}", request.workspace.display());
+    let job = Job::Checkpoint(request.clone());
+    work(&job, (!is_ours).then_some(user), &what, None).await
+}
+
+async fn work<T: DeserializeOwned>(
+    job: &Job,
+    user: Option<(u32, u32)>,
+    what: &str,
+    progress: Option<mpsc::Sender<Progress>>,
+) -> Result<T, WorkerError> {
+    let (mut worker, output) = Worker::start(job, user)?;
+    let mut lines = BufReader::new(output).lines();
+    let odd = |error: serde_json::Error| WorkerError::from(io::Error::from(error));
+    while let Some(line) = lines.next_line().await? {
+        match serde_json::from_str(&line).map_err(odd)? {
+            Report::Progress(step) => {
+                if let Some(progress) = &progress {
+                    progress.send(step).await.ok(); // nobody reads it any more
+                }
+            }
+            Report::Done(answer) => return serde_json::from_value(answer).map_err(odd),
+            Report::Failed(message) => return Err(WorkerError(message)),
+        }
+    }
+    let status = worker.child.wait()?;
+    Err(WorkerError(format!(
+        "the process that {what} ended early ({status}); try again, and report it if it does so \
+         again"
+    )))
+}
+
+struct Worker {
+    child: Child,
+}
+
+impl Worker {
+    fn start(job: &Job, user: Option<(u32, u32)>) -> io::Result<(Self, Receiver)> {
+        let mut line = serde_json::to_vec(job)?;
+        line.push(b'\n');
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .arg(COMMAND)
+            .stdin(Stdio::piped())
+            .stdout(write)
+            .stderr(Stdio::null());
+        if let Some((uid, gid)) = user {
+            // That user can look into the process: nothing of ours may be in it.
+            command.uid(uid).gid(gid).env_clear();
+        }
+        let child = command.spawn()?;
+        let mut worker = Self { child };
+        match &mut worker.child.stdin {
+            Some(stdin) => stdin.write_all(&line)?,
+            None => return Err(io::ErrorKind::BrokenPipe.into()),
+        }
+        Ok((worker, Receiver::from_owned_fd(read)?))
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // One that has ended is only taken off the process table.
+        let ended = self.child.kill().and_then(|()| self.child.wait());
+        if let Err(error) = ended {
+            tracing::warn!(%error, "the process that runs git may still be there");
+        }
+    }
+}
+
+/// The worker's side: takes its job from stdin, reports to stdout.
+pub fn serve() -> io::Result<()> {
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line)?;
+    let job: Job = serde_json::from_str(&line)?;
+    let ca_file = match &job {
+        Job::Clone(job) => job.ca_file.clone(),
+        Job::Checkpoint(_) => None,
+    };
+    // Before there is another thread: it changes this process's environment.
+    let prepared = prepare_git(ca_file.as_deref());
+    std::thread::spawn(|| {
+        // Nothing follows: the end of stdin is the end of the parent, or its wish.
+        let _ended = io::stdin().lock().read_to_end(&mut Vec::new());
+        process::end_now(1)
+    });
+    let report = match prepared {
+        Ok(()) => run(job).unwrap_or_else(Report::Failed),
+        Err(error) => Report::Failed(format!("libgit2 cannot be used: {}", error.message())),
+    };
+    say(&report)
+}
+
+fn run(job: Job) -> Result<Report, String> {
+    let words = |error: &dyn std::fmt::Display| error.to_string();
+    let answer = match job {
+        Job::Clone(job) => {
+            let request = request(job)?;
+            let never = AtomicBool::new(false);
+            let mut progress = |step| {
+                // A parent that is gone ends this process by itself.
+                drop(say(&Report::Progress(step)));
+            };
+            let made = clone(&request, Clock, &never, &mut progress);
+            serde_json::to_value(made.map_err(|error| words(&error))?)
+        }
+        Job::Checkpoint(request) => {
+            serde_json::to_value(checkpoint::take(&request).map_err(|error| words(&error))?)
+        }
+    };
+    Ok(Report::Done(answer.map_err(|error| words(&error))?))
+}
+
+fn request(job: CloneJob) -> Result<CloneRequest, String> {
+    let url = RepoUrl::parse(&job.url, Path::new("/")).map_err(|error| error.to_string())?;
+    let revision = job.revision.as_deref().map(Revision::parse).transpose();
+    Ok(CloneRequest {
+        url,
+        revision: revision.map_err(|error| error.to_string())?,
+        token: job.token.map(SecretString::from),
+        into: job.into,
+        limit: Duration::from_millis(job.limit_ms),
+        ca_file: job.ca_file,
+        cache: job.cache,
+    })
+}
+
+fn say(report: &Report) -> io::Result<()> {
+    let mut line = serde_json::to_vec(report)?;
+    line.push(b'\n');
+    io::stdout().lock().write_all(&line)
+}

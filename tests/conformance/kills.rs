@@ -1,0 +1,113 @@
+//! The CLI is killed in the middle of its work: the turn goes on in the CLI's own conversation and
+//! completes.
+
+use std::fs;
+use std::path::Path;
+
+use nix::sys::signal::{Signal, kill};
+use serde_json::Value;
+
+use crate::agents::Agent;
+use crate::bench::Bench;
+use crate::gaps;
+use crate::running::{Running, eventually, made};
+
+/// What the agent was asked, and shows nobody before it is done with it where its CLI prints no
+/// pieces.
+const TALK: &str = "Talk for long.";
+const WORK: &str = "Work for long.";
+/// How the runner begins when it goes on with work that was cut off.
+const CUT_OFF: &str = "Your previous turn was cut off";
+
+/// SIGKILL while it says something.
+pub(crate) fn in_a_text(agent: &'static Agent) {
+    let Some(bench) = Bench::with(agent) else {
+        return;
+    };
+    let running = Running::start(&mut bench.agent_command(&["run", TALK], false));
+    let shows = !gaps::has(agent.name, "pieces");
+    if shows {
+        running.event("text", |event| event["type"] == "token");
+    } else {
+        running.event("session", |event| event["type"] == "session");
+        eventually("the model talks", || {
+            let asked = bench.requests();
+            asked.iter().any(|body| body.to_string().contains(TALK))
+        });
+    }
+    let asked = killed(&bench, running, TALK);
+    // What nobody saw the agent take up is asked again; what it took up is not.
+    let last = asked.last().unwrap();
+    assert_eq!(last.contains(CUT_OFF), shows, "{last}");
+}
+
+/// SIGKILL while a command runs.
+pub(crate) fn in_a_tool(agent: &'static Agent) {
+    let Some(bench) = Bench::with(agent) else {
+        return;
+    };
+    let running = Running::start(&mut bench.agent_command(&["run", WORK], false));
+    made(&bench.path("here/begun"));
+    running.event("text", |event| event["type"] == "token");
+    let call_shows = !gaps::has(agent.name, "call-start");
+    if call_shows {
+        running.event("call", |event| event["type"] == "tool_start");
+    }
+    let asked = killed(&bench, running, WORK);
+    let last = asked.last().unwrap();
+    assert!(last.contains(CUT_OFF), "{last}");
+    assert_eq!(last.contains("- shell: touch begun"), call_shows, "{last}");
+    let mentions = last.matches(WORK).count();
+    assert_eq!(mentions, 1, "asked once, long before: {last}");
+}
+
+/// Kills the CLI, once it has stored the conversation, and waits for the end of the turn; what the
+/// model was asked for, in order.
+fn killed(bench: &Bench, running: Running, prompt: &str) -> Vec<String> {
+    let stores = !gaps::has(bench.agent.name, "early-storage") || prompt == WORK;
+    if stores {
+        let conversations = bench.path("home").join(bench.agent.conversations);
+        eventually("the conversation is stored", || {
+            holds(&conversations, prompt.as_bytes())
+        });
+    }
+    kill(bench.cli(), Signal::SIGKILL).unwrap();
+    let events = running.finish().events();
+    let of = |kind: &str| -> Vec<&Value> {
+        let fits = |event: &&Value| event["type"] == kind;
+        events.iter().filter(fits).collect()
+    };
+    let (crashes, ends) = (of("agent_crashed"), of("end"));
+    assert_eq!((crashes.len(), ends.len()), (1, 1), "{events:#?}");
+    assert_eq!(crashes[0]["signal"], 9, "{crashes:#?}");
+    assert_eq!(crashes[0]["will_resume"], true, "{crashes:#?}");
+    assert_eq!(ends[0]["outcome"], "completed", "{events:#?}");
+    // One attempt more finds out that the conversation is not there.
+    let attempts = if stores { 2 } else { 3 };
+    assert_eq!(ends[0]["attempt"], attempts, "{ends:#?}");
+    assert_eq!(of("prompt").len(), 1, "{events:#?}");
+    let sessions = of("session");
+    let last = sessions.last().unwrap();
+    assert_eq!(last["attempt"], attempts, "{sessions:#?}");
+    let other = sessions
+        .iter()
+        .find(|event| event["id"] != sessions[0]["id"]);
+    assert_eq!(other.is_none(), stores, "one conversation: {sessions:#?}");
+    for event in of("tool_end") {
+        assert_eq!(event["is_error"], true, "the call was cut off: {event}");
+    }
+    bench.requests().iter().map(Value::to_string).collect()
+}
+
+/// Whether any file below `folder` holds those bytes.
+fn holds(folder: &Path, text: &[u8]) -> bool {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).any(|path| {
+        if path.is_dir() {
+            return holds(&path, text);
+        }
+        // It may be gone by now: some are written anew under another name.
+        let bytes = fs::read(&path).unwrap_or_default();
+        bytes.windows(text.len()).any(|window| window == text)
+    })
+}

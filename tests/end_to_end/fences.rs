@@ -1,0 +1,96 @@
+//! Two daemons with one session: the Hub has one lead, and the other notices.
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::bench::{Bench, Hub};
+use crate::participants::Participants;
+use crate::running::{Running, eventually};
+
+/// A CLI that completes whatever it is asked, and says by which daemon.
+const AGENT: &str = r#"#!/bin/sh
+cat >/dev/null
+id=7d4f8f9e-2f6c-4a56-9d2f-000000000001
+echo '{"type":"system","subtype":"init","session_id":"'$id'","cwd":"/","tools":[],"model":"m"}'
+echo '{"type":"assistant","message":{"id":"msg_1","role":"assistant","model":"m","content":[{"type":"text","text":"Here is '$1'."}]},"session_id":"'$id'"}'
+echo '{"type":"result","subtype":"success","is_error":false,"result":"done","session_id":"'$id'"}'
+"#;
+
+fn daemon(bench: &Bench, hub: &Hub, session: &str, state: &str) -> Running {
+    let script = AGENT.replace("$1", state);
+    let config = bench.config_with_cli(&script);
+    let words = ["daemon", "--output", "jsonl", "--session", session];
+    let mut command = bench.command(&words);
+    command
+        .args(["--config", &config, "--hub", &hub.url, "--hub-wait", "30s"])
+        .env("AGENT_RUNNER_STATE_DIR", bench.path(state));
+    bench.start(&mut command)
+}
+
+fn says(daemon: &Running, words: &str) {
+    let found = daemon
+        .err
+        .first(0, |line| line.contains(words).then_some(()));
+    assert!(found.is_some(), "no `{words}`: {:?}", daemon.err.all());
+}
+
+#[test]
+fn a_daemon_that_comes_second_waits_and_leads_when_the_first_is_gone() {
+    let bench = Bench::new();
+    let hub = bench.hub(None);
+    let Some(mut all) = Participants::start(&bench, &hub, None) else {
+        return;
+    };
+    let session = all.create(&json!({"task": "Go."}));
+    let first = daemon(&bench, &hub, &session, "one");
+    first.event("end of the turn", |event| event["type"] == "end");
+    all.broadcast("agent_end", 1);
+    let second = daemon(&bench, &hub, &session, "two");
+    says(&second, "session already has a lead");
+    assert!(second.out.all().is_empty(), "it does nothing meanwhile");
+    first.signal(Signal::SIGKILL);
+    says(&second, "leading session");
+    second.signal(Signal::SIGTERM);
+    assert_eq!(second.finish().code(), 0);
+}
+
+#[test]
+fn a_daemon_that_was_superseded_sends_nothing_more() {
+    let bench = Bench::new();
+    let hub = bench.hub(None);
+    let Some(mut all) = Participants::start(&bench, &hub, None) else {
+        return;
+    };
+    let session = all.create(&json!({"task": "Go."}));
+    let first = daemon(&bench, &hub, &session, "one");
+    first.event("end of the turn", |event| event["type"] == "end");
+    all.broadcast("agent_end", 1);
+    // It hears nothing while another one takes its place.
+    first.signal(Signal::SIGSTOP);
+    drop(all);
+    let address = hub.kill();
+    let hub = bench.hub_at(&address, None);
+    let mut all = Participants::start(&bench, &hub, None).unwrap();
+    let second = daemon(&bench, &hub, &session, "two");
+    says(&second, "leading session");
+    first.signal(Signal::SIGCONT);
+    says(&first, "stale_driver");
+    let before = first.out.all().len();
+    all.join(&session);
+    all.command(&json!({"type": "prompt", "message": "Who is there?"}));
+    let end = second.event("end of the turn", |event| event["type"] == "end");
+    assert_eq!(end["outcome"], "completed", "{end}");
+    let idle = |all: &mut Participants| {
+        let state = all.command(&json!({"type": "get_state"}));
+        state["isStreaming"] == false
+    };
+    eventually("the second is idle", || idle(&mut all));
+    assert_eq!(first.out.all().len(), before, "the first was asked nothing");
+    let seen: Vec<Value> = all.broadcasts("observer");
+    let text = serde_json::to_string(&seen).unwrap();
+    assert!(!text.contains("Here is one."), "{text}");
+    for daemon in [first, second] {
+        daemon.signal(Signal::SIGTERM);
+        assert_eq!(daemon.finish().code(), 0);
+    }
+}

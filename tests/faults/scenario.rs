@@ -1,0 +1,198 @@
+//! Sessions that between them pass every crash point, each with a fresh prompt and an orderly end
+//! at last.
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::hub::Record;
+use crate::ledger::{self, Run};
+use crate::place::{Fault, Place};
+
+/// The prompt that must work after all faults.
+pub(crate) const FRESH: &str = "And once more.";
+/// A message in the middle of a turn.
+pub(crate) const STEER: &str = "Use tabs.";
+/// A prompt that waits and is cancelled.
+pub(crate) const LATER: &str = "Later, this.";
+/// Steps of the first process before anything happens to it.
+const MIDDLE: u32 = 7;
+
+/// What happens in a session besides the fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scenario {
+    /// Nothing.
+    Plain,
+    /// The CLI dies in the middle.
+    CliDies,
+    /// The CLI dies, and a message comes while its turn waits for the next attempt.
+    MessageBetween,
+    /// The daemon is killed in the middle; the point is in the next one.
+    TakeOver,
+    /// The daemon is killed before there is a shim; the point is in the next one.
+    NoShim,
+    /// The daemon is told to go in the middle, and comes back.
+    Pause,
+    /// A message in the middle, a prompt that waits, and an end to both.
+    Orders,
+}
+
+impl Scenario {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Plain,
+        Self::CliDies,
+        Self::MessageBetween,
+        Self::TakeOver,
+        Self::NoShim,
+        Self::Pause,
+        Self::Orders,
+    ];
+
+    /// The fake agent's orders.
+    pub(crate) fn orders(self) -> Value {
+        match self {
+            Self::CliDies | Self::MessageBetween => {
+                json!({"steps": 15, "pause_ms": 4, "die_at": MIDDLE})
+            }
+            // Long enough that what is to happen in its middle does.
+            Self::TakeOver | Self::Pause | Self::Orders => json!({"steps": 45, "pause_ms": 15}),
+            Self::Plain | Self::NoShim => json!({"steps": 24, "pause_ms": 4}),
+        }
+    }
+
+    /// Whether every turn must complete.
+    pub(crate) fn completes(self) -> bool {
+        self != Self::Orders
+    }
+
+    /// Plays it with `point` armed, to the session's orderly end.
+    pub(crate) fn play(self, place: &mut Place, point: Option<&str>) -> Result<(), Fault> {
+        let arm = |place: &mut Place| {
+            place.armed = point.map(str::to_owned);
+            // Only what is passed from here on counts.
+            drop(std::fs::remove_file(place.path("passed")));
+        };
+        match self {
+            Self::Plain | Self::CliDies => {
+                arm(place);
+                place.start();
+            }
+            Self::MessageBetween => {
+                arm(place);
+                place.start();
+                let waits = |record: &Record| record.count("session_error") > 0;
+                place.until("the death of the CLI", waits)?;
+                place.ask(&json!({"type": "steer", "message": STEER}))?;
+            }
+            Self::TakeOver => {
+                place.start();
+                in_the_middle(place)?;
+                place.signal(Signal::SIGKILL);
+                place.end()?;
+                arm(place);
+                place.start();
+            }
+            Self::NoShim => {
+                place.armed = Some("sandbox.plan_written:1".to_owned());
+                place.start();
+                place.end()?;
+                drop(std::fs::remove_file(place.path("passed.crashed")));
+                arm(place);
+                place.start();
+            }
+            Self::Pause => {
+                arm(place);
+                place.start();
+                in_the_middle(place)?;
+                place.signal(Signal::SIGTERM);
+                place.end()?;
+                if place.crashed() {
+                    place.armed = None;
+                }
+                place.start();
+            }
+            Self::Orders => {
+                arm(place);
+                place.start();
+                in_the_middle(place)?;
+                place.ask(&json!({"type": "follow_up", "message": LATER}))?;
+                place.ask(&json!({"type": "steer", "message": STEER}))?;
+                abort(place)?;
+            }
+        }
+        settle(place, 1)?;
+        finish(place)
+    }
+}
+
+/// Ends the running turn, however often the daemon dies over it.
+fn abort(place: &mut Place) -> Result<(), Fault> {
+    while place.ask(&json!({"type": "abort"}))?.is_none() {}
+    Ok(())
+}
+
+fn in_the_middle(place: &mut Place) -> Result<(), Fault> {
+    place.seen("the middle of the turn", |place| {
+        let runs = runs(place);
+        runs.iter().any(|run| run.wrote >= MIDDLE)
+    })
+}
+
+pub(crate) fn runs(place: &Place) -> Vec<Run> {
+    ledger::read(&place.text("ledger.jsonl"))
+}
+
+/// Waits until at least so many prompts were taken and all of them have ended.
+pub(crate) fn settle(place: &mut Place, prompts: usize) -> Result<usize, Fault> {
+    let mut known = prompts;
+    loop {
+        place.until("the turns' ends", |record| {
+            record.count("agent_end") >= known
+        })?;
+        let state = place.state()?;
+        let taken = usize::try_from(state["messageCount"].as_u64().unwrap()).unwrap();
+        let idle = state["isStreaming"] == false && state["pendingMessageCount"] == 0;
+        // Its last frame may be on its way.
+        if idle && taken >= prompts && place.hub.record().count("agent_end") >= taken {
+            return Ok(taken);
+        }
+        known = known.max(taken);
+    }
+}
+
+/// A fresh prompt completes, and the daemon leaves in order.
+pub(crate) fn finish(place: &mut Place) -> Result<(), Fault> {
+    let mut taken = settle(place, 1)?;
+    let (daemon, descriptors) = (place.pid(), place.descriptors());
+    let wanted = taken + 1;
+    while taken < wanted {
+        place.ask(&json!({"type": "prompt", "message": FRESH}))?;
+        // Where there was no answer, the count says whether it was taken.
+        let state = place.state()?;
+        taken = usize::try_from(state["messageCount"].as_u64().unwrap()).unwrap();
+    }
+    settle(place, wanted)?;
+    if place.pid() == daemon {
+        // The last of a run's may be closing.
+        place.seen("as many descriptors as before", |place| {
+            place.pid() != daemon || place.descriptors() <= descriptors
+        })?;
+    }
+    loop {
+        place.signal(Signal::SIGTERM);
+        let status = place.end()?;
+        if status.success() {
+            return Ok(());
+        }
+        // A crash point on the way out; the next one has to do better.
+        let killed = std::os::unix::process::ExitStatusExt::signal(&status) == Some(9);
+        if !killed {
+            return Err(format!("the daemon did not leave in order: {status}"));
+        }
+        let before = place.hub.record().connections;
+        place.daemon_deaths += 1;
+        place.armed = None;
+        place.start();
+        place.until("the next daemon", |record| record.connections > before)?;
+        place.state()?;
+    }
+}

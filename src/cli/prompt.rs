@@ -115,6 +115,8 @@ async fn hand_over(
     let mut said = false;
     loop {
         let error = match client.post(&path, request).await {
+            // Nobody is there, and nobody was.
+            Err(error @ ClientError::Absent { .. }) if !said => return Err(error),
             Err(error) if error.is_passing() => error,
             answer => return answer,
         };

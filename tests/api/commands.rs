@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::place::{Place, Started};
 use crate::running::{Finished, made};
+use crate::wire::events as events_of;
 
 /// A daemon with a session whose agent waits for `go`.
 fn waiting(place: &Place) -> Started {
@@ -87,7 +88,7 @@ fn a_session_is_looked_at_prompted_and_cancelled_from_its_folder() {
     let cancelled = text(&done(&place, &["cancel"]));
     assert_eq!(cancelled.matches("cancelled").count(), 2, "{cancelled}");
     assert_eq!(place.status(&started.session)["state"], "idle");
-    let events = following.finish().events();
+    let events = events_of(&following.finish());
     assert_eq!(events.last().unwrap()["outcome"], "cancelled");
     assert_eq!(
         text(&done(&place, &["cancel", "--all"])),
@@ -112,7 +113,7 @@ fn a_prompt_that_is_waited_for_ends_with_the_turns_exit_code() {
     prompted.write("What else?");
     let events = prompted.finish();
     assert_eq!(events.code(), 0, "{events:#?}");
-    let events = events.events();
+    let events = events_of(&events);
     assert_eq!(events[0]["text"], "What else?");
     assert_eq!(events.last().unwrap()["outcome"], "completed");
     let raw = text(&done(&place, &["logs"]));

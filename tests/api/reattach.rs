@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::place::{Place, Started};
 use crate::running::{eventually, limit};
+use crate::wire;
 
 /// Answers that the talker gives, one event each.
 const ANSWERS: usize = 1_500;
@@ -174,7 +175,7 @@ fn followers_outlive_daemons_that_are_killed() {
     assert_eq!(of_turn.code(), 0, "{of_turn:#?}");
     let next = waiting.finish();
     assert_eq!(next.code(), 0, "{next:#?}");
-    assert_eq!(next.events().last().unwrap()["outcome"], "completed");
+    assert_eq!(wire::events(&next).last().unwrap()["outcome"], "completed");
     let all = place_events(&place, session);
     let last = all.last().unwrap()["seq"].as_u64().unwrap();
     whole.event("the last event", |event| event["seq"] == last);
@@ -182,12 +183,12 @@ fn followers_outlive_daemons_that_are_killed() {
     whole.signal(Signal::SIGINT);
     let followed = whole.finish();
     assert_eq!(followed.code(), 0, "{followed:#?}");
-    assert_eq!(followed.events(), all, "each line once");
+    assert_eq!(wire::events(&followed), all, "each line once");
     let first: Vec<Value> = all
         .into_iter()
         .filter(|event| event["turn_id"] == started.turn.as_str())
         .collect();
-    assert_eq!(of_turn.events(), first);
+    assert_eq!(wire::events(&of_turn), first);
     let before = first[0]["seq"].as_u64().unwrap() - 1;
     let tokens = first
         .iter()

@@ -4,6 +4,8 @@
 
 #[path = "replay/corpus.rs"]
 mod corpus;
+#[path = "replay/dialogs.rs"]
+mod dialogs;
 
 use std::io::Write as _;
 use std::path::Path;

@@ -15,6 +15,7 @@ mod hold;
 mod json;
 mod launch;
 mod lines;
+pub mod live;
 pub mod opencode;
 pub mod pi;
 mod reader;
@@ -130,6 +131,8 @@ pub struct AgentKind {
     pub conversation: Option<fn(&Homes<'_>, &str) -> ConversationFile>,
     /// Where it stores how its turns ended; none where its output alone says so.
     pub store: Option<Store>,
+    /// Its long-lived form, where it is spoken to in one.
+    pub live: Option<live::LiveKind>,
 }
 
 /// Where a CLI looks for its vendor's login: enough to tell whether there is one, never to read it.

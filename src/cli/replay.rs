@@ -3,6 +3,8 @@
 //! The same parts as in a live turn, on bytes alone: `seq`, `type` and the fields come out, and
 //! nothing that only a live turn knows.
 
+mod dialog;
+
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -50,6 +52,9 @@ pub(super) struct Arguments {
     /// first
     #[arg(long, value_name = "FILE")]
     after: Vec<PathBuf>,
+    /// FILE is a talk with a live agent: a recording of both directions, or a run's folder
+    #[arg(long, requires = "file", conflicts_with_all = ["after", "explain"])]
+    dialog: bool,
     /// Say on stderr why an input line gave no event
     #[arg(long)]
     explain: bool,
@@ -81,6 +86,10 @@ fn replay(arguments: &Arguments, out: impl Write) -> Result<(), Failure> {
     let input = |message: String| Failure::Input(CliError::new(Status::Usage, message));
     let kind = agent::by_name(&arguments.agent)
         .map_err(|error| input(format!("{error}; choose one with --agent")))?;
+    if let (true, Some(path)) = (arguments.dialog, &arguments.file) {
+        let printer = Printer::new(out, false);
+        return dialog::replay(kind, path, arguments, printer);
+    }
     let mut source = source(arguments.file.as_deref()).map_err(Failure::Input)?;
     let stderr = match &arguments.stderr {
         Some(path) => last_of(path).map_err(Failure::Input)?,

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::record::{Block, ToolOutcome, ToolResult};
@@ -41,6 +42,12 @@ struct Task {
 }
 
 impl Calls {
+    /// The normalized input of a call that has not begun.
+    pub(super) fn input(&self, native: &str, input: &Value) -> Value {
+        let raw = serde_json::value::to_raw_value(input).ok();
+        tools::input(native, raw.as_deref(), &self.files)
+    }
+
     /// A `tool_use` block, whole.
     pub(super) fn start(&mut self, parent: Option<&str>, block: &Block<'_>, out: &mut Vec<Event>) {
         let (Some(id), Some(native)) = (&block.id, &block.name) else {

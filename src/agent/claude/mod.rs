@@ -9,6 +9,7 @@
 
 mod calls;
 mod launch;
+mod live;
 mod messages;
 mod record;
 mod resync;
@@ -60,6 +61,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     restore: |snapshot| Ok(Box::new(Claude::restore(snapshot)?)),
     conversation: Some(launch::conversation),
     store: None,
+    live: Some(live::LIVE),
 };
 
 /// The snapshot's version: another program's state is not guessed at.
@@ -144,6 +146,28 @@ impl Claude {
     /// Goes on where `snapshot` was taken.
     pub fn restore(snapshot: &[u8]) -> Result<Self, RestoreError> {
         snapshot::load(VERSION, snapshot)
+    }
+
+    /// Live form: a message of the user begins a turn.
+    fn turn_begins(&mut self) {
+        self.terminal = None;
+        self.api_error = None;
+        self.has_answer = false;
+        self.has_output = false;
+        self.totals.turn_begins();
+    }
+
+    /// Live form: how the turn went, once, if its `result` has come; and whether background work
+    /// goes on, which is no fault where the process stays.
+    fn turn_over(&mut self, out: &mut Vec<Event>) -> Option<(Evidence, bool)> {
+        self.terminal.as_ref()?;
+        let background = !self.tasks.is_empty();
+        if !background {
+            self.calls.interrupt(out);
+        }
+        let evidence = self.said(out);
+        self.terminal = None;
+        Some((evidence, background))
     }
 
     /// The reason is for the case that no event comes of it.
@@ -338,11 +362,6 @@ impl Claude {
 
     fn evidence(&self, exit: Option<Exit>, stderr: &[u8], out: &mut Vec<Event>) -> Evidence {
         match &self.terminal {
-            Some(Terminal::Failed(error)) => Evidence::Failed(error.clone()),
-            Some(Terminal::ConversationMissing(error)) => {
-                Evidence::ConversationMissing(error.clone())
-            }
-            Some(Terminal::Interrupted) => Evidence::Interrupted,
             Some(Terminal::Success { .. }) if !self.tasks.is_empty() => {
                 let text = "the CLI ended while background work that it had begun was still open";
                 out.push(notice(
@@ -352,6 +371,19 @@ impl Claude {
                 ));
                 Evidence::None
             }
+            None if !self.seen_record => verdict::of_stderr(exit, stderr),
+            _ => self.said(out),
+        }
+    }
+
+    /// What the last `result` says of the turn.
+    fn said(&self, out: &mut Vec<Event>) -> Evidence {
+        match &self.terminal {
+            Some(Terminal::Failed(error)) => Evidence::Failed(error.clone()),
+            Some(Terminal::ConversationMissing(error)) => {
+                Evidence::ConversationMissing(error.clone())
+            }
+            Some(Terminal::Interrupted) => Evidence::Interrupted,
             Some(Terminal::Success { empty: true }) if !self.has_output => {
                 let text = "the CLI reports success, but the agent said and did nothing";
                 out.push(notice(
@@ -362,8 +394,7 @@ impl Claude {
                 Evidence::None
             }
             Some(Terminal::Success { .. }) => Evidence::Completed,
-            None if self.seen_record => Evidence::None,
-            None => verdict::of_stderr(exit, stderr),
+            None => Evidence::None,
         }
     }
 }

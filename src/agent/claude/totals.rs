@@ -14,6 +14,9 @@ use crate::event::{Event, Usage};
 pub(super) struct Totals {
     /// As of the last result.
     reported: Usage,
+    /// As of the turn's start: in live form a process counts on from turn to turn.
+    #[serde(default)]
+    base: Usage,
     /// Of whole messages since then.
     since: Usage,
     /// Of the message that is being streamed.
@@ -23,6 +26,11 @@ pub(super) struct Totals {
 }
 
 impl Totals {
+    /// What was counted so far belongs to the turns before.
+    pub(super) fn turn_begins(&mut self) {
+        self.base = self.reported.clone();
+    }
+
     /// `message_start`
     pub(super) fn start(&mut self, counts: Option<TokenCounts>) {
         self.fold();
@@ -78,8 +86,8 @@ impl Totals {
             add(&mut usage, &told);
             usage.cost_usd = result.total_cost_usd.or(usage.cost_usd);
         }
-        self.reported = usage.clone();
-        out.push(Event::Usage(usage));
+        self.reported = usage;
+        out.push(Event::Usage(self.of_turn()));
         if self.context > 0 {
             let window = models.and_then(|models| models.get(model?)?.context_window);
             out.push(Event::Context {
@@ -94,7 +102,23 @@ impl Totals {
         self.fold();
         if self.since != Usage::default() {
             add(&mut self.reported, &std::mem::take(&mut self.since));
-            out.push(Event::Usage(self.reported.clone()));
+            out.push(Event::Usage(self.of_turn()));
+        }
+    }
+
+    fn of_turn(&self) -> Usage {
+        let (all, base) = (&self.reported, &self.base);
+        Usage {
+            input_tokens: all.input_tokens.saturating_sub(base.input_tokens),
+            output_tokens: all.output_tokens.saturating_sub(base.output_tokens),
+            cache_read_tokens: all.cache_read_tokens.saturating_sub(base.cache_read_tokens),
+            cache_write_tokens: all
+                .cache_write_tokens
+                .saturating_sub(base.cache_write_tokens),
+            cost_usd: match (all.cost_usd, base.cost_usd) {
+                (Some(all), Some(base)) => Some((all - base).max(0.0)),
+                (cost, _) => cost,
+            },
         }
     }
 

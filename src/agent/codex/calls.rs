@@ -217,7 +217,7 @@ fn native(item: &Item<'_>) -> String {
 }
 
 /// What nests too deeply for consumers stays its text.
-fn arguments(raw: Option<&RawValue>) -> Value {
+pub(super) fn arguments(raw: Option<&RawValue>) -> Value {
     let Some(raw) = raw else {
         return json!({});
     };
@@ -247,7 +247,7 @@ fn output(item: &Item<'_>) -> Option<String> {
 }
 
 /// An MCP tool's answer as text: its blocks on lines of their own.
-fn mcp_text(raw: &RawValue) -> String {
+pub(super) fn mcp_text(raw: &RawValue) -> String {
     let Some(result) = typed::<McpResult<'_>>(Some(raw)) else {
         return raw.get().to_owned();
     };

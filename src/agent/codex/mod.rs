@@ -14,6 +14,8 @@
 mod calls;
 mod command;
 mod launch;
+mod live;
+
 mod mcp;
 mod record;
 mod verdict;
@@ -52,6 +54,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     restore: |snapshot| Ok(Box::new(Codex::restore(snapshot)?)),
     conversation: Some(launch::conversation),
     store: None,
+    live: Some(live::LIVE),
 };
 
 /// The snapshot's version: another program's state is not guessed at.

@@ -162,6 +162,33 @@ pub(super) fn error(message: &str) -> TurnError {
     failure.error(TABLE, "the CLI reported a failure without a message")
 }
 
+/// The same in live form, where the error has a name (and a status) beside its sentence.
+pub(super) fn live_error(name: Option<&str>, http: Option<u16>, message: &str) -> TurnError {
+    let class = match name {
+        Some("contextWindowExceeded") => Some(ErrorClass::ContextOverflow),
+        Some("usageLimitExceeded" | "sessionBudgetExceeded") => Some(ErrorClass::Quota),
+        Some("rateLimitExceeded") => Some(ErrorClass::RateLimit),
+        Some("serverOverloaded" | "modelNotFound" | "internalServerError") => {
+            Some(ErrorClass::ModelUnavailable)
+        }
+        Some("unauthorized") => Some(ErrorClass::Auth),
+        Some("badRequest") => Some(ErrorClass::InvalidRequest),
+        Some("sandboxError") => Some(ErrorClass::Sandbox),
+        Some("tooManyDenials") => Some(ErrorClass::Permission),
+        _ => None,
+    };
+    let failure = Failure {
+        status: http.or_else(|| status(message)),
+        message,
+        ..Failure::default()
+    };
+    let mut error = failure.error(TABLE, "the CLI reported a failure without a message");
+    if let Some(class) = class {
+        error.class = class;
+    }
+    error
+}
+
 /// What stderr says of a process that wrote no record.
 pub(super) fn of_stderr(exit: Option<Exit>, stderr: &[u8]) -> Evidence {
     match signs::of_stderr(TABLE, exit, stderr) {

@@ -48,6 +48,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     // The CLI itself says when it has no such conversation.
     conversation: None,
     store: None,
+    live: None,
 };
 
 /// The snapshot's version: another program's state is not guessed at.

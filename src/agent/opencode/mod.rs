@@ -58,6 +58,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     // In its database: the CLI itself says when it has no such session.
     conversation: None,
     store: Some(store::STORE),
+    live: None,
 };
 
 /// The snapshot's version: another program's state is not guessed at.

@@ -1,0 +1,385 @@
+//! Claude Code 2.1.197 in live form: stream-json in both directions, with the control protocol.
+//!
+//! The records are those of exec form, read by the same state machine; what is added is who may
+//! speak when. A `result` ends a turn. A message that is sent into a running turn is folded into it
+//! at the next tool boundary, and the CLI says it again when it has (`--replay-user-messages`); one
+//! that comes too late begins a round of its own.
+//!
+//! With [`LiveSpec::asks`] a `PreToolUse` hook of ours answers every call with `ask`: left alone,
+//! the CLI lets read-only commands and reads pass without a word.
+
+mod control;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use self::control::{Control, Echo, Request, Response};
+use super::Claude;
+use crate::agent::live::{
+    Answer, Asked, Command, Dialog, LiveKind, LiveSpec, Message, Phase, Refused, Told, tell,
+};
+use crate::agent::{Adapter as _, Evidence, Ignored, snapshot};
+use crate::event::Event;
+use crate::exit::Exit;
+use crate::frame::{Line, Loss};
+
+/// The live form in the registry of agents.
+pub(super) const LIVE: LiveKind = LiveKind {
+    open: |spec| Box::new(ClaudeLive::new(spec)),
+    restore: |bytes| Ok(Box::new(snapshot::load::<ClaudeLive>(VERSION, bytes)?)),
+};
+
+const VERSION: u32 = 1;
+
+/// By which the CLI calls our hook.
+const HOOK: &str = "consent";
+
+/// The state of a dialog. All of it is in every snapshot.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct ClaudeLive {
+    spec: LiveSpec,
+    claude: Claude,
+    phase: Phase,
+    opened: bool,
+    /// Frames so far: our requests are numbered by it.
+    frames: u64,
+    /// Our requests that the CLI has not answered, by their ids: what each is for.
+    ours: BTreeMap<String, String>,
+    /// Messages that the CLI has not said again, in order.
+    messages: Vec<Option<String>>,
+    /// It says messages again.
+    echoes: bool,
+    asked: Vec<Waiting>,
+    owed: Vec<Owed>,
+}
+
+/// A request for consent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Waiting {
+    asked: Asked,
+    /// As the CLI gave it: an answer has to repeat it.
+    native_input: Value,
+}
+
+/// An answer that nobody has to decide on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Owed {
+    request_id: String,
+    /// What was asked for, if that is not known here; else it is our hook's answer.
+    unknown: Option<String>,
+}
+
+impl Dialog for ClaudeLive {
+    fn received(&mut self, line: &Line<'_>, out: &mut Vec<Told>) -> Ignored {
+        let before = out.len();
+        let reason = match control::read(line) {
+            Some(Control::Request(request)) => self.requested(&request, out),
+            Some(Control::Response(response)) => self.responded(&response, out),
+            Some(Control::Cancelled(request_id)) => self.withdrawn(request_id, out),
+            Some(Control::Echo(echo)) => self.echoed(&echo, out),
+            None => return self.record(line, out),
+        };
+        if out.len() == before {
+            Ignored::Because(reason)
+        } else {
+            Ignored::No
+        }
+    }
+
+    fn sent(&mut self, frame: &[u8], out: &mut Vec<Told>) {
+        self.frames += 1;
+        match control::read_frame(frame) {
+            Some(Control::Echo(message)) => self.spoke(message.id),
+            Some(Control::Request(request)) => {
+                self.opened |= request.subtype == "initialize";
+                self.ours.insert(request.id, request.subtype);
+            }
+            Some(Control::Response(response)) => self.answered(&response, out),
+            Some(Control::Cancelled(_)) | None => {}
+        }
+    }
+
+    fn due(&self) -> Vec<Vec<u8>> {
+        let mut frames = Vec::new();
+        if !self.opened {
+            frames.push(self.initialize());
+        }
+        frames.extend(self.owed.iter().map(Owed::frame));
+        frames
+    }
+
+    fn frames(&self, command: &Command) -> Result<Vec<Vec<u8>>, Refused> {
+        match (command, self.phase) {
+            (Command::Answer { request_id, answer }, _) => self.answer(request_id, answer),
+            (_, Phase::Opening | Phase::Refused) => Err(Refused::NotReady),
+            (Command::Prompt(_), Phase::Working) => Err(Refused::Busy),
+            (Command::Steer(_), Phase::Resting) => Err(Refused::Resting),
+            (Command::Prompt(message) | Command::Steer(message), _) => Ok(vec![spoken(message)]),
+            (Command::Interrupt, _) => self.interrupt(),
+            (Command::SetModel(model), _) => {
+                let request = json!({"subtype": "set_model", "model": model});
+                Ok(vec![self.request(0, &request)])
+            }
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    fn pending(&self) -> Vec<Asked> {
+        let asked = self.asked.iter().map(|waiting| waiting.asked.clone());
+        asked.collect()
+    }
+
+    fn end(&mut self, exit: Option<Exit>, stderr: &[u8], out: &mut Vec<Told>) -> Option<Evidence> {
+        for waiting in self.asked.drain(..) {
+            let request_id = waiting.asked.request_id;
+            out.push(Told::Withdrawn { request_id });
+        }
+        let mut events = Vec::new();
+        let evidence = self.claude.end(exit, stderr, &mut events);
+        tell(&mut events, out);
+        (self.phase == Phase::Working).then_some(evidence)
+    }
+
+    fn agent_session(&self) -> Option<&str> {
+        self.claude.agent_session()
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        snapshot::save(VERSION, self)
+    }
+}
+
+impl ClaudeLive {
+    fn new(spec: &LiveSpec) -> Self {
+        Self {
+            spec: spec.clone(),
+            claude: Claude::default(),
+            phase: Phase::Opening,
+            opened: false,
+            frames: 0,
+            ours: BTreeMap::new(),
+            messages: Vec::new(),
+            echoes: false,
+            asked: Vec::new(),
+            owed: Vec::new(),
+        }
+    }
+
+    /// A record of the work itself.
+    fn record(&mut self, line: &Line<'_>, out: &mut Vec<Told>) -> Ignored {
+        let mut events = Vec::new();
+        // a round that nobody asked for: background work woke the agent
+        let wakes = self.phase == Phase::Resting && line.loss == Loss::None;
+        if wakes
+            && line
+                .bytes
+                .starts_with(br#"{"type":"system","subtype":"init""#)
+        {
+            self.phase = Phase::Working;
+        }
+        let ignored = self.claude.line(line, &mut events);
+        let over = self.claude.turn_over(&mut events);
+        tell(&mut events, out);
+        if let Some((evidence, background)) = over {
+            if !self.echoes {
+                self.messages.clear();
+            }
+            // what was said too late for this turn begins the next one by itself
+            self.phase = if self.messages.is_empty() {
+                Phase::Resting
+            } else {
+                self.claude.turn_begins();
+                Phase::Working
+            };
+            out.push(Told::TurnOver {
+                evidence,
+                background,
+            });
+        }
+        ignored
+    }
+
+    fn requested(&mut self, request: &Request, out: &mut Vec<Told>) -> &'static str {
+        let request_id = request.id.clone();
+        if request.subtype == "can_use_tool" {
+            let asked = Asked {
+                request_id: request_id.clone(),
+                call_id: request.call_id.clone(),
+                tool: super::tools::name(&request.tool).to_owned(),
+                input: self.claude.calls.input(&request.tool, &request.input),
+            };
+            out.push(Told::Event(Event::PermissionRequest {
+                request_id,
+                call_id: asked.call_id.clone(),
+                tool: asked.tool.clone(),
+                input: asked.input.clone(),
+                options: vec!["allow".to_owned(), "deny".to_owned()],
+            }));
+            self.asked.push(Waiting {
+                asked,
+                native_input: request.input.clone(),
+            });
+            return "";
+        }
+        let is_ours = request.subtype == "hook_callback" && request.hook.as_deref() == Some(HOOK);
+        self.owed.push(Owed {
+            request_id,
+            unknown: (!is_ours).then(|| request.subtype.clone()),
+        });
+        "a request that the runner answers by itself"
+    }
+
+    fn responded(&mut self, response: &Response, out: &mut Vec<Told>) -> &'static str {
+        let Some(what) = self.ours.remove(&response.id) else {
+            return "an answer to nothing that was asked";
+        };
+        match (&response.error, what.as_str()) {
+            (None, "initialize") => {
+                if self.phase == Phase::Opening {
+                    self.phase = Phase::Resting;
+                }
+                out.push(Told::Ready);
+            }
+            (None, _) => {}
+            (Some(why), _) => {
+                if what == "initialize" {
+                    self.phase = Phase::Refused;
+                }
+                let why = why.clone();
+                out.push(Told::Failed { what, why });
+            }
+        }
+        "done as asked"
+    }
+
+    fn withdrawn(&mut self, request_id: String, out: &mut Vec<Told>) -> &'static str {
+        self.owed.retain(|owed| owed.request_id != request_id);
+        let before = self.asked.len();
+        self.asked
+            .retain(|waiting| waiting.asked.request_id != request_id);
+        if self.asked.len() < before {
+            out.push(Told::Withdrawn { request_id });
+        }
+        "a request that nobody knows was withdrawn"
+    }
+
+    fn echoed(&mut self, echo: &Echo, out: &mut Vec<Told>) -> &'static str {
+        self.echoes = true;
+        let known = self.messages.iter().position(|sent| *sent == echo.id);
+        // one that was sent without an id is said again with one of the CLI's own
+        let nameless = || self.messages.iter().position(Option::is_none);
+        if let Some(at) = known.or_else(nameless) {
+            let id = self.messages.remove(at);
+            out.push(Told::TakenUp { id });
+        }
+        "what the CLI says to itself"
+    }
+
+    fn spoke(&mut self, id: Option<String>) {
+        self.messages.push(id);
+        if self.phase != Phase::Working {
+            self.phase = Phase::Working;
+            self.claude.turn_begins();
+        }
+    }
+
+    fn answered(&mut self, response: &Response, out: &mut Vec<Told>) {
+        self.owed.retain(|owed| owed.request_id != response.id);
+        let is_it = |waiting: &Waiting| waiting.asked.request_id == response.id;
+        if let Some(at) = self.asked.iter().position(is_it) {
+            let request_id = self.asked.remove(at).asked.request_id;
+            out.push(Told::Answered {
+                request_id,
+                decision: response.decision,
+            });
+        }
+    }
+
+    fn initialize(&self) -> Vec<u8> {
+        let mut request = json!({"subtype": "initialize"});
+        if self.spec.asks {
+            request["hooks"] = json!({"PreToolUse": [{"hookCallbackIds": [HOOK]}]});
+        }
+        if let Some(text) = &self.spec.system_prompt {
+            request["appendSystemPrompt"] = text.clone().into();
+        }
+        self.request(0, &request)
+    }
+
+    /// The `ahead`-th request from here on.
+    fn request(&self, ahead: u64, request: &Value) -> Vec<u8> {
+        let id = format!("runner-{}", self.frames + ahead);
+        let frame = json!({"type": "control_request", "request_id": id, "request": request});
+        frame.to_string().into_bytes()
+    }
+
+    /// The turn, and the commands that it left in the background.
+    fn interrupt(&self) -> Result<Vec<Vec<u8>>, Refused> {
+        let mut requests = Vec::new();
+        let is_asked = self.ours.values().any(|what| what == "interrupt");
+        if self.phase == Phase::Working && !is_asked {
+            requests.push(json!({"subtype": "interrupt"}));
+        }
+        for task in self.claude.tasks.keys() {
+            requests.push(json!({"subtype": "stop_task", "task_id": task}));
+        }
+        if requests.is_empty() && self.phase == Phase::Resting {
+            return Err(Refused::Resting);
+        }
+        let numbered = (0..).zip(&requests);
+        Ok(numbered
+            .map(|(at, request)| self.request(at, request))
+            .collect())
+    }
+
+    fn answer(&self, request_id: &str, answer: &Answer) -> Result<Vec<Vec<u8>>, Refused> {
+        let mut asked = self.asked.iter();
+        let waiting = asked
+            .find(|waiting| waiting.asked.request_id == request_id)
+            .ok_or(Refused::NotAsked)?;
+        let response = match answer {
+            Answer::Allow { input } => {
+                let input = input.as_ref().unwrap_or(&waiting.native_input);
+                json!({"behavior": "allow", "updatedInput": input})
+            }
+            Answer::Deny { message } => json!({"behavior": "deny", "message": message}),
+            Answer::Stop => json!({
+                "behavior": "deny", "message": "The turn was ended.", "interrupt": true,
+            }),
+        };
+        Ok(vec![control::success(request_id, &response)])
+    }
+}
+
+impl Owed {
+    fn frame(&self) -> Vec<u8> {
+        match &self.unknown {
+            Some(subtype) => control::refusal(&self.request_id, subtype),
+            None => control::success(
+                &self.request_id,
+                &json!({"hookSpecificOutput": {
+                    "hookEventName": "PreToolUse", "permissionDecision": "ask",
+                }}),
+            ),
+        }
+    }
+}
+
+fn spoken(message: &Message) -> Vec<u8> {
+    let frame = json!({
+        "type": "user",
+        "message": {"role": "user", "content": [{"type": "text", "text": message.text}]},
+        "parent_tool_use_id": null,
+        "session_id": "",
+        "uuid": message.id,
+    });
+    frame.to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! The frames of the control protocol, and what else of a frame says who speaks.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::frame::{Line, Loss};
+
+/// A frame that is about the talk, not about the work.
+#[derive(Debug)]
+pub(super) enum Control {
+    /// `control_request`
+    Request(Request),
+    /// `control_response`
+    Response(Response),
+    /// `control_cancel_request`, by the request's id.
+    Cancelled(String),
+    /// A message of the user, sent or said again.
+    Echo(Echo),
+}
+
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) id: String,
+    pub(super) subtype: String,
+    /// `can_use_tool`
+    pub(super) tool: String,
+    pub(super) input: Value,
+    pub(super) call_id: Option<String>,
+    /// `hook_callback`
+    pub(super) hook: Option<String>,
+}
+
+#[derive(Debug)]
+pub(super) struct Response {
+    pub(super) id: String,
+    pub(super) error: Option<String>,
+    /// What it decides, if it answers a request for consent.
+    pub(super) decision: &'static str,
+}
+
+#[derive(Debug)]
+pub(super) struct Echo {
+    pub(super) id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Frame {
+    #[serde(rename = "type")]
+    kind: String,
+    request_id: Option<String>,
+    #[serde(default)]
+    request: Value,
+    #[serde(default)]
+    response: Value,
+    uuid: Option<String>,
+}
+
+/// What a line of the CLI is; none where it is a record of the work, which the adapter reads.
+pub(super) fn read(line: &Line<'_>) -> Option<Control> {
+    let is_control = line.bytes.starts_with(br#"{"type":"control_"#);
+    let is_echo = || {
+        line.bytes.starts_with(br#"{"type":"user""#)
+            && memchr::memmem::find(line.bytes, br#""isReplay":true"#).is_some()
+    };
+    if line.loss == Loss::Oversized || !(is_control || is_echo()) {
+        return None;
+    }
+    read_frame(line.bytes)
+}
+
+/// What a frame to the CLI is; none where that is not known.
+pub(super) fn read_frame(bytes: &[u8]) -> Option<Control> {
+    let frame: Frame = serde_json::from_slice(bytes).ok()?;
+    match frame.kind.as_str() {
+        "control_request" => Some(Control::Request(request(frame.request_id?, frame.request)?)),
+        "control_response" => Some(Control::Response(response(&frame.response)?)),
+        "control_cancel_request" => Some(Control::Cancelled(frame.request_id?)),
+        "user" => Some(Control::Echo(Echo { id: frame.uuid })),
+        _ => None,
+    }
+}
+
+fn request(id: String, mut request: Value) -> Option<Request> {
+    let text = |name: &str| request.get(name).and_then(Value::as_str).map(str::to_owned);
+    Some(Request {
+        id,
+        subtype: text("subtype")?,
+        tool: text("tool_name").unwrap_or_default(),
+        call_id: text("tool_use_id"),
+        hook: text("callback_id"),
+        input: request
+            .get_mut("input")
+            .map(Value::take)
+            .unwrap_or_default(),
+    })
+}
+
+fn response(response: &Value) -> Option<Response> {
+    let text = |value: &Value, name: &str| value.get(name)?.as_str().map(str::to_owned);
+    let body = response.get("response").cloned().unwrap_or_default();
+    let is_error = text(response, "subtype")? == "error";
+    let behavior = text(&body, "behavior");
+    let stops = body.get("interrupt").is_some_and(|stops| *stops == true);
+    Some(Response {
+        id: text(response, "request_id")?,
+        error: is_error.then(|| text(response, "error").unwrap_or_default()),
+        decision: match behavior.as_deref() {
+            Some("allow") => "allow",
+            _ if stops => "cancel",
+            _ => "deny",
+        },
+    })
+}
+
+/// An answer to a request of the CLI.
+pub(super) fn success(request_id: &str, response: &Value) -> Vec<u8> {
+    let frame = json!({"type": "control_response", "response": {
+        "subtype": "success", "request_id": request_id, "response": response,
+    }});
+    frame.to_string().into_bytes()
+}
+
+/// The answer to a request that is not understood.
+pub(super) fn refusal(request_id: &str, subtype: &str) -> Vec<u8> {
+    let frame = json!({"type": "control_response", "response": {
+        "subtype": "error", "request_id": request_id,
+        "error": format!("not supported: {subtype}"),
+    }});
+    frame.to_string().into_bytes()
+}

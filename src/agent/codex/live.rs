@@ -1,0 +1,654 @@
+//! Codex 0.169.0 in live form: `codex app-server`, JSON-RPC over stdio.
+//!
+//! Opened by `initialize`, `initialized` and a thread, which is begun or resumed. A turn begins
+//! with `turn/start` and ends with `turn/completed` of the conversation's own thread; sub-agents'
+//! threads share the connection. A message counts as taken up when the CLI shows it as an item of
+//! the turn. An interrupt leaves commands running: they are cleaned up after it.
+
+mod wire;
+mod work;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use self::wire::{Fault, Frame, Params, Started, Turn};
+use self::work::Work;
+use super::verdict;
+use crate::agent::json::typed;
+use crate::agent::lines::{self, corrupt, notice, raw};
+use crate::agent::live::{
+    Answer, Asked, Command, Dialog, LiveKind, LiveSpec, Message, Phase, Refused, Told, tell,
+};
+use crate::agent::{Evidence, Ignored, snapshot};
+use crate::event::{Event, NoticeLevel, TurnError};
+use crate::exit::Exit;
+use crate::frame::Line;
+
+/// The live form in the registry of agents.
+pub(super) const LIVE: LiveKind = LiveKind {
+    open: |spec| Box::new(CodexLive::new(spec)),
+    restore: |bytes| Ok(Box::new(snapshot::load::<CodexLive>(VERSION, bytes)?)),
+};
+
+const VERSION: u32 = 1;
+
+/// The state of a dialog. All of it is in every snapshot.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct CodexLive {
+    spec: LiveSpec,
+    work: Work,
+    phase: Phase,
+    opening: Opening,
+    /// Frames so far: our requests are numbered by it.
+    frames: u64,
+    /// Our requests that the CLI has not answered, by their ids: their methods.
+    ours: BTreeMap<String, String>,
+    thread: Option<String>,
+    turn: Option<String>,
+    /// The running turn is being interrupted.
+    interrupting: bool,
+    /// What an interrupt left running is to be ended.
+    cleans: bool,
+    asked: Vec<Waiting>,
+    /// Requests that are refused, by their ids: their methods.
+    owed: BTreeMap<String, String>,
+    /// The last error of the turn.
+    failed: Option<TurnError>,
+}
+
+/// What of the opening was sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Opening {
+    #[default]
+    Nothing,
+    /// `initialize`, which is not answered yet.
+    Asked,
+    /// It is answered.
+    Answered,
+    /// `initialized` was sent.
+    Notified,
+    /// A thread was asked for.
+    Thread,
+}
+
+/// A request for consent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Waiting {
+    asked: Asked,
+    method: String,
+    params: Value,
+}
+
+impl Dialog for CodexLive {
+    fn received(&mut self, line: &Line<'_>, out: &mut Vec<Told>) -> Ignored {
+        let before = out.len();
+        let mut events = Vec::new();
+        let reason = match lines::content(line, &mut events) {
+            Ok(bytes) => {
+                tell(&mut events, out);
+                self.line(bytes, out)
+            }
+            Err(reason) => {
+                tell(&mut events, out);
+                reason
+            }
+        };
+        if out.len() == before {
+            Ignored::Because(reason)
+        } else {
+            Ignored::No
+        }
+    }
+
+    fn sent(&mut self, frame: &[u8], out: &mut Vec<Told>) {
+        self.frames += 1;
+        let Ok(frame) = serde_json::from_slice::<Frame<'_>>(frame) else {
+            return;
+        };
+        match (frame.id.map(RawValue::get), frame.method.as_deref()) {
+            (Some(id), Some(method)) => self.requested(id, method, frame.params),
+            (None, Some("initialized")) => self.opening = Opening::Notified,
+            (Some(id), None) => self.answered(id, &frame, out),
+            _ => {}
+        }
+    }
+
+    fn due(&self) -> Vec<Vec<u8>> {
+        let mut frames = Vec::new();
+        match self.opening {
+            Opening::Nothing => frames.push(self.request(0, "initialize", &client())),
+            Opening::Answered => frames.push(json!({"method": "initialized"})),
+            Opening::Notified if self.phase == Phase::Opening => frames.push(self.open_thread()),
+            Opening::Asked | Opening::Notified | Opening::Thread => {}
+        }
+        if let (true, Some(thread)) = (self.cleans, &self.thread) {
+            let params = json!({ "threadId": thread });
+            frames.push(self.request(frames.len(), CLEAN, &params));
+        }
+        let mut frames: Vec<_> = frames.iter().map(|frame| text(frame)).collect();
+        frames.extend(self.owed.iter().map(|(id, method)| {
+            let message = format!("not supported: {method}");
+            response(id, "error", &json!({"code": -32601, "message": message}))
+        }));
+        frames
+    }
+
+    fn frames(&self, command: &Command) -> Result<Vec<Vec<u8>>, Refused> {
+        if let Command::Answer { request_id, answer } = command {
+            return self.answer(request_id, answer);
+        }
+        let thread = match (&self.thread, self.phase) {
+            (Some(thread), Phase::Resting | Phase::Working) => thread,
+            _ => return Err(Refused::NotReady),
+        };
+        let turn = self.turn.as_ref().filter(|_| self.phase == Phase::Working);
+        let frame = match command {
+            Command::Prompt(_) if self.phase == Phase::Working => return Err(Refused::Busy),
+            Command::Prompt(message) => self.request(0, "turn/start", &said(thread, message)),
+            Command::Steer(message) => {
+                let mut params = said(thread, message);
+                params["expectedTurnId"] = turn.ok_or(Refused::Resting)?.clone().into();
+                self.request(0, "turn/steer", &params)
+            }
+            Command::Interrupt if self.interrupting => return Ok(Vec::new()),
+            Command::Interrupt => {
+                let turn = turn.ok_or(Refused::Resting)?;
+                let params = json!({"threadId": thread, "turnId": turn});
+                self.request(0, "turn/interrupt", &params)
+            }
+            Command::SetModel(model) => {
+                let params = json!({"threadId": thread, "model": model});
+                self.request(0, "thread/settings/update", &params)
+            }
+            Command::Answer { .. } => return Err(Refused::NotAsked),
+        };
+        Ok(vec![text(&frame)])
+    }
+
+    fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    fn pending(&self) -> Vec<Asked> {
+        let asked = self.asked.iter().map(|waiting| waiting.asked.clone());
+        asked.collect()
+    }
+
+    fn end(&mut self, exit: Option<Exit>, stderr: &[u8], out: &mut Vec<Told>) -> Option<Evidence> {
+        self.withdraw_all(out);
+        let mut events = Vec::new();
+        verdict::tool_errors(stderr, &mut events);
+        self.work.turn_over(true, &mut events);
+        tell(&mut events, out);
+        match self.phase {
+            Phase::Working => Some(Evidence::None),
+            Phase::Opening => Some(verdict::of_stderr(exit, stderr)),
+            Phase::Resting | Phase::Refused => None,
+        }
+    }
+
+    fn agent_session(&self) -> Option<&str> {
+        self.thread.as_deref()
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        snapshot::save(VERSION, self)
+    }
+}
+
+impl CodexLive {
+    fn new(spec: &LiveSpec) -> Self {
+        Self {
+            spec: spec.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// The reason is for the case that nothing comes of it.
+    fn line(&mut self, bytes: &[u8], out: &mut Vec<Told>) -> &'static str {
+        let Ok(frame) = serde_json::from_slice::<Frame<'_>>(bytes) else {
+            if bytes.starts_with(b"{\"") {
+                let text = "a frame is incomplete; its text is kept as it is";
+                out.push(Told::Event(corrupt(text)));
+            }
+            out.push(Told::Event(raw(bytes)));
+            return "";
+        };
+        let reason = match (frame.id.map(RawValue::get), frame.method.as_deref()) {
+            (Some(id), Some(method)) => Some(self.asks(id, method, frame.params, out)),
+            (Some(id), None) => Some(self.responded(id, &frame, out)),
+            (None, Some(method)) => self.notified(method, frame.params, out),
+            (None, None) => None,
+        };
+        reason.unwrap_or_else(|| {
+            out.push(Told::Event(raw(bytes)));
+            ""
+        })
+    }
+
+    fn notified(
+        &mut self,
+        method: &str,
+        params: Option<&RawValue>,
+        out: &mut Vec<Told>,
+    ) -> Option<&'static str> {
+        if SILENT.iter().any(|silent| method.starts_with(silent)) {
+            return Some("state of the CLI");
+        }
+        let params: Params<'_> = typed(params)?;
+        let thread = params.thread_id.as_deref();
+        let in_main = thread.is_none() || thread == self.thread.as_deref();
+        let mut events = Vec::new();
+        let reason = match method {
+            "turn/started" if in_main => {
+                self.turn = Some(params.turn.as_ref()?.id.to_string());
+                "start of a turn"
+            }
+            "turn/completed" if in_main => {
+                self.turn_over(params.turn.as_ref()?, out);
+                ""
+            }
+            "error" => self.erred(&params, in_main, &mut events)?,
+            "warning" | "guardianWarning" => {
+                events.push(work::warning(params.message.as_deref()?));
+                ""
+            }
+            "serverRequest/resolved" => self.resolved(params.request_id?.get(), out),
+            "item/started" if in_main && is_message(&params) => {
+                let item = params.item.as_ref()?;
+                let id = item.client_id.as_deref().map(str::to_owned);
+                out.push(Told::TakenUp { id });
+                ""
+            }
+            _ => {
+                let main = self.thread.as_deref();
+                self.work.notified(method, &params, main, &mut events)?
+            }
+        };
+        tell(&mut events, out);
+        Some(reason)
+    }
+
+    fn turn_over(&mut self, turn: &Turn<'_>, out: &mut Vec<Told>) {
+        let status = turn.status.as_deref().unwrap_or_default();
+        let mut events = Vec::new();
+        self.withdraw_all(out);
+        self.work.turn_over(status != "completed", &mut events);
+        let failed = self.failed.take();
+        let evidence = match status {
+            "interrupted" => Evidence::Interrupted,
+            "failed" => {
+                let said = turn.error.as_ref().map(error).or(failed);
+                said.map_or(Evidence::None, Evidence::Failed)
+            }
+            "completed" if self.work.has_output => Evidence::Completed,
+            "completed" => {
+                let text = "the CLI reports success, but the agent said and did nothing";
+                events.push(notice(
+                    NoticeLevel::Warning,
+                    "empty_answer",
+                    text.to_owned(),
+                ));
+                Evidence::None
+            }
+            _ => Evidence::None,
+        };
+        tell(&mut events, out);
+        self.turn = None;
+        self.cleans |= std::mem::take(&mut self.interrupting);
+        self.phase = Phase::Resting;
+        out.push(Told::TurnOver {
+            evidence,
+            background: false,
+        });
+    }
+
+    fn erred(
+        &mut self,
+        params: &Params<'_>,
+        in_main: bool,
+        events: &mut Vec<Event>,
+    ) -> Option<&'static str> {
+        let fault = params.error.as_ref()?;
+        let (level, code) = if params.will_retry == Some(true) {
+            if in_main {
+                self.work.drop_drafts(false, events);
+            }
+            (NoticeLevel::Warning, "api_retry")
+        } else {
+            if in_main {
+                self.failed = Some(error(fault));
+            }
+            (NoticeLevel::Error, "api_error")
+        };
+        events.push(notice(level, code, fault.text()));
+        Some("")
+    }
+
+    /// A request of the CLI.
+    fn asks(
+        &mut self,
+        id: &str,
+        method: &str,
+        params: Option<&RawValue>,
+        out: &mut Vec<Told>,
+    ) -> &'static str {
+        if !CONSENT.contains(&method) {
+            self.owed.insert(id.to_owned(), method.to_owned());
+            return "a request that the runner answers by itself";
+        }
+        let params: Value = typed(params).unwrap_or_default();
+        let text = |name: &str| params.get(name).and_then(Value::as_str);
+        let item = text("itemId");
+        let call = item.and_then(|item| self.work.call(item));
+        let (tool, input) = match (call, text("command")) {
+            (Some(call), _) => (call.name.clone(), call.input.clone()),
+            (None, Some(command)) => {
+                let (tool, input) = super::command::call(command);
+                (tool.to_owned(), input)
+            }
+            (None, None) => (
+                method.rsplit('/').nth(1).unwrap_or(method).to_owned(),
+                params.clone(),
+            ),
+        };
+        let asked = Asked {
+            request_id: id.to_owned(),
+            call_id: item.map(str::to_owned),
+            tool,
+            input,
+        };
+        out.push(Told::Event(Event::PermissionRequest {
+            request_id: asked.request_id.clone(),
+            call_id: asked.call_id.clone(),
+            tool: asked.tool.clone(),
+            input: asked.input.clone(),
+            options: vec!["allow".to_owned(), "deny".to_owned()],
+        }));
+        self.asked.push(Waiting {
+            asked,
+            method: method.to_owned(),
+            params,
+        });
+        ""
+    }
+
+    /// The answer to a request of ours.
+    fn responded(&mut self, id: &str, frame: &Frame<'_>, out: &mut Vec<Told>) -> &'static str {
+        let Some(method) = self.ours.remove(id) else {
+            return "an answer to nothing that was asked";
+        };
+        if let Some(fault) = &frame.error {
+            if self.phase == Phase::Opening {
+                self.phase = Phase::Refused;
+            } else if method == "turn/start" && self.turn.is_none() {
+                self.phase = Phase::Resting;
+            }
+            self.interrupting &= method != "turn/interrupt";
+            let (what, why) = (method, fault.text());
+            out.push(Told::Failed { what, why });
+            return "";
+        }
+        match method.as_str() {
+            "initialize" => self.opening = self.opening.max_answered(),
+            "thread/start" | "thread/resume" => self.began(frame.result, out),
+            "turn/start" => {
+                #[derive(Deserialize)]
+                struct Begun<'a> {
+                    #[serde(borrow)]
+                    turn: Turn<'a>,
+                }
+                let begun: Option<Begun<'_>> = typed(frame.result);
+                // it may be over already
+                if let (Some(begun), Phase::Working) = (begun, self.phase) {
+                    self.turn = Some(begun.turn.id.to_string());
+                }
+            }
+            _ => {}
+        }
+        "done as asked"
+    }
+
+    fn began(&mut self, result: Option<&RawValue>, out: &mut Vec<Told>) {
+        let Some(started) = typed::<Started<'_>>(result) else {
+            self.phase = Phase::Refused;
+            let why = "its answer names no thread".to_owned();
+            let what = "thread/start".to_owned();
+            out.push(Told::Failed { what, why });
+            return;
+        };
+        let text = |text: Option<crate::agent::json::Text<'_>>| text.map(|text| text.to_string());
+        self.thread = Some(started.thread.id.to_string());
+        self.work.cwd = started.cwd.as_deref().map(str::to_owned);
+        self.opening = Opening::Thread;
+        if self.phase == Phase::Opening {
+            self.phase = Phase::Resting;
+        }
+        out.push(Told::Event(Event::Session {
+            id: started.thread.id.to_string(),
+            model: text(started.model),
+            cwd: text(started.cwd),
+            tools: None,
+        }));
+        out.push(Told::Ready);
+    }
+
+    fn resolved(&mut self, id: &str, out: &mut Vec<Told>) -> &'static str {
+        self.owed.remove(id);
+        let at = self
+            .asked
+            .iter()
+            .position(|waiting| waiting.asked.request_id == id);
+        if let Some(at) = at {
+            let request_id = self.asked.remove(at).asked.request_id;
+            out.push(Told::Withdrawn { request_id });
+        }
+        "it was answered"
+    }
+
+    fn withdraw_all(&mut self, out: &mut Vec<Told>) {
+        let ids = self.asked.drain(..).map(|waiting| waiting.asked.request_id);
+        out.extend(ids.map(|request_id| Told::Withdrawn { request_id }));
+    }
+
+    /// A request of ours was sent.
+    fn requested(&mut self, id: &str, method: &str, params: Option<&RawValue>) {
+        self.ours.insert(id.to_owned(), method.to_owned());
+        match method {
+            "initialize" => self.opening = Opening::Asked,
+            "thread/start" | "thread/resume" => self.opening = Opening::Thread,
+            "turn/start" if self.phase == Phase::Resting => {
+                let params: Option<Params<'_>> = typed(params);
+                let thread = params.and_then(|params| params.thread_id);
+                if thread.is_some_and(|thread| Some(&*thread) == self.thread.as_deref()) {
+                    self.phase = Phase::Working;
+                    self.failed = None;
+                    self.work.turn_begins();
+                }
+            }
+            "turn/interrupt" => self.interrupting = true,
+            CLEAN => self.cleans = false,
+            _ => {}
+        }
+    }
+
+    /// An answer of ours was sent.
+    fn answered(&mut self, id: &str, frame: &Frame<'_>, out: &mut Vec<Told>) {
+        self.owed.remove(id);
+        let at = self
+            .asked
+            .iter()
+            .position(|waiting| waiting.asked.request_id == id);
+        let Some(at) = at else { return };
+        let request_id = self.asked.remove(at).asked.request_id;
+        let result: Value = typed(frame.result).unwrap_or_default();
+        let allowed = result.get("answers").is_some()
+            || result
+                .get("permissions")
+                .and_then(Value::as_object)
+                .is_some_and(|all| !all.is_empty());
+        let decision = match result.get("decision").and_then(Value::as_str) {
+            Some("cancel") => "cancel",
+            Some("decline") => "deny",
+            Some(_) => "allow",
+            None if allowed => "allow",
+            None => "deny",
+        };
+        out.push(Told::Answered {
+            request_id,
+            decision,
+        });
+    }
+
+    fn open_thread(&self) -> Value {
+        let mut params = json!({
+            "approvalPolicy": if self.spec.asks { "untrusted" } else { "never" },
+            "sandbox": "danger-full-access",
+        });
+        let spec = &self.spec;
+        let options = [
+            ("model", &spec.model),
+            ("cwd", &spec.cwd),
+            ("developerInstructions", &spec.system_prompt),
+        ];
+        for (name, value) in options {
+            if let Some(value) = value {
+                params[name] = value.clone().into();
+            }
+        }
+        match &spec.resume {
+            Some(thread) => {
+                params["threadId"] = thread.clone().into();
+                params["excludeTurns"] = true.into();
+                self.request(0, "thread/resume", &params)
+            }
+            None => self.request(0, "thread/start", &params),
+        }
+    }
+
+    /// The `ahead`-th request from here on.
+    fn request(&self, ahead: usize, method: &str, params: &Value) -> Value {
+        let id = self.frames + 1 + ahead as u64;
+        json!({"id": id, "method": method, "params": params})
+    }
+
+    fn answer(&self, request_id: &str, answer: &Answer) -> Result<Vec<Vec<u8>>, Refused> {
+        let mut asked = self.asked.iter();
+        let waiting = asked
+            .find(|waiting| waiting.asked.request_id == request_id)
+            .ok_or(Refused::NotAsked)?;
+        let result = match (waiting.method.as_str(), answer) {
+            ("item/tool/requestUserInput", Answer::Allow { input }) => {
+                json!({"answers": input.as_ref().and_then(|input| input.get("answers"))})
+            }
+            ("item/tool/requestUserInput", _) => json!({"answers": {}}),
+            ("item/permissions/requestApproval", Answer::Allow { .. }) => {
+                json!({"permissions": waiting.params.get("permissions"), "scope": "turn"})
+            }
+            ("item/permissions/requestApproval", _) => json!({"permissions": {}}),
+            (_, Answer::Allow { .. }) => json!({"decision": "accept"}),
+            (_, Answer::Deny { .. }) => json!({"decision": "decline"}),
+            (_, Answer::Stop) => json!({"decision": "cancel"}),
+        };
+        Ok(vec![response(request_id, "result", &result)])
+    }
+}
+
+impl Opening {
+    /// An answer to `initialize` takes nothing back that was sent meanwhile.
+    fn max_answered(self) -> Self {
+        match self {
+            Self::Nothing | Self::Asked => Self::Answered,
+            later => later,
+        }
+    }
+}
+
+/// Ends commands that an interrupted turn left running.
+const CLEAN: &str = "thread/backgroundTerminals/clean";
+
+/// Requests that somebody has to decide on.
+const CONSENT: &[&str] = &[
+    "item/commandExecution/requestApproval",
+    "item/fileChange/requestApproval",
+    "item/permissions/requestApproval",
+    "item/tool/requestUserInput",
+];
+
+/// Notifications that say nothing of the work, by the start of their names.
+const SILENT: &[&str] = &[
+    "account/",
+    "app/",
+    "autoApprovalReview/",
+    "configWarning",
+    "deprecationNotice",
+    "fs/",
+    "hook/",
+    "item/autoApprovalReview/",
+    "item/commandExecution/terminalInteraction",
+    "item/fileChange/",
+    "item/mcpToolCall/progress",
+    "mcpServer/",
+    "model/",
+    "modelProvider/",
+    "project/",
+    "remoteControl/",
+    "skills/",
+    "thread/compacted",
+    "thread/environment/",
+    "thread/goal/",
+    "thread/name/",
+    "thread/prediction/",
+    "thread/project/",
+    "thread/queue/",
+    "thread/readState/",
+    "thread/section/",
+    "thread/settings/",
+    "thread/started",
+    "thread/status/",
+    "turn/diff/",
+    "turn/moderationMetadata",
+];
+
+fn is_message(params: &Params<'_>) -> bool {
+    let item = params.item.as_ref();
+    item.is_some_and(|item| &*item.kind == "userMessage")
+}
+
+fn client() -> Value {
+    json!({
+        "clientInfo": {
+            "name": "agent-runner", "title": "agent-runner", "version": env!("CARGO_PKG_VERSION"),
+        },
+        "capabilities": {"experimentalApi": true, "requestAttestation": false},
+    })
+}
+
+fn said(thread: &str, message: &Message) -> Value {
+    json!({
+        "threadId": thread,
+        "input": [{"type": "text", "text": message.text}],
+        "clientUserMessageId": message.id,
+    })
+}
+
+fn text(frame: &Value) -> Vec<u8> {
+    frame.to_string().into_bytes()
+}
+
+/// An id goes back as it came.
+fn response(id: &str, field: &str, value: &Value) -> Vec<u8> {
+    format!("{{\"id\":{id},\"{field}\":{value}}}").into_bytes()
+}
+
+/// The error that ends a turn.
+fn error(fault: &Fault<'_>) -> TurnError {
+    let (name, status) = fault.info();
+    verdict::live_error(name, status, &fault.message)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+use super::*;
+use crate::frame::Loss;
+use crate::ids::SpoolOffset;
+
+fn receive(dialog: &mut CodexLive, frame: &Value) -> Vec<Told> {
+    let text = frame.to_string();
+    let mut out = Vec::new();
+    let line = Line {
+        start: SpoolOffset::START,
+        end: SpoolOffset::new(1),
+        bytes: text.as_bytes(),
+        loss: Loss::None,
+    };
+    dialog.received(&line, &mut out);
+    out
+}
+
+fn send(dialog: &mut CodexLive, frames: Vec<Vec<u8>>) -> Vec<Value> {
+    let sent = frames.into_iter().map(|frame| {
+        dialog.sent(&frame, &mut Vec::new());
+        serde_json::from_slice(&frame).unwrap()
+    });
+    sent.collect()
+}
+
+fn due(dialog: &mut CodexLive) -> Vec<Value> {
+    let frames = dialog.due();
+    send(dialog, frames)
+}
+
+fn prompt(id: &str) -> Command {
+    Command::Prompt(Message {
+        id: id.to_owned(),
+        text: "Do it.".to_owned(),
+    })
+}
+
+/// A dialog whose thread is `t`.
+fn ready(spec: &LiveSpec) -> (CodexLive, Value) {
+    let mut dialog = CodexLive::new(spec);
+    let first = due(&mut dialog).remove(0);
+    assert_eq!(first["method"], "initialize");
+    assert!(due(&mut dialog).is_empty(), "it waits for the answer");
+    receive(&mut dialog, &json!({"id": first["id"], "result": {}}));
+    assert_eq!(due(&mut dialog)[0]["method"], "initialized");
+    let thread = due(&mut dialog).remove(0);
+    assert!(due(&mut dialog).is_empty());
+    let told = receive(
+        &mut dialog,
+        &json!({"id": thread["id"], "result": {"thread": {"id": "t"}, "model": "m"}}),
+    );
+    assert_eq!(told.last(), Some(&Told::Ready));
+    (dialog, thread)
+}
+
+/// A dialog in a turn `u`.
+fn working() -> CodexLive {
+    let (mut dialog, _) = ready(&LiveSpec::default());
+    let frames = dialog.frames(&prompt("p-1")).unwrap();
+    let start = send(&mut dialog, frames).remove(0);
+    assert_eq!(start["params"]["clientUserMessageId"], "p-1");
+    let begun = json!({"id": start["id"], "result": {"turn": {"id": "u"}}});
+    receive(&mut dialog, &begun);
+    dialog
+}
+
+#[test]
+fn a_thread_is_begun_or_gone_on_with() {
+    let (_, begun) = ready(&LiveSpec::default());
+    assert_eq!(begun["method"], "thread/start");
+    assert_eq!(begun["params"]["approvalPolicy"], "never");
+    let (_, resumed) = ready(&LiveSpec {
+        resume: Some("old".to_owned()),
+        asks: true,
+        ..LiveSpec::default()
+    });
+    assert_eq!(resumed["method"], "thread/resume");
+    assert_eq!(resumed["params"]["threadId"], "old");
+    assert_eq!(resumed["params"]["approvalPolicy"], "untrusted");
+}
+
+#[test]
+fn a_thread_that_is_not_there_is_said_and_the_process_is_of_no_use() {
+    let mut dialog = CodexLive::new(&LiveSpec::default());
+    let first = due(&mut dialog).remove(0);
+    receive(&mut dialog, &json!({"id": first["id"], "result": {}}));
+    due(&mut dialog);
+    let thread = due(&mut dialog).remove(0);
+    let fault = json!({"id": thread["id"], "error": {"code": -1, "message": "no rollout found"}});
+    let told = receive(&mut dialog, &fault);
+    assert!(matches!(told.as_slice(), [Told::Failed { .. }]), "{told:?}");
+    assert_eq!(dialog.phase(), Phase::Refused);
+    assert_eq!(dialog.frames(&prompt("p")), Err(Refused::NotReady));
+}
+
+#[test]
+fn a_turn_is_steered_by_its_id_and_interrupted_to_the_last_process() {
+    let mut dialog = working();
+    assert_eq!(dialog.frames(&prompt("p-2")), Err(Refused::Busy));
+    let steer = Command::Steer(Message {
+        id: "s-1".to_owned(),
+        text: "And that.".to_owned(),
+    });
+    let frames = dialog.frames(&steer).unwrap();
+    let steer = send(&mut dialog, frames).remove(0);
+    assert_eq!(steer["params"]["expectedTurnId"], "u");
+    let item = json!({"type": "userMessage", "id": "i", "clientId": "s-1"});
+    let shown = json!({"method": "item/started", "params": {"threadId": "t", "item": item}});
+    let id = Some("s-1".to_owned());
+    assert_eq!(receive(&mut dialog, &shown), [Told::TakenUp { id }]);
+    let frames = dialog.frames(&Command::Interrupt).unwrap();
+    send(&mut dialog, frames);
+    assert_eq!(dialog.frames(&Command::Interrupt), Ok(Vec::new()));
+    let over = json!({"method": "turn/completed",
+        "params": {"threadId": "t", "turn": {"id": "u", "status": "interrupted"}}});
+    let told = receive(&mut dialog, &over);
+    let evidence = Evidence::Interrupted;
+    let background = false;
+    assert_eq!(
+        told,
+        [Told::TurnOver {
+            evidence,
+            background
+        }]
+    );
+    // also for whoever comes after a restart
+    let mut dialog: CodexLive = snapshot::load(VERSION, &dialog.snapshot()).unwrap();
+    assert_eq!(due(&mut dialog)[0]["method"], CLEAN);
+    assert!(dialog.due().is_empty());
+}
+
+#[test]
+fn a_request_is_answered_once_under_the_id_that_it_came_with() {
+    let mut dialog = working();
+    let ask = json!({"id": 0, "method": "item/commandExecution/requestApproval", "params":
+        {"threadId": "t", "itemId": "c", "command": "/bin/bash -lc 'rm x'"}});
+    let told = receive(&mut dialog, &ask);
+    let [Told::Event(Event::PermissionRequest { tool, input, .. })] = told.as_slice() else {
+        panic!("{told:?}")
+    };
+    assert_eq!(
+        (tool.as_str(), &input["command"]),
+        ("shell", &json!("rm x"))
+    );
+    let answer = Command::Answer {
+        request_id: "0".to_owned(),
+        answer: Answer::Deny {
+            message: "no".to_owned(),
+        },
+    };
+    let frames = dialog.frames(&answer).unwrap();
+    let sent = send(&mut dialog, frames).remove(0);
+    assert_eq!(sent, json!({"id": 0, "result": {"decision": "decline"}}));
+    assert_eq!(dialog.frames(&answer), Err(Refused::NotAsked));
+    let unknown = json!({"id": "x", "method": "currentTime/read", "params": {}});
+    receive(&mut dialog, &unknown);
+    let sent = due(&mut dialog).remove(0);
+    assert_eq!(
+        (&sent["id"], &sent["error"]["code"]),
+        (&json!("x"), &json!(-32601))
+    );
+}

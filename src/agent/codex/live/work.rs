@@ -1,0 +1,487 @@
+//! What the agent does, from the notifications about it: text, calls, tokens.
+//!
+//! Sub-agents have threads of their own on the same connection; what happens there is told under
+//! the call that began it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::wire::{Change, Item, Params, TokenUsage};
+use crate::agent::codex::calls::{arguments, mcp_text};
+use crate::agent::codex::command;
+use crate::agent::diff;
+use crate::agent::lines::notice;
+use crate::event::{Event, FileChangeKind, NoticeLevel, PlanItem, ToolStream, Usage};
+
+/// The state of the work. All of it is in every snapshot.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Work {
+    /// Sub-agents' threads, with the calls that began them.
+    children: BTreeMap<String, String>,
+    /// Messages that are being written: how much of each was told.
+    messages: BTreeMap<String, usize>,
+    /// Reasoning that is being streamed.
+    thoughts: BTreeSet<String>,
+    open: Vec<OpenCall>,
+    usage: Usage,
+    /// The tokens of each thread so far, to know news from repetition.
+    totals: BTreeMap<String, u64>,
+    /// The folder that it works in.
+    pub(super) cwd: Option<String>,
+    /// The agent said or did anything in this turn.
+    pub(super) has_output: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct OpenCall {
+    item: String,
+    id: String,
+    pub(super) name: String,
+    pub(super) input: Value,
+}
+
+struct Call {
+    id: String,
+    name: String,
+    native: String,
+    input: Value,
+    change: Option<Event>,
+}
+
+impl Work {
+    pub(super) fn turn_begins(&mut self) {
+        self.usage = Usage::default();
+        self.has_output = false;
+    }
+
+    /// What is open will not end any more within the turn; a command may run on. What was being
+    /// said when the turn was `cut` short was said; in a turn that ended by itself it was a draft.
+    pub(super) fn turn_over(&mut self, cut: bool, out: &mut Vec<Event>) {
+        self.drop_drafts(cut, out);
+        self.thoughts.clear();
+        self.close(|_| true, cut, out);
+        let usage = std::mem::take(&mut self.usage);
+        if usage != Usage::default() {
+            out.push(Event::Usage(usage));
+        }
+    }
+
+    /// A request is made again: what it had begun to say comes again.
+    pub(super) fn drop_drafts(&mut self, keep: bool, out: &mut Vec<Event>) {
+        for (message_id, told) in std::mem::take(&mut self.messages) {
+            if told > 0 && !keep {
+                out.push(Event::TextRetracted { message_id });
+            }
+        }
+    }
+
+    /// The open call of an item.
+    pub(super) fn call(&self, item: &str) -> Option<&OpenCall> {
+        self.open.iter().find(|call| call.item == item)
+    }
+
+    /// A notification about the work in a thread; `main` is the conversation's. The reason is for
+    /// the case that no event comes of it; none for a method that is not known.
+    pub(super) fn notified(
+        &mut self,
+        method: &str,
+        params: &Params<'_>,
+        main: Option<&str>,
+        out: &mut Vec<Event>,
+    ) -> Option<&'static str> {
+        let thread = params.thread_id.as_deref();
+        let parent = self.parent(thread.filter(|thread| main != Some(*thread)));
+        match method {
+            "item/agentMessage/delta" => self.token(params, parent, out)?,
+            "item/reasoning/summaryTextDelta" | "item/reasoning/textDelta" => {
+                let item = params.item_id.as_deref()?;
+                self.thoughts.insert(item.to_owned());
+                thinking(item, params.delta.as_deref()?, parent, out);
+            }
+            "item/reasoning/summaryPartAdded" => {
+                if params.summary_index.is_some_and(|at| at > 0) {
+                    thinking(params.item_id.as_deref()?, "\n\n", parent, out);
+                }
+            }
+            "item/commandExecution/outputDelta" => self.output(params, out)?,
+            "item/started" => return self.started(params.item.as_ref()?, parent, out),
+            "item/completed" => return self.completed(params.item.as_ref()?, parent, out),
+            "turn/plan/updated" if parent.is_none() => plan(params, out)?,
+            "thread/tokenUsage/updated" => {
+                self.tokens(thread?, params.token_usage.as_ref()?, parent.is_none(), out);
+            }
+            "turn/started" => return Some("start of a sub-agent's turn"),
+            "turn/completed" => self.child_ended(thread?, out),
+            _ => return None,
+        }
+        Some("nothing new")
+    }
+
+    /// The call that a sub-agent's thread belongs to. One that nothing is known of yet is the
+    /// latest that was begun.
+    fn parent(&self, thread: Option<&str>) -> Option<String> {
+        let thread = thread?;
+        let latest = || {
+            let mut tasks = self.open.iter().rev();
+            tasks.find(|call| call.name == "task").map(|call| &call.id)
+        };
+        let known = self.children.get(thread).or_else(latest);
+        Some(known.map_or_else(|| thread.to_owned(), Clone::clone))
+    }
+
+    fn token(
+        &mut self,
+        params: &Params<'_>,
+        parent: Option<String>,
+        out: &mut Vec<Event>,
+    ) -> Option<()> {
+        let (item, text) = (params.item_id.as_deref()?, params.delta.as_deref()?);
+        *self.messages.entry(item.to_owned()).or_default() += text.len();
+        self.said(item, text, parent, out);
+        Some(())
+    }
+
+    fn said(&mut self, item: &str, text: &str, parent: Option<String>, out: &mut Vec<Event>) {
+        if text.is_empty() {
+            return;
+        }
+        self.has_output |= parent.is_none();
+        out.push(Event::Token {
+            text: text.to_owned(),
+            message_id: Some(item.to_owned()),
+            parent_call_id: parent,
+        });
+    }
+
+    /// Output of a command that its turn left running is nobody's any more.
+    fn output(&self, params: &Params<'_>, out: &mut Vec<Event>) -> Option<()> {
+        let Some(call) = self.call(params.item_id.as_deref()?) else {
+            return Some(());
+        };
+        out.push(Event::ToolDelta {
+            call_id: call.id.clone(),
+            stream: ToolStream::Output,
+            text: params.delta.as_deref()?.to_owned(),
+        });
+        Some(())
+    }
+
+    fn started(
+        &mut self,
+        item: &Item<'_>,
+        parent: Option<String>,
+        out: &mut Vec<Event>,
+    ) -> Option<&'static str> {
+        match &*item.kind {
+            "userMessage" | "agentMessage" | "reasoning" | "contextCompaction" | "hookPrompt" => {
+                return Some("start of an item: its end tells");
+            }
+            "subAgentActivity" if item.activity.as_deref() == Some("started") => {
+                let thread = item.agent_thread_id.as_deref()?;
+                self.children.insert(thread.to_owned(), item.id.to_string());
+            }
+            _ => {}
+        }
+        for call in calls(item, self.cwd.as_deref())? {
+            self.begin(&item.id, call, parent.clone(), out);
+        }
+        Some("an activity without a call")
+    }
+
+    fn completed(
+        &mut self,
+        item: &Item<'_>,
+        parent: Option<String>,
+        out: &mut Vec<Event>,
+    ) -> Option<&'static str> {
+        match &*item.kind {
+            "agentMessage" => {
+                let text = item.text.as_deref().unwrap_or_default();
+                let told = self.messages.remove(&*item.id).unwrap_or_default();
+                self.said(&item.id, text.get(told..).unwrap_or_default(), parent, out);
+                return Some("it was streamed already");
+            }
+            "contextCompaction" => {
+                out.push(Event::Compaction {
+                    trigger: None,
+                    before_tokens: None,
+                    after_tokens: None,
+                });
+                return Some("");
+            }
+            "reasoning" => {
+                if !self.thoughts.remove(&*item.id) {
+                    let text = item.summary.as_ref()?.join("\n\n");
+                    thinking(&item.id, &text, parent, out);
+                }
+                return Some("it was streamed already");
+            }
+            "userMessage" | "hookPrompt" | "subAgentActivity" => {
+                return Some("it was told already");
+            }
+            _ => {}
+        }
+        for thread in item.receiver_thread_ids.iter().flatten() {
+            self.children.insert(thread.clone(), item.id.to_string());
+        }
+        for call in calls(item, self.cwd.as_deref())? {
+            self.finish(item, call, parent.clone(), out);
+        }
+        // files that the patch began with and did not come to
+        self.close(|open| open.item == *item.id, true, out);
+        Some("")
+    }
+
+    fn begin(&mut self, item: &str, call: Call, parent: Option<String>, out: &mut Vec<Event>) {
+        if self.open.iter().any(|open| open.id == call.id) {
+            return;
+        }
+        self.has_output = true;
+        self.open.push(OpenCall {
+            item: item.to_owned(),
+            id: call.id.clone(),
+            name: call.name.clone(),
+            input: call.input.clone(),
+        });
+        out.push(Event::ToolStart {
+            call_id: call.id,
+            name: call.name,
+            native_name: call.native,
+            input: call.input,
+            parent_call_id: parent,
+        });
+    }
+
+    fn finish(
+        &mut self,
+        item: &Item<'_>,
+        mut call: Call,
+        parent: Option<String>,
+        out: &mut Vec<Event>,
+    ) {
+        let is_error = item
+            .status
+            .as_deref()
+            .is_some_and(|status| status != "completed")
+            || item.exit_code.is_some_and(|code| code != 0);
+        let (call_id, name, change) = (call.id.clone(), call.name.clone(), call.change.take());
+        self.begin(&item.id, call, parent, out);
+        self.open.retain(|open| open.id != call_id);
+        if !is_error {
+            out.extend(change);
+        }
+        out.push(Event::ToolEnd {
+            call_id,
+            name,
+            output: output(item),
+            is_error,
+            exit_code: item.exit_code,
+            duration_ms: item.duration_ms,
+        });
+    }
+
+    /// A sub-agent that was only seen at work has ended.
+    fn child_ended(&mut self, thread: &str, out: &mut Vec<Event>) {
+        let Some(id) = self.children.get(thread) else {
+            return;
+        };
+        if let Some(at) = self.open.iter().position(|call| call.id == *id) {
+            let call = self.open.remove(at);
+            out.push(ended(call, false));
+        }
+    }
+
+    fn close(&mut self, which: impl Fn(&OpenCall) -> bool, is_error: bool, out: &mut Vec<Event>) {
+        let closed = self.open.extract_if(.., |open| which(open));
+        out.extend(closed.map(|call| ended(call, is_error)));
+    }
+
+    /// Each request to the model tells its own tokens, and sometimes tells them again.
+    fn tokens(&mut self, thread: &str, usage: &TokenUsage, in_main: bool, out: &mut Vec<Event>) {
+        let known = self
+            .totals
+            .insert(thread.to_owned(), usage.total.total_tokens);
+        if known == Some(usage.total.total_tokens) {
+            return;
+        }
+        let last = Usage::from(usage.last);
+        let to = &mut self.usage;
+        let add = |to: &mut u64, more: u64| *to = to.saturating_add(more);
+        add(&mut to.input_tokens, last.input_tokens);
+        add(&mut to.output_tokens, last.output_tokens);
+        add(&mut to.cache_read_tokens, last.cache_read_tokens);
+        add(&mut to.cache_write_tokens, last.cache_write_tokens);
+        if in_main && usage.last.total_tokens > 0 {
+            out.push(Event::Context {
+                used_tokens: usage.last.total_tokens,
+                max_tokens: usage.model_context_window,
+            });
+        }
+    }
+}
+
+fn ended(call: OpenCall, is_error: bool) -> Event {
+    Event::ToolEnd {
+        call_id: call.id,
+        name: call.name,
+        output: None,
+        is_error,
+        exit_code: None,
+        duration_ms: None,
+    }
+}
+
+fn thinking(item: &str, text: &str, parent: Option<String>, out: &mut Vec<Event>) {
+    if !text.is_empty() {
+        out.push(Event::Thinking {
+            text: text.to_owned(),
+            message_id: Some(item.to_owned()),
+            parent_call_id: parent,
+        });
+    }
+}
+
+fn plan(params: &Params<'_>, out: &mut Vec<Event>) -> Option<()> {
+    let items = params.plan.as_ref()?.iter().map(|step| PlanItem {
+        text: step.step.clone(),
+        status: match step.status.as_str() {
+            "inProgress" => "in_progress".to_owned(),
+            other => other.to_owned(),
+        },
+    });
+    out.push(Event::Plan {
+        items: items.collect(),
+    });
+    Some(())
+}
+
+/// What the CLI wants a person to know.
+pub(super) fn warning(text: &str) -> Event {
+    notice(NoticeLevel::Warning, "agent_warning", text.to_owned())
+}
+
+/// The calls that an item stands for; none for a kind that is not known.
+fn calls(item: &Item<'_>, cwd: Option<&str>) -> Option<Vec<Call>> {
+    let (name, input) = match &*item.kind {
+        "fileChange" => return Some(changes(item, cwd)),
+        "commandExecution" => {
+            let (name, input) = command::call(item.command.as_deref()?);
+            (name.to_owned(), input)
+        }
+        "mcpToolCall" => {
+            let (server, tool) = (item.server.as_deref()?, item.tool.as_deref()?);
+            (format!("mcp__{server}__{tool}"), arguments(item.arguments))
+        }
+        "dynamicToolCall" => (item.tool.as_deref()?.to_owned(), arguments(item.arguments)),
+        "collabAgentToolCall" => {
+            let name = match item.tool.as_deref()? {
+                "spawnAgent" => "task",
+                other => other,
+            };
+            let prompt = item.prompt.as_deref();
+            let input = prompt.map_or_else(|| json!({}), |prompt| json!({ "prompt": prompt }));
+            (name.to_owned(), input)
+        }
+        "subAgentActivity" => match item.activity.as_deref() {
+            Some("started") => {
+                let agent = item.agent_path.as_deref();
+                ("task".to_owned(), json!({ "agent": agent }))
+            }
+            _ => return Some(Vec::new()),
+        },
+        "webSearch" => (
+            "web_search".to_owned(),
+            json!({ "query": item.query.as_deref() }),
+        ),
+        "imageView" | "imageGeneration" | "sleep" => (item.kind.to_string(), json!({})),
+        _ => return None,
+    };
+    Some(vec![Call {
+        id: item.id.to_string(),
+        name,
+        native: item.tool.as_deref().unwrap_or(&item.kind).to_owned(),
+        input,
+        change: None,
+    }])
+}
+
+/// A patch: one call for each file.
+fn changes(item: &Item<'_>, cwd: Option<&str>) -> Vec<Call> {
+    let changes = item.changes.as_deref().unwrap_or_default();
+    let call = |(index, change): (usize, &Change)| {
+        let id = match changes.len() {
+            1 => item.id.to_string(),
+            _ => format!("{}.{}", &*item.id, index + 1),
+        };
+        changed(change, id, cwd)
+    };
+    changes.iter().enumerate().map(call).collect()
+}
+
+fn changed(change: &Change, id: String, cwd: Option<&str>) -> Call {
+    let (path, content) = (change.path.as_str(), change.diff.as_str());
+    let moved = change.kind.move_path.as_deref();
+    // a diff names files from the folder that the agent works in
+    let short = |path: &str| -> String {
+        let within = cwd.and_then(|cwd| path.strip_prefix(cwd)?.strip_prefix('/'));
+        within.unwrap_or(path).to_owned()
+    };
+    let (name, input, kind, diff) = match change.kind.kind.as_str() {
+        "add" => (
+            "write",
+            json!({ "file_path": path, "content": content, "kind": "create" }),
+            FileChangeKind::Create,
+            Some(diff::created(&short(path), content)),
+        ),
+        "delete" => (
+            "write",
+            json!({ "file_path": path, "kind": "delete" }),
+            FileChangeKind::Delete,
+            None,
+        ),
+        _ => {
+            let mut input = json!({ "file_path": path, "diff": content });
+            if let Some(to) = moved {
+                input["move_path"] = to.into();
+            }
+            let kind = match moved {
+                Some(_) => FileChangeKind::Rename,
+                None => FileChangeKind::Edit,
+            };
+            let hunks = content.split("\n\nMoved to: ").next().unwrap_or_default();
+            let diff = diff::patched(
+                Some(&short(path)),
+                Some(&short(moved.unwrap_or(path))),
+                hunks,
+            );
+            ("edit", input, kind, diff)
+        }
+    };
+    Call {
+        name: name.to_owned(),
+        native: "fileChange".to_owned(),
+        input,
+        change: Some(Event::FileChange {
+            path: moved.unwrap_or(path).to_owned(),
+            kind,
+            diff,
+            call_id: Some(id.clone()),
+        }),
+        id,
+    }
+}
+
+/// What a call gave the model, as far as the CLI tells.
+fn output(item: &Item<'_>) -> Option<String> {
+    if let Some(text) = item.aggregated_output.as_deref() {
+        return Some(text.to_owned());
+    }
+    if let Some(error) = item.error.filter(|error| error.get() != "null") {
+        let fault: Option<super::wire::Fault<'_>> = serde_json::from_str(error.get()).ok();
+        return fault.map(|fault| fault.message.to_string());
+    }
+    let result = item.result.filter(|result| result.get() != "null")?;
+    Some(mcp_text(result))
+}

@@ -1,0 +1,243 @@
+//! Recorded dialogs with live agents.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+
+use agent_runner::agent::live::recording::{self, Recording};
+use agent_runner::agent::live::{Heard, LiveReader, LiveSpec, Told};
+use agent_runner::agent::{self, Evidence};
+use agent_runner::event::Event;
+use agent_runner::ids::SpoolOffset;
+use agent_runner::redact::Redactor;
+use serde_json::Value;
+
+/// All dialogs of an agent, by name.
+fn dialogs(agent: &str) -> Vec<(String, PathBuf, Recording)> {
+    let folder = super::corpus::path(agent, "live");
+    let mut paths: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .collect();
+    paths.sort();
+    let read = |path: PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let name = name.split('.').next().unwrap().to_owned();
+        let recording = recording::read(&fs::read(&path).unwrap()).unwrap();
+        (name, path, recording)
+    };
+    paths.into_iter().map(read).collect()
+}
+
+fn reader(agent: &str) -> LiveReader {
+    let live = agent::by_name(agent).unwrap().live.as_ref().unwrap();
+    LiveReader::new(live, &LiveSpec::default(), Arc::new(Redactor::none()))
+}
+
+/// What a dialog tells when its output comes in chunks of that many bytes.
+fn told(agent: &str, recording: &Recording, chunk: usize) -> Vec<Told> {
+    let mut reader = reader(agent);
+    let mut all = Vec::new();
+    let mut frames = recording.input.iter();
+    let mut next = frames.next();
+    let mut read = 0;
+    for bytes in recording.output.chunks(chunk) {
+        // frames come to be known as in a talk that is read while it happens: at their place
+        while let Some((at, frame)) = next.filter(|(at, _)| at.get() < read + bytes.len() as u64) {
+            reader.sent(*at, frame.clone(), &mut |heard: Heard<'_>| {
+                all.append(heard.told)
+            });
+            next = frames.next();
+        }
+        reader.push(bytes, &mut |heard: Heard<'_>| all.append(heard.told));
+        read += bytes.len() as u64;
+    }
+    for (at, frame) in next.into_iter().chain(frames) {
+        reader.sent(*at, frame.clone(), &mut |heard: Heard<'_>| {
+            all.append(heard.told)
+        });
+    }
+    let mut last = Vec::new();
+    let evidence = reader.finish(
+        None,
+        b"",
+        &mut |heard: Heard<'_>| all.append(heard.told),
+        &mut last,
+    );
+    all.append(&mut last);
+    if let Some(evidence) = evidence {
+        all.push(Told::TurnOver {
+            evidence,
+            background: false,
+        });
+    }
+    all
+}
+
+#[test]
+fn every_dialog_gives_its_events() {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    for agent in ["claude", "codex"] {
+        settings.set_snapshot_path(format!("../corpus/{agent}/live/events"));
+        settings.bind(|| {
+            for (name, _, recording) in dialogs(agent) {
+                let told = told(agent, &recording, usize::MAX);
+                let lines: Vec<String> = told.iter().map(shown).collect();
+                insta::assert_snapshot!(name, lines.join("\n"));
+            }
+        });
+    }
+}
+
+fn shown(told: &Told) -> String {
+    match told {
+        Told::Event(event) => super::corpus::abbreviated(event),
+        other => format!("# {other:?}"),
+    }
+}
+
+#[test]
+fn a_dialog_tells_the_same_however_its_bytes_are_chunked() {
+    for agent in ["claude", "codex"] {
+        for (name, _, recording) in dialogs(agent) {
+            let whole = told(agent, &recording, usize::MAX);
+            let sizes: &[usize] = if recording.output.len() > 200_000 {
+                &[4096]
+            } else {
+                &[1, 7, 4096]
+            };
+            for size in sizes {
+                assert!(told(agent, &recording, *size) == whole, "{name} by {size}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_dialog_goes_on_from_every_snapshot() {
+    for agent in ["claude", "codex"] {
+        let live = agent::by_name(agent).unwrap().live.as_ref().unwrap();
+        for (name, _, recording) in dialogs(agent) {
+            let whole = told(agent, &recording, usize::MAX);
+            let mut reader = reader(agent);
+            let mut all = Vec::new();
+            let mut at = 0;
+            for line in recording
+                .output
+                .split_inclusive(|byte| *byte == b'\n')
+                .take(300)
+            {
+                let sent = usize::try_from(reader.frames()).unwrap();
+                let until = |frame: &&(SpoolOffset, Vec<u8>)| frame.0.get() <= at;
+                for (at, frame) in recording.input[sent..].iter().take_while(until) {
+                    reader.sent(*at, frame.clone(), &mut |heard: Heard<'_>| {
+                        all.append(heard.told);
+                    });
+                }
+                reader.push(line, &mut |heard: Heard<'_>| all.append(heard.told));
+                at += line.len() as u64;
+                let snapshot = reader.snapshot();
+                let none = Arc::new(Redactor::none());
+                let place = SpoolOffset::new(at);
+                reader = LiveReader::restore(live, none, &snapshot, place).unwrap();
+                assert_eq!(reader.snapshot(), snapshot, "{name}");
+            }
+            assert!(whole.starts_with(&all), "{agent}/{name}");
+        }
+    }
+}
+
+/// Each call ends once, each turn once, each request is answered or withdrawn.
+#[test]
+fn what_begins_in_a_dialog_ends() {
+    for agent in ["claude", "codex"] {
+        for (name, _, recording) in dialogs(agent) {
+            let (mut calls, mut requests) = (Vec::new(), Vec::new());
+            for told in told(agent, &recording, usize::MAX) {
+                match told {
+                    Told::Event(Event::ToolStart { call_id, .. }) => calls.push(call_id),
+                    Told::Event(Event::ToolEnd { call_id, .. }) => {
+                        let at = calls.iter().position(|open| *open == call_id);
+                        calls.remove(at.unwrap_or_else(|| panic!("{name}: {call_id}")));
+                    }
+                    Told::Event(Event::PermissionRequest { request_id, .. }) => {
+                        requests.push(request_id);
+                    }
+                    Told::Answered { request_id, .. } | Told::Withdrawn { request_id } => {
+                        requests.retain(|open| *open != request_id);
+                    }
+                    _ => {}
+                }
+            }
+            assert!(calls.is_empty(), "{name}: {calls:?}");
+            assert!(requests.is_empty(), "{name}: {requests:?}");
+        }
+    }
+}
+
+#[test]
+fn the_turns_of_a_dialog_end_as_they_did() {
+    let ends = |agent: &str, name: &str| -> Vec<&'static str> {
+        let all = dialogs(agent);
+        let (_, _, recording) = all.iter().find(|(found, ..)| found == name).unwrap();
+        let told = told(agent, recording, usize::MAX);
+        let ends = told.iter().filter_map(|told| match told {
+            Told::TurnOver { evidence, .. } => Some(match evidence {
+                Evidence::Completed => "completed",
+                Evidence::Failed(_) => "failed",
+                Evidence::Interrupted => "interrupted",
+                Evidence::ConversationMissing(_) => "missing",
+                Evidence::None => "none",
+            }),
+            _ => None,
+        });
+        ends.collect()
+    };
+    let (done, cut) = ("completed", "interrupted");
+    assert_eq!(ends("claude", "live_turns"), [done; 4]);
+    assert_eq!(ends("claude", "live_can_use_tool"), [done, done, cut, done]);
+    assert_eq!(ends("claude", "live_interrupt_text"), [cut, done]);
+    assert_eq!(ends("claude", "live_interrupt_tool"), [cut, done]);
+    assert_eq!(ends("codex", "basic"), [done; 5]);
+    assert_eq!(ends("codex", "approval_cancel")[0], cut);
+    assert_eq!(
+        ends("codex", "errors"),
+        ["failed", done, "failed", "failed", done, "failed"]
+    );
+}
+
+#[test]
+fn the_command_replays_a_dialog_and_refuses_what_is_none() {
+    let replay = |agent: &str, file: &str| {
+        Command::new(env!("CARGO_BIN_EXE_agent-runner"))
+            .args(["replay", "--dialog", "--agent", agent])
+            .arg(super::corpus::path(agent, file))
+            .output()
+            .unwrap()
+    };
+    let output = replay("claude", "live/live_can_use_tool.dialog.txt");
+    assert!(output.status.success(), "{output:?}");
+    let lines = output.stdout.split(|byte| *byte == b'\n');
+    let events: Vec<Value> = lines.flat_map(serde_json::from_slice).collect();
+    let of = |kind: &str| events.iter().filter(|event| event["type"] == kind).count();
+    assert_eq!(
+        (
+            of("end"),
+            of("permission_request"),
+            of("permission_response")
+        ),
+        (4, 4, 4)
+    );
+    for (index, event) in events.iter().enumerate() {
+        assert_eq!(event["seq"], index + 1);
+    }
+    let exec = replay("claude", "plain_text.pipe.jsonl");
+    assert_eq!(exec.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&exec.stderr).contains("holds no dialog"));
+    let none = replay("gemini", "plain_text.pipe.jsonl");
+    assert_eq!(none.status.code(), Some(64));
+}

@@ -26,6 +26,7 @@ pub mod journal;
 pub mod process;
 pub mod spool;
 // tier 4: processes and folders of a run, and the agent CLIs themselves
+pub mod init;
 pub mod install;
 pub mod sandbox;
 pub mod shim;

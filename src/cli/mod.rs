@@ -12,6 +12,7 @@ mod events;
 mod git_worker;
 mod hosting;
 mod hub;
+mod init;
 mod install;
 mod lead;
 mod log;
@@ -87,6 +88,11 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
+    // Before clap: a PID 1 touches as little as it can.
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|name| name == init::NAME) {
+        return init::run(words).unwrap_or_else(|error| error.report());
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return error::usage(&error),

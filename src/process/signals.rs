@@ -1,4 +1,4 @@
-//! Signals: taken as data by the shim, as the kernel gives them to everyone else.
+//! Signals: taken as data by the shim and by init, as the kernel gives them to everyone else.
 
 use std::io;
 
@@ -9,10 +9,19 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Blocks `signals` in this thread and gives a non-blocking descriptor that delivers them.
 pub fn block_and_watch(signals: &[nix::sys::signal::Signal]) -> io::Result<SignalFd> {
-    let set: SigSet = signals.iter().copied().collect();
+    watch(&signals.iter().copied().collect())
+}
+
+/// The same for every signal there is, real-time ones included. A fault of this process's own
+/// ends it all the same.
+pub fn block_all_and_watch() -> io::Result<SignalFd> {
+    watch(&SigSet::all())
+}
+
+fn watch(set: &SigSet) -> io::Result<SignalFd> {
     set.thread_block()?;
     Ok(SignalFd::with_flags(
-        &set,
+        set,
         SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
     )?)
 }
@@ -54,5 +63,18 @@ pub fn signal_group(leader: Pid, signal: Signal) -> io::Result<bool> {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::SRCH) => Ok(false),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Sends a signal to every process of this pid namespace but its init. Refused to everyone but
+/// that init: outside a container it would end the machine's session.
+pub fn signal_everyone(signal: Signal) -> io::Result<()> {
+    if rustix::process::getpid() != Pid::INIT {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    // SAFETY: takes two integers; pid -1 leaves out the caller when that is init.
+    match unsafe { libc::kill(-1, signal.as_raw()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }

@@ -94,6 +94,7 @@ impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
 pub fn run(dir: &RunDir) -> Result<(), ShimError> {
     // A pipe that the daemon inherited and passed on would stay open as long as the CLI runs.
     process::close_inherited().step("close inherited descriptors")?;
+    process::set_own_name(process::SHIM_NAME).step("take a name")?;
     let environment = environment_from_stdin()?;
     if process::fork().step("fork the shim")? != Fork::Child {
         return Ok(());
@@ -172,6 +173,8 @@ fn record_failure(dir: &RunDir, failure: &SpawnFailure) -> Result<(), ShimError>
         phase: Phase::SpawnFailed(failure.clone()),
         shim: process::Identity::own().ok(),
         agent: None,
+        group: None,
+        world: None,
     };
     Ok(status.write(dir)?)
 }

@@ -10,7 +10,12 @@
 //! holder         leaves a child in a session of its own, with the tty, for ever
 //! flood          lines without end                   tree D W   W children each with a tree of D-1
 //! stopped        leaves a stopped child              clock      monotonic microseconds
+//! orphan         leaves a grandchild whose parent is gone, in a session of its own
+//! writer         leaves a child that floods the output
+//! child-hog MIB  has a child take that much memory
+//! hog MIB        takes that much memory              spin       uses the processor for ever
 //! work           all that follows is for `fake_agent/work.rs`
+//! zombies N      leaves N children that have ended, and says so
 //! ```
 
 #[path = "payload.rs"]
@@ -46,10 +51,18 @@ fn main() -> ExitCode {
             "flood" => loop {
                 lines(100);
             },
+            "zombies" => zombies(number(&next())),
             "tree" => tree(number(&next()), number(&next())),
             "stopped" => drop(spawn(&["session", "stop"])),
             "stop" => raise(Signal::SIGSTOP).expect("SIGSTOP can be raised"),
             "clock" => clock(),
+            "orphan" => drop(spawn(&["session", "holder", "exit", "0"]).wait()),
+            "writer" => drop(spawn(&["session", "flood"])),
+            "hog" => hog(number(&next())),
+            "child-hog" => drop(spawn(&["hog", &next()]).wait()),
+            "spin" => loop {
+                std::hint::spin_loop();
+            },
             "work" => {
                 work::work(arguments);
                 return ExitCode::SUCCESS;
@@ -162,6 +175,12 @@ fn clock() {
     print(format!("{}\n", now.tv_sec * 1_000_000 + now.tv_nsec / 1000).as_bytes());
 }
 
+/// Each page is touched, so that it is really taken.
+fn hog(mib: usize) {
+    let blocks: Vec<Vec<u8>> = (0..mib).map(|_| vec![1; 1 << 20]).collect();
+    std::hint::black_box(blocks);
+}
+
 #[allow(unsafe_code)]
 fn ignore_term() {
     for number in [Signal::SIGTERM, Signal::SIGINT] {
@@ -182,6 +201,20 @@ fn die(number: i32) {
     // SAFETY: the default action installs no handler. Rust's runtime ignores SIGPIPE.
     unsafe { signal(number, SigHandler::SigDfl) }.ok();
     raise(number).expect("the signal can be raised");
+}
+
+/// Children that end at once and are never waited for.
+#[allow(unsafe_code)]
+fn zombies(count: usize) {
+    for _ in 0..count {
+        // SAFETY: this program has one thread, and the child does nothing but end.
+        match unsafe { nix::unistd::fork() }.expect("a child can be forked") {
+            // SAFETY: takes any value.
+            nix::unistd::ForkResult::Child => unsafe { nix::libc::_exit(0) },
+            nix::unistd::ForkResult::Parent { .. } => {}
+        }
+    }
+    print(b"ready\n");
 }
 
 fn tree(depth: usize, width: usize) {

@@ -1,0 +1,7 @@
+//! The images, in real containers: what they are made of, and a session inside one.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test's failure is a panic
+
+mod engine;
+
+mod contents;
+mod session;

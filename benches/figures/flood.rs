@@ -125,7 +125,9 @@ async fn rounds(stdio: &str) -> (Vec<Flow>, Vec<Bare>) {
 
 fn series<T>(items: &[T], value: impl Fn(&T) -> f64) -> Series {
     let mut series = Series::default();
-    items.iter().for_each(|item| series.push(value(item)));
+    for item in items {
+        series.push(value(item));
+    }
     series
 }
 
@@ -295,14 +297,14 @@ impl Crowd {
         for session in &sessions {
             hub.prompt(session).await;
         }
-        let mut begun: HashMap<String, u64> = HashMap::new();
+        let mut starts: HashMap<String, u64> = HashMap::new();
         let (mut times, mut last) = (Series::default(), began);
         while times.len() < count {
             let seen = hub.next().await;
             match seen.event.as_str() {
-                "agent_start" => drop(begun.insert(seen.session, seen.at)),
+                "agent_start" => drop(starts.insert(seen.session, seen.at)),
                 "agent_end" => {
-                    times.add(begun[&seen.session], seen.at);
+                    times.add(starts[&seen.session], seen.at);
                     last = seen.at;
                 }
                 _ => {}

@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::place::now;
 
 /// A figure that takes longer is a fault.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// Frames that are acknowledged with one flush, at most.
 const BURST: usize = 64;
 /// Stands before a moment in what the CLI writes; see [`Seen::stamp`].
@@ -243,7 +243,7 @@ fn take(text: &str, session: &str, at: u64, rooms: &mut Rooms) -> (Option<String
     rooms.tally.bytes += text.len() as u64;
     match name {
         "message_update" => {
-            rooms.tally.text += after(text, r#""delta":""#).map_or(0, str::len) as u64
+            rooms.tally.text += after(text, r#""delta":""#).map_or(0, str::len) as u64;
         }
         "tool_result" => rooms.tally.results += 1,
         _ => {}

@@ -239,6 +239,14 @@ impl Daemon {
     }
 }
 
+impl Drop for Daemon {
+    /// A bench that fails leaves no daemon behind; one that has ended is past both.
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
 /// CPU time of a process so far, its children left out.
 pub fn cpu_millis(pid: i32) -> u64 {
     const TICKS_A_SECOND: u64 = 100; // what the kernel tells programs, whatever its own rate

@@ -37,12 +37,11 @@ pub(crate) use armed::pass;
 
 #[cfg(feature = "crash-points")]
 mod armed {
+    use std::fs::OpenOptions;
     use std::io::Write as _;
     use std::path::PathBuf;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
-
-    use crate::files;
 
     /// What the environment asks for.
     struct Orders {
@@ -72,7 +71,7 @@ mod armed {
 
         fn pass(&self, name: &str) {
             if let Some(log) = &self.log
-                && let Ok(mut file) = files::append_private(log)
+                && let Ok(mut file) = OpenOptions::new().append(true).create(true).open(log)
             {
                 let pid = std::process::id();
                 // A trace that cannot be written shows as a point that was never passed.
@@ -83,7 +82,12 @@ mod armed {
             }
             if let Some(log) = &self.log {
                 let crashed = log.with_extension("crashed");
-                if files::create_private(&crashed).is_err() {
+                if OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .open(&crashed)
+                    .is_err()
+                {
                     // Another process of the same test has died already.
                     return;
                 }

@@ -9,6 +9,6 @@ pub struct Exit {
     pub code: Option<i32>,
     /// The signal that killed it.
     pub signal: Option<i32>,
-    /// The kernel killed it, or one of its children, for want of memory.
+    /// The kernel killed it for want of memory.
     pub oom: bool,
 }

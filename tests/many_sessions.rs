@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test fails by its panic
 #![allow(clippy::print_stdout)] // a skipped test says so
 
+#[path = "support/appears.rs"]
+#[allow(dead_code)]
+mod appears;
 #[path = "end_to_end/bench.rs"]
 #[allow(dead_code)] // shared with the end-to-end tests, which use more of it
 mod bench;
-#[path = "end_to_end/running.rs"]
+#[path = "support/running.rs"]
 #[allow(dead_code)]
 mod running;
 

@@ -2,6 +2,8 @@
 //! lost or refused, a CLI that always dies.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test fails by its panic
 
+#[path = "support/appears.rs"]
+mod appears;
 #[path = "resume/bench.rs"]
 mod bench;
 

@@ -11,7 +11,7 @@ use crate::series::Series;
 
 /// The CLI's lines in one turn.
 const LINES: usize = 100_000;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 /// Turns of growing length.
 const LENGTHS: [usize; 3] = [10_000, 100_000, 1_000_000];
 /// Sessions at once, and the part of one session's rate that their sum is to reach.
@@ -36,7 +36,7 @@ impl Flow {
         const SESSION: &str = "flow";
         let place = Place::new();
         place.plan(part);
-        let mut hub = Hub::start().await;
+        let mut hub = Hub::start();
         let daemon = Daemon::start_with(&place, &hub, SESSION, &["--stdio", stdio]);
         hub.event("session_start").await;
         let before = daemon.cpu_millis();
@@ -92,7 +92,7 @@ impl Bare {
     async fn measure(stdio: &str) -> Self {
         let place = Place::new();
         place.plan(Part::Lines(LINES));
-        let mut hub = Hub::start().await;
+        let mut hub = Hub::start();
         let mut child = Command::new(std::env::current_exe().expect("this program's path"))
             .args([bare::FLAG, stdio, hub.url()])
             .arg(place.home())
@@ -100,9 +100,7 @@ impl Bare {
             .spawn()
             .expect("the reference starts");
         let arrived = hub.event("agent_end").await;
-        // The Hub, which lets it go, is this very thread.
-        let ended = tokio::task::spawn_blocking(move || child.wait()).await;
-        let ended = ended.expect("a thread").expect("it is ours");
+        let ended = child.wait().expect("it is ours");
         assert!(ended.success(), "the reference ended with {ended}");
         let note = place.note();
         let cpu = std::fs::read_to_string(place.home().join(bare::CPU)).expect("its note");
@@ -279,7 +277,7 @@ struct Crowd {
 
 impl Crowd {
     async fn measure(count: usize, lines: usize) -> Self {
-        let mut hub = Hub::start().await;
+        let mut hub = Hub::start();
         let mut members = Vec::new();
         for number in 0..count {
             let (place, name) = (Place::new(), format!("many{number}"));

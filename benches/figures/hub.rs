@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::place::now;
@@ -52,21 +52,42 @@ struct Rooms {
     ids: HashSet<u64>,
 }
 
+/// A Hub on a thread of its own: it notes when frames come whatever the bench does meanwhile.
 pub struct Hub {
     url: String,
     seen: mpsc::Receiver<Seen>,
     rooms: Arc<Mutex<Rooms>>,
+    /// Dropped with this, and the thread ends.
+    _life: oneshot::Sender<()>,
 }
 
 impl Hub {
-    #[allow(clippy::disallowed_methods)] // a program of its own, without the library's task groups
-    pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    pub fn start() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.set_nonblocking(true).expect("a TCP socket");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let (sender, seen) = mpsc::channel(1 << 16);
-        let rooms = Arc::default();
-        tokio::spawn(serve(listener, sender, Arc::clone(&rooms)));
-        Self { url, seen, rooms }
+        let rooms: Arc<Mutex<Rooms>> = Arc::default();
+        let (life, mut over) = oneshot::channel();
+        let theirs = Arc::clone(&rooms);
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.expect("a runtime").block_on(async {
+                let listener = TcpListener::from_std(listener).expect("a TCP socket");
+                tokio::select! {
+                    () = serve(listener, sender, theirs) => {}
+                    _ = &mut over => {}
+                }
+            });
+        });
+        Self {
+            url,
+            seen,
+            rooms,
+            _life: life,
+        }
     }
 
     pub fn url(&self) -> &str {
@@ -116,7 +137,7 @@ impl Hub {
     }
 }
 
-#[allow(clippy::disallowed_methods)] // as above
+#[allow(clippy::disallowed_methods)] // a program of its own, without the library's task groups
 async fn serve(listener: TcpListener, seen: mpsc::Sender<Seen>, rooms: Arc<Mutex<Rooms>>) {
     loop {
         let (stream, _) = listener.accept().await.expect("a connection");

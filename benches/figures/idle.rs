@@ -11,7 +11,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 
 pub async fn figures(report: &mut Report) {
     let place = Place::new();
-    let mut hub = Hub::start().await;
+    let mut hub = Hub::start();
     let daemon = Daemon::start(&place, &hub, "idle");
     hub.event("session_start").await;
     tokio::time::sleep(SETTLE).await;

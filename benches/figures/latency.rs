@@ -78,7 +78,7 @@ impl Ticks {
         const SESSION: &str = "ticks";
         let place = Place::new();
         place.plan(Part::Ticks(count, A_SECOND));
-        let mut hub = Hub::start().await;
+        let mut hub = Hub::start();
         let daemon = Some(Daemon::start(&place, &hub, SESSION));
         hub.event("session_start").await;
         hub.prompt(SESSION).await;

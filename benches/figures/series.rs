@@ -22,10 +22,6 @@ impl Series {
         self.samples.len()
     }
 
-    pub fn sum(&self) -> f64 {
-        self.samples.iter().sum()
-    }
-
     /// The smallest sample that at least so many of a hundred do not exceed.
     pub fn at(&self, percent: usize) -> f64 {
         let mut samples = self.samples.clone();

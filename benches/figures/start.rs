@@ -25,7 +25,7 @@ pub async fn figures(report: &mut Report) {
 async fn start_to_session(place: &Place, report: &mut Report) {
     let mut ready = Series::default();
     for round in 0..STARTS {
-        let mut hub = Hub::start().await;
+        let mut hub = Hub::start();
         let began = now();
         let daemon = Daemon::start(place, &hub, &format!("start{round}"));
         ready.add(began, hub.event("session_start").await);
@@ -46,7 +46,7 @@ async fn prompt_to_agent(place: &Place, report: &mut Report) {
     const SESSION: &str = "prompts";
     let (mut main, mut first) = (Series::default(), Series::default());
     place.plan(Part::Say);
-    let mut hub = Hub::start().await;
+    let mut hub = Hub::start();
     let daemon = Daemon::start(place, &hub, SESSION);
     hub.event("session_start").await;
     for _ in 0..PROMPTS {

@@ -148,3 +148,27 @@ pub enum LaunchError {
         why: String,
     },
 }
+
+#[cfg(test)]
+impl TurnSpec {
+    /// A new conversation, and nothing asked for.
+    pub(super) fn plain() -> Self {
+        Self {
+            agent_session: AgentSession::New(Uuid::from_u128(7)),
+            model: None,
+            effort: None,
+            system_prompt_file: None,
+            system_prompt: None,
+            mcp_config: None,
+            mcp_servers: None,
+            settings: None,
+            variables: Vec::new(),
+            allowed_tools: Vec::new(),
+            extra_args: Vec::new(),
+            home: PathBuf::from("/home/agent"),
+            is_root: false,
+            workspace: PathBuf::new(),
+            files: PathBuf::new(),
+        }
+    }
+}

@@ -20,6 +20,7 @@ pub mod pi;
 mod reader;
 mod records;
 mod signs;
+mod snapshot;
 mod store;
 
 use crate::event::{ErrorClass, Event, Outcome, TurnError};
@@ -68,6 +69,12 @@ pub trait Adapter: Send {
     /// Whether a terminal record was seen and no background work is open: a process that stays
     /// after that may be ended after its linger.
     fn finished(&self) -> bool;
+
+    /// Whether a terminal record was seen and background work is open, which may bring the agent
+    /// back to work.
+    fn in_background(&self) -> bool {
+        false
+    }
 
     /// The CLI's own session id, once known.
     fn agent_session(&self) -> Option<&str>;

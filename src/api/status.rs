@@ -12,11 +12,13 @@ use super::host::{HostedSession, LedSession, Standing};
 use super::routes::Query;
 use super::server::Api;
 use super::wire::{
-    DaemonStatus, Health, JournalState, LinkState, RunningTurn, SessionList, SessionState,
-    SessionStatus, SessionSummary, TurnList, TurnPhase, TurnStatus,
+    AgentDoing, DaemonStatus, Health, JournalState, LinkState, RunningTurn, SessionList,
+    SessionState, SessionStatus, SessionSummary, TurnList, TurnPhase, TurnStatus,
 };
+use crate::clock::Timestamp;
 use crate::hub::Phase;
 use crate::journal::{TurnState, TurnSummary};
+use crate::turn::activity::Doing;
 
 /// Turns that are listed where nobody says how many.
 const TURNS: u32 = 100;
@@ -163,6 +165,10 @@ pub(super) fn summary(api: &Api, hosted: &HostedSession) -> SessionSummary {
                 turn_id,
                 since,
                 age_ms: now.saturating_sub(since.millis()),
+                doing: state
+                    .doing
+                    .as_ref()
+                    .map(|(doing, since)| agent_doing(doing, *since, now)),
             });
             summary.state = match (&summary.running, state.stopped) {
                 (_, true) => SessionState::Stopped,
@@ -174,12 +180,24 @@ pub(super) fn summary(api: &Api, hosted: &HostedSession) -> SessionSummary {
     summary
 }
 
+fn agent_doing(doing: &Doing, since: Timestamp, now: u64) -> AgentDoing {
+    AgentDoing {
+        state: doing.word().to_owned(),
+        tool: match doing {
+            Doing::Tool(name) => Some(name.clone()),
+            _ => None,
+        },
+        since,
+        age_ms: now.saturating_sub(since.millis()),
+    }
+}
+
 pub(super) fn turn(turn: TurnSummary) -> TurnStatus {
     TurnStatus {
         turn_id: turn.id,
         state: match turn.state {
             TurnState::Queued => TurnPhase::Queued,
-            TurnState::Running => TurnPhase::Running,
+            TurnState::Running | TurnState::Cancelling => TurnPhase::Running,
             TurnState::Ended => TurnPhase::Ended,
         },
         outcome: turn.outcome,

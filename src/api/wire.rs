@@ -76,6 +76,18 @@ pub struct RunningTurn {
     pub turn_id: TurnId,
     pub since: Timestamp,
     pub age_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doing: Option<AgentDoing>,
+}
+
+/// What the agent of a turn is doing; `state` as in `docs/watching.md`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentDoing {
+    pub state: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    pub since: Timestamp,
+    pub age_ms: u64,
 }
 
 /// `GET /v1/sessions`.

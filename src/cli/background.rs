@@ -159,8 +159,9 @@ async fn lead(mut context: Context) -> Result<Ended, CliError> {
         return result;
     }
     tasks.stop().await;
-    if result.is_err() {
-        footprint.erase().await;
+    match result {
+        Ok(_) => footprint.keep().await,
+        Err(_) => footprint.erase().await,
     }
     result
 }
@@ -176,12 +177,11 @@ async fn with(
 ) -> Result<Ended, CliError> {
     // Without a Hub that was asked for, or that a key leads to, there is one in this process.
     let asked = hub.filter(|hub| hub.url.is_some() || hub.key.is_some());
-    let (target, own) = match asked {
-        Some(hub) => (hub_target(hub)?, None),
-        None => {
-            let own = OwnHub::open(&own_hub, tasks).await?;
-            (own.target(), Some(own))
-        }
+    let (target, own) = if let Some(hub) = asked {
+        (hub_target(hub)?, None)
+    } else {
+        let own = OwnHub::open(&own_hub, tasks).await?;
+        (own.target(), Some(own))
     };
     let hub = HubAccess::find(target, &context.env).await?;
     let (around, env) = (context.surroundings(), context.env.clone());

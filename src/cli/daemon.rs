@@ -217,10 +217,7 @@ impl Watch<'_> {
                     self.shown.show(&mut self.renderer, &batch);
                 }
                 let failure = primary.hosted.failure();
-                Err(failure.map_or_else(
-                    || CliError::new(Exit::Internal, reason),
-                    |error| CliError::from(error),
-                ))
+                Err(failure.map_or_else(|| CliError::new(Exit::Internal, reason), CliError::from))
             }
         }
     }

@@ -41,7 +41,7 @@ const MOST: u64 = 8 << 20;
 
 /// Starts logging to the file at `path`, which is stderr already.
 pub(super) fn start_in(level: LogLevel, path: PathBuf) -> io::Result<()> {
-    start_with(level, Mutex::new(Capped::open(path)?));
+    start_with(level, Mutex::new(Capped::open(path, MOST, true)?));
     Ok(())
 }
 
@@ -52,17 +52,20 @@ struct Capped {
     file: File,
     written: u64,
     most: u64,
+    /// Whether stderr is this file.
+    is_stderr: bool,
 }
 
 impl Capped {
-    fn open(path: PathBuf) -> io::Result<Self> {
+    fn open(path: PathBuf, most: u64, is_stderr: bool) -> io::Result<Self> {
         let file = files::append_private(&path)?;
         let written = file.metadata()?.len();
         Ok(Self {
             path,
             file,
             written,
-            most: MOST,
+            most,
+            is_stderr,
         })
     }
 
@@ -70,7 +73,10 @@ impl Capped {
         std::fs::rename(&self.path, self.path.with_added_extension("1"))?;
         self.file = files::append_private(&self.path)?;
         self.written = 0;
-        Ok(nix::unistd::dup2_stderr(&self.file)?)
+        if self.is_stderr {
+            nix::unistd::dup2_stderr(&self.file)?;
+        }
+        Ok(())
     }
 }
 
@@ -79,12 +85,30 @@ impl Write for Capped {
         if self.written >= self.most {
             self.put_aside()?;
         }
-        let count = self.file.write(bytes)?;
-        self.written += count as u64;
-        Ok(count)
+        self.file.write_all(bytes)?;
+        self.written += bytes.len() as u64;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_log_is_put_aside_and_one_before_it_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("daemon.log");
+        let mut log = Capped::open(path.clone(), 8, false).unwrap();
+        for word in ["first one", "second one", "third one"] {
+            log.write_all(word.as_bytes()).unwrap();
+        }
+        let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        assert_eq!(read("daemon.log"), "third one");
+        assert_eq!(read("daemon.log.1"), "second one");
     }
 }

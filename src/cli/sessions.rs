@@ -55,6 +55,12 @@ pub(super) fn standing(session: &SessionSummary) -> String {
     let mut text = state_words(session.state).to_owned();
     if let Some(running) = &session.running {
         write!(text, " for {}", duration(running.age_ms)).ok();
+        if let Some(doing) = &running.doing {
+            let tool = doing.tool.as_deref().map(harmless).unwrap_or_default();
+            let space = if tool.is_empty() { "" } else { " " };
+            let age = duration(doing.age_ms);
+            write!(text, " ({}{space}{tool} for {age})", doing.state).ok();
+        }
     }
     if session.queued > 0 {
         let waits = if session.queued == 1 {

@@ -12,13 +12,14 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 
 use super::background::{self, LOG, READY};
-use super::client::create_session;
+use super::client::{create_session, daemon_status};
 use super::lead::Context;
 use super::{CliError, Exit};
 use crate::api;
-use crate::api::wire::CreateRequest;
+use crate::api::wire::{CreateRequest, DaemonStatus};
 use crate::config::{CommandKind, HubOptions, Options};
 use crate::files;
+use crate::hub::HubAddress;
 use crate::journal::StateLock;
 
 /// A daemon is ready within a second, or after the Hub was discovered; one that is not by then
@@ -75,15 +76,36 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     let state_dir = &context.config.state_dir;
     let words = background::Arguments::of(options, &arguments.hub, &context);
     running_daemon(&context, &words)?;
-    let answer = match request {
-        Some(request) => json!(create_session(state_dir, &request)?),
-        None => {
-            let pid = holder(state_dir)?.and_then(|pid| pid.parse::<u32>().ok());
-            json!({ "pid": pid })
-        }
+    let daemon = daemon_status(state_dir)?;
+    same_hub(&context, &daemon)?;
+    let answer = if let Some(request) = request {
+        json!(create_session(state_dir, &request)?)
+    } else {
+        json!({"pid": daemon.pid})
     };
     println!("{answer}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// A daemon has one Hub for all its sessions.
+fn same_hub(context: &Context, daemon: &DaemonStatus) -> Result<(), CliError> {
+    let asked = context.config.hub.as_ref().and_then(|hub| hub.url.as_ref());
+    let asked = asked.and_then(|url| HubAddress::parse(url.as_str()).ok());
+    let asked = asked.map(|address| address.to_string());
+    if asked.is_none() || asked == daemon.hub {
+        return Ok(());
+    }
+    let (asked, has) = (asked.unwrap_or_default(), daemon.hub.as_deref());
+    Err(CliError::new(
+        Exit::Usage,
+        format!(
+            "the daemon (pid {}) of {} is with the Hub {}, not {asked}; leave --hub out, stop \
+             that daemon, or give another --state-dir",
+            daemon.pid,
+            daemon.state_dir,
+            has.unwrap_or("that it is looking for")
+        ),
+    ))
 }
 
 fn request(

@@ -19,6 +19,7 @@ mod file;
 mod layers;
 mod nearest;
 mod options;
+mod patience;
 mod place;
 mod resolve;
 mod secret;
@@ -42,6 +43,7 @@ pub use duration::{parse_duration, show_duration};
 pub use env::EnvMap;
 pub use fault::{ConfigError, Fault, Origin};
 pub use options::{HubOptions, Options};
+pub use patience::Patience;
 pub use place::{CommandKind, Place, in_container};
 pub use resolve::{Given, resolve};
 pub use session::SessionSettings;
@@ -57,6 +59,8 @@ pub struct Config {
     pub repo: Option<RepoConfig>,
     /// How long a turn may last.
     pub timeout: Option<Duration>,
+    /// How long the agent may be silent.
+    pub patience: Patience,
     /// Where everything durable lies.
     pub state_dir: PathBuf,
     /// Where the workspace goes; by default a folder of its own in the state dir.

@@ -55,6 +55,9 @@ pub struct Options {
     /// Longest time for a turn: 90s, 10m, 2h [default: 2h for run, else none]
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<String>,
+    /// How long the agent may be silent, by what it is doing: model=45m, tool=none, …
+    #[arg(long, value_name = "STATE=DURATION", value_delimiter = ',')]
+    pub patience: Vec<String>,
     /// File with the task
     #[arg(long, value_name = "FILE")]
     pub task_file: Option<String>,
@@ -135,6 +138,7 @@ impl Options {
             branch,
             git_token_file,
             timeout,
+            patience,
             task_file,
             agent_home,
             agent_user,
@@ -172,6 +176,7 @@ impl Options {
             (&setting::ALLOWED_TOOLS, allowed_tools),
             (&setting::AGENT_ARGS, agent_args),
             (&setting::PASS_ENV, pass_env),
+            (&setting::PATIENCE, patience),
         ] {
             if !values.is_empty() {
                 typed.insert(setting.key, values.clone());

@@ -16,6 +16,7 @@ use super::file::{self, FileSettings};
 use super::layers::{Layers, pattern, quoted};
 use super::nearest::nearest;
 use super::options::{HubOptions, Options, Typed};
+use super::patience::Patience;
 use super::place::{CommandKind, Place};
 use super::setting;
 use super::{AgentConfig, Config, HubConfig, RepoConfig, Task};
@@ -74,6 +75,7 @@ pub(super) fn settle(
         task,
         repo: repo(&mut layers),
         timeout: timeout(&mut layers, place),
+        patience: patience(&mut layers),
         state_dir: state_dir.unwrap_or_default(),
         workspace_dir: layers.path(&setting::WORKSPACE_DIR),
         output: layers.value_or(&setting::OUTPUT, Output::Pretty, Output::parse),
@@ -321,6 +323,28 @@ fn timeout(layers: &mut Layers<'_>, place: &Place) -> Option<Duration> {
     let text = default.map_or_else(|| "none".to_owned(), show_duration);
     layers.show(setting::TIMEOUT.key, quoted(&text), Origin::Default);
     default
+}
+
+/// What is not named keeps its default.
+fn patience(layers: &mut Layers<'_>) -> Patience {
+    let mut patience = Patience::default();
+    let Some(raw) = layers.raw(&setting::PATIENCE) else {
+        show_patience(layers, &patience, Origin::Default);
+        return patience;
+    };
+    for text in &raw.values {
+        if let Err(message) = patience.set(text) {
+            layers.fault(raw.origin.clone(), message);
+        }
+    }
+    show_patience(layers, &patience, raw.origin);
+    patience
+}
+
+fn show_patience(layers: &mut Layers<'_>, patience: &Patience, origin: Origin) {
+    let limits: Vec<String> = patience.show().iter().map(|limit| quoted(limit)).collect();
+    let value = format!("[{}]", limits.join(", "));
+    layers.show(setting::PATIENCE.key, value, origin);
 }
 
 fn hub(layers: &mut Layers<'_>, place: &Place, once: bool) -> HubConfig {

@@ -46,11 +46,11 @@ pub enum DaemonError {
 impl DaemonError {
     /// Whether nothing can be stored any more, so that every session of the daemon is at an end.
     pub fn is_fatal(&self) -> bool {
-        let journal = match self {
-            Self::Journal(error)
-            | Self::Turn(TurnFault::Journal(error))
-            | Self::Session(SessionError::Journal(error)) => error,
-            _ => return false,
+        let (Self::Journal(journal)
+        | Self::Turn(TurnFault::Journal(journal))
+        | Self::Session(SessionError::Journal(journal))) = self
+        else {
+            return false;
         };
         matches!(journal, JournalError::Store(_) | JournalError::Poisoned)
     }

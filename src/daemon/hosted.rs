@@ -153,25 +153,25 @@ impl Hosted {
 
     async fn start(&self, begin: Begin, work: &Work) -> Result<Led, DaemonError> {
         let setup = work.setup.view();
-        let (lead, joined) = match begin {
-            Begin::Joined(lead, joined) => (*lead, Some(joined)),
+        let (joining, joined) = match begin {
+            Begin::Joined(joining, joined) => (*joining, Some(joined)),
             Begin::Anew(chosen) => {
                 let id = self.id.clone();
                 let (state, hub, tasks) = (&work.state, &work.hub, &work.tasks);
-                let lead = chosen?.connect(&setup, state, hub, id, FOR_EVER, tasks);
-                (lead, None)
+                let joining = chosen?.connect(&setup, state, hub, id, FOR_EVER, tasks);
+                (joining, None)
             }
         };
         // One link a session.
-        drop(self.link.set(lead.link()));
+        drop(self.link.set(joining.link()));
         let led = match (joined, &work.workspace) {
-            (None, Some(workspace)) if lead.can_resume() && workspace.is_dir() => {
-                lead.resume(&setup, workspace.clone()).await?
+            (None, Some(workspace)) if joining.can_resume() && workspace.is_dir() => {
+                joining.resume(&setup, workspace.clone()).await?
             }
-            (Some(joined), _) => lead.start(&setup, &joined).await?,
+            (Some(joined), _) => joining.start(&setup, &joined).await?,
             (None, _) => {
-                let joined = lead.joined().await?;
-                lead.start(&setup, &joined).await?
+                let joined = joining.joined().await?;
+                joining.start(&setup, &joined).await?
             }
         };
         let standing = LedSession {

@@ -151,6 +151,7 @@ impl Lead {
     /// Installs the agent where it is missing, makes the workspace, starts the session's driver,
     /// queues the Hub's task. A failure is told to the Hub, as far as it is in the events.
     pub async fn start(self, setup: &Setup<'_>, joined: &Joined) -> Result<Led, DaemonError> {
+        crash_point!("daemon.joined");
         let made = self.make(setup).await;
         match made {
             Ok((program, workspace)) => {
@@ -199,12 +200,11 @@ impl Lead {
             RunsAs::Other { user, .. } => Some((user.uid, user.gid)),
             RunsAs::Ourselves | RunsAs::Root => None,
         };
-        let detail = match setup.config.repo {
-            Some(_) => None,
-            None => {
-                let asked = self.hub.rest.session(&self.session).await;
-                Some(asked.map_err(super::hub::rest_error)?)
-            }
+        let detail = if setup.config.repo.is_some() {
+            None
+        } else {
+            let asked = self.hub.rest.session(&self.session).await;
+            Some(asked.map_err(super::hub::rest_error)?)
         };
         let trusted = self.hub.address().is_loopback();
         workspace::make_home(setup, &agent_home(setup, runs_as), owner)?;
@@ -300,6 +300,7 @@ impl Lead {
             user,
             in_container: setup.in_container,
             timeout: config.timeout,
+            patience: config.patience,
             spool_quota: SPOOL_QUOTA,
             sandbox: LocalSandbox::of_this_program(),
             journal: self.state.journal().clone(),

@@ -203,7 +203,7 @@ mod tests {
         let path = output_file(dir.path(), OWN);
         write(journal.clone(), session.clone(), OWN, path.clone()).await;
         let whole = std::fs::read(&path).unwrap();
-        assert_eq!(whole.iter().filter(|byte| **byte == b'\n').count(), 4);
+        assert_eq!(memchr::memchr_iter(b'\n', &whole).count(), 4);
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         for cut in (0..whole.len()).step_by(997).chain([1, whole.len() - 1]) {
             std::fs::write(&path, &whole[..cut]).unwrap();

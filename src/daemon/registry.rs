@@ -219,7 +219,7 @@ impl Registry {
         }
         let named = self.named(settings.remove(SESSION))?;
         let settings: SessionSettings = settings.into_iter().collect();
-        let env = self.environment(env);
+        let env = self.environment(&env);
         let setup = self.setup(&Asker::Client, &settings, env, cwd.clone())?;
         let view = setup.view();
         let chosen = Chosen::check(&view)?;
@@ -267,17 +267,17 @@ impl Registry {
         let id: SessionId = text
             .parse()
             .map_err(|error| CreateError::Invalid(format!("{SESSION}: {error}")))?;
-        match self.find(&id) {
-            Some(_) => Err(CreateError::Invalid(format!(
-                "{SESSION}: this daemon leads {id} already; give it a prompt instead"
-            ))),
-            None => Ok(Some(id)),
+        if self.find(&id).is_none() {
+            return Ok(Some(id));
         }
+        Err(CreateError::Invalid(format!(
+            "{SESSION}: this daemon leads {id} already; give it a prompt instead"
+        )))
     }
 
     /// The asker's environment; where they brought none, ours. What every program needs to be
     /// found at all is ours where the asker has none.
-    fn environment(&self, asked: EnvMap) -> EnvMap {
+    fn environment(&self, asked: &EnvMap) -> EnvMap {
         const NEEDED: [&str; 2] = ["HOME", "PATH"];
         let own = &self.inner.env;
         if asked.iter().next().is_none() {

@@ -127,6 +127,7 @@ mod tests {
             parent,
             session: pid,
             start,
+            cpu: 0,
         }
     }
 

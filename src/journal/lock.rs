@@ -4,10 +4,16 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
 use crate::files;
+
+/// How often a lock that another has is tried, and the pause between: a second in all, in which even
+/// a busy machine gets from `fork` to `execve`.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The state dir's lock; held until dropped.
 #[derive(Debug)]
@@ -53,7 +59,7 @@ impl StateLock {
         files::create_private_dir(state_dir).map_err(unusable)?;
         let path = state_dir.join("state.lock");
         let mut file = files::append_private(&path).map_err(unusable)?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if !lock(&file) {
             let pid = std::fs::read_to_string(&path).unwrap_or_default();
             return Err(StateLockError::InUse {
                 path: state_dir.to_owned(),
@@ -113,6 +119,18 @@ impl StateLock {
     }
 }
 
+/// Locks `file`, and waits a little where another has it: a daemon that was killed while it started
+/// a process leaves its lock to that process until its `execve`.
+fn lock(file: &File) -> bool {
+    for _ in 0..TRIES {
+        if flock(file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return true;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    false
+}
+
 /// Whether the open `file` is still the one of this name.
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let open = file.metadata()?;
@@ -148,6 +166,17 @@ mod tests {
         );
         StateLock::take(&state).unwrap().clear().unwrap();
         assert_eq!(StateLock::died(&state).unwrap(), None);
+    }
+
+    #[test]
+    fn a_lock_that_is_let_go_meanwhile_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = StateLock::take(dir.path()).unwrap();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| StateLock::take(dir.path()).map(drop));
+            drop(first);
+            second.join().unwrap().unwrap();
+        });
     }
 
     #[test]

@@ -140,7 +140,7 @@ impl Journal {
     pub async fn outcomes(&self) -> Result<Vec<(Outcome, u64)>, JournalError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT outcome, count(*) FROM turn WHERE outcome IS NOT NULL
+                "SELECT outcome, count(*) FROM turn WHERE ended_at IS NOT NULL
                  GROUP BY outcome ORDER BY outcome",
             )?;
             let mut rows = statement.query([])?;
@@ -223,7 +223,11 @@ fn summary(row: &Row<'_>) -> Result<TurnSummary, JournalError> {
         },
         attempt: row.get(5)?,
         run: run.map(|run| parse("run id", &run)).transpose()?,
-        outcome: outcome.as_deref().map(outcome_from).transpose()?,
+        // A turn that is to be cancelled has its verdict before its end.
+        outcome: ended
+            .and(outcome.as_deref())
+            .map(outcome_from)
+            .transpose()?,
         first_seq: first.and_then(|first| Seq::new(unsigned(first))),
         created_at: Timestamp::from_millis(unsigned(row.get(9)?)),
         ended_at: ended.map(|at| Timestamp::from_millis(unsigned(at))),

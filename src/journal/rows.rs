@@ -126,6 +126,13 @@ pub enum Change {
         /// The turn.
         turn: TurnId,
     },
+    /// A message was taken into the running turn; its `prompt` is in this batch. A promise.
+    TakePrompt,
+    /// The turn is to be cancelled, whoever is there to do it. A promise: it is not gone on with.
+    CancelTurn {
+        /// The turn.
+        turn: TurnId,
+    },
     /// The spool was parsed up to `offset`; the events that it gave are in this batch.
     Progress {
         /// The turn.
@@ -173,6 +180,8 @@ impl Change {
             | Self::QueueTurn { .. }
             | Self::BeginAttempt { .. }
             | Self::EndAttempt { .. }
+            | Self::TakePrompt
+            | Self::CancelTurn { .. }
             | Self::EndTurn { .. } => true,
             Self::Progress { .. } | Self::AgentSession { .. } | Self::Acked { .. } => false,
         }
@@ -201,6 +210,8 @@ pub struct SessionRow {
 pub enum TurnState {
     Queued,
     Running,
+    /// Cancelled, and not yet over.
+    Cancelling,
     Ended,
 }
 

@@ -139,6 +139,8 @@ fn turn(row: &Row<'_>) -> Result<TurnRow, JournalError> {
         prompt: row.get(2)?,
         state: match state.as_str() {
             "queued" => TurnState::Queued,
+            // A verdict before the end is one that was asked for.
+            "running" if outcome.is_some() => TurnState::Cancelling,
             "running" => TurnState::Running,
             _ => TurnState::Ended,
         },

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::store::{outcome_text, signed};
 use super::{Batch, Change, Feeds, JournalError, StoredBatch, feed_of, store};
-use crate::event::Header;
+use crate::event::{Header, Outcome};
 use crate::ids::{Seq, SessionId};
 
 /// Batches joined in one transaction at most.
@@ -24,6 +24,9 @@ const GROUP_BYTES: usize = 1 << 20;
 const BEGIN_ATTEMPT: &str = "UPDATE turn SET state = 'running', attempt = ?2, run_id = ?3,
         spool_offset = 0, ordinal_next = ?5, adapter = NULL, first_seq = coalesce(first_seq, ?4)
      WHERE id = ?1";
+
+/// A verdict before the end: it is asked for.
+const CANCEL_TURN: &str = "UPDATE turn SET outcome = ?2 WHERE id = ?1 AND state = 'running'";
 
 /// A batch and whoever waits for it.
 pub(super) struct Commit {
@@ -206,27 +209,9 @@ fn apply(
     let session = batch.session.as_str();
     crash_point!("journal.before_change");
     match change {
-        Change::CreateSession { settings, at } => transaction
-            .prepare_cached(
-                "INSERT INTO session(id, agent, workspace, created_at, settings)
-                 VALUES (?1, ?2, '', ?3, ?4)
-                 ON CONFLICT(id) DO UPDATE SET settings = excluded.settings, closed_at = NULL",
-            )?
-            .execute(params![session, batch.agent, signed(at.millis()), settings])?,
-        Change::CloseSession { at } => transaction
-            .prepare_cached("UPDATE session SET closed_at = ?2 WHERE id = ?1")?
-            .execute(params![session, signed(at.millis())])?,
-        Change::OpenSession { workspace, at } => transaction
-            .prepare_cached(
-                "INSERT INTO session(id, agent, workspace, created_at) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT(id) DO UPDATE SET workspace = excluded.workspace",
-            )?
-            .execute(params![
-                session,
-                batch.agent,
-                workspace,
-                signed(at.millis())
-            ])?,
+        Change::CreateSession { .. } | Change::CloseSession { .. } | Change::OpenSession { .. } => {
+            return apply_to_session(transaction, batch, change);
+        }
         Change::QueueTurn {
             turn,
             command_id,
@@ -265,6 +250,11 @@ fn apply(
             signed(first_seq),
             signed(*ordinal_next)
         ])?,
+        // The event is the change.
+        Change::TakePrompt => 0,
+        Change::CancelTurn { turn } => transaction
+            .prepare_cached(CANCEL_TURN)?
+            .execute(params![turn.to_string(), outcome_text(Outcome::Cancelled)?])?,
         Change::EndAttempt { turn } => transaction
             .prepare_cached("UPDATE turn SET run_id = NULL, adapter = NULL WHERE id = ?1")?
             .execute([turn.to_string()])?,
@@ -311,6 +301,39 @@ fn apply(
         Change::Acked { seq } => transaction
             .prepare_cached("UPDATE session SET acked_seq = max(acked_seq, ?2) WHERE id = ?1")?
             .execute(params![session, signed(*seq)])?,
+    };
+    Ok(())
+}
+
+fn apply_to_session(
+    transaction: &Transaction<'_>,
+    batch: &Batch,
+    change: &Change,
+) -> Result<(), JournalError> {
+    let session = batch.session.as_str();
+    match change {
+        Change::CreateSession { settings, at } => transaction
+            .prepare_cached(
+                "INSERT INTO session(id, agent, workspace, created_at, settings)
+                 VALUES (?1, ?2, '', ?3, ?4)
+                 ON CONFLICT(id) DO UPDATE SET settings = excluded.settings, closed_at = NULL",
+            )?
+            .execute(params![session, batch.agent, signed(at.millis()), settings])?,
+        Change::CloseSession { at } => transaction
+            .prepare_cached("UPDATE session SET closed_at = ?2 WHERE id = ?1")?
+            .execute(params![session, signed(at.millis())])?,
+        Change::OpenSession { workspace, at } => transaction
+            .prepare_cached(
+                "INSERT INTO session(id, agent, workspace, created_at) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT(id) DO UPDATE SET workspace = excluded.workspace",
+            )?
+            .execute(params![
+                session,
+                batch.agent,
+                workspace,
+                signed(at.millis())
+            ])?,
+        _ => 0,
     };
     Ok(())
 }

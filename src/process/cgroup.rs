@@ -1,28 +1,48 @@
-//! How often the kernel killed for want of memory in this process's cgroup.
+//! Control groups: where the kernel counts the processes that it killed for want of memory, and a
+//! group of a run's own that can be ended as a whole.
 //!
-//! Best effort: v2 (`memory.events`) and v1 (`memory.oom_control`); `None` where neither can be
-//! read. The count is the cgroup's, so that it says "someone here", not who.
+//! Both are best effort. Groups are found as the process itself sees them (`/proc/PID/cgroup` laid
+//! over the mounts of `/proc/self/mountinfo`): inside a container the path may be the host's while
+//! the mount shows the container's own group as the root.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::{Component, Path, PathBuf};
 
-/// A reading of the counter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OomCounter(u64);
+use rustix::process::Pid;
 
-impl OomCounter {
-    /// Reads the counter of this process's cgroup.
-    pub fn read() -> Option<Self> {
-        let membership = fs::read_to_string("/proc/self/cgroup").ok()?;
-        candidates(&membership)
-            .iter()
-            .find_map(|file| oom_kills(&fs::read_to_string(file).ok()?))
-            .map(Self)
+use super::{Member, Stat};
+
+/// The count of memory kills in the group of one process, from a moment on.
+///
+/// v2 counts for a group and all below it (`memory.events`), v1 for the victim's own group
+/// (`memory.oom_control`). The count says "someone in this group", not who.
+#[derive(Debug, Clone)]
+pub struct OomWatch {
+    file: PathBuf,
+    before: u64,
+}
+
+impl OomWatch {
+    /// Begins to count for the group that `pid` is in; `None` where the kernel shows no counter.
+    pub fn begin(pid: Pid) -> Option<Self> {
+        let view = View::of(pid)?;
+        let v1 = view.directory(Hierarchy::Memory);
+        let v1 = v1.map(|group| group.join("memory.oom_control"));
+        // A group without the controller is counted for by the nearest one above it.
+        let unified = view.directory(Hierarchy::Unified).unwrap_or_default();
+        let v2 = unified.ancestors().map(|group| group.join("memory.events"));
+        v1.into_iter().chain(v2).find_map(|file| {
+            let before = oom_kills(&fs::read_to_string(&file).ok()?)?;
+            Some(Self { file, before })
+        })
     }
 
-    /// Whether anything was killed after `earlier`.
-    pub fn rose_since(self, earlier: Self) -> bool {
-        self.0 > earlier.0
+    /// How many were killed since.
+    pub fn kills(&self) -> u64 {
+        let now = fs::read_to_string(&self.file).ok();
+        let now = now.as_deref().and_then(oom_kills).unwrap_or(self.before);
+        now.saturating_sub(self.before)
     }
 }
 
@@ -32,42 +52,181 @@ fn oom_kills(content: &str) -> Option<u64> {
         .find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
 }
 
-/// Files that may hold the counter, the most exact first. Inside a container the path in
-/// `/proc/self/cgroup` may be the host's, while the mount shows the container's own group as the
-/// root.
-fn candidates(membership: &str) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for line in membership.lines() {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else {
-            continue;
-        };
-        let (root, file) = match controllers {
-            "" => ("/sys/fs/cgroup", "memory.events"),
-            list if list.split(',').any(|name| name == "memory") => {
-                ("/sys/fs/cgroup/memory", "memory.oom_control")
-            }
-            _ => continue,
-        };
-        let root = Path::new(root);
-        files.push(root.join(path.trim_start_matches('/')).join(file));
-        files.push(root.join(file));
+/// A v2 group of its own for a run: whatever is born in it stays in it, in whatever session, and
+/// the kernel ends all of it at once, with no fork in between.
+#[derive(Debug, Clone)]
+pub struct RunGroup(PathBuf);
+
+impl RunGroup {
+    /// Makes a group below our own; `None` where we may not. As root on a machine with a service
+    /// manager only below a group that was delegated to us: the others are not ours to divide.
+    pub fn create(name: &str, in_container: bool) -> Option<Self> {
+        let own = View::of(rustix::process::getpid())?.directory(Hierarchy::Unified)?;
+        let is_root = rustix::process::geteuid().is_root();
+        if is_root && !in_container && !is_ours_to_divide(&own) {
+            return None;
+        }
+        let path = own.join(name);
+        fs::create_dir(&path).ok()?;
+        let group = Self(path);
+        // Linux 5.14. An older kernel's group is of no use.
+        if group.0.join(KILL).exists() {
+            return Some(group);
+        }
+        group.remove();
+        None
     }
-    files
+
+    /// The group that an earlier process made there.
+    pub fn at(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Moves a process into it.
+    pub fn add(&self, pid: Pid) -> io::Result<()> {
+        fs::write(self.0.join(PROCS), pid.as_raw_nonzero().to_string())
+    }
+
+    /// Kills all that is in it.
+    pub fn kill(&self) -> io::Result<()> {
+        fs::write(self.0.join(KILL), "1")
+    }
+
+    /// Who is in it, zombies included; nobody where there is no such group.
+    pub fn members(&self) -> Vec<Member> {
+        let pids = fs::read_to_string(self.0.join(PROCS)).unwrap_or_default();
+        let pids = pids.lines().filter_map(|line| line.parse().ok());
+        // A pid of 0 is a process of another pid namespace.
+        let stats = pids.filter_map(|pid: i32| Stat::read(pid).ok());
+        stats.map(Member::from).collect()
+    }
+
+    /// Removes it; without effect while somebody is in it.
+    pub fn remove(&self) {
+        // The groups that the CLI made below it, if it made any.
+        let below = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        for entry in below.filter(|entry| entry.path().is_dir()) {
+            Self(entry.path()).remove();
+        }
+        // A group that stays because someone cannot be killed is reported by its members.
+        let _busy = fs::remove_dir(&self.0);
+    }
+}
+
+const PROCS: &str = "cgroup.procs";
+const KILL: &str = "cgroup.kill";
+
+/// Whether root may make groups there: at the top of the tree that we see, and where systemd says
+/// that it leaves the group to its processes.
+fn is_ours_to_divide(own: &Path) -> bool {
+    let is_top = !own.join("cgroup.type").exists();
+    let mut value = [0_u8; 4];
+    let delegated = |name| {
+        rustix::fs::getxattr(own, name, &mut value[..]).is_ok_and(|length| length > 0)
+            && value.first() == Some(&b'1')
+    };
+    is_top
+        || ["trusted.delegate", "user.delegate"]
+            .into_iter()
+            .any(delegated)
+}
+
+/// One of the kernel's trees of groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hierarchy {
+    /// v1's, of the memory controller.
+    Memory,
+    /// v2's.
+    Unified,
+}
+
+/// The groups of a process and where they are mounted, as text of the kernel's.
+struct View {
+    membership: String,
+    mounts: String,
+}
+
+impl View {
+    fn of(pid: Pid) -> Option<Self> {
+        let pid = pid.as_raw_nonzero();
+        Some(Self {
+            membership: fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?,
+            mounts: fs::read_to_string("/proc/self/mountinfo").ok()?,
+        })
+    }
+
+    /// The folder of the process's group.
+    fn directory(&self, hierarchy: Hierarchy) -> Option<PathBuf> {
+        let path = self.membership.lines().find_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let (controllers, path) = (fields.next()?, fields.next()?);
+            let fits = match hierarchy {
+                Hierarchy::Unified => controllers.is_empty(),
+                Hierarchy::Memory => controllers.split(',').any(|name| name == "memory"),
+            };
+            fits.then(|| Path::new(path))
+        })?;
+        let (root, point) = self
+            .mounts
+            .lines()
+            .find_map(|line| mount(line, hierarchy))?;
+        let below = path.strip_prefix(&root).unwrap_or(Path::new(""));
+        // A group outside of what our namespace shows.
+        let outside = below.components().any(|part| part == Component::ParentDir);
+        (!outside).then(|| point.join(below))
+    }
+}
+
+/// The part of the tree that a mount shows, and where.
+fn mount(line: &str, hierarchy: Hierarchy) -> Option<(PathBuf, PathBuf)> {
+    let (place, kind) = line.split_once(" - ")?;
+    let mut kind = kind.split(' ');
+    let (fs_type, options) = (kind.next()?, kind.nth(1)?);
+    let fits = match hierarchy {
+        Hierarchy::Unified => fs_type == "cgroup2",
+        Hierarchy::Memory => fs_type == "cgroup" && options.split(',').any(|name| name == "memory"),
+    };
+    let mut place = place.split(' ').skip(3);
+    let (root, point) = (place.next()?, place.next()?);
+    fits.then(|| (root.into(), point.into()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const MOUNTS: &str = "\
+        35 31 0:32 /docker/ab /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
+        41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
+
+    fn directories(membership: &str) -> [Option<PathBuf>; 2] {
+        let view = View {
+            membership: membership.to_owned(),
+            mounts: MOUNTS.to_owned(),
+        };
+        [Hierarchy::Memory, Hierarchy::Unified].map(|hierarchy| view.directory(hierarchy))
+    }
+
     #[test]
-    fn both_cgroup_versions_name_their_file_and_count() {
-        let files = candidates("4:memory:/docker/ab\n3:cpu:/x\n0::/user.slice\n");
+    fn a_group_is_found_where_its_mount_shows_it() {
+        let memory = |path: &str| Some(Path::new("/sys/fs/cgroup/memory").join(path));
+        let unified = |path: &str| Some(Path::new("/sys/fs/cgroup/unified").join(path));
         assert_eq!(
-            files.first().unwrap(),
-            Path::new("/sys/fs/cgroup/memory/docker/ab/memory.oom_control")
+            directories("4:cpu,memory:/docker/ab/x\n3:cpu:/y\n0::/user.slice\n"),
+            [memory("x"), unified("user.slice")]
         );
-        assert!(files.contains(&PathBuf::from("/sys/fs/cgroup/user.slice/memory.events")));
+        // the host's path, of which the mount shows nothing: the mount itself is the group
+        assert_eq!(directories("4:memory:/other\n"), [memory(""), None]);
+        assert_eq!(directories("0::/../outside\n"), [None, None]);
+    }
+
+    #[test]
+    fn both_versions_say_how_many_were_killed() {
         assert_eq!(oom_kills("low 0\noom 4\noom_kill 3\n"), Some(3));
         assert_eq!(
             oom_kills("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"),

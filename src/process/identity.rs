@@ -7,7 +7,7 @@ use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
 /// A process that cannot be taken for a later one with the same pid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Identity {
     /// The pid, in the pid namespace of whoever wrote it.
     pub pid: i32,
@@ -36,6 +36,14 @@ impl Identity {
     }
 }
 
+/// Where pids mean what they mean here: this boot, and within it this pid namespace, known by when
+/// its first process started. `None` where the kernel does not show it.
+pub fn pid_world() -> Option<String> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let first = Stat::read(1).ok()?.start;
+    Some(format!("{}.{first}", boot.trim()))
+}
+
 /// What a process is doing, as far as the runner cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -58,6 +66,8 @@ pub struct Stat {
     pub parent: i32,
     /// Its session: the pid of the process that called `setsid`.
     pub session: i32,
+    /// The processor time of it and of the children that it has reaped, in clock ticks.
+    pub cpu: u64,
     /// When it started, in clock ticks after boot.
     pub start: u64,
 }
@@ -82,12 +92,19 @@ impl Stat {
         };
         let parent = fields.next()?.parse().ok()?;
         let session = fields.nth(1)?.parse().ok()?;
-        let start = fields.nth(15)?.parse().ok()?;
+        let mut cpu = 0;
+        for place in [7, 0, 0, 0] {
+            // Signed: the kernel's own sum over children is a long.
+            let ticks: i64 = fields.nth(place)?.parse().ok()?;
+            cpu += u64::try_from(ticks).unwrap_or(0);
+        }
+        let start = fields.nth(4)?.parse().ok()?;
         Some(Self {
             pid,
             state,
             parent,
             session,
+            cpu,
             start,
         })
     }
@@ -99,10 +116,11 @@ mod tests {
 
     #[test]
     fn a_command_name_with_parentheses_does_not_shift_the_fields() {
-        let text = b"7 (a) Z (b) T 3 4 5 34816 4 4194304 90 0 0 0 0 0 0 0 20 0 1 0 5555 10 11 0\n";
+        let text = b"7 (a) Z (b) T 3 4 5 34816 4 4194304 90 0 0 0 1 2 3 4 20 0 1 0 5555 10 11 0\n";
         let stat = Stat::parse(7, text).unwrap();
         assert_eq!(stat.state, State::Stopped);
         assert_eq!((stat.parent, stat.session, stat.start), (3, 5, 5555));
+        assert_eq!(stat.cpu, 1 + 2 + 3 + 4);
         assert!(Stat::parse(7, b"7 (a").is_none());
         assert!(Stat::parse(7, b"7 (a) R 1").is_none());
     }

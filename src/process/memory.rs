@@ -7,6 +7,11 @@ use nix::libc;
 #[cfg(target_env = "gnu")]
 const OWN_MAPPING: libc::c_int = 1 << 20;
 
+/// Heaps for all threads together. Each keeps what its busiest moment took, and the daemon's
+/// threads are seldom busy with memory at the same time.
+#[cfg(target_env = "gnu")]
+const HEAPS: libc::c_int = 2;
+
 /// Keeps the memory of one long line from staying with the process.
 ///
 /// glibc raises its limit for mappings with the first large buffer that is freed, up to 32 MiB;
@@ -15,9 +20,13 @@ const OWN_MAPPING: libc::c_int = 1 << 20;
 /// where the allocator is another one it does nothing.
 pub fn return_large_buffers() {
     #[cfg(target_env = "gnu")]
-    for limit in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD] {
+    for (parameter, value) in [
+        (libc::M_MMAP_THRESHOLD, OWN_MAPPING),
+        (libc::M_TRIM_THRESHOLD, OWN_MAPPING),
+        (libc::M_ARENA_MAX, HEAPS),
+    ] {
         // SAFETY: sets a number of the allocator's; a refusal leaves things as they were.
-        unsafe { libc::mallopt(limit, OWN_MAPPING) };
+        unsafe { libc::mallopt(parameter, value) };
     }
 }
 

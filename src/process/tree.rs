@@ -34,23 +34,25 @@ impl From<Stat> for Member {
 
 /// All descendants of `ancestor`, zombies included, without itself.
 pub fn descendants(ancestor: Pid) -> io::Result<Vec<Member>> {
-    let root = ancestor.as_raw_nonzero().get();
-    Ok(below(vec![root], Vec::new(), all()?))
+    let below = below(ancestor.as_raw_nonzero().get())?;
+    Ok(below.into_iter().map(Member::from).collect())
+}
+
+/// What `/proc` says of all descendants of `ancestor`.
+pub(super) fn below(ancestor: i32) -> io::Result<Vec<Stat>> {
+    Ok(under(vec![ancestor], Vec::new(), all()?))
 }
 
 /// The processes that `is_root` names, and all their descendants.
 pub fn trees_of(is_root: impl Fn(&Stat) -> bool) -> io::Result<Vec<Member>> {
     let (roots, rest): (Vec<_>, Vec<_>) = all()?.into_iter().partition(is_root);
     let open = roots.iter().map(|stat| stat.pid).collect();
-    Ok(below(
-        open,
-        roots.into_iter().map(Member::from).collect(),
-        rest,
-    ))
+    let found = under(open, roots, rest);
+    Ok(found.into_iter().map(Member::from).collect())
 }
 
 /// `found`, and of `others` what descends from the pids in `open`.
-fn below(mut open: Vec<i32>, mut found: Vec<Member>, others: Vec<Stat>) -> Vec<Member> {
+fn under(mut open: Vec<i32>, mut found: Vec<Stat>, others: Vec<Stat>) -> Vec<Stat> {
     let mut children: HashMap<i32, Vec<Stat>> = HashMap::new();
     for stat in others {
         children.entry(stat.parent).or_default().push(stat);
@@ -61,7 +63,7 @@ fn below(mut open: Vec<i32>, mut found: Vec<Member>, others: Vec<Stat>) -> Vec<M
             // The walk is no snapshot: a pid that moved meanwhile may turn up twice.
             if seen.insert(stat.pid) {
                 open.push(stat.pid);
-                found.push(stat.into());
+                found.push(stat);
             }
         }
     }
@@ -83,7 +85,8 @@ pub fn reap() -> Option<(Pid, WaitStatus)> {
     rustix::process::wait(WaitOptions::NOHANG).ok().flatten()
 }
 
-fn all() -> io::Result<Vec<Stat>> {
+/// All processes that `/proc` shows.
+pub(super) fn all() -> io::Result<Vec<Stat>> {
     let mut stats = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use rustix::process::Signal;
-
-use super::{RunHandle, SandboxError};
+use super::{RunHandle, SandboxError, remains};
 use crate::files;
-use crate::process::{self, Identity, PidFd};
+use crate::process::Identity;
 use crate::spool::{CONTRACT, Claim, Phase, RunDir, SpawnFailure, Status, Stopped};
 
 /// What became of a run.
@@ -27,12 +25,22 @@ pub enum Ending {
     SpawnFailed(SpawnFailure),
     /// The shim died or never came: the machine, or someone, killed it. The CLI died with it; the
     /// spool holds what was read until then.
-    Vanished,
+    Vanished {
+        /// Processes of the run that were still there after they had been killed.
+        leaked: Vec<Identity>,
+    },
+}
+
+impl Ending {
+    /// Of a run of which nothing is left.
+    pub fn vanished() -> Self {
+        Self::Vanished { leaked: Vec::new() }
+    }
 }
 
 /// A shim that holds its claim writes its first record within milliseconds, or dies.
 const RECORD_LIMIT: Duration = Duration::from_secs(5);
-/// Between two looks at a shim that is just starting, or a tree that is just dying.
+/// Between two looks at a shim that is just starting.
 const PAUSE: Duration = Duration::from_millis(5);
 
 pub(super) async fn attach(dir: &RunDir) -> Result<Attach, SandboxError> {
@@ -84,7 +92,7 @@ pub(super) async fn ended(dir: &RunDir, last: Option<Status>) -> Ending {
     }
     match last {
         Some(status) => ending(status).await,
-        None => Ending::Vanished,
+        None => Ending::vanished(),
     }
 }
 
@@ -93,13 +101,10 @@ pub(super) async fn ending(last: Status) -> Ending {
     match last.phase {
         Phase::Exited(stopped) => Ending::Exited(stopped),
         Phase::SpawnFailed(failure) => Ending::SpawnFailed(failure),
-        Phase::Abandoned => Ending::Vanished,
-        Phase::Started => {
-            if let Some(agent) = last.agent {
-                kill_session(agent).await;
-            }
-            Ending::Vanished
-        }
+        Phase::Abandoned => Ending::vanished(),
+        Phase::Started => Ending::Vanished {
+            leaked: remains::kill(&last).await,
+        },
     }
 }
 
@@ -110,32 +115,8 @@ fn abandon(dir: &RunDir) -> Result<(), SandboxError> {
         phase: Phase::Abandoned,
         shim: None,
         agent: None,
+        group: None,
+        world: None,
     };
     Ok(status.write(dir)?)
-}
-
-/// Kills what a dead shim left of its CLI's session. The CLI itself died with the shim.
-async fn kill_session(leader: Identity) {
-    let mut patience = RECORD_LIMIT;
-    loop {
-        let members = process::session_members(leader).unwrap_or_default();
-        if members.is_empty() {
-            return;
-        }
-        for member in members {
-            // Gone meanwhile, or not ours to kill.
-            if let Ok(Some(pidfd)) = PidFd::open(member.identity) {
-                let _outcome = pidfd.signal(Signal::KILL);
-            }
-        }
-        let Some(left) = patience.checked_sub(PAUSE) else {
-            tracing::warn!(
-                pid = leader.pid,
-                "processes of a vanished run cannot be killed"
-            );
-            return;
-        };
-        patience = left;
-        tokio::time::sleep(PAUSE).await;
-    }
 }

@@ -49,6 +49,15 @@ impl RunControl {
         }
     }
 
+    /// Kills the shim itself, which takes the CLI with it: for a shim that does not do as it is
+    /// told. The run then counts as vanished.
+    pub fn destroy(&self) {
+        if let Ok(Some(shim)) = PidFd::open(self.shim) {
+            // Gone meanwhile is as good.
+            let _outcome = shim.signal(Signal::KILL);
+        }
+    }
+
     /// Sends one signal to the CLI process.
     pub async fn signal(&self, number: i32) -> Result<(), SandboxError> {
         self.ask(Command::Signal { number }).await.map(drop)

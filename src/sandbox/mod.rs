@@ -6,6 +6,7 @@
 mod attach;
 mod control;
 mod local;
+mod remains;
 mod run;
 
 use std::io;

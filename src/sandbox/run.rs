@@ -163,7 +163,7 @@ impl RunHandle {
                     let last = Status::read(&self.dir)?;
                     let ending = match last {
                         Some(status) => ending(status).await,
-                        None => Ending::Vanished,
+                        None => Ending::vanished(),
                     };
                     return Ok(self.over(ending));
                 }

@@ -21,7 +21,7 @@ use crate::event::{Event, Outcome};
 use crate::ids::{EventId, TurnId};
 use crate::journal::{Batch, Change, JournalError, NewEvent, TurnRow, TurnState};
 use crate::tasks::Tasks;
-use crate::turn::{Turn, TurnCommand, TurnContext, TurnEnd, TurnFault};
+use crate::turn::{Shown, Turn, TurnCommand, TurnContext, TurnEnd, TurnFault};
 
 /// Requests that may wait for the driver, which answers each within a journal commit; more than a
 /// handful means that somebody floods us, and then they wait.
@@ -113,6 +113,7 @@ impl Session {
             pausing: Vec::new(),
             left_open: false,
             publish,
+            shown: Shown::new(None),
         };
         let task = tasks.spawn("session-driver", driver.run(inbox));
         Ok((Self { requests, state }, task))
@@ -198,6 +199,8 @@ struct Driver {
     /// A turn was paused in the middle.
     left_open: bool,
     publish: watch::Sender<SessionState>,
+    /// What the running turn's agent is doing.
+    shown: Shown,
 }
 
 impl Driver {
@@ -213,6 +216,7 @@ impl Driver {
     }
 
     async fn serve(&mut self, inbox: &mut mpsc::Receiver<Request>) -> Result<(), TurnFault> {
+        let mut doing = self.shown.subscribe();
         loop {
             if self.running.is_none() {
                 if !self.pausing.is_empty() {
@@ -226,6 +230,10 @@ impl Driver {
             tokio::select! {
                 biased;
                 ended = finished(&mut self.running) => self.turn_ended(ended?),
+                Ok(()) = doing.changed() => {
+                    let now = doing.borrow_and_update().clone();
+                    self.publish.send_modify(|state| state.doing = now);
+                }
                 request = inbox.recv() => match request {
                     Some(request) => self.handle(request).await?,
                     None => return Ok(()),
@@ -237,7 +245,8 @@ impl Driver {
     fn start_turn(&mut self, turn: TurnRow) {
         let (commands, orders) = mpsc::channel(TurnCommand::QUEUE);
         let id = turn.id;
-        let task = Turn::new(Arc::clone(&self.context), turn).drive(orders);
+        let shown = self.shown.clone();
+        let task = Turn::new(Arc::clone(&self.context), turn, shown).drive(orders);
         let done = self.tasks.spawn("turn", task);
         self.running = Some(Running {
             turn: id,
@@ -256,6 +265,7 @@ impl Driver {
         self.left_open = end.outcome.is_none();
         self.publish.send_modify(|state| {
             state.running = None;
+            state.doing = None;
             if end.agent_session.is_some() {
                 state.agent_session = end.agent_session;
             }

@@ -2,12 +2,15 @@
 
 use crate::clock::Timestamp;
 use crate::ids::{Seq, TurnId};
+use crate::turn::activity::Doing;
 
 /// A session's state at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SessionState {
     /// The turn that runs, and since when.
     pub running: Option<(TurnId, Timestamp)>,
+    /// What its agent is doing, and since when; `None` while it has no process.
+    pub doing: Option<(Doing, Timestamp)>,
     /// Turns that wait behind it.
     pub queued: usize,
     /// Prompts that were ever accepted.

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal};
 use super::child::{Stdio, become_agent, failure};
 use super::pty::Pty;
 use super::{ShimError, Step as _};
-use crate::process::{self, Environment, Identity, OomCounter, PidFd};
+use crate::process::{self, Environment, Identity, OomWatch, PidFd, RunGroup, RunMark};
 use crate::spool::{CONTRACT, Phase, Plan, RunDir, SpawnFailure, Status, Stdin, Stdout};
 
 /// A started CLI and the shim's ends of its descriptors.
@@ -29,8 +29,10 @@ pub(super) struct Launched {
     pub(super) stderr: OwnedFd,
     /// Non-blocking; only where stdin is a pipe.
     pub(super) stdin: Option<OwnedFd>,
-    /// The out-of-memory count before the CLI ran.
-    pub(super) oom_before: Option<OomCounter>,
+    /// Counts memory kills from before the CLI ran.
+    pub(super) oom: Option<OomWatch>,
+    /// The CLI's own control group, where one could be made.
+    pub(super) group: Option<RunGroup>,
 }
 
 /// How long `execve` may take: the program may lie on a network file system.
@@ -43,7 +45,10 @@ pub(super) fn launch(
     environment: &Environment,
 ) -> Result<Launched, ShimError> {
     let shim = Identity::own().step("read the shim's own start time")?;
-    let oom_before = OomCounter::read();
+    let mut environment = environment.clone();
+    let mark = RunMark::of(shim).step("read the shim's namespace")?;
+    // Neither the name nor the value can hold what an environment does not take.
+    let _marked = environment.set(RunMark::VARIABLE, mark.to_string());
     let (stdout, child_stdout) = open_stdout(plan).step("open the CLI's stdout")?;
     let (stderr, child_stderr) = pipe_with(PipeFlags::CLOEXEC).step("open a pipe")?;
     let (child_stdin, stdin) = open_stdin(dir, plan)?;
@@ -61,7 +66,7 @@ pub(super) fn launch(
     };
     let parent = rustix::process::getpid();
     // The closure owns the child's ends, so that they are closed in the shim when it returns.
-    let pid = process::fork_into(move || become_agent(plan, environment, child_ends, parent))
+    let pid = process::fork_into(move || become_agent(plan, &environment, child_ends, parent))
         .step("fork the CLI")?;
     crash_point!("shim.agent_forked");
     let agent = Identity::of(pid).step("read the CLI's start time")?;
@@ -69,11 +74,15 @@ pub(super) fn launch(
         .step("open a handle on the CLI")?
         .ok_or(io::ErrorKind::NotFound)
         .step("open a handle on the CLI")?;
+    let group = own_group(shim, plan, pid);
+    let oom = OomWatch::begin(pid);
     let status = Status {
         contract: CONTRACT,
         phase: Phase::Started,
         shim: Some(shim),
         agent: Some(agent),
+        group: group.as_ref().map(|group| group.path().to_owned()),
+        world: process::pid_world(),
     };
     crash_point!("shim.before_started");
     status.write(dir)?;
@@ -92,8 +101,20 @@ pub(super) fn launch(
         stdout,
         stderr,
         stdin,
-        oom_before,
+        oom,
+        group,
     })
+}
+
+/// Puts the child into a control group of the run's own, where one may be made.
+fn own_group(shim: Identity, plan: &Plan, pid: Pid) -> Option<RunGroup> {
+    let name = format!("agent-run-{}-{}", shim.pid, shim.start);
+    let group = RunGroup::create(&name, plan.confined)?;
+    if group.add(pid).is_ok() {
+        return Some(group);
+    }
+    group.remove();
+    None
 }
 
 fn open_stdout(plan: &Plan) -> io::Result<(OwnedFd, OwnedFd)> {

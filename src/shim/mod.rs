@@ -173,6 +173,8 @@ fn record_failure(dir: &RunDir, failure: &SpawnFailure) -> Result<(), ShimError>
         phase: Phase::SpawnFailed(failure.clone()),
         shim: process::Identity::own().ok(),
         agent: None,
+        group: None,
+        world: None,
     };
     Ok(status.write(dir)?)
 }

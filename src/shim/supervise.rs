@@ -23,7 +23,7 @@ use super::output::{Output, drain};
 use super::stdin::StdinPipe;
 use super::{ShimError, Step as _};
 use crate::clock::Clock;
-use crate::process::{self, Identity, OomCounter, PidFd};
+use crate::process::{self, Identity, OomWatch, PidFd, RunGroup};
 use crate::spool::control::Stop;
 use crate::spool::{Appender, Claim, InputLog, Plan, RotatingLog, RunDir, Stopped};
 
@@ -47,7 +47,8 @@ pub(super) struct Shim {
     ladder: Ladder,
     timeout: Option<Instant>,
     stage: Stage,
-    oom_before: Option<OomCounter>,
+    oom: Option<OomWatch>,
+    group: Option<RunGroup>,
     record: Stopped,
 }
 
@@ -115,7 +116,8 @@ impl Shim {
             ladder: Ladder::Resting,
             timeout: timeout.map(|timeout| Clock.now() + timeout),
             stage: Stage::Running,
-            oom_before: launched.oom_before,
+            oom: launched.oom,
+            group: launched.group,
             record: Stopped::default(),
             dir: dir.clone(),
         })

@@ -29,6 +29,14 @@ pub struct Status {
     /// The CLI process, once there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<Identity>,
+    /// The CLI's own control group (v2), where one could be made: whatever is in it belongs to the
+    /// run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<PathBuf>,
+    /// Where the pids in here mean something: after a reboot, or in another container, they are
+    /// other processes'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub world: Option<String>,
 }
 
 /// How far a run is.
@@ -77,6 +85,9 @@ pub struct Stopped {
     pub stderr_truncated: bool,
     /// The run was over its time limit.
     pub timed_out: bool,
+    /// How many processes of the CLI's control group the kernel killed meanwhile for want of
+    /// memory. Others of the runner's may be in that group.
+    pub oom_kills: u64,
     /// The signals that the shim sent to the CLI, in order.
     pub sent: Vec<i32>,
     /// Processes of the tree that were still there when the shim gave up.

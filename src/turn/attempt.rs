@@ -1,49 +1,35 @@
 //! One process of a turn: started or taken over, followed to its end.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+mod ending;
+mod vigil;
 
-use tokio::sync::mpsc;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::call::end;
 use super::context::{TurnCommand, TurnContext, TurnFault};
 use super::outcome::{Process, Stop};
 use super::provision;
 use super::pump::{Closing, Origin, Pump};
-use super::stored::last_message;
-use crate::agent::{Evidence, LaunchPlan, OutputReader, Stored};
+use crate::agent::{Evidence, LaunchPlan, OutputReader};
+use crate::clock::Timestamp;
 use crate::event::{ErrorClass, Event, NoticeLevel, TurnError};
-use crate::exit::Exit;
 use crate::ids::SpoolOffset;
-use crate::journal::{Committing, TurnRow};
+use crate::journal::{self, Committing, TurnRow};
 use crate::sandbox::{Attach, Change, Ending, RunControl, RunHandle, SandboxError};
 use crate::spool::control::Stop as Ladder;
 use crate::spool::{RunDir, Tail};
+use crate::turn::activity::Doing;
 use crate::turn::seen::Seen;
+use crate::turn::silence::Silence;
 
-/// How long a CLI may stay after its terminal record.
-const LINGER: Duration = Duration::from_secs(10);
-/// The end of stderr that is looked at for a reason.
-const STDERR_TAIL: u64 = 64 * 1024;
-/// The end of the output that a crash report shows, and of stderr.
-const OUTPUT_TAIL: usize = 8 * 1024;
-/// What is read for it: a secret that the start of this cuts in two is not recognised, and lies
-/// before what is shown.
-const OUTPUT_READ: u64 = 2 * OUTPUT_TAIL as u64;
 /// A pause has to fit into the grace of a container's stop (10 s) together with all else that is
 /// to be done then.
 const PAUSE: Ladder = Ladder {
     interrupt_grace_ms: 3_000,
     term_grace_ms: 1_500,
 };
-/// A CLI that has said that it is done gets no interrupt: it would be taken for the turn's.
-const LEAVE: Ladder = Ladder {
-    interrupt_grace_ms: 0,
-    term_grace_ms: 5_000,
-};
-
 /// A process of a turn.
 pub(super) struct Attempt {
     context: Arc<TurnContext>,
@@ -58,9 +44,20 @@ pub(super) struct Attempt {
     /// The last chunk's batch, on its way to the disk while the next chunk is read.
     committing: Option<Committing>,
     cause: Option<Stop>,
-    linger: Option<Instant>,
+    silence: Silence,
+    /// Why it was taken to hang.
+    hang: Option<String>,
+    /// When a stop that was asked for must have come to its end.
+    bound: Option<Instant>,
+    /// Its shim was killed, because it did not do as it was told.
+    destroyed: bool,
+    /// Its output is left unread, because of the quota or the disk.
+    held: bool,
     left_behind: bool,
 }
+
+/// What the agent of a turn is doing, and since when; `None` while there is no process.
+pub type Shown = watch::Sender<Option<(Doing, Timestamp)>>;
 
 /// What a process is started with.
 pub(super) struct Launch<'a> {
@@ -83,6 +80,8 @@ pub(super) struct AttemptEnd {
     pub(super) told_to_end: bool,
     /// The end of its raw output and of its stderr, masked.
     pub(super) output: String,
+    /// Why it was taken to hang.
+    pub(super) hang: Option<String>,
 }
 
 impl Attempt {
@@ -127,6 +126,7 @@ impl Attempt {
         );
         Ok(Self {
             control: run.control(),
+            silence: vigil::begin(&context, &pump),
             context,
             dir,
             run: Some(run),
@@ -135,7 +135,10 @@ impl Attempt {
             pump,
             committing: None,
             cause: None,
-            linger: None,
+            hang: None,
+            bound: None,
+            destroyed: false,
+            held: false,
             left_behind: false,
         })
     }
@@ -152,7 +155,7 @@ impl Attempt {
         let found = if dir.path().exists() {
             context.sandbox.attach(&dir).await?
         } else {
-            Attach::Ended(Ending::Vanished)
+            Attach::Ended(Ending::vanished())
         };
         crash_point!("attempt.attached");
         let (run, ending) = match found {
@@ -184,6 +187,7 @@ impl Attempt {
         let tail = Tail::open(&dir.spool(), row.offset).ok();
         Ok(Self {
             control: run.as_ref().and_then(RunHandle::control),
+            silence: vigil::begin(&context, &pump),
             context,
             dir,
             left_behind: run.is_none(),
@@ -193,7 +197,10 @@ impl Attempt {
             pump,
             committing: None,
             cause: None,
-            linger: None,
+            hang: None,
+            bound: None,
+            destroyed: false,
+            held: false,
         })
     }
 
@@ -202,24 +209,32 @@ impl Attempt {
         mut self,
         orders: &mut mpsc::Receiver<TurnCommand>,
         deadline: Option<Instant>,
+        shown: &Shown,
     ) -> Result<AttemptEnd, TurnFault> {
+        self.show(shown);
         loop {
             let grew = self.read_chunk().await?;
             if !grew && let Some(ending) = self.ending.take() {
                 return self.end(&ending).await;
             }
-            self.watch_linger();
+            if grew && self.heard() {
+                self.show(shown);
+            }
             let deadline = deadline.filter(|_| self.cause.is_none());
             tokio::select! {
                 biased;
                 Some(order) = orders.recv() => self.obey(order).await?,
                 () = until(deadline) => self.stop(Stop::Timeout, Ladder::ORDERLY).await,
-                () = until(self.linger) => self.stop(Stop::Linger, LEAVE).await,
+                () = until(self.due()) => self.look().await?,
                 // More may be waiting in the spool; orders and deadlines come first.
                 () = std::future::ready(()), if grew => {}
                 change = changed(&mut self.run) => {
-                    if let Change::Ended(ending) = change? {
-                        self.ending = Some(ending);
+                    match change? {
+                        Change::Ended(ending) => self.ending = Some(ending),
+                        Change::Spool { held, .. } => {
+                            self.held = held;
+                            self.silence.hold(held, self.context.clock.now());
+                        }
                     }
                 }
             }
@@ -256,19 +271,11 @@ impl Attempt {
         }
     }
 
-    /// A CLI that stays after its terminal record is ended after a while; one that goes on
-    /// (a background task brought it back to work) is not.
-    fn watch_linger(&mut self) {
-        if self.cause.is_some() || !self.pump.finished() {
-            self.linger = None;
-        } else if self.linger.is_none() {
-            self.linger = Some(Instant::now() + LINGER);
-        }
-    }
-
     async fn obey(&mut self, order: TurnCommand) -> Result<(), TurnFault> {
         match order {
             TurnCommand::Abort { at_once } => {
+                // First on the disk: no later daemon goes on with what was cancelled.
+                self.context.journal.commit(self.pump.cancel()).await?;
                 let how = if at_once {
                     Ladder::NOW
                 } else {
@@ -285,13 +292,22 @@ impl Attempt {
                 prompt_id,
                 accepted,
             } => {
+                if prompt_id
+                    .as_deref()
+                    .is_some_and(|id| self.pump.has_prompt(id))
+                {
+                    // The same message again: the turn has it.
+                    let _gone = accepted.send(());
+                    return Ok(());
+                }
                 let taken = matches!(self.cause, None | Some(Stop::Steer));
                 if !taken || self.pump.finished() {
                     // Dropping `accepted` says so: the message becomes a turn of its own.
                     return Ok(());
                 }
                 let prompt = Event::Prompt { text, prompt_id };
-                self.context.journal.commit(self.pump.own(prompt)?).await?;
+                let promise = self.pump.own(prompt)?.with(journal::Change::TakePrompt);
+                self.context.journal.commit(promise).await?;
                 crash_point!("attempt.message_stored");
                 // Whoever asked may have gone; the message is accepted all the same.
                 let _gone = accepted.send(());
@@ -299,97 +315,6 @@ impl Attempt {
             }
         }
         Ok(())
-    }
-
-    async fn stop(&mut self, cause: Stop, how: Ladder) {
-        crash_point!("attempt.before_stop");
-        self.linger = None;
-        self.cause = Some(cause);
-        if let Some(control) = &self.control
-            && let Err(error) = control.stop(how).await
-        {
-            tracing::warn!(%error, "the run cannot be told to stop; waiting for it to end");
-        }
-    }
-
-    /// The end of what the process wrote, for a crash report.
-    fn last_output(&self) -> String {
-        let shown = |path: &Path| {
-            let text = tail_of(path, OUTPUT_READ);
-            let text = self.context.redactor.text(&text);
-            end(&String::from_utf8_lossy(&text), OUTPUT_TAIL).to_owned()
-        };
-        let (mut output, stderr) = (shown(&self.dir.spool()), shown(&self.dir.stderr()));
-        if !stderr.trim().is_empty() {
-            output.push_str("\n--- stderr ---\n");
-            output.push_str(&stderr);
-        }
-        output
-    }
-
-    async fn end(mut self, ending: &Ending) -> Result<AttemptEnd, TurnFault> {
-        let mut leaked = Vec::new();
-        let mut told_to_end = false;
-        let process = match ending {
-            Ending::Exited(stopped) => {
-                if stopped.timed_out && self.cause.is_none() {
-                    self.cause = Some(Stop::Timeout);
-                }
-                told_to_end = !stopped.sent.is_empty();
-                leaked.extend(stopped.leaked.iter().map(|process| process.pid.to_string()));
-                if stopped.exit == Exit::default() {
-                    Process::Unkillable
-                } else {
-                    Process::Ended(stopped.exit)
-                }
-            }
-            Ending::SpawnFailed(_) | Ending::Vanished => Process::Lost,
-        };
-        let exit = match process {
-            Process::Ended(exit) => Some(exit),
-            Process::Lost | Process::Unkillable | Process::Unknown => None,
-        };
-        let stderr = tail_of(&self.dir.stderr(), STDERR_TAIL);
-        let output = self.last_output();
-        let said_done = self.pump.finished();
-        let run = self.pump.run();
-        let (evidence, mut closing) = self.pump.finish(exit, &stderr)?;
-        let evidence = if said_done {
-            let session = closing.agent_session.as_deref();
-            let stored = last_message(&self.context, run, session).await;
-            if let Some(text) = contradiction(&evidence, &stored) {
-                closing.add(&warning("store_contradicts", text.to_owned()))?;
-            }
-            evidence.checked(stored)
-        } else {
-            evidence
-        };
-        if !leaked.is_empty() {
-            let text = format!("processes that could not be ended: {}", leaked.join(", "));
-            closing.add(&warning("leaked_processes", text))?;
-        }
-        Ok(AttemptEnd {
-            closing,
-            evidence,
-            process,
-            cause: self.cause,
-            left_behind: self.left_behind,
-            told_to_end,
-            output,
-        })
-    }
-}
-
-/// What a person is told where the CLI printed success and stored something else.
-fn contradiction(evidence: &Evidence, stored: &Stored) -> Option<&'static str> {
-    match (evidence, stored) {
-        (Evidence::Completed, Stored::Failed(_)) => {
-            Some("the CLI printed a whole answer, but its own database says that it failed")
-        }
-        (Evidence::Completed, Stored::Unfinished) => {
-            Some("the CLI printed a whole answer, but by its own database the answer did not end")
-        }
-        _ => None,
     }
 }
 
@@ -422,15 +347,6 @@ async fn changed(run: &mut Option<RunHandle>) -> Result<Change, SandboxError> {
         Some(run) => run.changed().await,
         None => std::future::pending().await,
     }
-}
-
-/// The end of a file; nothing where there is none.
-fn tail_of(path: &Path, limit: u64) -> Vec<u8> {
-    let length = path.metadata().map_or(0, |metadata| metadata.len());
-    let from = SpoolOffset::new(length.saturating_sub(limit));
-    let tail = Tail::open(path, from);
-    tail.and_then(|mut tail| tail.read().map(<[u8]>::to_vec))
-        .unwrap_or_default()
 }
 
 /// An error with its causes, on one line.

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::agent::{AgentKind, AgentSession, LaunchError, LaunchPlan, TurnSpec};
 use crate::clock::Clock;
+use crate::config::Patience;
 use crate::event::Outcome;
 use crate::ids::{RunId, Seq, SessionId};
 use crate::journal::{Journal, JournalError};
@@ -45,6 +46,8 @@ pub struct TurnContext {
     pub in_container: bool,
     /// How long a turn may take.
     pub timeout: Option<Duration>,
+    /// How long its agent may be silent.
+    pub patience: Patience,
     /// The most that a run's spool may hold, in bytes.
     pub spool_quota: u64,
     /// Starts runs.

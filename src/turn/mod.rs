@@ -8,11 +8,13 @@
 //!                                          closing events, exactly one `end`
 //! ```
 //!
-//! Pure: `outcome` (how it ended), `seen` (what the agent has shown), `policy` (what follows),
-//! `recap` (a lost conversation told again). Effects: `run` (one turn), `attempt` (one process),
-//! `pump` (its bytes), `provision` (the files that it finds), `conversation` (which of the CLI's
-//! own), `history` (what is on the disk of earlier work), `stored` (what the CLI itself stored).
+//! Pure: `outcome` (how it ended), `seen` (what the agent has shown), `activity` (what it is doing),
+//! `silence` (whether it hangs), `policy` (what follows), `recap` (a lost conversation told again).
+//! Effects: `run` (one turn), `attempt` (one process), `pump` (its bytes), `provision` (the files
+//! that it finds), `conversation` (which of the CLI's own), `history` (what is on the disk of
+//! earlier work), `stored` (what the CLI itself stored).
 
+pub mod activity;
 mod attempt;
 mod call;
 mod context;
@@ -25,7 +27,9 @@ mod pump;
 pub mod recap;
 mod run;
 pub mod seen;
+pub mod silence;
 mod stored;
 
+pub use attempt::Shown;
 pub use context::{TurnCommand, TurnContext, TurnEnd, TurnFault};
 pub use run::Turn;

@@ -29,8 +29,10 @@ pub enum Stop {
 /// What is known of the CLI's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Process {
-    /// It ended like this.
+    /// It ended like this, by itself or by someone else's doing.
     Ended(Exit),
+    /// It ended like this after the runner had told it to.
+    Stopped(Exit),
     /// It is gone and nobody saw how: its shim or the machine died.
     Lost,
     /// It did not die of SIGKILL.
@@ -77,6 +79,10 @@ impl Verdict {
             Some(Stop::Cancel | Stop::Steer) => return Self::ended(Outcome::Cancelled, None),
             Some(Stop::Timeout) => return Self::ended(Outcome::TimedOut, None),
             Some(Stop::Pause) => return Self::Paused,
+            // What we did to it is no failure of its own; what it had said before is.
+            Some(Stop::Hang) if !says_why(&evidence) => {
+                return Self::without_evidence(process, stop);
+            }
             Some(Stop::Linger | Stop::Hang) | None => {}
         }
         match evidence {
@@ -94,7 +100,7 @@ impl Verdict {
 
     fn without_evidence(process: Process, stop: Option<Stop>) -> Self {
         let exit = match process {
-            Process::Ended(exit) => exit,
+            Process::Ended(exit) | Process::Stopped(exit) => exit,
             Process::Unknown => {
                 let message = "the output has no terminal record, and how the agent's process \
                     ended is not known";
@@ -102,7 +108,7 @@ impl Verdict {
             }
             Process::Lost | Process::Unkillable => Exit::default(),
         };
-        if stop == Some(Stop::Linger) || exit.code == Some(0) {
+        if stop == Some(Stop::Linger) || (exit.code == Some(0) && stop != Some(Stop::Hang)) {
             let message = "the agent's process ended without saying that the work is done";
             return Self::ended(Outcome::Incomplete, Some(unknown(message)));
         }
@@ -112,7 +118,7 @@ impl Verdict {
             Exit {
                 signal: Some(signal),
                 ..
-            } => (CrashCause::Signal, format!("was killed by signal {signal}")),
+            } => (CrashCause::Signal, killed(signal, process)),
             Exit {
                 code: Some(code), ..
             } => (
@@ -128,6 +134,26 @@ impl Verdict {
             cause,
             exit,
             message: format!("the agent's process {how}"),
+        }
+    }
+
+    /// The same, with what is known of why it hung.
+    #[must_use]
+    pub fn explained(self, hang: Option<&str>) -> Self {
+        match (self, hang) {
+            (
+                Self::Crashed {
+                    cause: CrashCause::Hang,
+                    exit,
+                    ..
+                },
+                Some(how),
+            ) => Self::Crashed {
+                cause: CrashCause::Hang,
+                exit,
+                message: format!("the agent's process {how}"),
+            },
+            (verdict, _) => verdict,
         }
     }
 
@@ -171,6 +197,48 @@ impl Verdict {
             }
         }
     }
+}
+
+/// Whether the CLI itself has said what is wrong, in a way that is known.
+fn says_why(evidence: &Evidence) -> bool {
+    match evidence {
+        Evidence::Failed(error) => error.class != ErrorClass::Unknown,
+        Evidence::ConversationMissing(_) => true,
+        Evidence::Completed | Evidence::Interrupted | Evidence::None => false,
+    }
+}
+
+/// Of a signal's death: what it was and, as far as the kernel tells, whose doing.
+fn killed(signal: i32, process: Process) -> String {
+    let name = match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        31 => "SIGSYS",
+        _ => "",
+    };
+    let whose = match (process, signal) {
+        (Process::Stopped(_), _) => "which the runner had sent",
+        // These a process earns by what it does; whoever else may send them hardly ever does.
+        (_, 4 | 6 | 7 | 8 | 11 | 13 | 24 | 25 | 31) => "a fault of its own",
+        _ => "sent by someone else, neither the runner nor the kernel for want of memory",
+    };
+    let name = if name.is_empty() {
+        String::new()
+    } else {
+        format!(" ({name})")
+    };
+    format!("was killed by signal {signal}{name}, {whose}")
 }
 
 fn unknown(message: &str) -> TurnError {
@@ -246,6 +314,46 @@ mod tests {
             code: None,
         });
         assert_eq!(cause(oom, None), CrashCause::Oom);
+    }
+
+    #[test]
+    fn a_signals_death_says_whose_doing_it_was() {
+        let message = |process| match Verdict::new(Evidence::None, process, None) {
+            Verdict::Crashed { message, .. } => message,
+            verdict => panic!("{verdict:?}"),
+        };
+        let killed = |signal| ended(None, Some(signal));
+        assert!(message(killed(9)).contains("signal 9 (SIGKILL), sent by someone else"));
+        assert!(message(killed(11)).contains("signal 11 (SIGSEGV), a fault of its own"));
+        assert!(message(killed(40)).contains("by signal 40, sent by"));
+        let Process::Ended(exit) = killed(15) else {
+            panic!()
+        };
+        assert!(message(Process::Stopped(exit)).contains("which the runner had sent"));
+    }
+
+    #[test]
+    fn a_hang_is_a_crash_whatever_its_stop_made_the_cli_say_unless_it_said_why_before() {
+        let hung = |evidence, process| outcome(evidence, process, Some(Stop::Hang));
+        let unknown = TurnError::new(ErrorClass::Unknown, "aborted");
+        for evidence in [
+            Evidence::None,
+            Evidence::Interrupted,
+            Evidence::Failed(unknown),
+        ] {
+            for process in [ended(None, Some(2)), ended(Some(0), None)] {
+                let outcome = hung(evidence.clone(), process);
+                assert_eq!(outcome, Some(Outcome::Crashed), "{evidence:?} {process:?}");
+            }
+        }
+        let killed = ended(None, Some(2));
+        assert_eq!(hung(failed(), killed), Some(Outcome::Failed));
+        assert_eq!(hung(Evidence::Completed, killed), Some(Outcome::Completed));
+        let verdict = Verdict::new(Evidence::None, killed, Some(Stop::Hang));
+        let Verdict::Crashed { message, .. } = verdict.explained(Some("is silent")) else {
+            panic!()
+        };
+        assert_eq!(message, "the agent's process is silent");
     }
 
     #[test]

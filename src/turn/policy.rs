@@ -78,6 +78,8 @@ pub fn next(ended: &Ended<'_>) -> Next {
         | (Some(Stop::Pause), Evidence::Failed(_))
         | (_, Evidence::Completed) => Next::End,
         (Some(Stop::Pause), _) => Next::Pause,
+        // Whatever the CLI said as it was ended.
+        (Some(Stop::Hang), _) if ended.crash.is_some() => after_cut(ended),
         (_, Evidence::ConversationMissing(_)) if ended.resumed => Next::Again(Why::Lost(
             "the agent's CLI no longer has the conversation".to_owned(),
         )),
@@ -174,6 +176,28 @@ mod tests {
         assert_eq!(paused(&Evidence::None), Next::Pause);
         assert_eq!(paused(&Evidence::Completed), Next::End);
         assert_eq!(paused(&failed(ErrorClass::Auth)), Next::End);
+    }
+
+    #[test]
+    fn a_hang_is_followed_by_another_attempt_unless_the_cli_had_said_why() {
+        let seen = Seen::default();
+        for (evidence, crash, again) in [
+            (Evidence::None, Some(CrashCause::Hang), true),
+            (Evidence::Interrupted, Some(CrashCause::Hang), true),
+            // what it said as it was ended, which is no reason
+            (failed(ErrorClass::Unknown), Some(CrashCause::Hang), true),
+            (failed(ErrorClass::Quota), None, false),
+            (failed(ErrorClass::Auth), None, false),
+            (Evidence::Completed, None, false),
+        ] {
+            let next = next(&Ended {
+                cause: Some(Stop::Hang),
+                crash,
+                ..ended(&evidence, &seen)
+            });
+            let is_again = matches!(next, Next::Again(Why::Crash(_)));
+            assert_eq!(is_again, again, "{evidence:?}: {next:?}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::event::Event;
 use crate::exit::Exit;
 use crate::ids::{EventId, RunId, SessionId, SpoolOffset, TurnId};
 use crate::journal::{Batch, Change, NewEvent};
+use crate::turn::activity::Doing;
 use crate::turn::seen::Seen;
 
 /// Whose bytes these are.
@@ -58,9 +59,27 @@ impl Pump {
         }
     }
 
-    /// Whether the terminal record was seen and nothing is open any more.
+    /// Whether the terminal record was seen and nothing is open any more: the message that comes now
+    /// is for a turn of its own.
     pub(super) fn finished(&self) -> bool {
         self.reader.adapter().finished()
+    }
+
+    /// What the agent is doing.
+    pub(super) fn doing(&self) -> Doing {
+        let adapter = self.reader.adapter();
+        if adapter.finished() {
+            Doing::Finished
+        } else if adapter.in_background() {
+            Doing::Background
+        } else {
+            self.seen.activity().doing()
+        }
+    }
+
+    /// Whether a prompt with that id is part of the turn already.
+    pub(super) fn has_prompt(&self, id: &str) -> bool {
+        self.seen.has_prompt(id)
     }
 
     /// Whose bytes these are.
@@ -148,6 +167,12 @@ impl Pump {
             adapter: self.reader.snapshot(),
         });
         Ok(batch)
+    }
+
+    /// The turn is to be cancelled.
+    pub(super) fn cancel(&self) -> Batch {
+        let turn = self.origin.turn;
+        Batch::new(&self.origin.session, self.origin.agent).with(Change::CancelTurn { turn })
     }
 
     fn drain(&mut self) -> serde_json::Result<Batch> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::attempt::{Attempt, AttemptEnd, Launch, until};
+use super::attempt::{Attempt, AttemptEnd, Launch, Shown, until};
 use super::context::{TurnCommand, TurnContext, TurnEnd, TurnFault};
 use super::conversation::Conversation;
 use super::history;
@@ -29,6 +29,7 @@ pub struct Turn {
     conversation: Conversation,
     began: std::time::Instant,
     deadline: Option<Instant>,
+    shown: Shown,
 }
 
 /// What an attempt that could not even start leaves behind.
@@ -38,8 +39,8 @@ struct Failed {
 }
 
 impl Turn {
-    /// A turn as the journal has it.
-    pub fn new(context: Arc<TurnContext>, row: TurnRow) -> Self {
+    /// A turn as the journal has it, which shows what its agent is doing.
+    pub fn new(context: Arc<TurnContext>, row: TurnRow, shown: Shown) -> Self {
         let began = context.clock.now();
         let deadline = context.timeout.map(|timeout| Instant::now() + timeout);
         Self {
@@ -49,6 +50,7 @@ impl Turn {
             conversation: Conversation::default(),
             began,
             deadline,
+            shown,
         }
     }
 
@@ -64,6 +66,12 @@ impl Turn {
         }
         let mut attempt = match (self.row.state, self.row.run) {
             (TurnState::Running, Some(run)) => self.take_over(run).await?,
+            (TurnState::Cancelling, Some(run)) => {
+                let mut attempt = self.take_over(run).await?;
+                attempt.cancel().await;
+                attempt
+            }
+            (TurnState::Cancelling, None) => return self.close_between().await,
             _ => match self.launch().await? {
                 Ok(attempt) => attempt,
                 Err(failed) => return self.close_unstarted(failed).await,
@@ -71,7 +79,10 @@ impl Turn {
         };
         crash_point!("turn.attempt_ready");
         loop {
-            let mut end = attempt.follow(&mut orders, self.deadline).await?;
+            let followed = attempt.follow(&mut orders, self.deadline, &self.shown);
+            let mut end = followed.await?;
+            // Nobody may look.
+            let _unseen = self.shown.send(None);
             self.conversation.learn(&mut end.closing)?;
             let why = match self.decide(&end) {
                 Next::End => return self.close(end).await,
@@ -245,7 +256,8 @@ impl Turn {
             Why::Steer => {}
             Why::CutOff => closing.seen.interrupted(),
             Why::Crash(_) => {
-                let verdict = Verdict::new(end.evidence, end.process, end.cause);
+                let verdict = Verdict::new(end.evidence, end.process, end.cause)
+                    .explained(end.hang.as_deref());
                 for event in verdict.into_events(&end.output, true, None) {
                     closing.add(&event)?;
                 }
@@ -284,8 +296,12 @@ impl Turn {
                     prompt_id,
                     accepted,
                 } => {
-                    closing.add(&Event::Prompt { text, prompt_id })?;
-                    self.context.journal.commit(closing.take()).await?;
+                    let known = prompt_id.as_deref();
+                    if !known.is_some_and(|id| closing.seen.has_prompt(id)) {
+                        closing.add(&Event::Prompt { text, prompt_id })?;
+                        let promise = closing.take().with(Change::TakePrompt);
+                        self.context.journal.commit(promise).await?;
+                    }
                     crash_point!("turn.message_stored");
                     // Whoever asked may have gone; the message is accepted all the same.
                     let _gone = accepted.send(());
@@ -307,7 +323,8 @@ impl Turn {
     }
 
     async fn close(mut self, mut end: AttemptEnd) -> Result<TurnEnd, TurnFault> {
-        let verdict = Verdict::new(end.evidence, end.process, end.cause);
+        let verdict =
+            Verdict::new(end.evidence, end.process, end.cause).explained(end.hang.as_deref());
         let outcome = match &verdict {
             Verdict::Ended { outcome, .. } => *outcome,
             Verdict::Crashed { .. } => Outcome::Crashed,
@@ -317,6 +334,15 @@ impl Turn {
             end.closing.add(&event)?;
         }
         self.store_end(end.closing, outcome).await
+    }
+
+    /// An earlier daemon was told to cancel the turn, and then died between two attempts.
+    async fn close_between(&mut self) -> Result<TurnEnd, TurnFault> {
+        // Events of the runner's own, under the ids of a run that never was.
+        let run = RunId::from_uuid(self.context.clock.new_uuid());
+        let seen = std::mem::take(&mut self.seen);
+        let closing = Closing::new(self.origin(run), self.context.clock, 0, seen);
+        self.stop(closing, Outcome::Cancelled).await
     }
 
     async fn close_unstarted(&mut self, failed: Failed) -> Result<TurnEnd, TurnFault> {

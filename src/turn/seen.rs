@@ -3,6 +3,7 @@
 //! same events give the same, whether they come from an agent or from the journal.
 
 use crate::event::{CrashCause, Event};
+use crate::turn::activity::Activity;
 use crate::turn::call::one_line;
 
 /// The most open calls that are remembered; an agent that has more is told of these.
@@ -28,6 +29,9 @@ pub struct Seen {
     cut_calls: Vec<String>,
     /// Calls without an end: their ids and what they are.
     open: Vec<(String, String)>,
+    /// Ids of prompts that are among these.
+    prompt_ids: Vec<String>,
+    activity: Activity,
     crashes: u32,
     ooms: u32,
 }
@@ -45,6 +49,7 @@ impl Seen {
     /// An attempt begins, which is told [`Seen::next_prompt`].
     pub fn begin_attempt(&mut self) {
         self.told.append(&mut self.waiting);
+        self.activity = Activity::default();
         if self.shown == Shown::InThisAttempt {
             self.shown = Shown::InAnEarlierAttempt;
         }
@@ -52,8 +57,10 @@ impl Seen {
 
     /// Takes the turn's next event.
     pub fn event(&mut self, event: &Event) {
+        self.activity.event(event);
         match event {
-            Event::Prompt { text, .. } => {
+            Event::Prompt { text, prompt_id } => {
+                self.prompt_ids.extend(prompt_id.clone());
                 // A turn begins with its prompt; the others come in its middle.
                 let list = if self.began {
                     &mut self.waiting
@@ -117,6 +124,16 @@ impl Seen {
         self.cut_calls
             .extend(self.open.drain(..).map(|(_, call)| call));
         self.cut_off = true;
+    }
+
+    /// Whether a prompt with that id is part of the turn already.
+    pub fn has_prompt(&self, id: &str) -> bool {
+        self.prompt_ids.iter().any(|known| known == id)
+    }
+
+    /// What the agent is doing in the current attempt.
+    pub fn activity(&self) -> &Activity {
+        &self.activity
     }
 
     /// The attempts that died.

@@ -6,11 +6,14 @@
 #![allow(clippy::print_stdout)] // a skipped test says so
 
 mod agents;
+#[path = "../support/appears.rs"]
+mod appears;
 mod bench;
 mod expected;
 mod gaps;
 mod kills;
 mod listing;
+#[path = "../support/running.rs"]
 mod running;
 mod scenarios;
 mod session;

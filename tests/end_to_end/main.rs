@@ -8,9 +8,12 @@
 #[allow(dead_code)] // shared with the tests of clones, which use more of it
 mod git_server;
 
+#[path = "../support/appears.rs"]
+mod appears;
 mod bench;
 mod other_user;
 mod participants;
+#[path = "../support/running.rs"]
 mod running;
 
 mod bad_input;

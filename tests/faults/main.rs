@@ -13,6 +13,7 @@
 mod hub;
 mod judge;
 mod ledger;
+mod leftovers;
 #[path = "../support/payload.rs"]
 mod payload;
 mod place;

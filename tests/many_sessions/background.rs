@@ -152,6 +152,12 @@ fn a_broken_session_says_why_and_hurts_no_other() {
         refused.fails_with(66).contains("--git-token-file"),
         "{refused:#?}"
     );
+    let elsewhere = ["--config", &config, "--hub", "http://127.0.0.1:9", "Go."];
+    let refused = place.start(&folder, &elsewhere);
+    assert!(
+        refused.fails_with(64).contains("127.0.0.1:9"),
+        "{refused:#?}"
+    );
     assert_eq!(place.status(&whole.session)["state"], "running");
     fs::write(folder.join("go"), "").unwrap();
     assert_eq!(whole.said().1["outcome"], "completed");

@@ -49,6 +49,15 @@ fn after_kill_9_the_next_daemon_goes_on_with_every_session() {
     let model = place.bench.model(GATED);
     let sessions = two_running(&place, &model);
     place.end(sessions[0].pid, Signal::SIGKILL);
+    let mut status = place
+        .bench
+        .command(&["status", "--session", &sessions[0].session]);
+    let status = place.bench.start(&mut status).finish();
+    let said = status.fails_with(69);
+    assert!(
+        said.contains("has died") && said.contains("`agent-runner start`"),
+        "{said}"
+    );
     let (pid, said) = place.restart();
     assert_ne!(pid, sessions[0].pid);
     assert!(

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use agent_runner::agent::{AgentSession, TurnSpec, by_name};
 use agent_runner::clock::Clock;
+use agent_runner::config::Patience;
 use agent_runner::journal::{Journal, Tail};
 use agent_runner::process::Environment;
 use agent_runner::redact::Redactor;
@@ -25,6 +26,8 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
+use crate::appears;
+
 /// No test waits longer for anything: far more than any of it takes, for busy machines.
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -34,6 +37,9 @@ pub(crate) struct Bench {
     tasks: Tasks,
     model: String,
     program: PathBuf,
+    /// What runs the shims.
+    pub(crate) runner: PathBuf,
+    pub(crate) patience: Patience,
 }
 
 /// A session that runs.
@@ -85,6 +91,8 @@ impl Bench {
             tasks,
             model,
             program,
+            runner: env!("CARGO_BIN_EXE_agent-runner").into(),
+            patience: Patience::default(),
         }
     }
 
@@ -136,8 +144,9 @@ impl Bench {
             user: None,
             in_container: false,
             timeout: Some(LIMIT),
+            patience: self.patience,
             spool_quota: 1 << 30,
-            sandbox: LocalSandbox::with_program(env!("CARGO_BIN_EXE_agent-runner")),
+            sandbox: LocalSandbox::with_program(&self.runner),
             journal,
             redactor: Arc::new(Redactor::none()),
             clock: Clock,
@@ -169,12 +178,8 @@ impl Bench {
     /// Waits until the agent has made a file.
     pub(crate) async fn made(&self, name: &str) {
         let path = self.path(name);
-        let made = async {
-            while !path.exists() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(LIMIT, made).await.expect("the file is made");
+        let made = tokio::task::spawn_blocking(move || appears::path(&path, LIMIT));
+        assert!(made.await.unwrap(), "{name} is not made");
     }
 
     /// The messages of the latest request for the agent's next step, as text.
@@ -196,43 +201,44 @@ impl Bench {
 
     /// Waits until the CLI has stored that text in a conversation, which it does in its own time.
     pub(crate) async fn stored(&self, text: &str) {
-        let holds = |path: &PathBuf| fs::read_to_string(path).is_ok_and(|all| all.contains(text));
-        let stored = async {
-            while !self.conversations().iter().any(holds) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(LIMIT, stored).await.expect("it is stored");
+        let (folder, text) = (self.path("home"), text.to_owned());
+        let holds =
+            move |path: &PathBuf| fs::read_to_string(path).is_ok_and(|all| all.contains(&text));
+        let stored = tokio::task::spawn_blocking(move || {
+            appears::below(&folder, LIMIT, || conversations(&folder).iter().any(&holds))
+        });
+        assert!(stored.await.unwrap(), "it is not stored");
     }
 
     /// Deletes what the CLI has stored of its conversations; how many that were.
     pub(crate) fn forget_conversations(&self) -> usize {
-        let conversations = self.conversations();
+        let conversations = conversations(&self.path("home"));
         for path in &conversations {
             fs::remove_file(path).unwrap();
         }
         conversations.len()
     }
 
-    fn conversations(&self) -> Vec<PathBuf> {
-        let mut folders = vec![self.path("home/.claude/projects")];
-        let mut found = Vec::new();
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).into_iter().flatten() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else if path.extension().is_some_and(|end| end == "jsonl") {
-                    found.push(path);
-                }
-            }
-        }
-        found
-    }
-
     pub(crate) async fn stop(self) {
         timeout(LIMIT, self.tasks.stop()).await.expect("it ends");
     }
+}
+
+/// The files of the CLI's conversations.
+fn conversations(home: &Path) -> Vec<PathBuf> {
+    let mut folders = vec![home.join(".claude/projects")];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "jsonl") {
+                found.push(path);
+            }
+        }
+    }
+    found
 }
 
 impl Running {

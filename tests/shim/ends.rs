@@ -47,6 +47,27 @@ async fn a_killed_cli_is_noticed_at_once() {
 }
 
 #[tokio::test]
+async fn a_cli_that_dies_is_noticed_at_once_even_when_others_hold_its_output() {
+    for directives in ["lines 3 holder mark here wait", "writer mark here wait"] {
+        let harness = Harness::new(directives);
+        let mut run = harness.start().await;
+        harness.marked("here").await;
+        let (_, agent) = run.identities().unwrap();
+        let pidfd = PidFd::open(agent).unwrap().unwrap();
+        let start = Clock.now();
+        pidfd.signal(rustix::process::Signal::ABORT).unwrap();
+        let stopped = exited(&mut run).await;
+        assert_eq!(stopped.exit.signal, Some(6));
+        assert!(
+            since(start) < Duration::from_secs(1),
+            "after {:?}",
+            since(start)
+        );
+        harness.assert_nothing_left().await;
+    }
+}
+
+#[tokio::test]
 async fn a_stop_climbs_the_ladder_rung_by_rung() {
     let harness = Harness::new("ignore-term mark here wait");
     let mut run = harness.start().await;

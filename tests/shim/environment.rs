@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use agent_runner::process::RunMark;
 use agent_runner::sandbox::SandboxError;
 use agent_runner::spool::{Phase, Status, User};
 use serde_json::{Value, json};
@@ -23,7 +24,11 @@ async fn the_cli_has_its_three_descriptors_its_environment_and_nothing_else() {
         }
         harness.environment.set("API_KEY", "sk-hush\n=x").unwrap();
         harness.environment.set("PATH", "/usr/bin").unwrap();
-        let report = report(&harness).await;
+        let mut report = report(&harness).await;
+        // who its shim is: the one variable that is not in the plan
+        let environment = report["environment"].as_object_mut().unwrap();
+        let mark = environment.remove(RunMark::VARIABLE).unwrap();
+        mark.as_str().unwrap().parse::<RunMark>().unwrap();
         assert_eq!(
             report["environment"],
             json!({"API_KEY": "sk-hush\n=x", "PATH": "/usr/bin"})

@@ -11,6 +11,8 @@ use agent_runner::process::Environment;
 use agent_runner::sandbox::{Change, Ending, LocalSandbox, RunControl, RunHandle, SandboxError};
 use agent_runner::spool::{Plan, RunDir, Stdout, Stopped};
 
+use crate::appears;
+
 /// No test waits longer for anything.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
@@ -100,7 +102,8 @@ impl Harness {
     /// Waits until the fake agent's `mark` is there.
     pub(crate) async fn marked(&self, name: &str) {
         let mark = self.plan.workspace.join(name);
-        eventually("the agent came to its mark", || mark.exists()).await;
+        let marked = tokio::task::spawn_blocking(move || appears::path(&mark, LIMIT));
+        assert!(marked.await.unwrap(), "the agent came to {name} in time");
     }
 }
 
@@ -157,7 +160,7 @@ pub(crate) fn read_all(run: &RunHandle) -> Vec<u8> {
     }
 }
 
-/// Waits for something that sends no event.
+/// Waits for something that only shows when it is asked for: processes in `/proc`.
 pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let wait = async {
         while !condition() {

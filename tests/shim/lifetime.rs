@@ -1,8 +1,10 @@
 //! Who may die when: the starter, the shim, the CLI.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use agent_runner::process::PidFd;
+use agent_runner::clock::Clock;
+use agent_runner::process::{Identity, PidFd, RunGroup};
 use agent_runner::sandbox::{Attach, Ending};
 use agent_runner::spool::control::Stop;
 use agent_runner::spool::{Phase, Plan, Status};
@@ -75,14 +77,73 @@ async fn the_cli_dies_with_its_shim_and_the_run_counts_as_vanished() {
         let (shim, agent) = run.identities().unwrap();
         let pidfd = PidFd::open(shim).unwrap().unwrap();
         pidfd.signal(Signal::KILL).unwrap();
-        assert_eq!(ended(&mut run).await, Ending::Vanished);
+        assert_eq!(ended(&mut run).await, Ending::vanished());
         eventually("the CLI is dead", || !agent.is_alive()).await;
         assert!(matches!(
             attach(&harness).await,
-            Attach::Ended(Ending::Vanished)
+            Attach::Ended(ending) if ending == Ending::vanished()
         ));
         eventually("nothing is left", || harness.processes().is_empty()).await;
     }
+}
+
+#[tokio::test]
+async fn what_the_cli_of_a_killed_shim_had_started_dies_too_with_or_without_a_control_group() {
+    for with_group in [true, false] {
+        let harness = Harness::new("ignore-term tree 4 3 orphan stopped mark here wait");
+        let mut run = harness.start().await;
+        harness.marked("here").await;
+        eventually("the tree has grown", || harness.processes().len() > 12).await;
+        if !with_group {
+            let mut status = Status::read(&harness.dir).unwrap().unwrap();
+            let group = status.group.take();
+            status.write(&harness.dir).unwrap();
+            // Out of the group, so that nobody but the kernel knows of it.
+            let group = group.map(|path| RunGroup::at(&path));
+            for member in group.iter().flat_map(RunGroup::members) {
+                let top = group.as_ref().unwrap().path().parent().unwrap();
+                std::fs::write(top.join("cgroup.procs"), member.identity.pid.to_string()).unwrap();
+            }
+            group.iter().for_each(RunGroup::remove);
+        }
+        let start = Clock.now();
+        let (shim, _) = run.identities().unwrap();
+        let pidfd = PidFd::open(shim).unwrap().unwrap();
+        pidfd.signal(Signal::KILL).unwrap();
+        assert_eq!(ended(&mut run).await, Ending::vanished());
+        assert_eq!(harness.processes(), [0; 0], "with a group: {with_group}");
+        let took = Clock.now().duration_since(start);
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_record_from_before_a_reboot_or_from_another_container_costs_nobody_their_life() {
+    let harness = Harness::new("wait");
+    std::fs::create_dir_all(harness.dir.path()).unwrap();
+    let mut bystander = Command::new("setsid");
+    let mut bystander = bystander.args(["sleep", "600"]).spawn().unwrap();
+    let own = Identity::own().unwrap();
+    let leader = Identity {
+        pid: i32::try_from(bystander.id()).unwrap(),
+        start: 1,
+    };
+    let status = Status {
+        contract: agent_runner::spool::CONTRACT,
+        phase: Phase::Started,
+        shim: Some(Identity { start: 1, ..own }),
+        agent: Some(leader),
+        group: None,
+        world: Some("another".to_owned()),
+    };
+    status.write(&harness.dir).unwrap();
+    assert!(matches!(
+        attach(&harness).await,
+        Attach::Ended(ending) if ending == Ending::vanished()
+    ));
+    assert!(bystander.try_wait().unwrap().is_none());
+    bystander.kill().unwrap();
+    bystander.wait().unwrap();
 }
 
 #[tokio::test]
@@ -91,7 +152,7 @@ async fn a_run_that_never_had_a_shim_is_closed_for_good() {
     std::fs::create_dir_all(harness.dir.path()).unwrap();
     assert!(matches!(
         attach(&harness).await,
-        Attach::Ended(Ending::Vanished)
+        Attach::Ended(ending) if ending == Ending::vanished()
     ));
     let status = Status::read(&harness.dir).unwrap().unwrap();
     assert_eq!(status.phase, Phase::Abandoned);

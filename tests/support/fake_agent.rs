@@ -10,6 +10,10 @@
 //! holder         leaves a child in a session of its own, with the tty, for ever
 //! flood          lines without end                   tree D W   W children each with a tree of D-1
 //! stopped        leaves a stopped child              clock      monotonic microseconds
+//! orphan         leaves a grandchild whose parent is gone, in a session of its own
+//! writer         leaves a child that floods the output
+//! child-hog MIB  has a child take that much memory
+//! hog MIB        takes that much memory              spin       uses the processor for ever
 //! work           all that follows is for `fake_agent/work.rs`
 //! zombies N      leaves N children that have ended, and says so
 //! ```
@@ -52,6 +56,13 @@ fn main() -> ExitCode {
             "stopped" => drop(spawn(&["session", "stop"])),
             "stop" => raise(Signal::SIGSTOP).expect("SIGSTOP can be raised"),
             "clock" => clock(),
+            "orphan" => drop(spawn(&["session", "holder", "exit", "0"]).wait()),
+            "writer" => drop(spawn(&["session", "flood"])),
+            "hog" => hog(number(&next())),
+            "child-hog" => drop(spawn(&["hog", &next()]).wait()),
+            "spin" => loop {
+                std::hint::spin_loop();
+            },
             "work" => {
                 work::work(arguments);
                 return ExitCode::SUCCESS;
@@ -162,6 +173,12 @@ fn report() {
 fn clock() {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     print(format!("{}\n", now.tv_sec * 1_000_000 + now.tv_nsec / 1000).as_bytes());
+}
+
+/// Each page is touched, so that it is really taken.
+fn hog(mib: usize) {
+    let blocks: Vec<Vec<u8>> = (0..mib).map(|_| vec![1; 1 << 20]).collect();
+    std::hint::black_box(blocks);
 }
 
 #[allow(unsafe_code)]

@@ -204,36 +204,15 @@ fn environment(spec: &TurnSpec) -> Vec<(OsString, OsString)> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
 
     use uuid::Uuid;
 
     use super::*;
 
-    fn spec() -> TurnSpec {
-        TurnSpec {
-            agent_session: AgentSession::New(Uuid::from_u128(7)),
-            model: None,
-            effort: None,
-            system_prompt_file: None,
-            system_prompt: None,
-            mcp_config: None,
-            mcp_servers: None,
-            settings: None,
-            variables: Vec::new(),
-            allowed_tools: Vec::new(),
-            extra_args: Vec::new(),
-            home: PathBuf::from("/home/agent"),
-            is_root: false,
-            workspace: PathBuf::new(),
-            files: PathBuf::new(),
-        }
-    }
-
     fn with_args(args: &[&str]) -> Result<LaunchPlan, LaunchError> {
         plan(&TurnSpec {
             extra_args: args.iter().map(Into::into).collect(),
-            ..spec()
+            ..TurnSpec::plain()
         })
     }
 
@@ -248,7 +227,7 @@ mod tests {
             allowed_tools: vec!["Bash(git *)".to_owned(), "Edit".to_owned()],
             extra_args: vec!["--max-turns".into(), "3".into()],
             is_root: true,
-            ..spec()
+            ..TurnSpec::plain()
         })
         .unwrap();
         let args: Vec<_> = plan.args.iter().map(|a| a.to_str().unwrap()).collect();
@@ -276,7 +255,7 @@ mod tests {
 
     #[test]
     fn the_sandbox_marker_is_for_root_only() {
-        let plan = plan(&spec()).unwrap();
+        let plan = plan(&TurnSpec::plain()).unwrap();
         assert!(!plan.env.iter().any(|(name, _)| name == "IS_SANDBOX"));
     }
 
@@ -318,7 +297,7 @@ mod tests {
     fn an_unknown_effort_is_told_the_known_ones() {
         let asked = TurnSpec {
             effort: Some("huge".to_owned()),
-            ..spec()
+            ..TurnSpec::plain()
         };
         assert!(
             plan(&asked)

@@ -31,7 +31,7 @@ use self::totals::Totals;
 use self::verdict::Terminal;
 use super::json::{Text, typed};
 use super::lines::{self, notice, raw};
-use super::{Adapter, AgentKind, Credentials, Evidence, Ignored, RestoreError};
+use super::{Adapter, AgentKind, Credentials, Evidence, Ignored, RestoreError, snapshot};
 use crate::event::{Event, NoticeLevel};
 use crate::exit::Exit;
 use crate::frame::Line;
@@ -94,17 +94,6 @@ struct Session {
     cwd: Option<String>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Snapshot<'a> {
-    version: u32,
-    state: Cow<'a, Claude>,
-}
-
-#[derive(Deserialize)]
-struct SnapshotVersion {
-    version: u32,
-}
-
 impl Adapter for Claude {
     fn line(&mut self, line: &Line<'_>, out: &mut Vec<Event>) -> Ignored {
         let before = out.len();
@@ -138,32 +127,23 @@ impl Adapter for Claude {
         self.terminal.is_some() && self.tasks.is_empty()
     }
 
+    fn in_background(&self) -> bool {
+        self.terminal.is_some() && !self.tasks.is_empty()
+    }
+
     fn agent_session(&self) -> Option<&str> {
         self.session.as_ref().map(|session| session.id.as_str())
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        let snapshot = Snapshot {
-            version: VERSION,
-            state: Cow::Borrowed(self),
-        };
-        // maps with string keys and finite numbers: this cannot fail
-        serde_json::to_vec(&snapshot).unwrap_or_default()
+        snapshot::save(VERSION, self)
     }
 }
 
 impl Claude {
     /// Goes on where `snapshot` was taken.
     pub fn restore(snapshot: &[u8]) -> Result<Self, RestoreError> {
-        let SnapshotVersion { version } = serde_json::from_slice(snapshot)?;
-        if version != VERSION {
-            return Err(RestoreError::Version {
-                found: version,
-                known: VERSION,
-            });
-        }
-        let snapshot: Snapshot<'_> = serde_json::from_slice(snapshot)?;
-        Ok(snapshot.state.into_owned())
+        snapshot::load(VERSION, snapshot)
     }
 
     /// The reason is for the case that no event comes of it.

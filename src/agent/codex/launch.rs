@@ -257,34 +257,13 @@ pub(super) fn conversation(homes: &Homes<'_>, id: &str) -> ConversationFile {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
 
     use super::*;
-
-    fn spec() -> TurnSpec {
-        TurnSpec {
-            settings: None,
-            variables: Vec::new(),
-            agent_session: AgentSession::New(Uuid::from_u128(7)),
-            model: None,
-            effort: None,
-            system_prompt_file: None,
-            system_prompt: None,
-            mcp_config: None,
-            mcp_servers: None,
-            allowed_tools: Vec::new(),
-            extra_args: Vec::new(),
-            home: PathBuf::from("/home/agent"),
-            is_root: false,
-            workspace: PathBuf::new(),
-            files: PathBuf::new(),
-        }
-    }
 
     fn with_args(args: &[&str]) -> Result<LaunchPlan, LaunchError> {
         plan(&TurnSpec {
             extra_args: args.iter().map(Into::into).collect(),
-            ..spec()
+            ..TurnSpec::plain()
         })
     }
 
@@ -298,7 +277,7 @@ mod tests {
             system_prompt: Some("Speak \"Latin\".\n".to_owned()),
             mcp_servers: Some(r#"{"mcpServers":{"x":{"command":"x"}}}"#.to_owned()),
             extra_args: vec!["-i".into(), "a.png".into()],
-            ..spec()
+            ..TurnSpec::plain()
         })
         .unwrap();
         let args: Vec<_> = plan.args.iter().map(|a| a.to_str().unwrap()).collect();
@@ -341,7 +320,7 @@ mod tests {
     fn a_conversation_that_is_no_id_is_refused_before_it_becomes_a_new_one() {
         let asked = TurnSpec {
             agent_session: AgentSession::Resume("latest".to_owned()),
-            ..spec()
+            ..TurnSpec::plain()
         };
         assert!(matches!(
             plan(&asked),
@@ -400,7 +379,7 @@ mod tests {
         let asked = TurnSpec {
             system_prompt: Some("x".to_owned()),
             extra_args: vec!["--profile=work".into()],
-            ..spec()
+            ..TurnSpec::plain()
         };
         assert!(matches!(plan(&asked), Err(LaunchError::OwnedFlag { .. })));
     }
@@ -409,7 +388,7 @@ mod tests {
     fn an_unknown_effort_is_told_the_known_ones() {
         let asked = TurnSpec {
             effort: Some("huge".to_owned()),
-            ..spec()
+            ..TurnSpec::plain()
         };
         let error = plan(&asked).unwrap_err().to_string();
         assert!(error.contains("low, medium"), "{error}");

@@ -28,7 +28,7 @@ use self::record::{Fault, Item, Record, TokenCounts};
 use self::verdict::Terminal;
 use super::json::{Text, typed};
 use super::lines::{self, Piece, corrupt, notice, pieces, raw};
-use super::{Adapter, AgentKind, Credentials, Evidence, Ignored, RestoreError};
+use super::{Adapter, AgentKind, Credentials, Evidence, Ignored, RestoreError, snapshot};
 use crate::event::{Event, NoticeLevel, PlanItem, TurnError, Usage};
 use crate::exit::Exit;
 use crate::frame::Line;
@@ -101,17 +101,6 @@ struct Earlier {
     total: Usage,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Snapshot<'a> {
-    version: u32,
-    state: Cow<'a, Codex>,
-}
-
-#[derive(Deserialize)]
-struct SnapshotVersion {
-    version: u32,
-}
-
 impl Adapter for Codex {
     fn line(&mut self, line: &Line<'_>, out: &mut Vec<Event>) -> Ignored {
         let before = out.len();
@@ -167,12 +156,7 @@ impl Adapter for Codex {
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        let snapshot = Snapshot {
-            version: VERSION,
-            state: Cow::Borrowed(self),
-        };
-        // strings and flags: this cannot fail
-        serde_json::to_vec(&snapshot).unwrap_or_default()
+        snapshot::save(VERSION, self)
     }
 
     fn follow(&mut self, earlier: &[u8]) {
@@ -190,15 +174,7 @@ impl Adapter for Codex {
 impl Codex {
     /// Goes on where `snapshot` was taken.
     pub fn restore(snapshot: &[u8]) -> Result<Self, RestoreError> {
-        let SnapshotVersion { version } = serde_json::from_slice(snapshot)?;
-        if version != VERSION {
-            return Err(RestoreError::Version {
-                found: version,
-                known: VERSION,
-            });
-        }
-        let snapshot: Snapshot<'_> = serde_json::from_slice(snapshot)?;
-        Ok(snapshot.state.into_owned())
+        snapshot::load(VERSION, snapshot)
     }
 
     /// The reason is for the case that no event comes of it.

@@ -14,7 +14,6 @@ mod settings;
 mod tools;
 mod verdict;
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
@@ -24,7 +23,7 @@ use self::verdict::Terminal;
 use super::json::{Text, typed};
 use super::lines::notice;
 use super::records::{self, Records, Taken};
-use super::{Adapter, AgentKind, Credentials, Evidence, Ignored, RestoreError};
+use super::{Adapter, AgentKind, Credentials, Evidence, Ignored, RestoreError, snapshot};
 use crate::event::{Event, FileChangeKind, NoticeLevel, PlanItem, TurnError, Usage};
 use crate::exit::Exit;
 use crate::frame::Line;
@@ -84,17 +83,6 @@ struct OpenCall {
     plan: Option<Vec<PlanItem>>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Snapshot<'a> {
-    version: u32,
-    state: Cow<'a, Gemini>,
-}
-
-#[derive(Deserialize)]
-struct SnapshotVersion {
-    version: u32,
-}
-
 impl Adapter for Gemini {
     fn line(&mut self, line: &Line<'_>, out: &mut Vec<Event>) -> Ignored {
         let before = out.len();
@@ -144,12 +132,7 @@ impl Adapter for Gemini {
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        let snapshot = Snapshot {
-            version: VERSION,
-            state: Cow::Borrowed(self),
-        };
-        // strings and numbers only: this cannot fail
-        serde_json::to_vec(&snapshot).unwrap_or_default()
+        snapshot::save(VERSION, self)
     }
 }
 
@@ -183,15 +166,7 @@ impl Records for Gemini {
 
 impl Gemini {
     fn restore(snapshot: &[u8]) -> Result<Self, RestoreError> {
-        let SnapshotVersion { version } = serde_json::from_slice(snapshot)?;
-        if version != VERSION {
-            return Err(RestoreError::Version {
-                found: version,
-                known: VERSION,
-            });
-        }
-        let snapshot: Snapshot<'_> = serde_json::from_slice(snapshot)?;
-        Ok(snapshot.state.into_owned())
+        snapshot::load(VERSION, snapshot)
     }
 
     fn init(&mut self, record: &Record<'_>, out: &mut Vec<Event>) -> Option<&'static str> {

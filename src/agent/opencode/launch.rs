@@ -215,27 +215,12 @@ fn meant(flag: &str) -> Vec<OsString> {
 mod tests {
     use std::path::PathBuf;
 
-    use uuid::Uuid;
-
     use super::*;
 
     fn spec() -> TurnSpec {
         TurnSpec {
-            settings: None,
-            variables: Vec::new(),
-            agent_session: AgentSession::New(Uuid::from_u128(7)),
-            model: None,
-            effort: None,
-            system_prompt_file: None,
-            system_prompt: None,
-            mcp_config: None,
-            mcp_servers: None,
-            allowed_tools: Vec::new(),
-            extra_args: Vec::new(),
-            home: PathBuf::from("/home/agent"),
-            is_root: false,
-            workspace: PathBuf::new(),
             files: PathBuf::from("/run/launch"),
+            ..TurnSpec::plain()
         }
     }
 

@@ -19,8 +19,6 @@ mod store;
 mod tools;
 mod verdict;
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
 
 use self::log::Stderr;
@@ -29,7 +27,7 @@ use self::step::Step;
 use self::verdict::Failed;
 use super::json::typed;
 use super::lines::{self, Piece, corrupt, notice, raw};
-use super::{Adapter, AgentKind, Credentials, Evidence, Ignored, RestoreError};
+use super::{Adapter, AgentKind, Credentials, Evidence, Ignored, RestoreError, snapshot};
 use crate::event::{ErrorClass, Event, NoticeLevel, Usage};
 use crate::exit::Exit;
 use crate::frame::Line;
@@ -83,17 +81,6 @@ pub struct OpenCode {
     has_output: bool,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Snapshot<'a> {
-    version: u32,
-    state: Cow<'a, OpenCode>,
-}
-
-#[derive(Deserialize)]
-struct SnapshotVersion {
-    version: u32,
-}
-
 impl Adapter for OpenCode {
     fn line(&mut self, line: &Line<'_>, out: &mut Vec<Event>) -> Ignored {
         let before = out.len();
@@ -132,27 +119,14 @@ impl Adapter for OpenCode {
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        let snapshot = Snapshot {
-            version: VERSION,
-            state: Cow::Borrowed(self),
-        };
-        // strings and finite numbers: this cannot fail
-        serde_json::to_vec(&snapshot).unwrap_or_default()
+        snapshot::save(VERSION, self)
     }
 }
 
 impl OpenCode {
     /// Goes on where `snapshot` was taken.
     pub fn restore(snapshot: &[u8]) -> Result<Self, RestoreError> {
-        let SnapshotVersion { version } = serde_json::from_slice(snapshot)?;
-        if version != VERSION {
-            return Err(RestoreError::Version {
-                found: version,
-                known: VERSION,
-            });
-        }
-        let snapshot: Snapshot<'_> = serde_json::from_slice(snapshot)?;
-        Ok(snapshot.state.into_owned())
+        snapshot::load(VERSION, snapshot)
     }
 
     /// The reason is for the case that no event comes of it.

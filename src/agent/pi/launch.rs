@@ -156,31 +156,8 @@ fn check_extra(extra: &[OsString]) -> Result<(), LaunchError> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
-    use uuid::Uuid;
 
     use super::*;
-
-    fn spec() -> TurnSpec {
-        TurnSpec {
-            agent_session: AgentSession::New(Uuid::from_u128(7)),
-            model: None,
-            effort: None,
-            system_prompt_file: None,
-            system_prompt: None,
-            mcp_config: None,
-            mcp_servers: None,
-            settings: None,
-            variables: Vec::new(),
-            allowed_tools: Vec::new(),
-            extra_args: Vec::new(),
-            home: PathBuf::from("/home/agent"),
-            is_root: false,
-            workspace: PathBuf::new(),
-            files: PathBuf::new(),
-        }
-    }
 
     #[test]
     fn a_turn_is_started_as_asked() {
@@ -190,7 +167,7 @@ mod tests {
             effort: Some("low".to_owned()),
             system_prompt_file: Some("/run/system.md".into()),
             extra_args: vec!["--tools".into(), "read,grep".into()],
-            ..spec()
+            ..TurnSpec::plain()
         })
         .unwrap();
         let args: Vec<_> = plan.args.iter().map(|a| a.to_str().unwrap()).collect();
@@ -204,7 +181,7 @@ mod tests {
         let refused = |args: &[&str]| {
             let spec = TurnSpec {
                 extra_args: args.iter().map(Into::into).collect(),
-                ..spec()
+                ..TurnSpec::plain()
             };
             plan(&spec).unwrap_err().to_string()
         };
@@ -213,12 +190,12 @@ mod tests {
         assert!(refused(&["@file"]).contains("taken for the prompt"));
         let servers = TurnSpec {
             mcp_config: Some("/run/mcp.json".into()),
-            ..spec()
+            ..TurnSpec::plain()
         };
         assert!(plan(&servers).unwrap_err().to_string().contains("no MCP"));
         let effort = TurnSpec {
             effort: Some("huge".to_owned()),
-            ..spec()
+            ..TurnSpec::plain()
         };
         assert!(plan(&effort).unwrap_err().to_string().contains("xhigh"));
     }

@@ -7,23 +7,22 @@
 //! Pi has no MCP, no sub-agents, no to-do list and asks for no consent, so there are no such
 //! events. It does not say whether a written file is new, and its diffs are not unified.
 
+mod calls;
 mod launch;
 mod record;
 mod tools;
 mod verdict;
 
-use std::borrow::Cow;
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 
-use self::record::{Block, Compacted, Message, Record, TokenCounts, ToolResult};
+use self::calls::Calls;
+use self::record::{Block, Compacted, Message, Record, TokenCounts};
 use self::verdict::Terminal;
 use super::json::typed;
 use super::lines::notice;
 use super::records::{self, Records, Taken};
-use super::{Adapter, AgentKind, Credentials, Evidence, Ignored, RestoreError, hash};
-use crate::event::{Event, FileChangeKind, NoticeLevel, ToolStream, Usage};
+use super::{Adapter, AgentKind, Credentials, Evidence, Ignored, RestoreError, snapshot};
+use crate::event::{Event, NoticeLevel, Usage};
 use crate::exit::Exit;
 use crate::frame::Line;
 
@@ -52,10 +51,6 @@ pub(super) const KIND: AgentKind = AgentKind {
 /// The snapshot's version: another program's state is not guessed at.
 const VERSION: u32 = 1;
 
-/// Files that were read or written are remembered up to this many, to tell a new file from an
-/// overwritten one.
-const FILES_REMEMBERED: usize = 1024;
-
 /// The adapter. All of it is in every snapshot.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Pi {
@@ -63,8 +58,7 @@ struct Pi {
     /// The message of the model that is being written.
     message: Option<OpenMessage>,
     messages: u64,
-    open: Vec<OpenCall>,
-    files: BTreeSet<u64>,
+    calls: Calls,
     usage: Usage,
     /// How the last message of the model ended.
     last: Option<Terminal>,
@@ -94,26 +88,6 @@ struct OpenMessage {
     streamed: bool,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct OpenCall {
-    id: String,
-    native: String,
-    file: Option<String>,
-    /// How much of its output was given out, and the hash of that.
-    shown: (usize, u64),
-}
-
-#[derive(Serialize, Deserialize)]
-struct Snapshot<'a> {
-    version: u32,
-    state: Cow<'a, Pi>,
-}
-
-#[derive(Deserialize)]
-struct SnapshotVersion {
-    version: u32,
-}
-
 impl Adapter for Pi {
     fn line(&mut self, line: &Line<'_>, out: &mut Vec<Event>) -> Ignored {
         let before = out.len();
@@ -126,16 +100,7 @@ impl Adapter for Pi {
     }
 
     fn end(&mut self, exit: Option<Exit>, stderr: &[u8], out: &mut Vec<Event>) -> Evidence {
-        for call in self.open.drain(..) {
-            out.push(Event::ToolEnd {
-                name: tools::name(&call.native).to_owned(),
-                call_id: call.id,
-                output: None,
-                is_error: true,
-                exit_code: None,
-                duration_ms: None,
-            });
-        }
+        self.calls.interrupt(out);
         match self.phase {
             Phase::Before => return verdict::of_silence(exit, stderr),
             Phase::Working => {
@@ -170,12 +135,7 @@ impl Adapter for Pi {
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        let snapshot = Snapshot {
-            version: VERSION,
-            state: Cow::Borrowed(self),
-        };
-        // strings and finite numbers only: this cannot fail
-        serde_json::to_vec(&snapshot).unwrap_or_default()
+        snapshot::save(VERSION, self)
     }
 }
 
@@ -210,9 +170,13 @@ impl Records for Pi {
             "message_start" => self.message_start(&record),
             "message_update" => self.message_update(&record, out),
             "message_end" => self.message_end(&record, out),
-            "tool_execution_start" => self.tool_start(&record, out),
-            "tool_execution_update" => self.tool_update(&record, out),
-            "tool_execution_end" => self.tool_end(&record, out),
+            "tool_execution_start" => {
+                let read = self.calls.start(&record, out);
+                self.has_output |= read.is_some();
+                read
+            }
+            "tool_execution_update" => self.calls.update(&record, out),
+            "tool_execution_end" => self.calls.end(&record, out),
             "auto_retry_start" => Some(self.retry(&record, out)),
             "auto_retry_end" => Some(self.retry_end(&record, out)),
             "compaction_start" => Some(self.compacting()),
@@ -226,15 +190,7 @@ impl Records for Pi {
 
 impl Pi {
     fn restore(snapshot: &[u8]) -> Result<Self, RestoreError> {
-        let SnapshotVersion { version } = serde_json::from_slice(snapshot)?;
-        if version != VERSION {
-            return Err(RestoreError::Version {
-                found: version,
-                known: VERSION,
-            });
-        }
-        let snapshot: Snapshot<'_> = serde_json::from_slice(snapshot)?;
-        Ok(snapshot.state.into_owned())
+        snapshot::load(VERSION, snapshot)
     }
 
     fn session(&mut self, record: &Record<'_>, out: &mut Vec<Event>) -> Option<&'static str> {
@@ -352,110 +308,6 @@ impl Pi {
         }
     }
 
-    fn tool_start(&mut self, record: &Record<'_>, out: &mut Vec<Event>) -> Option<&'static str> {
-        let id = record.tool_call_id.as_deref()?;
-        let native = record.tool_name.as_deref()?;
-        if self.open.iter().any(|call| call.id == id) {
-            return Some("start of a call that is open");
-        }
-        self.has_output = true;
-        let input = tools::input(native, record.args, &self.files);
-        let file = input.get("file_path").and_then(|path| path.as_str());
-        self.open.push(OpenCall {
-            id: id.to_owned(),
-            native: native.to_owned(),
-            file: file.map(str::to_owned),
-            shown: (0, hash::EMPTY),
-        });
-        out.push(Event::ToolStart {
-            call_id: id.to_owned(),
-            name: tools::name(native).to_owned(),
-            native_name: native.to_owned(),
-            input,
-            parent_call_id: None,
-        });
-        Some("")
-    }
-
-    /// The output so far comes whole each time, and once it is long only its end does: then it
-    /// cannot be told what of it is new.
-    fn tool_update(&mut self, record: &Record<'_>, out: &mut Vec<Event>) -> Option<&'static str> {
-        const NOTHING: &str = "output without anything new";
-        let id = record.tool_call_id.as_deref()?;
-        let result: ToolResult<'_> = typed(record.partial_result)?;
-        let Some(call) = self.open.iter_mut().find(|call| call.id == id) else {
-            return Some("output of a call that is over");
-        };
-        let text = text_of(&result);
-        let (length, seen) = call.shown;
-        let Some((old, new)) = text.split_at_checked(length) else {
-            return Some(NOTHING);
-        };
-        if new.is_empty() || hash::more(hash::EMPTY, old) != seen {
-            return Some(NOTHING);
-        }
-        call.shown = (text.len(), hash::more(seen, new));
-        out.push(Event::ToolDelta {
-            call_id: id.to_owned(),
-            stream: ToolStream::Output,
-            text: new.to_owned(),
-        });
-        Some("")
-    }
-
-    fn tool_end(&mut self, record: &Record<'_>, out: &mut Vec<Event>) -> Option<&'static str> {
-        let id = record.tool_call_id.as_deref()?;
-        let is_error = record.is_error?;
-        let output = match typed::<ToolResult<'_>>(record.result) {
-            Some(result) => Some(text_of(&result)),
-            None => record.result.map(|result| result.get().to_owned()),
-        };
-        let at = self.open.iter().position(|call| call.id == id);
-        let call = at.map(|at| self.open.remove(at));
-        if let (Some(call), false) = (&call, is_error) {
-            self.changed(call, out);
-        }
-        let native = call.as_ref().map_or("", |call| call.native.as_str());
-        out.push(Event::ToolEnd {
-            call_id: id.to_owned(),
-            // a call whose start was lost still gets its end
-            name: call
-                .as_ref()
-                .map_or("unknown", |_| tools::name(native))
-                .to_owned(),
-            is_error,
-            exit_code: output
-                .as_deref()
-                .filter(|_| is_error)
-                .and_then(|output| tools::exit_code(native, output)),
-            duration_ms: None,
-            output,
-        });
-        Some("")
-    }
-
-    fn changed(&mut self, call: &OpenCall, out: &mut Vec<Event>) {
-        let Some(path) = &call.file else {
-            return;
-        };
-        let key = tools::file_key(path);
-        let known = self.files.contains(&key);
-        if self.files.len() < FILES_REMEMBERED {
-            self.files.insert(key);
-        }
-        let kind = match call.native.as_str() {
-            "write" if !known => FileChangeKind::Create,
-            "write" | "edit" => FileChangeKind::Edit,
-            _ => return,
-        };
-        out.push(Event::FileChange {
-            path: path.clone(),
-            kind,
-            diff: None,
-            call_id: Some(call.id.clone()),
-        });
-    }
-
     fn retry(&mut self, record: &Record<'_>, out: &mut Vec<Event>) -> &'static str {
         self.wait();
         self.retract(out);
@@ -540,14 +392,4 @@ fn whole(id: &str, block: &Block<'_>, out: &mut Vec<Event>) -> bool {
     };
     out.push(event);
     true
-}
-
-/// A result's text; what is no text is named.
-fn text_of(result: &ToolResult<'_>) -> String {
-    let shown = |block: &Block<'_>| match &block.text {
-        Some(text) => text.to_string(),
-        None => format!("[{}]", &*block.kind),
-    };
-    let texts: Vec<String> = result.content.iter().map(shown).collect();
-    texts.join("\n")
 }

@@ -16,6 +16,18 @@ pub(in crate::cli) enum ClientError {
         #[source]
         source: io::Error,
     },
+    /// It was there, and did not end in order.
+    #[error(
+        "the daemon (pid {pid}) has died, its log {} may say why; `agent-runner start` brings it \
+         back with all its sessions",
+        .log.display()
+    )]
+    Died {
+        /// The process that it was.
+        pid: String,
+        /// Its log, where it ran in the background.
+        log: std::path::PathBuf,
+    },
     /// It went away before it had answered.
     #[error("the daemon went away: {0}; ask again, or start it with `agent-runner start`")]
     Lost(String),
@@ -35,7 +47,7 @@ impl ClientError {
     /// The same request may well be answered in a moment.
     pub(in crate::cli) const fn is_passing(&self) -> bool {
         match self {
-            Self::Absent { .. } | Self::Lost(_) => true,
+            Self::Absent { .. } | Self::Died { .. } | Self::Lost(_) => true,
             Self::Refused { is_temporary, .. } => *is_temporary,
             Self::Nonsense(_) => false,
         }
@@ -51,7 +63,7 @@ impl ClientError {
 
     fn exit(&self) -> Exit {
         match self {
-            Self::Absent { .. } => Exit::HubUnreachable,
+            Self::Absent { .. } | Self::Died { .. } => Exit::HubUnreachable,
             Self::Lost(_) => Exit::TryAgain,
             Self::Nonsense(_) => Exit::Internal,
             Self::Refused {

@@ -24,11 +24,13 @@ pub(super) use error::ClientError;
 pub(super) use follow::{Follower, Step};
 pub(super) use which::Which;
 
+use super::background::LOG;
 use super::lead::here;
 use super::{CliError, Exit};
 use crate::api::socket_path;
-use crate::api::wire::{CreateAnswer, CreateRequest, Problem};
+use crate::api::wire::{CreateAnswer, CreateRequest, DaemonStatus, Problem};
 use crate::config::{self, ClientConfig, ClientOptions, CommandKind, EnvMap, Output};
+use crate::journal::StateLock;
 use crate::tasks::Tasks;
 
 /// The most that an answer may hold which is read whole.
@@ -81,17 +83,18 @@ impl Context {
     }
 }
 
+/// What the daemon of that state dir says of itself.
+pub(super) fn daemon_status(state_dir: &Path) -> Result<DaemonStatus, CliError> {
+    let client = Client::of_state_dir(state_dir);
+    Ok(runtime()?.block_on(client.get("/v1/daemon"))?)
+}
+
 /// Has the daemon of that state dir make a session; its answer.
 pub(super) fn create_session(
     state_dir: &Path,
     request: &CreateRequest,
 ) -> Result<CreateAnswer, CliError> {
-    let client = Client {
-        endpoint: Endpoint::Socket {
-            state_dir: state_dir.to_owned(),
-        },
-        tasks: Tasks::new(),
-    };
+    let client = Client::of_state_dir(state_dir);
     let created = client.post("/v1/sessions", request);
     Ok(runtime()?.block_on(created)?)
 }
@@ -105,6 +108,14 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
 }
 
 impl Client {
+    fn of_state_dir(state_dir: &Path) -> Self {
+        let state_dir = state_dir.to_owned();
+        Self {
+            endpoint: Endpoint::Socket { state_dir },
+            tasks: Tasks::new(),
+        }
+    }
+
     fn new(config: ClientConfig) -> Self {
         let endpoint = match config.api {
             Some((url, token)) => Endpoint::Network {
@@ -186,7 +197,13 @@ impl Client {
             Endpoint::Socket { state_dir } => {
                 let path = socket_path(state_dir);
                 let connected = UnixStream::connect(&path).await;
-                let stream = connected.map_err(absent(path.display().to_string()))?;
+                let stream = connected.map_err(|source| match StateLock::died(state_dir) {
+                    Ok(Some(pid)) => ClientError::Died {
+                        pid,
+                        log: state_dir.join(LOG),
+                    },
+                    _ => absent(path.display().to_string())(source),
+                })?;
                 self.exchange(stream, request).await
             }
             Endpoint::Network { host, port, .. } => {

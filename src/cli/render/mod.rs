@@ -40,8 +40,9 @@ impl Renderer {
         out.flush()
     }
 
-    /// Shows one event's line, and gives what it says. What a newer version wrote, programs get as
-    /// it is, and people do not miss.
+    /// Shows one event's line, and gives what it says: of every event that a person is shown, and
+    /// of the ends of turns in any case. What a newer version wrote, programs get as it is, and
+    /// people do not miss.
     pub(super) fn line(
         &mut self,
         line: &[u8],

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, access};
 
 use super::super::machine::CgroupFacts;
-use crate::process::OomCounter;
+use crate::process::OomWatch;
 
 /// v1 writes "no limit" as the largest multiple of a page: far above any machine's memory.
 const NO_LIMIT: u64 = 1 << 60;
@@ -16,7 +16,7 @@ pub(in super::super) fn cgroup() -> CgroupFacts {
     read(
         Path::new("/sys/fs/cgroup"),
         &membership,
-        OomCounter::read().is_some(),
+        OomWatch::begin(rustix::process::getpid()).is_some(),
     )
 }
 

@@ -12,6 +12,8 @@ use crate::event::{Envelope, Event, Header, NoticeLevel, Outcome, ToolStream, Tu
 
 /// The longest line of process output, in bytes.
 const MAX_LINE: usize = 4 * 1024;
+/// What viewers see of a call that was cut off.
+const INTERRUPTED: &str = "interrupted: the agent's process ended before this call did";
 
 /// Maps one session's events. To go on in the middle of a turn, map the turn from its first event
 /// and throw away the frames that were sent before.
@@ -44,7 +46,7 @@ impl Mapper {
             (None, _) => None,
         };
         if let Some((event, fields)) = fields {
-            frames.push(pending.into_frame(event, fields));
+            frames.push(pending.into_frame(event, &fields));
         }
     }
 
@@ -254,7 +256,12 @@ impl Mapper {
             run.tool_start(call_id, (name, &Value::Null), &self.speaker, out);
         }
         let result = ToolResult {
-            output: output.as_deref().unwrap_or_default(),
+            output: match output {
+                Some(output) => output,
+                // Only a call that its process did not live to finish ends like this.
+                None if *is_error => INTERRUPTED,
+                None => "",
+            },
             is_error: *is_error,
             exit_code: *exit_code,
             duration_ms: *duration_ms,

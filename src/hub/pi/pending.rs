@@ -56,12 +56,12 @@ impl Pending {
     }
 
     /// The frame, once its other fields are known.
-    pub(super) fn into_frame(self, event: &'static str, fields: Value) -> Frame {
+    pub(super) fn into_frame(self, event: &'static str, fields: &Value) -> Frame {
         Frame {
             id: self.id,
             seq: self.seq,
             event,
-            data: encode(event, &fields),
+            data: encode(event, fields),
             class: Class::Delta,
         }
     }

@@ -1,5 +1,6 @@
 //! From the CLI's death to the durable record: drain, sweep, say so.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, WaitStatus};
@@ -7,7 +8,7 @@ use rustix::process::{Signal, WaitStatus};
 use super::{Shim, Stage};
 use crate::clock::Clock;
 use crate::exit::Exit;
-use crate::process::{self, Identity, OomCounter, PidFd, State};
+use crate::process::{self, Identity, Member, OomWatch, PidFd, State};
 use crate::shim::output::Left;
 use crate::shim::{ShimError, Step as _};
 use crate::spool::{CONTRACT, Phase, RunDir, Status};
@@ -16,6 +17,10 @@ use crate::spool::{CONTRACT, Phase, RunDir, Status};
 pub(super) const QUIET: Duration = Duration::from_secs(2);
 /// How long such processes may go on writing.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+/// The same for a CLI that died: its end is to be known within a second, and what outlived it has
+/// nobody left to write for.
+const CRASH_QUIET: Duration = Duration::from_millis(200);
+const CRASH_DRAIN_LIMIT: Duration = Duration::from_millis(600);
 /// How long killed processes may take to vanish before they are reported as leaked.
 pub(super) const SWEEP_LIMIT: Duration = Duration::from_secs(5);
 /// Between two rounds of a sweep.
@@ -28,30 +33,44 @@ const RECORD_TRIES: u32 = 600;
 impl Shim {
     pub(super) fn agent_died(&mut self, status: WaitStatus) {
         crash_point!("shim.agent_died");
-        let killed_by_us = self.record.sent.contains(&Signal::KILL.as_raw());
-        let oom = match (self.oom_before, OomCounter::read()) {
-            (Some(before), Some(now)) => now.rose_since(before),
-            _ => false,
-        };
-        self.record.exit = Exit {
-            code: status.exit_status(),
-            signal: status.terminating_signal(),
-            oom: oom && !killed_by_us && status.exit_status() != Some(0),
-        };
+        self.record.oom_kills = self.oom.as_ref().map_or(0, OomWatch::kills);
+        self.record.exit = self.exit(status);
         let now = Clock.now();
         self.timeout = None;
         self.output.take_last_words();
-        self.stage = Stage::Draining {
-            quiet: now + QUIET,
-            until: now + DRAIN_LIMIT,
+        let (quiet, limit) = if self.record.exit.code == Some(0) {
+            (QUIET, DRAIN_LIMIT)
+        } else {
+            (CRASH_QUIET, CRASH_DRAIN_LIMIT)
         };
+        self.stage = Stage::Draining {
+            quiet: now + quiet,
+            until: now + limit,
+        };
+    }
+
+    /// How the CLI ended, and whether the kernel did it for want of memory: someone of its group
+    /// was killed for that, it died as such a victim dies, and it was not our SIGKILL. A wrapper in
+    /// a shell's words tells of a dead CLI by 128 and the signal.
+    fn exit(&self, status: WaitStatus) -> Exit {
+        let (code, signal) = (status.exit_status(), status.terminating_signal());
+        let kill = Signal::KILL.as_raw();
+        let is_victim = signal == Some(kill) || code == Some(128 + kill);
+        let killed_by_us = self.record.sent.contains(&kill);
+        Exit {
+            code,
+            signal,
+            oom: self.record.oom_kills > 0 && is_victim && !killed_by_us,
+        }
     }
 
     pub(super) fn drain_on(&mut self, now: Instant, until: Instant) {
         let mut left = self.output.pump(now);
-        while left == Left::Something && !self.output.held() {
+        // Bounded: who outlived the CLI may write faster than this reads.
+        while left == Left::Something && !self.output.held() && Clock.now() < until {
             left = self.output.pump(now);
         }
+        let now = Clock.now();
         // The dead CLI's own output is complete here. Whoever holds the other end now outlived it:
         // worth waiting for, but not after a stop.
         let hurried = self.ladder.is_climbing() && left == Left::Nothing;
@@ -103,21 +122,24 @@ impl Shim {
         }
     }
 
-    /// Kills all descendants; those that lived.
+    /// Kills all descendants, and all that is in the CLI's control group; those that lived.
     pub(super) fn kill_descendants(&self) -> Vec<Identity> {
-        let members = process::descendants(self.own).unwrap_or_default();
-        let living: Vec<Identity> = members
-            .into_iter()
-            .filter(|member| member.state != State::Dead)
-            .map(|member| member.identity)
-            .collect();
+        let mut members = process::descendants(self.own).unwrap_or_default();
+        if let Some(group) = &self.group {
+            members.extend(group.members());
+            // What it misses is killed below, one by one.
+            let _outcome = group.kill();
+        }
+        let is_living = |member: &Member| member.state != State::Dead;
+        let living = members.into_iter().filter(is_living);
+        let living: BTreeSet<Identity> = living.map(|member| member.identity).collect();
         for member in &living {
             // Gone meanwhile, or another user's: the next round sees which.
             if let Ok(Some(pidfd)) = PidFd::open(*member) {
                 let _outcome = pidfd.signal(Signal::KILL);
             }
         }
-        living
+        living.into_iter().collect()
     }
 
     fn reap_rest(&mut self) {
@@ -143,6 +165,9 @@ impl Shim {
         self.record.spool_truncated = self.output.lost();
         self.record.stderr_bytes = self.stderr_log.total();
         self.record.stderr_truncated = self.stderr_log.truncated();
+        if let Some(group) = &self.group {
+            group.remove();
+        }
         self.write_record()?;
         crash_point!("shim.end_stored");
         self.control.announce(self.growth());
@@ -161,6 +186,8 @@ impl Shim {
             phase: Phase::Exited(self.record.clone()),
             shim: Some(self.identity),
             agent: Some(self.agent),
+            group: self.group.as_ref().map(|group| group.path().to_owned()),
+            world: process::pid_world(),
         };
         let mut result = status.write(&self.dir);
         for _ in 0..RECORD_TRIES {

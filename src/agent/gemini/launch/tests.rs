@@ -3,34 +3,13 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::*;
-
-fn spec() -> TurnSpec {
-    TurnSpec {
-        agent_session: AgentSession::New(Uuid::from_u128(7)),
-        model: None,
-        effort: None,
-        system_prompt_file: None,
-        system_prompt: None,
-        mcp_config: None,
-        mcp_servers: None,
-        settings: None,
-        variables: Vec::new(),
-        allowed_tools: Vec::new(),
-        extra_args: Vec::new(),
-        home: PathBuf::from("/home/agent"),
-        is_root: false,
-        workspace: PathBuf::new(),
-        files: PathBuf::new(),
-    }
-}
 
 fn with_args(args: &[&str]) -> Result<LaunchPlan, LaunchError> {
     plan(&TurnSpec {
         extra_args: args.iter().map(Into::into).collect(),
-        ..spec()
+        ..TurnSpec::plain()
     })
 }
 
@@ -51,7 +30,7 @@ fn a_turn_is_started_as_asked() {
             "replace".to_owned(),
         ],
         extra_args: vec!["--include-directories".into(), "/data".into()],
-        ..spec()
+        ..TurnSpec::plain()
     })
     .unwrap();
     let home = plan.env.iter().find(|(name, _)| name == "GEMINI_CLI_HOME");
@@ -84,10 +63,10 @@ fn a_home_is_shared_by_turns_with_the_same_options_only() {
     let home = |spec: &TurnSpec| plan(spec).unwrap().home_links[0].place.clone();
     let asked = TurnSpec {
         system_prompt: Some("be brief".to_owned()),
-        ..spec()
+        ..TurnSpec::plain()
     };
-    assert_eq!(home(&spec()), home(&spec()));
-    assert_ne!(home(&spec()), home(&asked));
+    assert_eq!(home(&TurnSpec::plain()), home(&TurnSpec::plain()));
+    assert_ne!(home(&TurnSpec::plain()), home(&asked));
     let links = plan(&asked).unwrap().home_links;
     let conversations = links
         .iter()
@@ -120,7 +99,7 @@ fn what_was_asked_for_lies_over_the_users_own_settings() {
             }})
             .to_string(),
         ),
-        ..spec()
+        ..TurnSpec::plain()
     });
     assert_eq!(
         settings["general"],
@@ -156,7 +135,7 @@ fn another_endpoint_needs_a_named_login_unless_there_is_one() {
         let settings = settings(&TurnSpec {
             variables: variables.iter().map(|name| (*name).to_owned()).collect(),
             settings: own.map(str::to_owned),
-            ..spec()
+            ..TurnSpec::plain()
         });
         settings["security"]["auth"]["selectedType"].clone()
     };
@@ -215,19 +194,19 @@ fn what_cannot_be_used_is_told() {
     let told = |spec: TurnSpec| plan(&spec).unwrap_err().to_string();
     let effort = TurnSpec {
         effort: Some("huge".to_owned()),
-        ..spec()
+        ..TurnSpec::plain()
     };
     assert!(told(effort).contains("minimal, low, medium, high"));
     for list in ["nonsense", "{}", r#"{"mcpServers": {"x": 1}}"#] {
         let servers = TurnSpec {
             mcp_servers: Some(list.to_owned()),
-            ..spec()
+            ..TurnSpec::plain()
         };
         assert!(told(servers).contains("`--mcp-config`"), "{list}");
     }
     let commented = TurnSpec {
         settings: Some("{} // mine".to_owned()),
-        ..spec()
+        ..TurnSpec::plain()
     };
     assert!(told(commented).starts_with("/home/agent/.gemini/settings.json: "));
 }

@@ -1,4 +1,5 @@
 //! A process and what it has printed so far, line by line.
+#![allow(dead_code)] // each suite uses its part
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::Path;
@@ -12,8 +13,17 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// No test waits longer for anything: far more than any of it takes, for busy machines.
-pub(crate) const LIMIT: Duration = Duration::from_mins(1);
+use crate::appears;
+
+/// No test waits longer for anything: far more than any of it takes, for busy machines. Ten tries
+/// of a request, as a soak run waits for, take minutes.
+pub(crate) fn limit() -> Duration {
+    if std::env::var_os("CONFORMANCE_FULL_RETRIES").is_some() {
+        Duration::from_mins(10)
+    } else {
+        Duration::from_mins(3)
+    }
+}
 
 /// A running process; killed when it is dropped.
 pub(crate) struct Running {
@@ -76,6 +86,12 @@ impl Running {
         found
             .unwrap_or_else(|| panic!("no {what}; {}", self.said()))
             .1
+    }
+
+    /// The address that a server's first line names.
+    pub(crate) fn listening(&self) -> String {
+        let url = |line: &str| line.strip_prefix("listening ").map(str::to_owned);
+        self.out.first(0, url).expect("it says where it listens").1
     }
 
     /// Waits for its end.
@@ -165,7 +181,7 @@ impl Lines {
         mut find: impl FnMut(&str) -> Option<T>,
     ) -> Option<(usize, T)> {
         let (state, news) = &*self.shared;
-        let deadline = Clock.now() + LIMIT;
+        let deadline = Clock.now() + limit();
         let mut next = from;
         let mut guard = state.lock().unwrap();
         loop {
@@ -195,9 +211,10 @@ impl Lines {
     }
 }
 
-/// Waits for something that sends no event.
+/// Waits for something that only shows when it is asked for: processes that are gone, a server's
+/// answer. Files send events, see [`made`].
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Clock.now() + LIMIT;
+    let deadline = Clock.now() + limit();
     while !condition() {
         assert!(Clock.now() < deadline, "not in time: {what}");
         std::thread::sleep(Duration::from_millis(5));
@@ -206,5 +223,6 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// Waits until an agent has made that file.
 pub(crate) fn made(path: &Path) {
-    eventually(&format!("{} is there", path.display()), || path.exists());
+    let there = appears::path(path, limit());
+    assert!(there, "not in time: {}", path.display());
 }

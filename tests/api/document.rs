@@ -111,6 +111,7 @@ fn every_route_is_in_the_document_and_the_reverse() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines)] // one talk, in its order
 fn every_real_answer_is_as_the_document_says() {
     let place = Place::new();
     let config = place.gated_cli("claude", "plain_text.pipe.jsonl");

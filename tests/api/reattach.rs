@@ -48,7 +48,8 @@ fn assert_whole(events: &[Value]) {
     let text: String = of("token")
         .map(|event| event["text"].as_str().unwrap())
         .collect();
-    let wanted: String = (0..ANSWERS).map(|number| format!("{number} ")).collect();
+    let wanted: Vec<_> = (0..ANSWERS).map(|number| number.to_string()).collect();
+    let wanted = wanted.join(" ") + " ";
     assert_eq!(text, wanted);
     assert_eq!(of("end").count(), 1);
     assert_eq!(of("end").next().unwrap()["outcome"], "completed");

@@ -104,7 +104,7 @@ impl Bench {
         }
     }
 
-    fn create_session(&self, body: Value) -> String {
+    fn create_session(&self, body: &Value) -> String {
         let body = body.to_string();
         let address = format!("{}/api/hub/session", self.hub);
         let output = Command::new("curl")
@@ -179,7 +179,7 @@ fn does_its_task(agent: &Agent) {
         return;
     };
     let bench = Bench::new("id -un");
-    let session = bench.create_session(json!({"task": "Go on."}));
+    let session = bench.create_session(&json!({"task": "Go on."}));
     let container = bench.start(&image, &session, agent);
     let events = container.follow();
     let output = events.event(|event| event["type"] == "tool_end");
@@ -216,7 +216,7 @@ fn gemini_does_its_sessions_task_in_a_container() {
 fn a_stop_pauses_the_session_in_time_and_a_start_wakes_it() {
     let Some(image) = image("claude") else { return };
     let bench = Bench::new("sleep 300");
-    let session = bench.create_session(json!({"task": "Go on."}));
+    let session = bench.create_session(&json!({"task": "Go on."}));
     let container = bench.start(&image, &session, &CLAUDE);
     let events = container.follow();
     let native = events.event(|event| event["type"] == "session");
@@ -267,7 +267,7 @@ fn is_healthy(image: &str, container: &Container) -> bool {
 fn the_health_check_asks_the_daemon() {
     let Some(image) = image("claude") else { return };
     let bench = Bench::new("sleep 300");
-    let session = bench.create_session(json!({"task": "Go on."}));
+    let session = bench.create_session(&json!({"task": "Go on."}));
     let container = bench.start(&image, &session, &CLAUDE);
     let events = container.follow();
     let begin = events.event(|event| event["type"] == "tool_start");
@@ -281,7 +281,7 @@ fn the_health_check_asks_the_daemon() {
 fn a_killed_daemon_is_started_again_and_the_turn_goes_on() {
     let Some(image) = image("claude") else { return };
     let bench = Bench::new("while [ ! -e go ]; do sleep 0.05; done");
-    let session = bench.create_session(json!({"task": "Go on."}));
+    let session = bench.create_session(&json!({"task": "Go on."}));
     let container = bench.start(&image, &session, &CLAUDE);
     let events = container.follow();
     let begin = events.event(|event| event["type"] == "tool_start");
@@ -303,7 +303,7 @@ fn a_killed_daemon_is_started_again_and_the_turn_goes_on() {
 fn a_killed_container_goes_on_when_it_is_started() {
     let Some(image) = image("claude") else { return };
     let bench = Bench::new("[ -e begun ] || { touch begun; sleep 300; }");
-    let session = bench.create_session(json!({"task": "Go on."}));
+    let session = bench.create_session(&json!({"task": "Go on."}));
     let container = bench.start(&image, &session, &CLAUDE);
     let events = container.follow();
     let begin = events.event(|event| event["type"] == "tool_start");

@@ -159,6 +159,7 @@ impl Place {
     }
 
     /// Signals the daemon, and waits until it is gone.
+    #[allow(clippy::unused_self)] // the place whose daemon it is
     pub(crate) fn end(&self, pid: i32, signal: Signal) {
         kill(Pid::from_raw(pid), signal).expect("the daemon is there");
         eventually("the daemon is gone", || {

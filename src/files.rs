@@ -40,6 +40,18 @@ pub fn append_private(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
+/// Opens a file of mode 0600 for reading and writing at any place, creating it where it is missing.
+pub fn update_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(O_NOFOLLOW)
+        .open(path)
+}
+
 /// Replaces `path` by `content` (mode 0600): after a crash the file is either the old or the new
 /// one, whole. Durable when it returns.
 pub fn replace_durably(path: &Path, content: &[u8]) -> io::Result<()> {

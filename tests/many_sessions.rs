@@ -10,7 +10,6 @@ mod appears;
 #[allow(dead_code)] // shared with the end-to-end tests, which use more of it
 mod bench;
 #[path = "support/running.rs"]
-#[allow(dead_code)]
 mod running;
 
 #[path = "many_sessions/background.rs"]

@@ -109,7 +109,7 @@ pub fn run(part: Part) {
     match part {
         Part::Hang if first() => {
             lines.iter().take(8).for_each(|line| write(line, &mut note));
-            std::thread::sleep(Duration::from_secs(60)); // until it is killed
+            std::thread::sleep(Duration::from_mins(1)); // until it is killed
         }
         Part::Ticks(count, rate) => ticks(count, rate, &mut note),
         Part::Paced(_, rate) => {

@@ -94,11 +94,8 @@ pub fn run(arguments: &[String]) {
     };
     let mut kept = Vec::new();
     let mut chunk = vec![0; 64 * 1024];
-    loop {
-        // A PTY whose other end is closed gives an error, a pipe nothing.
-        let Ok(count @ 1..) = output.read(&mut chunk) else {
-            break;
-        };
+    // A PTY whose other end is closed gives an error, a pipe nothing.
+    while let Ok(count @ 1..) = output.read(&mut chunk) {
         kept.extend_from_slice(&chunk[..count]);
         let mut from = 0;
         for end in memchr::memchr_iter(b'\n', &kept) {

@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::place::now;
 
 /// A figure that takes longer is a fault.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// Frames that are acknowledged with one flush, at most.
 const BURST: usize = 64;
 /// Stands before a moment in what the CLI writes; see [`Seen::stamp`].
@@ -139,7 +139,7 @@ impl Hub {
 
 #[allow(clippy::disallowed_methods)] // a program of its own, without the library's task groups
 async fn serve(listener: TcpListener, seen: mpsc::Sender<Seen>, rooms: Arc<Mutex<Rooms>>) {
-    loop {
+    for number in 0.. {
         let (stream, _) = listener.accept().await.expect("a connection");
         let mut head = [0; 2048];
         let Ok(count) = stream.peek(&mut head).await else {
@@ -149,17 +149,20 @@ async fn serve(listener: TcpListener, seen: mpsc::Sender<Seen>, rooms: Arc<Mutex
         if head.to_lowercase().contains("upgrade: websocket") {
             tokio::spawn(lead(stream, head, seen.clone(), Arc::clone(&rooms)));
         } else {
-            tokio::spawn(session(stream, head));
+            tokio::spawn(session(stream, head, number));
         }
     }
 }
 
-/// `GET /api/hub/session/ID`
-async fn session(mut stream: TcpStream, head: String) {
+/// `GET /api/hub/session/ID`, and `POST /api/hub/session` for a new one.
+async fn session(mut stream: TcpStream, head: String, number: usize) {
     let path = head.split(' ').nth(1).unwrap_or_default();
-    let id = path.rsplit('/').next().unwrap_or_default();
+    let id = match path.rsplit('/').next().unwrap_or_default() {
+        "session" => format!("made{number}"),
+        id => id.to_owned(),
+    };
     let body = json!({"sessionId": id, "task": "", "status": "created"}).to_string();
-    let mut rest = [0; 2048];
+    let mut rest = [0; 8192];
     let _read = stream.read(&mut rest).await.expect("the request");
     let answer = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
@@ -240,7 +243,7 @@ fn take(text: &str, session: &str, at: u64, rooms: &mut Rooms) -> (Option<String
     rooms.tally.bytes += text.len() as u64;
     match name {
         "message_update" => {
-            rooms.tally.text += after(text, r#""delta":""#).map_or(0, str::len) as u64
+            rooms.tally.text += after(text, r#""delta":""#).map_or(0, str::len) as u64;
         }
         "tool_result" => rooms.tally.results += 1,
         _ => {}

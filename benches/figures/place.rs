@@ -1,11 +1,14 @@
 //! Where the measurements happen: a throw-away folder, the binary, the daemon in it.
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use agent_runner::event::Envelope;
 use rusqlite::{Connection, OpenFlags};
 use rustix::time::{ClockId, clock_gettime};
+use serde_json::{Value, json};
 
 use crate::agent::{BEGAN, NOTE, Note, PART, Part};
 use crate::hub::Hub;
@@ -51,6 +54,34 @@ impl Place {
 
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// Has the daemon that leads `first` open a session more and take its first turn; its id.
+    pub fn create(&self, first: &str) -> String {
+        let socket = self.path(first).join("api.sock");
+        let mut stream = UnixStream::connect(socket).expect("the daemon listens");
+        let config = self.path("config.toml").display().to_string();
+        let settings = json!({"config": [config], "agent_home": ["user"]});
+        let body = json!({"settings": settings, "cwd": self.home(), "task": "go"}).to_string();
+        write!(
+            stream,
+            "POST /v1/sessions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .expect("the daemon reads");
+        let mut answer = String::new();
+        stream
+            .read_to_string(&mut answer)
+            .expect("the daemon answers");
+        let created: Option<Value> = answer
+            .split_once("\r\n\r\n")
+            .and_then(|(_, body)| serde_json::from_str(body).ok());
+        let id = created
+            .as_ref()
+            .and_then(|created| created["session_id"].as_str());
+        id.unwrap_or_else(|| panic!("no session: {answer}"))
+            .to_owned()
     }
 
     /// What a session's journal holds of its one turn.
@@ -205,6 +236,14 @@ impl Daemon {
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it lives");
         let status = self.child.wait().expect("it ends");
         assert!(status.success(), "the daemon ended with {status}");
+    }
+}
+
+impl Drop for Daemon {
+    /// A bench that fails leaves no daemon behind; one that has ended is past both.
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 }
 

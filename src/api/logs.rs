@@ -61,6 +61,9 @@ pub(super) async fn logs(
     } else {
         folder.spool()
     };
+    if !folder.path().is_dir() {
+        return Err(gone(&turn));
+    }
     let pages = pages(&path, stderr, tail).map_err(|_| gone(&turn))?;
     let reader = Reader {
         hosted,
@@ -115,7 +118,8 @@ fn pages(path: &std::path::Path, stderr: bool, tail: Option<u64>) -> io::Result<
         files.push(PathBuf::from(older));
     }
     files.push(path.to_owned());
-    files.retain(|file| file == path || file.exists());
+    // A CLI that has written nothing to stderr has no file of it.
+    files.retain(|file| file.exists());
     let mut wanted = tail.unwrap_or(u64::MAX);
     let mut pages = Vec::new();
     // The newest last; the newest is read from as far back as was asked for, then the one before.

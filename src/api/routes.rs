@@ -61,7 +61,7 @@ pub fn table() -> impl Iterator<Item = (Method, &'static str)> {
     all().map(|route| (route.method, route.path))
 }
 
-/// The API's document (OpenAPI 3.1).
+/// The API's document, in `OpenAPI` 3.1.
 pub const DOCUMENT: &str = include_str!("../../docs/openapi.json");
 
 async fn document() -> Response {

@@ -134,7 +134,7 @@ fn private_folder(folder: &Path, uid: u32) -> io::Result<()> {
         _ => {}
     }
     let found = folder.symlink_metadata()?;
-    if found.is_dir() && found.uid() == uid && found.mode() & 0o077 == 0 {
+    if found.is_dir() && found.uid() == uid && found.mode().trailing_zeros() >= 6 {
         return Ok(());
     }
     Err(io::Error::other(

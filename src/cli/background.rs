@@ -143,7 +143,7 @@ async fn lead(mut context: Context) -> Result<Ended, CliError> {
     let mut signals = Signals::listen()?;
     let dir = context.config.state_dir.clone();
     let asked = (context.config.hub.take(), context.config.api.take());
-    let state = State::take(&dir, &dir, None)?;
+    let state = State::take(&dir, &dir, None, &context.config.keeping)?;
     let footprint = state.footprint();
     let tasks = Tasks::new();
     let result = with(

@@ -53,6 +53,7 @@ async fn lead(context: Context, hub: HubConfig, named: Named) -> Result<Ended, C
         view.state_root,
         &view.config.state_dir,
         Some(chosen.runs_as()),
+        &view.config.keeping,
     )?;
     let footprint = state.footprint();
     let tasks = Tasks::new();

@@ -52,10 +52,10 @@ async fn show(context: &Context, arguments: &Arguments) -> Result<ExitCode, CliE
     let follow = arguments.follow;
     let mut path = format!("/v1/sessions/{session}/logs?stream={stream}&follow={follow}");
     if let Some(turn) = arguments.turn {
-        path.push_str(&format!("&turn={turn}"));
+        path = format!("{path}&turn={turn}");
     }
     if let Some(tail) = arguments.tail {
-        path.push_str(&format!("&tail={tail}"));
+        path = format!("{path}&tail={tail}");
     }
     let mut chunks = context.client.stream(&path, "text/plain").await?;
     let is_person = io::IsTerminal::is_terminal(&io::stdout());

@@ -88,6 +88,7 @@ async fn turn(setup: &Setup<'_>, folder: &Folder, task: String) -> Result<ExitCo
         setup.state_root,
         &setup.config.state_dir,
         Some(chosen.runs_as()),
+        &setup.config.keeping,
     )?;
     let tasks = Tasks::new();
     let own = OwnHub::open(&folder.path.join("hub"), &tasks).await?;

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -154,8 +153,10 @@ fn running_daemon(context: &Context, words: &background::Arguments) -> Result<()
     if answers(state_dir) {
         return Ok(());
     }
-    if let Some(pid) = holder(state_dir)? {
-        return await_other(state_dir, &pid);
+    if let Some(pid) = holder(state_dir)?
+        && await_other(state_dir, &pid)?
+    {
+        return Ok(());
     }
     if let Ok(Some(pid)) = StateLock::died(state_dir) {
         eprintln!(
@@ -167,8 +168,10 @@ fn running_daemon(context: &Context, words: &background::Arguments) -> Result<()
     spawn(context, words)
 }
 
+/// Whether a daemon serves there. That one can connect is no proof: a daemon that was killed takes
+/// connections until the last of its threads is gone.
 fn answers(state_dir: &Path) -> bool {
-    UnixStream::connect(api::socket_path(state_dir)).is_ok()
+    super::client::is_served(state_dir)
 }
 
 fn holder(state_dir: &Path) -> Result<Option<String>, CliError> {
@@ -181,13 +184,17 @@ fn holder(state_dir: &Path) -> Result<Option<String>, CliError> {
     })
 }
 
-/// A daemon that was started otherwise answers soon after it has taken the state dir.
-fn await_other(state_dir: &Path, pid: &str) -> Result<(), CliError> {
+/// A daemon that was started otherwise answers soon after it has taken the state dir; false where
+/// it has left the state dir instead.
+fn await_other(state_dir: &Path, pid: &str) -> Result<bool, CliError> {
     let clock = crate::clock::Clock;
     let began = clock.now();
-    while began.elapsed() < READY_LIMIT && holder(state_dir)?.is_some() {
+    while began.elapsed() < READY_LIMIT {
         if answers(state_dir) {
-            return Ok(());
+            return Ok(true);
+        }
+        if holder(state_dir)?.is_none() {
+            return Ok(false);
         }
         std::thread::sleep(RETRY);
     }

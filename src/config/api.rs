@@ -13,7 +13,7 @@ use super::layers::Layers;
 use super::options::Typed;
 use super::place::Place;
 use super::resolve::{faults, layers_of, state_dir};
-use super::setting;
+use super::setting::{self, Setting};
 
 /// Serving the API over TCP besides its socket.
 #[derive(Debug)]
@@ -101,14 +101,18 @@ fn api(layers: &mut Layers<'_>) -> Option<(Url, SecretString)> {
             )),
         }
     })?;
-    match layers.secret(&setting::API_TOKEN_FILE) {
-        Some(token) => Some((url, token)),
-        None => {
-            let message = "needs the API's token: give --api-token-file FILE";
-            layers.fault(Origin::Flag(setting::API.flag.to_owned()), message);
-            None
-        }
+    let token = token(layers, &setting::API)?;
+    Some((url, token))
+}
+
+/// The API's token, without which `setting` is wrong.
+fn token(layers: &mut Layers<'_>, setting: &Setting) -> Option<SecretString> {
+    let token = layers.secret(&setting::API_TOKEN_FILE);
+    if token.is_none() {
+        let message = "over TCP the API needs a token: give --api-token-file FILE";
+        layers.fault(Origin::Flag(setting.flag.to_owned()), message);
     }
+    token
 }
 
 /// Where a daemon serves its API over TCP, if it does.
@@ -117,14 +121,8 @@ pub(super) fn listen(layers: &mut Layers<'_>) -> Option<ApiListen> {
         let wanted = || format!("`{text}` is not ADDRESS:PORT, such as 127.0.0.1:4780");
         text.parse::<SocketAddr>().map_err(|_| wanted())
     })?;
-    match layers.secret(&setting::API_TOKEN_FILE) {
-        Some(token) => Some(ApiListen { address, token }),
-        None => {
-            let message = "over TCP the API needs a token: give --api-token-file FILE";
-            layers.fault(Origin::Flag(setting::API_LISTEN.flag.to_owned()), message);
-            None
-        }
-    }
+    let token = token(layers, &setting::API_LISTEN)?;
+    Some(ApiListen { address, token })
 }
 
 #[cfg(test)]

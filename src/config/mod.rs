@@ -16,6 +16,7 @@ mod duration;
 mod env;
 mod fault;
 mod file;
+mod keeping;
 mod layers;
 mod nearest;
 mod options;
@@ -25,6 +26,7 @@ mod resolve;
 mod secret;
 mod session;
 mod setting;
+mod size;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -42,6 +44,7 @@ pub use choice::{AgentHome, AgentName, Approve, LogLevel, Mode, Output, Stdio};
 pub use duration::{parse_duration, show_duration};
 pub use env::EnvMap;
 pub use fault::{ConfigError, Fault, Origin};
+pub use keeping::KeepingConfig;
 pub use options::{HubOptions, Options};
 pub use patience::Patience;
 pub use place::{CommandKind, Place, in_container};
@@ -65,6 +68,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Where the workspace goes; by default a folder of its own in the state dir.
     pub workspace_dir: Option<PathBuf>,
+    /// How much is kept on the disk.
+    pub keeping: KeepingConfig,
     /// How events are printed.
     pub output: Output,
     /// The Hub to join; `None` for `run`, which has its own.

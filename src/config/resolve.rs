@@ -13,6 +13,7 @@ use super::duration::{parse_duration, show_duration};
 use super::env::EnvMap;
 use super::fault::{ConfigError, Fault, Origin};
 use super::file::{self, FileSettings};
+use super::keeping::keeping;
 use super::layers::{Layers, pattern, quoted};
 use super::nearest::nearest;
 use super::options::{HubOptions, Options, Typed};
@@ -78,6 +79,7 @@ pub(super) fn settle(
         patience: patience(&mut layers),
         state_dir: state_dir.unwrap_or_default(),
         workspace_dir: layers.path(&setting::WORKSPACE_DIR),
+        keeping: keeping(&mut layers),
         output: layers.value_or(&setting::OUTPUT, Output::Pretty, Output::parse),
         hub,
         api: (place.command != CommandKind::Run)

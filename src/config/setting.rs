@@ -68,6 +68,11 @@ settings! {
     SKIP_INSTALL: "skip_install" "--skip-install" ["AGENT_RUNNER_SKIP_INSTALL"] Switch true;
     STATE_DIR: "state_dir" "--state-dir" ["AGENT_RUNNER_STATE_DIR"] Text true;
     WORKSPACE_DIR: "workspace_dir" "--workspace-dir" ["AGENT_RUNNER_WORKSPACE_DIR"] Text true;
+    JOURNAL_QUOTA: "journal_quota" "" ["AGENT_RUNNER_JOURNAL_QUOTA"] Text true;
+    JOURNAL_RETAIN: "journal_retain" "" ["AGENT_RUNNER_JOURNAL_RETAIN"] Text true;
+    JOURNAL_RETAIN_SIZE: "journal_retain_size" "" ["AGENT_RUNNER_JOURNAL_RETAIN_SIZE"] Text true;
+    SPOOL_QUOTA: "spool_quota" "" ["AGENT_RUNNER_SPOOL_QUOTA"] Text true;
+    SPOOL_RETAIN: "spool_retain" "" ["AGENT_RUNNER_SPOOL_RETAIN"] Switch true;
     OUTPUT: "output" "--output" ["AGENT_RUNNER_OUTPUT"] Text true;
     LOG_LEVEL: "log_level" "--log-level" ["AGENT_RUNNER_LOG_LEVEL"] Text true;
     HUB: "hub" "--hub" ["AGENT_RUNNER_HUB", "AGENTUITY_CODER_URL", "AGENTUITY_CODER_HUB_URL"] Text true;

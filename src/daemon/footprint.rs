@@ -73,8 +73,14 @@ impl Footprint {
         if closed.is_err() {
             return;
         }
-        let removed =
-            std::fs::remove_file(journal_path(&self.state_dir)).and_then(|()| self.lock.discard());
+        let files = Journal::files(&journal_path(&self.state_dir));
+        let removed = files
+            .iter()
+            .try_for_each(|file| match std::fs::remove_file(file) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                removed => removed,
+            })
+            .and_then(|()| self.lock.discard());
         if let Err(error) = removed {
             tracing::debug!(%error, "an empty journal stays in the state dir");
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::housekeeping::Housekeeping;
 use super::launch::{agent_home, environment, keys_in, notices, turn_spec};
 use super::program::{self, Program, RunsAs, runs_as};
 use super::source::JournalSource;
@@ -24,9 +25,6 @@ use crate::session::{Prompt, Session};
 use crate::spool::{Stdout, Window};
 use crate::tasks::Tasks;
 use crate::turn::{TurnContext, TurnFault};
-
-/// The most that one run's spool may hold.
-const SPOOL_QUOTA: u64 = 4 << 30;
 
 /// A session's agent: which CLI, its program or how that is got, and whom it runs as.
 #[derive(Debug)]
@@ -151,7 +149,6 @@ impl Lead {
     /// Installs the agent where it is missing, makes the workspace, starts the session's driver,
     /// queues the Hub's task. A failure is told to the Hub, as far as it is in the events.
     pub async fn start(self, setup: &Setup<'_>, joined: &Joined) -> Result<Led, DaemonError> {
-        crash_point!("daemon.joined");
         let made = self.make(setup).await;
         match made {
             Ok((program, workspace)) => {
@@ -241,7 +238,17 @@ impl Lead {
         let model = setup.config.agent.model.clone();
         let serve = commands::serve(session.clone(), Arc::clone(&self.link), self.inbound, model);
         self.tasks.spawn("hub-commands", serve);
+        let housekeeping = Housekeeping {
+            journal: self.state.journal().clone(),
+            runs: setup.config.state_dir.join("runs"),
+            sandbox: LocalSandbox::of_this_program(),
+            retain: setup.config.keeping.spool_retain,
+        };
+        let stop = self.tasks.stopping().clone();
+        self.tasks
+            .spawn("housekeeping", housekeeping.clone().keep(stop));
         Ok(Led {
+            housekeeping,
             session_id: self.session,
             session,
             workspace,
@@ -301,7 +308,8 @@ impl Lead {
             in_container: setup.in_container,
             timeout: config.timeout,
             patience: config.patience,
-            spool_quota: SPOOL_QUOTA,
+            spool_quota: config.keeping.spool_quota,
+            spool_retain: config.keeping.spool_retain,
             sandbox: LocalSandbox::of_this_program(),
             journal: self.state.journal().clone(),
             redactor,
@@ -324,6 +332,7 @@ pub struct Led {
     /// The state dir is ours until this goes.
     state: State,
     link: Arc<LinkHandle>,
+    housekeeping: Housekeeping,
     driver: JoinHandle<Result<(), TurnFault>>,
 }
 
@@ -342,6 +351,7 @@ impl Led {
         crash_point!("daemon.before_close");
         let last = self.state.journal().last_seq(&self.session_id).await;
         self.link.close(last.ok().and_then(Seq::new)).await;
+        self.housekeeping.look().await;
         crash_point!("daemon.closed");
     }
 }

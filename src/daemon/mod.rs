@@ -18,6 +18,7 @@ mod error;
 mod footprint;
 mod host;
 mod hosted;
+mod housekeeping;
 mod hub;
 mod install;
 mod launch;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::footprint::{Found, journal_path};
 use super::program::{RunsAs, open_way};
 use super::{DaemonError, Footprint};
-use crate::journal::{Journal, StateLock};
+use crate::config::KeepingConfig;
+use crate::journal::{Journal, Options, StateLock};
 
 /// A state dir that is ours until this and its clones are gone.
 #[derive(Debug, Clone)]
@@ -20,13 +21,24 @@ pub struct State {
 impl State {
     /// Takes `dir` and opens its journal. `root` is `dir` or the folder that holds it; the user
     /// whom an agent runs as can get to what will be theirs in it.
-    pub fn take(root: &Path, dir: &Path, runs_as: Option<&RunsAs>) -> Result<Self, DaemonError> {
+    pub fn take(
+        root: &Path,
+        dir: &Path,
+        runs_as: Option<&RunsAs>,
+        keeping: &KeepingConfig,
+    ) -> Result<Self, DaemonError> {
         let found = Found::look(dir);
         if let Some(RunsAs::Other { user, name, .. }) = runs_as {
             open_way(root, user, name)?;
         }
         let lock = Arc::new(StateLock::take(dir)?);
-        let journal = Journal::open(&journal_path(dir))?;
+        let options = Options {
+            quota: keeping.journal_quota,
+            retain: keeping.journal_retain,
+            retain_bytes: keeping.journal_retain_size,
+            ..Options::default()
+        };
+        let journal = Journal::open_with(&journal_path(dir), options)?;
         Ok(Self {
             journal,
             lock,

@@ -15,27 +15,41 @@
 //!
 //! Deliberately not here: what events mean. The journal stores lines.
 
+mod apply;
+mod ballast;
+mod digest;
+mod error;
 mod lock;
+mod open;
+mod options;
 mod overview;
+mod own;
+mod places;
+mod prune;
+mod room;
 mod rows;
+mod schema;
 mod store;
 mod tail;
 mod writer;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
+pub use error::JournalError;
 pub use lock::{StateLock, StateLockError};
+pub use options::Options;
 pub use overview::{TurnSpan, TurnSummary};
+pub use room::Room;
 pub use rows::{Batch, Change, NewEvent, SessionRow, TurnRow, TurnState};
 pub use tail::{StoredBatch, Tail};
 
-use crate::ids::{Seq, SessionId};
+use crate::ids::{RunId, Seq, SessionId};
 use tail::Feed;
 
 /// Batches that may wait for the writer; each is at most about 256 KiB, so 32 MiB at worst. When
@@ -43,30 +57,6 @@ use tail::Feed;
 const WRITER_QUEUE: usize = 128;
 /// Reads that may wait for the reader thread; a reader waits when full.
 const READER_QUEUE: usize = 64;
-
-/// Why the journal could not do it.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum JournalError {
-    /// SQLite said no.
-    #[error("journal: {0}")]
-    Store(Arc<rusqlite::Error>),
-    /// A row holds what this version does not understand.
-    #[error("journal: {0}")]
-    Corrupt(String),
-    /// A write failed earlier, so what is on the disk is no longer known; the daemon must restart.
-    #[error("journal: an earlier write failed, nothing more is accepted until a restart")]
-    Poisoned,
-    /// The journal was closed.
-    #[error("journal: closed")]
-    Closed,
-}
-
-impl From<rusqlite::Error> for JournalError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(Arc::new(error))
-    }
-}
 
 type Read = Box<dyn FnOnce(&Connection) + Send>;
 
@@ -76,6 +66,7 @@ pub struct Journal {
     writes: mpsc::Sender<writer::Commit>,
     reads: mpsc::Sender<Read>,
     feeds: Feeds,
+    room: watch::Receiver<Room>,
     threads: TaskTracker,
 }
 
@@ -102,12 +93,21 @@ impl std::fmt::Debug for Journal {
 impl Journal {
     /// Opens or creates the journal at `path` and starts its two threads.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
-        let written = store::open(path)?;
+        Self::open_with(path, Options::default())
+    }
+
+    /// As [`Journal::open`], with other bounds.
+    pub fn open_with(path: &Path, options: Options) -> Result<Self, JournalError> {
+        let opened = open::open(path, &options)?;
         let read = store::open_reader(path)?;
         let feeds = Feeds::default();
+        for (session, last) in &opened.last {
+            feed_of(&feeds, session).begin_at(*last);
+        }
         let (writes, commits) = mpsc::channel(WRITER_QUEUE);
         let (reads, requests) = mpsc::channel::<Read>(READER_QUEUE);
-        let thread = writer::Writer::new(written, Arc::clone(&feeds));
+        let (told, room) = watch::channel(Room::Enough);
+        let thread = writer::Writer::new(opened, options, Arc::clone(&feeds), told);
         let threads = TaskTracker::new();
         let (writing, reading) = (threads.token(), threads.token());
         spawn_thread("journal-writer", move || {
@@ -124,12 +124,26 @@ impl Journal {
             writes,
             reads,
             feeds,
+            room,
             threads,
         })
     }
 
+    /// The files of a journal at `path`, but for those that SQLite removes itself.
+    pub fn files(path: &Path) -> [PathBuf; 3] {
+        let beside = |extension| open::beside(path, extension);
+        [path.to_owned(), beside("seq"), beside("ballast")]
+    }
+
+    /// How much room there is, and news of it. While there is none, commits wait and prompts are
+    /// refused.
+    pub fn room(&self) -> watch::Receiver<Room> {
+        self.room.clone()
+    }
+
     /// Stores the batch, whole or not at all. Returns the last event's `seq` when there were
-    /// events. A batch that waits in the queue is committed together with its neighbours.
+    /// events. A batch that waits in the queue is committed together with its neighbours. While
+    /// there is no room it waits, unless it accepts a prompt: that is refused.
     pub async fn commit(&self, batch: Batch) -> Result<Option<Seq>, JournalError> {
         self.submit(batch).await?.done().await
     }
@@ -137,6 +151,10 @@ impl Journal {
     /// Gives the batch to the writer, behind all that was given before; returns as soon as it is
     /// in the queue. Whether it is stored, the answer tells.
     pub async fn submit(&self, batch: Batch) -> Result<Committing, JournalError> {
+        let room = *self.room.borrow();
+        if room.is_full() && batch.accepts_prompt() {
+            return Err(JournalError::Full(room));
+        }
         let (done, committed) = oneshot::channel();
         let commit = writer::Commit { batch, done };
         self.writes
@@ -169,10 +187,15 @@ impl Journal {
     }
 
     /// The place of the session's last event; 0 before the first.
+    #[allow(clippy::unused_async)] // as all that is asked of a journal
     pub async fn last_seq(&self, session: &SessionId) -> Result<u64, JournalError> {
-        let session = session.clone();
-        self.read(move |connection| store::last_seq(connection, &session))
-            .await
+        Ok(feed_of(&self.feeds, session).last())
+    }
+
+    /// The runs of all sessions whose raw output may still be needed: of turns that are open, or
+    /// whose end the Hub has not acknowledged.
+    pub async fn needed_runs(&self) -> Result<Vec<RunId>, JournalError> {
+        self.read(store::needed_runs).await
     }
 
     /// All turns of a session, in order of acceptance.
@@ -239,7 +262,7 @@ fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), 
         .name(name.to_owned())
         .spawn(body)
         .map(drop)
-        .map_err(|error| JournalError::Corrupt(format!("cannot start thread {name}: {error}")))
+        .map_err(JournalError::file(name.as_ref()))
 }
 
 #[cfg(test)]

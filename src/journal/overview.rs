@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::store::{outcome_from, parse, signed, unsigned};
+use super::store::{outcome_from, parse, signed, unsigned, whole};
 use super::{Journal, JournalError, TurnState};
 use crate::clock::Timestamp;
 use crate::event::Outcome;
@@ -118,15 +118,18 @@ impl Journal {
         let session = session.clone();
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT body FROM event_batch
+                "SELECT first_seq, last_seq, digest, body FROM event_batch
                  WHERE session_id = ?1 AND first_seq <= ?2 AND last_seq >= ?3
                  ORDER BY first_seq DESC",
             )?;
             let mut rows =
                 statement.query(params![session.as_str(), signed(last), signed(first)])?;
             while let Some(row) = rows.next()? {
-                let body = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
-                let mut lines = body.rsplit(|byte| *byte == b'\n');
+                // What was altered is not shown.
+                let Some(whole) = whole(row, &session) else {
+                    continue;
+                };
+                let mut lines = whole.body.rsplit(|byte| *byte == b'\n');
                 if let Some(found) = lines.find_map(&mut pick) {
                     return Ok(Some(found));
                 }

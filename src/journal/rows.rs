@@ -15,6 +15,8 @@ pub struct Batch {
     pub events: Vec<NewEvent>,
     /// Row changes, in order, applied with the events or not at all.
     pub changes: Vec<Change>,
+    /// On the disk, not only in the kernel, when the commit returns; promises always are.
+    pub synced: bool,
 }
 
 impl Batch {
@@ -25,7 +27,25 @@ impl Batch {
             agent: agent.to_owned(),
             events: Vec::new(),
             changes: Vec::new(),
+            synced: false,
         }
+    }
+
+    /// Whether it must survive a power cut.
+    pub(super) fn is_synced(&self) -> bool {
+        self.synced || self.changes.iter().any(Change::is_promise)
+    }
+
+    /// Whether it accepts a prompt.
+    pub(super) fn accepts_prompt(&self) -> bool {
+        let queues = |change: &Change| matches!(change, Change::QueueTurn { .. });
+        self.changes.iter().any(queues)
+    }
+
+    /// Whether it only makes room: what the Hub has acknowledged may go.
+    pub(super) fn makes_room(&self) -> bool {
+        let acked = |change: &Change| matches!(change, Change::Acked { .. });
+        self.events.is_empty() && self.changes.iter().all(acked)
     }
 
     /// Adds a change.

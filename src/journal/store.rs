@@ -1,39 +1,23 @@
-//! SQLite: opening, migrating, and the queries. Only the writer thread writes.
+//! SQLite: connections and queries. Only the writer thread writes.
 
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 
+use super::digest::{Digest, of_batch, of_progress, of_prompt};
 use super::{JournalError, SessionRow, TurnRow, TurnState};
 use crate::clock::Timestamp;
 use crate::event::Outcome;
-use crate::ids::{Seq, SessionId, SpoolOffset};
+use crate::ids::{RunId, Seq, SessionId, SpoolOffset};
 
-/// What leads from each version to the next, the empty file being version 0. Only ever added to.
-const MIGRATIONS: &[&str] = &[
-    include_str!("schema.sql"),
-    // What a session was made with, without secrets, for the next daemon to open it again; no
-    // settings: whoever leads the session gives them each time. Closed: no daemon opens it again.
-    "ALTER TABLE session ADD COLUMN settings TEXT;
-     ALTER TABLE session ADD COLUMN closed_at INTEGER;",
-];
-
-/// Opens for writing; creates and migrates as needed.
-pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
-    // SQLite creates its files with the process's umask; the journal must be private from its
-    // first byte, so the file is made before SQLite sees it (the -wal and -shm copy its mode).
-    if !path.exists() {
-        crate::files::create_private(path)
-            .map_err(|error| JournalError::Corrupt(format!("{}: {error}", path.display())))?;
-        crash_point!("journal.file_made");
-    }
-    let mut connection = Connection::open(path)?;
+/// Opens for writing.
+pub(super) fn open_writer(path: &Path) -> Result<Connection, JournalError> {
+    let connection = Connection::open(path)?;
     connection.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;
-         PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;
+        "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
+         PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;
          PRAGMA journal_size_limit = 16777216; PRAGMA cache_size = -1024;",
     )?;
-    migrate(&mut connection, path)?;
     Ok(connection)
 }
 
@@ -41,36 +25,10 @@ pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
 pub(super) fn open_reader(path: &Path) -> Result<Connection, JournalError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cache_size = -1024;")?;
+    connection.execute_batch(
+        "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA cache_size = -1024;",
+    )?;
     Ok(connection)
-}
-
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), JournalError> {
-    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let missing = usize::try_from(version)
-        .ok()
-        .and_then(|version| MIGRATIONS.get(version..));
-    let Some(missing) = missing else {
-        return Err(JournalError::Corrupt(format!(
-            "{} has version {version}, this program knows {}: use the newer program, or another \
-             --state-dir",
-            path.display(),
-            MIGRATIONS.len()
-        )));
-    };
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let transaction = connection.transaction()?;
-    for step in missing {
-        transaction.execute_batch(step)?;
-    }
-    let reached = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-    transaction.pragma_update(None, "user_version", reached)?;
-    crash_point!("journal.before_migration");
-    transaction.commit()?;
-    crash_point!("journal.migrated");
-    Ok(())
 }
 
 const SESSION_COLUMNS: &str = "id, agent, agent_session_id, workspace, task_taken, acked_seq, created_at, settings, closed_at";
@@ -169,37 +127,156 @@ pub(super) fn turn_start(
     Ok(first.and_then(|first| Seq::new(unsigned(first))))
 }
 
-/// The batch that holds `seq`, or the first one after it.
-pub(super) fn batch_at(
+/// A stored batch whose digest is right.
+pub(super) struct Whole {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) body: Vec<u8>,
+}
+
+/// The first batch that reaches `seq` or lies behind it, of those that are as they were stored.
+pub(super) fn whole_batch(
     connection: &Connection,
     session: &SessionId,
     seq: u64,
-) -> Result<Option<(u64, u64, Vec<u8>)>, JournalError> {
+) -> Result<Option<Whole>, JournalError> {
     let mut statement = connection.prepare_cached(
-        "SELECT first_seq, last_seq, body FROM event_batch
+        "SELECT first_seq, last_seq, digest, body FROM event_batch
          WHERE session_id = ?1 AND first_seq >=
            coalesce((SELECT max(first_seq) FROM event_batch
                      WHERE session_id = ?1 AND first_seq <= ?2), 0)
-           AND last_seq >= ?2
-         ORDER BY first_seq LIMIT 1",
+         ORDER BY first_seq",
     )?;
-    let batch = statement
-        .query_row(params![session.as_str(), signed(seq)], |row| {
-            Ok((unsigned(row.get(0)?), unsigned(row.get(1)?), row.get(2)?))
-        })
-        .optional()?;
-    Ok(batch)
+    let mut rows = statement.query(params![session.as_str(), signed(seq)])?;
+    while let Some(row) = rows.next()? {
+        if let Some(whole) = whole(row, session)
+            && whole.last >= seq
+        {
+            return Ok(Some(whole));
+        }
+    }
+    Ok(None)
 }
 
-pub(super) fn last_seq(connection: &Connection, session: &SessionId) -> Result<u64, JournalError> {
+/// The last batch that is as it was stored.
+pub(super) fn last_whole(
+    connection: &Connection,
+    session: &SessionId,
+) -> Result<Option<Whole>, JournalError> {
     let mut statement = connection.prepare_cached(
-        "SELECT last_seq FROM event_batch WHERE session_id = ?1
-         ORDER BY first_seq DESC LIMIT 1",
+        "SELECT first_seq, last_seq, digest, body FROM event_batch
+         WHERE session_id = ?1 ORDER BY first_seq DESC",
     )?;
-    let last: Option<i64> = statement
-        .query_row([session.as_str()], |row| row.get(0))
-        .optional()?;
-    Ok(last.map_or(0, unsigned))
+    let mut rows = statement.query([session.as_str()])?;
+    while let Some(row) = rows.next()? {
+        if let Some(whole) = whole(row, session) {
+            return Ok(Some(whole));
+        }
+    }
+    Ok(None)
+}
+
+/// A row that cannot be read as what it should be was altered as surely as one with another digest.
+pub(super) fn whole(row: &Row<'_>, session: &SessionId) -> Option<Whole> {
+    let first = u64::try_from(row.get::<_, i64>(0).ok()?).ok()?;
+    let last = u64::try_from(row.get::<_, i64>(1).ok()?).ok()?;
+    let body: Vec<u8> = row.get(3).ok()?;
+    let digest = of_batch(session.as_str(), first, last, &body);
+    (row.get::<_, i64>(2).ok()? == digest).then_some(Whole { first, last, body })
+}
+
+/// The session's agent, and up to where its events are no longer kept.
+pub(super) fn pruned(
+    connection: &Connection,
+    session: &SessionId,
+) -> Result<Option<(String, u64)>, JournalError> {
+    let mut statement =
+        connection.prepare_cached("SELECT agent, pruned_seq FROM session WHERE id = ?1")?;
+    let row = statement.query_row([session.as_str()], |row| {
+        Ok((row.get(0)?, unsigned(row.get(1)?)))
+    });
+    Ok(row.optional()?)
+}
+
+/// Every session.
+pub(super) fn session_ids(connection: &Connection) -> Result<Vec<SessionId>, JournalError> {
+    let mut statement = connection.prepare("SELECT id FROM session")?;
+    let ids = statement.query_map([], |row| row.get::<_, String>(0))?;
+    ids.map(|id| parse("session id", &id?)).collect()
+}
+
+/// The runs whose raw output may still be needed: of turns that are open, or whose end the Hub has
+/// not acknowledged.
+pub(super) fn needed_runs(connection: &Connection) -> Result<Vec<RunId>, JournalError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT run_id FROM turn JOIN session ON session.id = turn.session_id
+         WHERE run_id IS NOT NULL AND (state <> 'ended' OR coalesce(last_seq, 0) > acked_seq)",
+    )?;
+    let runs = statement.query_map([], |row| row.get::<_, String>(0))?;
+    runs.map(|run| parse("run id", &run?)).collect()
+}
+
+/// Writes the digest of a session's row, whatever has changed in it.
+pub(super) fn seal_session(
+    connection: &Connection,
+    session: &SessionId,
+) -> Result<(), JournalError> {
+    if let Some((_, digest)) = session_digests(connection, session)? {
+        connection
+            .prepare_cached("UPDATE session SET digest = ?2 WHERE id = ?1")?
+            .execute(params![session.as_str(), digest])?;
+    }
+    Ok(())
+}
+
+/// The digest in a session's row, and the one that it should be.
+fn session_digests(
+    connection: &Connection,
+    session: &SessionId,
+) -> Result<Option<(i64, i64)>, JournalError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT digest, agent, agent_session_id, workspace, task_taken, acked_seq, reserved_seq,
+                pruned_seq
+         FROM session WHERE id = ?1",
+    )?;
+    let row = statement.query_row([session.as_str()], |row| {
+        let mut digest = Digest::new(b'S').bytes(session.as_str().as_bytes());
+        for text in 1..=3 {
+            digest = digest.text(row.get::<_, Option<String>>(text)?.as_deref());
+        }
+        for number in 4..=7 {
+            digest = digest.number(row.get::<_, i64>(number)?.cast_unsigned());
+        }
+        Ok((row.get(0)?, digest.value()))
+    });
+    Ok(row.optional()?)
+}
+
+/// Whether the rows of sessions and turns are as they were stored.
+pub(super) fn verify_rows(connection: &Connection) -> Result<(), JournalError> {
+    let altered = |what: &str| JournalError::Corrupt(format!("the row of {what} was altered"));
+    for session in session_ids(connection)? {
+        if session_digests(connection, &session)?.is_none_or(|(is, should)| is != should) {
+            return Err(altered(&format!("session {session}")));
+        }
+    }
+    let mut turns = connection.prepare(
+        "SELECT id, session_id, command_id, prompt, spool_offset, ordinal_next, adapter,
+                prompt_digest, progress_digest FROM turn",
+    )?;
+    let mut rows = turns.query([])?;
+    while let Some(row) = rows.next()? {
+        let (id, session): (String, String) = (row.get(0)?, row.get(1)?);
+        let (command, prompt): (Option<String>, String) = (row.get(2)?, row.get(3)?);
+        let adapter: Option<Vec<u8>> = row.get(6)?;
+        let (offset, ordinal) = (unsigned(row.get(4)?), unsigned(row.get(5)?));
+        let progress = of_progress(&id, offset, ordinal, &adapter.unwrap_or_default());
+        let prompt = of_prompt(&id, &session, command.as_deref(), &prompt);
+        if (row.get::<_, i64>(7)?, row.get::<_, i64>(8)?) != (prompt, progress) {
+            return Err(altered(&format!("turn {id}")));
+        }
+    }
+    Ok(())
 }
 
 /// Whether no session was ever stored.

@@ -9,7 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use rusqlite::Connection;
+
+use super::own::{self, Hole, Why};
 use super::{Journal, JournalError, store};
+use crate::clock::Clock;
 use crate::ids::{Seq, SessionId};
 
 /// Bytes of fresh batches kept per session for its readers; older ones are read from the disk.
@@ -45,11 +49,15 @@ impl StoredBatch {
         }
         let first = Seq::new(after + 1).filter(|first| *first <= self.last)?;
         let skipped = usize::try_from(first.get() - self.first.get()).ok()?;
-        let newline = memchr::memchr_iter(b'\n', &self.body).nth(skipped.checked_sub(1)?)?;
+        let newline = memchr::memchr_iter(b'\n', &self.body).nth(skipped.checked_sub(1)?);
+        let rest = newline.map(|newline| self.body.slice(newline + 1..));
         Some(Self {
             first,
             last: self.last,
-            body: self.body.slice(newline + 1..),
+            // A gap is one line for many places, and stands in the last of them.
+            body: rest
+                .filter(|rest| !rest.is_empty())
+                .unwrap_or_else(|| self.body.clone()),
         })
     }
 }
@@ -100,6 +108,16 @@ impl Feed {
         self.durable.send_replace(last);
     }
 
+    /// Earlier processes stored events up to `last`.
+    pub(super) fn begin_at(&self, last: u64) {
+        self.durable.send_replace(last);
+    }
+
+    /// The last event's place.
+    pub(super) fn last(&self) -> u64 {
+        *self.durable.borrow()
+    }
+
     /// A turn is over: readers that are behind read from the disk.
     pub(super) fn settle(&self) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -128,8 +146,6 @@ pub struct Tail {
     feed: Arc<Feed>,
     durable: watch::Receiver<u64>,
     after: u64,
-    /// Whether the disk holds nothing more of what earlier processes stored.
-    caught_up: bool,
 }
 
 impl Tail {
@@ -141,7 +157,6 @@ impl Tail {
             feed,
             durable,
             after,
-            caught_up: false,
         }
     }
 
@@ -169,7 +184,7 @@ impl Tail {
         let fresh = self.feed.after(self.after);
         let batch = match fresh {
             Some(batch) => Some(batch),
-            None if durable > self.after || !self.caught_up => self.read_disk().await?,
+            None if durable > self.after => self.read_disk(durable).await?,
             None => None,
         };
         if let Some(batch) = &batch {
@@ -178,26 +193,85 @@ impl Tail {
         Ok(batch)
     }
 
-    async fn read_disk(&mut self) -> Result<Option<StoredBatch>, JournalError> {
+    async fn read_disk(&self, last: u64) -> Result<Option<StoredBatch>, JournalError> {
         let (session, after) = (self.session.clone(), self.after);
-        let row = self
-            .journal
-            .read(move |connection| store::batch_at(connection, &session, after + 1))
-            .await?;
-        let Some((first, last, body)) = row else {
-            self.caught_up = true;
-            return Ok(None);
-        };
-        let (Some(first), Some(last)) = (Seq::new(first), Seq::new(last)) else {
-            return Err(JournalError::Corrupt(
-                "a batch of events without a seq".to_owned(),
-            ));
-        };
-        Ok(StoredBatch {
-            first,
-            last,
-            body: body.into(),
-        }
-        .after(after))
+        let read = move |connection: &Connection| stored(connection, &session, after, last);
+        let batch = self.journal.read(read).await?;
+        Ok(batch.after(after))
     }
+}
+
+/// What the disk has after `after`, in a session whose last event is `last`: a batch, or a gap up
+/// to the next one that is as it was stored.
+fn stored(
+    connection: &Connection,
+    session: &SessionId,
+    after: u64,
+    last: u64,
+) -> Result<StoredBatch, JournalError> {
+    let found = match store::whole_batch(connection, session, after + 1) {
+        Err(error) if error.is_corruption() => beyond_damage(connection, session, after, last)?,
+        found => found?,
+    };
+    let hole = match found {
+        Some(whole) if whole.first <= after + 1 => {
+            return batch(whole.first, whole.last, whole.body);
+        }
+        Some(whole) => whole.first - 1,
+        None => last,
+    };
+    let row = store::pruned(connection, session).ok().flatten();
+    let (agent, pruned) = row.unwrap_or_default();
+    let hole = Hole {
+        from: after + 1,
+        to: hole,
+        why: if hole <= pruned {
+            Why::Retention
+        } else {
+            Why::Corrupt
+        },
+    };
+    let line = own::line(session, &agent, hole.to, Clock.wall(), &hole.event())?;
+    batch(hole.from, hole.to, line)
+}
+
+fn batch(first: u64, last: u64, body: Vec<u8>) -> Result<StoredBatch, JournalError> {
+    let (Some(first), Some(last)) = (Seq::new(first), Seq::new(last)) else {
+        let text = "a batch of events without a seq";
+        return Err(JournalError::Corrupt(text.to_owned()));
+    };
+    let body = body.into();
+    Ok(StoredBatch { first, last, body })
+}
+
+/// The first batch behind a page that cannot be read: steps that double find one, halves the first.
+fn beyond_damage(
+    connection: &Connection,
+    session: &SessionId,
+    after: u64,
+    last: u64,
+) -> Result<Option<store::Whole>, JournalError> {
+    let (mut bad, mut step) = (after + 1, 1);
+    let mut good = loop {
+        let probe = bad + step;
+        if probe > last {
+            return Ok(None);
+        }
+        match store::whole_batch(connection, session, probe) {
+            Ok(Some(whole)) => break (probe, whole),
+            Ok(None) => return Ok(None),
+            Err(error) if error.is_corruption() => {}
+            Err(error) => return Err(error),
+        }
+        (bad, step) = (probe, step * 2);
+    };
+    while good.0 - bad > 1 {
+        let probe = bad + (good.0 - bad) / 2;
+        match store::whole_batch(connection, session, probe) {
+            Ok(Some(whole)) => good = (probe, whole),
+            Err(error) if !error.is_corruption() => return Err(error),
+            _ => bad = probe,
+        }
+    }
+    Ok(Some(good.1))
 }

@@ -244,9 +244,47 @@ fn the_journal_is_private_and_refuses_a_newer_version() {
     drop(Journal::open(&path).unwrap());
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let connection = Connection::open(&path).unwrap();
-    connection.pragma_update(None, "user_version", 99).unwrap();
+    let newer = "PRAGMA user_version = 99; UPDATE meta SET value = '99' WHERE key = 'version'";
+    connection.execute_batch(newer).unwrap();
+    drop(connection);
     let error = Journal::open(&path).unwrap_err().to_string();
     assert!(error.contains("version 99"), "{error}");
+}
+
+#[tokio::test]
+async fn a_journal_of_the_first_version_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(include_str!("schema.sql")).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    let turn = turn_id(7);
+    old.execute_batch(&format!(
+        "INSERT INTO session(id, agent, workspace, created_at, acked_seq)
+           VALUES ('s1', 'claude', '/w', 5, 2);
+         INSERT INTO turn(id, session_id, ordinal, prompt, state, adapter, created_at)
+           VALUES ('{turn}', 's1', 1, 'do it', 'running', x'7b7d', 5);
+         INSERT INTO event_batch VALUES ('s1', 1, 3, CAST('a' || char(10) AS BLOB))",
+    ))
+    .unwrap();
+    drop(old);
+    let journal = Journal::open(&path).unwrap();
+    assert_eq!(journal.last_seq(&session()).await.unwrap(), 3);
+    assert_eq!(
+        journal
+            .session(&session())
+            .await
+            .unwrap()
+            .unwrap()
+            .acked_seq,
+        2
+    );
+    let turns = journal.turns(&session()).await.unwrap();
+    assert_eq!(turns[0].adapter.as_deref(), Some(&b"{}"[..]));
+    let batch = journal.tail(&session(), 0).next().await.unwrap();
+    assert_eq!(&batch.body[..], b"a\n");
+    journal.close().await;
+    assert!(!Journal::open(&path).unwrap().is_empty().await.unwrap());
 }
 
 #[tokio::test]

@@ -4,343 +4,372 @@
 //! that runs the next group grows by itself. A lone batch waits for nothing; a flood is cheap.
 //!
 //! A failed write poisons the journal: after a failed fsync nobody knows what is on the disk, so
-//! retrying could lose data silently. The daemon restarts and reads the spools again.
+//! retrying could lose data silently. The daemon restarts and reads the spools again. A full disk
+//! is the exception, because SQLite then rolls back cleanly: the group is kept until it is stored
+//! (`hold`).
 
-use std::collections::HashMap;
+mod hold;
 
-use rusqlite::{Connection, Transaction, params};
-use tokio::sync::{mpsc, oneshot};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::{Duration, Instant};
 
-use super::store::{outcome_text, signed};
-use super::{Batch, Change, Feeds, JournalError, StoredBatch, feed_of, store};
-use crate::event::{Header, Outcome};
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::apply::{Block, Numbered};
+use super::ballast::Ballast;
+use super::open::{Opened, note_boot};
+use super::places::Places;
+use super::prune::{self, Goal};
+use super::store::{seal_session, signed};
+use super::{Batch, Feeds, JournalError, Options, Room, StoredBatch, feed_of};
+use crate::clock::Clock;
 use crate::ids::{Seq, SessionId};
 
 /// Batches joined in one transaction at most.
 const GROUP_BATCHES: usize = 64;
 /// Bytes of events joined in one transaction, about.
 const GROUP_BYTES: usize = 1 << 20;
-
-const BEGIN_ATTEMPT: &str = "UPDATE turn SET state = 'running', attempt = ?2, run_id = ?3,
-        spool_offset = 0, ordinal_next = ?5, adapter = NULL, first_seq = coalesce(first_seq, ?4)
-     WHERE id = ?1";
-
-/// A verdict before the end: it is asked for.
-const CANCEL_TURN: &str = "UPDATE turn SET outcome = ?2 WHERE id = ?1 AND state = 'running'";
+/// A session's places are reserved by so many: one sync for each, and the most that a power cut
+/// makes it skip.
+const RESERVE: u64 = 1 << 16;
+/// Bytes between two looks at the quota: a hundredth of the smallest.
+const LOOK: usize = 256 * 1024;
+/// Between two looks for what may be pruned.
+const PRUNE_PAUSE: Duration = Duration::from_mins(1);
 
 /// A batch and whoever waits for it.
 pub(super) struct Commit {
     pub(super) batch: Batch,
-    pub(super) done: oneshot::Sender<Result<Option<Seq>, JournalError>>,
+    pub(super) done: Done,
+}
+
+type Done = oneshot::Sender<Result<Option<Seq>, JournalError>>;
+
+/// Batches that are stored together, and whoever waits for each.
+struct Group {
+    batches: Vec<Numbered>,
+    waiting: Vec<Done>,
 }
 
 /// Owns the writing connection.
 pub(super) struct Writer {
     connection: Connection,
     feeds: Feeds,
-    /// The last `seq` of each session seen since the start.
+    options: Options,
+    places: Places,
+    ballast: Ballast,
+    /// The last `seq` of each session.
     last: HashMap<SessionId, u64>,
+    /// Up to where each session's places are reserved, on the disk.
+    reserved: HashMap<SessionId, u64>,
+    room: watch::Sender<Room>,
+    /// Sessions of the last group that held events, and their agents.
+    active: BTreeMap<SessionId, String>,
+    /// Taken from the queue while nothing could be stored.
+    parked: VecDeque<Commit>,
     full_sync: bool,
     poisoned: bool,
+    /// Bytes since the quota was looked at.
+    unseen: usize,
+    /// When it was last looked for what may be pruned.
+    pruned: Option<Instant>,
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, feeds: Feeds) -> Self {
+    pub(super) fn new(
+        opened: Opened,
+        options: Options,
+        feeds: Feeds,
+        room: watch::Sender<Room>,
+    ) -> Self {
         Self {
-            connection,
+            connection: opened.writer,
             feeds,
-            last: HashMap::new(),
+            options,
+            places: opened.places,
+            ballast: opened.ballast,
+            last: opened.last,
+            reserved: opened.reserved,
+            room,
+            active: BTreeMap::new(),
+            parked: VecDeque::new(),
             full_sync: false,
             poisoned: false,
+            unseen: 0,
+            pruned: None,
         }
     }
 
     /// Serves until every handle to the journal is gone.
     pub(super) fn run(mut self, mut commits: mpsc::Receiver<Commit>) {
-        while let Some(first) = commits.blocking_recv() {
+        if !self.ballast.take() {
+            self.hold(Room::DiskFull, Group::empty(), &mut commits);
+        }
+        self.tend(&mut commits);
+        while let Some(first) = self.next(&mut commits) {
             let mut bytes = first.batch.size();
             let mut group = vec![first];
             while group.len() < GROUP_BATCHES && bytes < GROUP_BYTES {
-                let Ok(next) = commits.try_recv() else { break };
+                let next = self.parked.pop_front().or_else(|| commits.try_recv().ok());
+                let Some(next) = next else { break };
                 bytes += next.batch.size();
                 group.push(next);
             }
-            self.commit_group(group);
+            self.unseen += bytes;
+            self.commit_group(group, &mut commits);
+            self.tend(&mut commits);
         }
+        if !self.poisoned
+            && let Err(error) = self.close()
+        {
+            tracing::warn!(%error, "the journal was not closed in order");
+        }
+    }
+
+    fn next(&mut self, commits: &mut mpsc::Receiver<Commit>) -> Option<Commit> {
+        self.parked.pop_front().or_else(|| commits.blocking_recv())
+    }
+
+    /// Says that nothing is lost, and leaves one file behind where that costs nothing; a reader may
+    /// still hold the log open.
+    fn close(&mut self) -> Result<(), JournalError> {
         crash_point!("journal.before_checkpoint");
-        // Leave one file behind where that costs nothing; a reader may still hold the log open.
-        drop(
-            self.connection
-                .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"),
-        );
+        self.sync_fully(true)?;
+        note_boot(&self.connection, "")?;
+        self.connection
+            .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?;
         crash_point!("journal.checkpointed");
+        Ok(())
     }
 
-    fn commit_group(&mut self, group: Vec<Commit>) {
+    fn commit_group(&mut self, commits: Vec<Commit>, queue: &mut mpsc::Receiver<Commit>) {
         if self.poisoned {
-            return answer_all(group, &JournalError::Poisoned);
+            return answer_all(
+                commits.into_iter().map(|commit| commit.done),
+                &JournalError::Poisoned,
+            );
         }
-        let (mut batches, waiting): (Vec<_>, Vec<_>) = group
-            .into_iter()
-            .map(|commit| (commit.batch, commit.done))
-            .unzip();
-        match self.store(&mut batches) {
-            Ok(stored) => {
-                for ((batch, done), stored) in batches.iter().zip(waiting).zip(stored) {
-                    let last = stored.as_ref().map(|stored| stored.last);
-                    if let Some(stored) = stored {
-                        self.last.insert(batch.session.clone(), stored.last.get());
-                        let feed = feed_of(&self.feeds, &batch.session);
-                        feed.publish(stored);
-                        if batch.changes.iter().any(Change::ends_turn) {
-                            feed.settle();
-                        }
-                    }
-                    crash_point!("journal.before_answer");
-                    // Whoever asked may have gone; the commit stands.
-                    drop(done.send(Ok(last)));
-                }
-            }
-            Err(error) => {
-                tracing::error!(%error, "a journal write failed; nothing more is accepted");
-                self.poisoned = true;
-                for done in waiting {
-                    drop(done.send(Err(error.clone())));
-                }
-            }
+        let group = match self.number(commits) {
+            Ok(group) => group,
+            Err((waiting, error)) => return self.poison(waiting, &error),
+        };
+        match self.store(&group.batches) {
+            Ok(()) => self.publish(group),
+            Err(error) if error.is_full() => self.hold(Room::DiskFull, group, queue),
+            Err(error) => self.poison(group.waiting, &error),
         }
     }
 
-    fn store(&mut self, batches: &mut [Batch]) -> Result<Vec<Option<StoredBatch>>, JournalError> {
-        let promised = batches
-            .iter()
-            .any(|batch| batch.changes.iter().any(Change::is_promise));
-        if promised != self.full_sync {
-            let level = if promised { "FULL" } else { "NORMAL" };
-            self.connection.pragma_update(None, "synchronous", level)?;
-            self.full_sync = promised;
+    /// Gives all events their places.
+    fn number(&self, commits: Vec<Commit>) -> Result<Group, (Vec<Done>, JournalError)> {
+        let mut last: HashMap<SessionId, u64> = HashMap::new();
+        let mut group = Group::empty();
+        let mut fault = None;
+        for Commit { batch, done } in commits {
+            group.waiting.push(done);
+            let known = last.get(&batch.session);
+            let before = known.or_else(|| self.last.get(&batch.session));
+            match Numbered::new(batch, before.copied().unwrap_or(0)) {
+                Ok(numbered) => {
+                    last.insert(numbered.session.clone(), numbered.after());
+                    group.batches.push(numbered);
+                }
+                Err(error) => fault = Some(error),
+            }
         }
+        match fault {
+            None => Ok(group),
+            Some(error) => Err((group.waiting, error)),
+        }
+    }
+
+    /// Stores all of it, or nothing.
+    fn store(&mut self, batches: &[Numbered]) -> Result<(), JournalError> {
+        let mut reserved: HashMap<SessionId, u64> = HashMap::new();
+        for batch in batches {
+            let (session, after) = (&batch.session, batch.after());
+            self.places
+                .reach(session, &batch.agent, after)
+                .map_err(JournalError::file("journal.seq".as_ref()))?;
+            let so_far = reserved.get(session).or_else(|| self.reserved.get(session));
+            if batch.ends_turn() {
+                // All of it is synced: a power cut from here on loses nothing.
+                reserved.insert(session.clone(), after);
+            } else if after > so_far.copied().unwrap_or(0) {
+                reserved.insert(session.clone(), after + RESERVE);
+            }
+        }
+        self.sync_fully(!reserved.is_empty() || batches.iter().any(|batch| batch.synced))?;
         let transaction = self
             .connection
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let mut last: HashMap<SessionId, u64> = HashMap::new();
-        let mut stored = Vec::with_capacity(batches.len());
         for batch in batches {
-            let known = last.get(&batch.session);
-            let before = match known.or_else(|| self.last.get(&batch.session)) {
-                Some(seq) => *seq,
-                None => store::last_seq(&transaction, &batch.session)?,
-            };
-            let events = store_events(&transaction, batch, before)?;
-            for change in &batch.changes {
-                apply(&transaction, batch, change, before + 1)?;
-            }
-            let after = events.as_ref().map_or(before, |events| events.last.get());
-            last.insert(batch.session.clone(), after);
-            stored.push(events);
+            batch.store(&transaction)?;
+        }
+        for (session, seq) in &reserved {
+            transaction
+                .prepare_cached("UPDATE session SET reserved_seq = ?2 WHERE id = ?1")?
+                .execute(rusqlite::params![session.as_str(), signed(*seq)])?;
+            seal_session(&transaction, session)?;
         }
         crash_point!("journal.before_commit");
         transaction.commit()?;
         crash_point!("journal.committed");
-        Ok(stored)
+        self.reserved.extend(reserved);
+        Ok(())
+    }
+
+    fn sync_fully(&mut self, full: bool) -> Result<(), JournalError> {
+        if full != self.full_sync {
+            let level = if full { "FULL" } else { "NORMAL" };
+            self.connection.pragma_update(None, "synchronous", level)?;
+            self.full_sync = full;
+        }
+        Ok(())
+    }
+
+    /// Tells everybody of what is stored.
+    fn publish(&mut self, group: Group) {
+        let mut waiting = group.waiting.into_iter();
+        if group.batches.iter().any(|batch| batch.events.is_some()) {
+            self.active.clear();
+        }
+        for batch in group.batches {
+            let stored = batch.events.as_ref().map(|events| events.last);
+            if let Some(last) = stored {
+                self.active
+                    .insert(batch.session.clone(), batch.agent.clone());
+                self.last.insert(batch.session.clone(), last.get());
+                if let Err(error) = self.places.gave(&batch.session, last.get()) {
+                    tracing::warn!(%error, "journal.seq cannot be written");
+                }
+                let (ends_turn, feed) = (batch.ends_turn(), feed_of(&self.feeds, &batch.session));
+                if let Some(events) = batch.events {
+                    feed.publish(events.into());
+                }
+                if ends_turn {
+                    feed.settle();
+                }
+            }
+            crash_point!("journal.before_answer");
+            // Whoever asked may have gone; the commit stands. A notice of ours has nobody.
+            if let Some(done) = waiting.next() {
+                drop(done.send(Ok(stored)));
+            }
+        }
+    }
+
+    fn poison(&mut self, waiting: Vec<Done>, error: &JournalError) {
+        tracing::error!(%error, "a journal write failed; nothing more is accepted");
+        if error.is_corruption() {
+            // What is read of it may be right; it cannot be written any more.
+            self.places.condemn();
+        }
+        self.poisoned = true;
+        answer_all(waiting, error);
+    }
+
+    /// Looks at what is kept, and at how much room there is.
+    fn tend(&mut self, commits: &mut mpsc::Receiver<Commit>) {
+        let first = self.pruned.is_none();
+        if self.poisoned || (self.unseen < LOOK && !first) {
+            return;
+        }
+        self.unseen = 0;
+        let now = Clock.now();
+        let due = self
+            .pruned
+            .is_none_or(|at| now.duration_since(at) >= PRUNE_PAUSE);
+        let looked = self.level().and_then(|(used, room)| {
+            if due || room != Room::Enough {
+                self.pruned = Some(now);
+                self.prune(used, room)?;
+                return self.level();
+            }
+            Ok((used, room))
+        });
+        match looked {
+            Ok((_, room)) if room.is_full() => self.hold(room, Group::empty(), commits),
+            Ok((_, room)) => self.tell_room(room),
+            Err(error) if error.is_full() => self.hold(Room::DiskFull, Group::empty(), commits),
+            // Damaged events' pages: their readers are told. Nothing was written.
+            Err(error) if error.is_corruption() => {
+                tracing::warn!(%error, "the journal cannot be pruned");
+            }
+            Err(error) => self.poison(Vec::new(), &error),
+        }
+    }
+
+    fn level(&self) -> Result<(u64, Room), JournalError> {
+        let used = prune::used(&self.connection)?;
+        Ok((used, self.room.borrow().of_quota(used, self.options.quota)))
+    }
+
+    fn tell_room(&self, room: Room) {
+        self.room
+            .send_if_modified(|known| std::mem::replace(known, room) != room);
+    }
+
+    /// Lets go of what need not be kept; of more when room is short.
+    fn prune(&mut self, used: u64, room: Room) -> Result<(), JournalError> {
+        let retain = u64::try_from(self.options.retain.as_millis()).unwrap_or(u64::MAX);
+        let mut goal = Goal {
+            before: Clock.wall().millis().saturating_sub(retain),
+            bytes: used.saturating_sub(self.options.retain_bytes),
+            pressed: room.is_full(),
+        };
+        match room {
+            Room::DiskFull => goal.bytes = u64::MAX,
+            Room::QuotaReached | Room::Tight => {
+                goal.bytes = goal.bytes.max(used.saturating_sub(self.options.quota / 2));
+            }
+            Room::Enough => {}
+        }
+        let mut freed = 0;
+        loop {
+            let step = prune::step(&mut self.connection, goal)?;
+            freed += step;
+            goal.bytes = goal.bytes.saturating_sub(step);
+            if step == 0 {
+                break;
+            }
+        }
+        if freed > 0 {
+            prune::shrink(&self.connection)?;
+        }
+        Ok(())
+    }
+}
+
+impl Group {
+    const fn empty() -> Self {
+        Self {
+            batches: Vec::new(),
+            waiting: Vec::new(),
+        }
     }
 }
 
 impl Batch {
-    fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         self.events.iter().map(|event| event.json.len() + 256).sum()
     }
 }
 
-fn store_events(
-    transaction: &Transaction<'_>,
-    batch: &mut Batch,
-    before: u64,
-) -> Result<Option<StoredBatch>, JournalError> {
-    let mut body = Vec::with_capacity(batch.size());
-    let mut seq = before;
-    // an event's own bytes are given back as soon as the body has them: it may hold megabytes
-    for event in batch.events.drain(..) {
-        seq += 1;
-        let header = Header {
-            seq: Seq::new(seq).unwrap_or(Seq::FIRST),
-            event_id: event.event_id,
-            at: event.at,
-            session_id: batch.session.clone(),
-            turn_id: event.turn_id,
-            attempt: event.attempt,
-            agent: batch.agent.clone(),
-        };
-        header
-            .write_line(&event.json, &mut body)
-            .map_err(|error| JournalError::Corrupt(format!("an event has no JSON: {error}")))?;
-        body.push(b'\n');
+impl From<Block> for StoredBatch {
+    fn from(block: Block) -> Self {
+        Self {
+            first: block.first,
+            last: block.last,
+            body: block.body,
+        }
     }
-    let (Some(first), Some(last)) = (Seq::new(before + 1), Seq::new(seq)) else {
-        return Ok(None);
-    };
-    if last < first {
-        return Ok(None);
-    }
-    transaction
-        .prepare_cached(
-            "INSERT INTO event_batch(session_id, first_seq, last_seq, body)
-             VALUES (?1, ?2, ?3, ?4)",
-        )?
-        .execute(params![
-            batch.session.as_str(),
-            signed(first.get()),
-            signed(seq),
-            body
-        ])?;
-    Ok(Some(StoredBatch {
-        first,
-        last,
-        body: body.into(),
-    }))
 }
 
-fn apply(
-    transaction: &Transaction<'_>,
-    batch: &Batch,
-    change: &Change,
-    first_seq: u64,
-) -> Result<(), JournalError> {
-    let session = batch.session.as_str();
-    crash_point!("journal.before_change");
-    match change {
-        Change::CreateSession { .. } | Change::CloseSession { .. } | Change::OpenSession { .. } => {
-            return apply_to_session(transaction, batch, change);
-        }
-        Change::QueueTurn {
-            turn,
-            command_id,
-            prompt,
-            is_task,
-            at,
-        } => {
-            if *is_task {
-                transaction
-                    .execute("UPDATE session SET task_taken = 1 WHERE id = ?1", [session])?;
-            }
-            transaction
-                .prepare_cached(
-                    "INSERT INTO turn(id, session_id, ordinal, command_id, prompt, state, created_at)
-                     SELECT ?1, ?2, 1 + coalesce(max(ordinal), 0), ?3, ?4, 'queued', ?5
-                     FROM turn WHERE session_id = ?2
-                     ON CONFLICT(session_id, command_id) DO NOTHING",
-                )?
-                .execute(params![
-                    turn.to_string(),
-                    session,
-                    command_id,
-                    prompt,
-                    signed(at.millis())
-                ])?
-        }
-        Change::BeginAttempt {
-            turn,
-            attempt,
-            run,
-            ordinal_next,
-        } => transaction.prepare_cached(BEGIN_ATTEMPT)?.execute(params![
-            turn.to_string(),
-            attempt,
-            run.to_string(),
-            signed(first_seq),
-            signed(*ordinal_next)
-        ])?,
-        // The event is the change.
-        Change::TakePrompt => 0,
-        Change::CancelTurn { turn } => transaction
-            .prepare_cached(CANCEL_TURN)?
-            .execute(params![turn.to_string(), outcome_text(Outcome::Cancelled)?])?,
-        Change::EndAttempt { turn } => transaction
-            .prepare_cached("UPDATE turn SET run_id = NULL, adapter = NULL WHERE id = ?1")?
-            .execute([turn.to_string()])?,
-        Change::Progress {
-            turn,
-            offset,
-            ordinal_next,
-            adapter,
-        } => transaction
-            .prepare_cached(
-                "UPDATE turn SET spool_offset = ?2, ordinal_next = ?3, adapter = ?4 WHERE id = ?1",
-            )?
-            .execute(params![
-                turn.to_string(),
-                signed(offset.get()),
-                signed(*ordinal_next),
-                adapter
-            ])?,
-        Change::EndTurn { turn, outcome, at } => {
-            // the next turn follows the newest snapshot; older ones are of no use
-            transaction
-                .prepare_cached(
-                    "UPDATE turn SET adapter = NULL
-                     WHERE session_id = ?1 AND id <> ?2 AND adapter IS NOT NULL
-                       AND (SELECT adapter FROM turn WHERE id = ?2) IS NOT NULL",
-                )?
-                .execute(params![session, turn.to_string()])?;
-            transaction
-                .prepare_cached(
-                    "UPDATE turn SET state = 'ended', outcome = ?2, ended_at = ?3,
-                            first_seq = coalesce(first_seq, ?4)
-                     WHERE id = ?1 AND state <> 'ended'",
-                )?
-                .execute(params![
-                    turn.to_string(),
-                    outcome_text(*outcome)?,
-                    signed(at.millis()),
-                    signed(first_seq)
-                ])?
-        }
-        Change::AgentSession { id } => transaction
-            .prepare_cached("UPDATE session SET agent_session_id = ?2 WHERE id = ?1")?
-            .execute(params![session, id])?,
-        Change::Acked { seq } => transaction
-            .prepare_cached("UPDATE session SET acked_seq = max(acked_seq, ?2) WHERE id = ?1")?
-            .execute(params![session, signed(*seq)])?,
-    };
-    Ok(())
-}
-
-fn apply_to_session(
-    transaction: &Transaction<'_>,
-    batch: &Batch,
-    change: &Change,
-) -> Result<(), JournalError> {
-    let session = batch.session.as_str();
-    match change {
-        Change::CreateSession { settings, at } => transaction
-            .prepare_cached(
-                "INSERT INTO session(id, agent, workspace, created_at, settings)
-                 VALUES (?1, ?2, '', ?3, ?4)
-                 ON CONFLICT(id) DO UPDATE SET settings = excluded.settings, closed_at = NULL",
-            )?
-            .execute(params![session, batch.agent, signed(at.millis()), settings])?,
-        Change::CloseSession { at } => transaction
-            .prepare_cached("UPDATE session SET closed_at = ?2 WHERE id = ?1")?
-            .execute(params![session, signed(at.millis())])?,
-        Change::OpenSession { workspace, at } => transaction
-            .prepare_cached(
-                "INSERT INTO session(id, agent, workspace, created_at) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT(id) DO UPDATE SET workspace = excluded.workspace",
-            )?
-            .execute(params![
-                session,
-                batch.agent,
-                workspace,
-                signed(at.millis())
-            ])?,
-        _ => 0,
-    };
-    Ok(())
-}
-
-fn answer_all(group: Vec<Commit>, error: &JournalError) {
-    for commit in group {
+fn answer_all(waiting: impl IntoIterator<Item = Done>, error: &JournalError) {
+    for done in waiting {
         // Whoever asked may have gone.
-        drop(commit.done.send(Err(error.clone())));
+        drop(done.send(Err(error.clone())));
     }
 }

@@ -8,6 +8,7 @@
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use rustix::process::Pid;
 
@@ -113,10 +114,23 @@ impl RunGroup {
         for entry in below.filter(|entry| entry.path().is_dir()) {
             Self(entry.path()).remove();
         }
-        // A group that stays because someone cannot be killed is reported by its members.
-        let _busy = fs::remove_dir(&self.0);
+        // The last of its processes may be on their way out. A group that stays because someone
+        // cannot be killed is reported by its members.
+        for _ in 0..REMOVE_TRIES {
+            match fs::remove_dir(&self.0) {
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                    std::thread::sleep(REMOVE_PAUSE);
+                }
+                _ => return,
+            }
+        }
     }
 }
+
+/// How often a group that is still in use is tried to be removed.
+const REMOVE_TRIES: u32 = 20;
+/// Between two tries.
+const REMOVE_PAUSE: Duration = Duration::from_millis(1);
 
 const PROCS: &str = "cgroup.procs";
 const KILL: &str = "cgroup.kill";

@@ -16,6 +16,11 @@ use crate::spool::{Phase, RunDir, Status};
 /// A shim answers at once; one that does not is stopped or starved.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long the socket of a run that goes on may be missing.
+const SOCKET_LIMIT: Duration = Duration::from_millis(500);
+/// Between two looks for it.
+const SOCKET_PAUSE: Duration = Duration::from_millis(5);
+
 /// Commands a run; may be cloned and used from anywhere.
 #[derive(Debug, Clone)]
 pub struct RunControl {
@@ -128,7 +133,7 @@ impl RunControl {
                 format!("the frame is too large: {} bytes of {MAX_LINE}", line.len()),
             ));
         }
-        let mut stream = connect(&self.dir).await?;
+        let mut stream = self.reach().await?;
         stream.write_all(&line).await?;
         let mut answer = Vec::new();
         while !answer.ends_with(b"\n") {
@@ -137,6 +142,24 @@ impl RunControl {
             }
         }
         Ok(serde_json::from_slice(&answer)?)
+    }
+
+    /// Connects. A shim makes its socket a moment after it has let its CLI go.
+    async fn reach(&self) -> io::Result<UnixStream> {
+        let mut patience = SOCKET_LIMIT;
+        loop {
+            let missing = match connect(&self.dir).await {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => error,
+                reached => return reached,
+            };
+            let runs = Status::read(&self.dir)
+                .is_ok_and(|last| last.is_some_and(|last| last.phase == Phase::Started));
+            let Some(left) = patience.checked_sub(SOCKET_PAUSE).filter(|_| runs) else {
+                return Err(missing);
+            };
+            patience = left;
+            tokio::time::sleep(SOCKET_PAUSE).await;
+        }
     }
 
     fn refused(&self, reason: String) -> SandboxError {

@@ -281,8 +281,9 @@ impl Driver {
             Request::Prompt(prompt, reply) => drop(reply.send(self.accept(prompt).await)),
             Request::Steer(prompt, reply) => drop(reply.send(self.steer(prompt).await)),
             Request::Abort { at_once, done } => {
-                self.cancel_queue().await?;
+                // First the agent: without room for events the rest may take a while.
                 self.order(TurnCommand::Abort { at_once }).await;
+                self.cancel_queue().await?;
                 self.idle_waiters.extend(done);
             }
             Request::Pause { at_once, done } => {

@@ -19,6 +19,7 @@ pub mod control;
 mod dir;
 mod input;
 mod plan;
+mod reclaim;
 mod status;
 mod tail;
 
@@ -26,5 +27,6 @@ pub use append::{Appender, RotatingLog};
 pub use dir::{Claim, RunDir};
 pub use input::{Input, InputLog, read_inputs};
 pub use plan::{Plan, Stdin, Stdout, User, Window};
+pub use reclaim::Reclaimer;
 pub use status::{CONTRACT, Phase, SpawnFailure, Status, StatusError, Stopped};
 pub use tail::Tail;

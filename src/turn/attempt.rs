@@ -3,6 +3,7 @@
 mod ending;
 mod vigil;
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -12,11 +13,12 @@ use super::context::{TurnCommand, TurnContext, TurnFault};
 use super::outcome::{Process, Stop};
 use super::provision;
 use super::pump::{Closing, Origin, Pump};
+use super::spool_room::SpoolRoom;
 use crate::agent::{Evidence, LaunchPlan, OutputReader};
 use crate::clock::Timestamp;
 use crate::event::{ErrorClass, Event, NoticeLevel, TurnError};
 use crate::ids::SpoolOffset;
-use crate::journal::{self, Committing, TurnRow};
+use crate::journal::{self, Batch, JournalError, TurnRow};
 use crate::sandbox::{Attach, Change, Ending, RunControl, RunHandle, SandboxError};
 use crate::spool::control::Stop as Ladder;
 use crate::spool::{RunDir, Tail};
@@ -41,8 +43,11 @@ pub(super) struct Attempt {
     /// None when it never wrote.
     tail: Option<Tail>,
     pump: Pump,
-    /// The last chunk's batch, on its way to the disk while the next chunk is read.
-    committing: Option<Committing>,
+    /// One chunk's batch on its way to the disk, which takes as long as there is no room.
+    storing: Option<Storing>,
+    /// The next chunk's batch, read meanwhile. Nothing more is read until it is on its way.
+    ready: Option<Batch>,
+    room: SpoolRoom,
     cause: Option<Stop>,
     silence: Silence,
     /// Why it was taken to hang.
@@ -51,13 +56,14 @@ pub(super) struct Attempt {
     bound: Option<Instant>,
     /// Its shim was killed, because it did not do as it was told.
     destroyed: bool,
-    /// Its output is left unread, because of the quota or the disk.
-    held: bool,
     left_behind: bool,
 }
 
 /// What the agent of a turn is doing, and since when; `None` while there is no process.
 pub type Shown = watch::Sender<Option<(Doing, Timestamp)>>;
+
+/// Gives the spool's place up to which the events are stored then.
+type Storing = Pin<Box<dyn Future<Output = Result<SpoolOffset, JournalError>> + Send>>;
 
 /// What a process is started with.
 pub(super) struct Launch<'a> {
@@ -127,18 +133,19 @@ impl Attempt {
         Ok(Self {
             control: run.control(),
             silence: vigil::begin(&context, &pump),
+            room: SpoolRoom::new(&context, &dir),
+            storing: None,
+            ready: None,
             context,
             dir,
             run: Some(run),
             ending: None,
             tail,
             pump,
-            committing: None,
             cause: None,
             hang: None,
             bound: None,
             destroyed: false,
-            held: false,
             left_behind: false,
         })
     }
@@ -188,6 +195,9 @@ impl Attempt {
         Ok(Self {
             control: run.as_ref().and_then(RunHandle::control),
             silence: vigil::begin(&context, &pump),
+            room: SpoolRoom::new(&context, &dir),
+            storing: None,
+            ready: None,
             context,
             dir,
             left_behind: run.is_none(),
@@ -195,12 +205,10 @@ impl Attempt {
             ending,
             tail,
             pump,
-            committing: None,
             cause: None,
             hang: None,
             bound: None,
             destroyed: false,
-            held: false,
         })
     }
 
@@ -213,9 +221,13 @@ impl Attempt {
     ) -> Result<AttemptEnd, TurnFault> {
         self.show(shown);
         loop {
-            let grew = self.read_chunk().await?;
-            if !grew && let Some(ending) = self.ending.take() {
-                return self.end(&ending).await;
+            let grew = self.read_chunk()?;
+            self.store();
+            if !grew && self.is_settled() {
+                match self.ending.take() {
+                    Some(ending) => return self.end(&ending).await,
+                    None => self.tell_of_held_output().await?,
+                }
             }
             if grew && self.heard() {
                 self.show(shown);
@@ -226,49 +238,77 @@ impl Attempt {
                 Some(order) = orders.recv() => self.obey(order).await?,
                 () = until(deadline) => self.stop(Stop::Timeout, Ladder::ORDERLY).await,
                 () = until(self.due()) => self.look().await?,
-                // More may be waiting in the spool; orders and deadlines come first.
-                () = std::future::ready(()), if grew => {}
-                change = changed(&mut self.run) => {
-                    match change? {
-                        Change::Ended(ending) => self.ending = Some(ending),
-                        Change::Spool { held, .. } => {
-                            self.held = held;
-                            self.silence.hold(held, self.context.clock.now());
-                        }
-                    }
+                stored = stored(&mut self.storing) => {
+                    self.room.reclaim(stored?, self.control.as_ref()).await;
                 }
+                // More may be waiting in the spool; orders and deadlines come first.
+                () = std::future::ready(()), if grew && self.ready.is_none() => {}
+                change = changed(&mut self.run) => match change? {
+                    Change::Ended(ending) => self.ending = Some(ending),
+                    Change::Spool { held, .. } => {
+                        self.room.held(held);
+                        self.silence.hold(held, self.context.clock.now());
+                    }
+                },
             }
         }
     }
 
-    async fn read_chunk(&mut self) -> Result<bool, TurnFault> {
-        let chunk = match &mut self.tail {
-            Some(tail) => tail.read()?,
-            None => &[],
+    fn read_chunk(&mut self) -> Result<bool, TurnFault> {
+        let Some(tail) = self.tail.as_mut().filter(|_| self.ready.is_none()) else {
+            return Ok(false);
         };
+        let chunk = tail.read()?;
         if chunk.is_empty() {
-            self.settle().await?;
             return Ok(false);
         }
-        if let Some(batch) = self.pump.feed(chunk)? {
-            // One batch is stored while the next one is made; the spool keeps what follows.
-            self.settle().await?;
-            crash_point!("attempt.before_progress");
-            self.committing = Some(self.context.journal.submit(batch).await?);
-        }
+        let room = *self.context.journal.room().borrow();
+        self.pump.save(room.is_short());
+        self.ready = self.pump.feed(chunk)?;
         Ok(true)
+    }
+
+    /// Sends the batch that is ready on its way, once the one before it is stored.
+    fn store(&mut self) {
+        if self.storing.is_some() {
+            return;
+        }
+        if let Some(mut batch) = self.ready.take() {
+            let place = self.pump.offset();
+            batch.synced = self.room.is_due(place);
+            let journal = self.context.journal.clone();
+            self.storing = Some(Box::pin(async move {
+                crash_point!("attempt.before_progress");
+                journal.commit(batch).await?;
+                crash_point!("attempt.progress_stored");
+                Ok(place)
+            }));
+        }
+    }
+
+    /// Whether all batches so far are stored.
+    fn is_settled(&self) -> bool {
+        self.storing.is_none() && self.ready.is_none()
     }
 
     /// Waits until all batches so far are stored.
     async fn settle(&mut self) -> Result<(), TurnFault> {
-        match self.committing.take() {
-            Some(committing) => {
-                committing.done().await?;
-                crash_point!("attempt.progress_stored");
-                Ok(())
-            }
+        if let Some(storing) = self.storing.take() {
+            storing.await?;
+        }
+        self.store();
+        match self.storing.take() {
+            Some(storing) => Ok(storing.await.map(drop)?),
             None => Ok(()),
         }
+    }
+
+    /// All was read, and still the output is held: what is there is one line longer than the quota.
+    async fn tell_of_held_output(&mut self) -> Result<(), TurnFault> {
+        if let Some(notice) = self.room.stuck() {
+            self.context.journal.commit(self.pump.own(notice)?).await?;
+        }
+        Ok(())
     }
 
     async fn obey(&mut self, order: TurnCommand) -> Result<(), TurnFault> {
@@ -301,10 +341,13 @@ impl Attempt {
                     return Ok(());
                 }
                 let taken = matches!(self.cause, None | Some(Stop::Steer));
-                if !taken || self.pump.finished() {
+                let is_full = self.context.journal.room().borrow().is_full();
+                if !taken || is_full || self.pump.finished() {
                     // Dropping `accepted` says so: the message becomes a turn of its own.
                     return Ok(());
                 }
+                // What came before it is stored before it.
+                self.settle().await?;
                 let prompt = Event::Prompt { text, prompt_id };
                 let promise = self.pump.own(prompt)?.with(journal::Change::TakePrompt);
                 self.context.journal.commit(promise).await?;
@@ -340,6 +383,16 @@ pub(super) async fn until(moment: Option<Instant>) {
         Some(moment) => tokio::time::sleep_until(moment).await,
         None => std::future::pending().await,
     }
+}
+
+/// The end of what is being stored; never, while nothing is.
+async fn stored(storing: &mut Option<Storing>) -> Result<SpoolOffset, JournalError> {
+    let result = match storing {
+        Some(storing) => storing.await,
+        None => std::future::pending().await,
+    };
+    *storing = None;
+    result
 }
 
 async fn changed(run: &mut Option<RunHandle>) -> Result<Change, SandboxError> {

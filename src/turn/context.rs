@@ -50,6 +50,8 @@ pub struct TurnContext {
     pub patience: Patience,
     /// The most that a run's spool may hold, in bytes.
     pub spool_quota: u64,
+    /// Whether raw output is kept after its events are stored.
+    pub spool_retain: bool,
     /// Starts runs.
     pub sandbox: LocalSandbox,
     /// Where events go.

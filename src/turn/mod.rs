@@ -9,10 +9,11 @@
 //! ```
 //!
 //! Pure: `outcome` (how it ended), `seen` (what the agent has shown), `activity` (what it is doing),
-//! `silence` (whether it hangs), `policy` (what follows), `recap` (a lost conversation told again).
-//! Effects: `run` (one turn), `attempt` (one process), `pump` (its bytes), `provision` (the files
-//! that it finds), `conversation` (which of the CLI's own), `history` (what is on the disk of
-//! earlier work), `stored` (what the CLI itself stored).
+//! `silence` (whether it hangs), `policy` (what follows), `recap` (a lost conversation told again),
+//! `shorten` (the same events in fewer bytes). Effects: `run` (one turn), `attempt` (one process),
+//! `pump` (its bytes), `spool_room` (what they take), `provision` (the files that it finds),
+//! `conversation` (which of the CLI's own), `history` (what is on the disk of earlier work), `stored`
+//! (what the CLI itself stored).
 
 pub mod activity;
 mod attempt;
@@ -27,7 +28,9 @@ mod pump;
 pub mod recap;
 mod run;
 pub mod seen;
+mod shorten;
 pub mod silence;
+mod spool_room;
 mod stored;
 
 pub use attempt::Shown;

@@ -12,6 +12,7 @@ use crate::ids::{EventId, RunId, SessionId, SpoolOffset, TurnId};
 use crate::journal::{Batch, Change, NewEvent};
 use crate::turn::activity::Doing;
 use crate::turn::seen::Seen;
+use crate::turn::shorten::join_deltas;
 
 /// Whose bytes these are.
 #[derive(Debug, Clone)]
@@ -33,6 +34,7 @@ pub(super) struct Pump {
     agent_session: Option<String>,
     events: Vec<Event>,
     seen: Seen,
+    saving: bool,
 }
 
 impl Pump {
@@ -56,7 +58,14 @@ impl Pump {
             agent_session,
             events: Vec::new(),
             seen,
+            saving: false,
         }
+    }
+
+    /// Whether room is short, so that what can be said in fewer bytes is. What was not stored yet
+    /// was told to nobody: its ids may change.
+    pub(super) fn save(&mut self, saving: bool) {
+        self.saving = saving;
     }
 
     /// Whether the terminal record was seen and nothing is open any more: the message that comes now
@@ -82,6 +91,11 @@ impl Pump {
         self.seen.has_prompt(id)
     }
 
+    /// Up to where the spool's events were given.
+    pub(super) fn offset(&self) -> SpoolOffset {
+        self.offset
+    }
+
     /// Whose bytes these are.
     pub(super) const fn run(&self) -> RunId {
         self.origin.run
@@ -102,6 +116,9 @@ impl Pump {
         if self.events.is_empty() {
             // Lines without events are read again after a restart, and give nothing again.
             return Ok(None);
+        }
+        if self.saving {
+            join_deltas(&mut self.events);
         }
         let mut batch = self.drain()?;
         let told = self.reader.adapter().agent_session();
@@ -137,6 +154,7 @@ impl Pump {
             agent_session,
             mut events,
             seen,
+            saving: _,
         } = self;
         let mut last = Vec::new();
         let evidence = reader.finish(

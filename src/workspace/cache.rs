@@ -57,10 +57,14 @@ impl Entry {
     pub(super) fn open(cache: &Cache, url: &str, depth: Depth) -> io::Result<Self> {
         let name = Uuid::new_v5(&Uuid::NAMESPACE_URL, url.as_bytes());
         let name = format!("{name}-{}", depth.name());
-        files::create_private_dir(&cache.path)?;
         let lock_path = cache.path.join(format!("{name}.lock"));
         let lock = loop {
-            let lock = files::append_private(&lock_path)?;
+            files::create_private_dir(&cache.path)?;
+            let lock = match files::append_private(&lock_path) {
+                // Whoever had the last entry has just taken the folder away with it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                lock => lock?,
+            };
             flock(&lock, FlockOperation::LockExclusive)?;
             // Whoever held it may have removed it: then it locks nothing.
             let named = lock_path.metadata().map(|metadata| metadata.ino());
@@ -97,6 +101,10 @@ impl Entry {
             // What stays is made use of, or made anew, by the next clone.
             fs::remove_dir_all(self.repository.path()).ok();
             fs::remove_file(&self.lock_path).ok();
+            // The folders as well, unless there are other entries.
+            for folder in self.lock_path.ancestors().skip(1).take(2) {
+                fs::remove_dir(folder).ok();
+            }
         }
     }
 

@@ -68,7 +68,7 @@ fn over_tcp_every_route_but_healthz_wants_the_token() {
     let words = ["sessions", "--api", &url, "--api-token-file", &token];
     let listed = place.bench.start(&mut place.bench.command(&words)).finish();
     assert_eq!(listed.code(), 0, "the commands speak it too: {listed:?}");
-    place.end(pid, Signal::SIGTERM);
+    Place::end(pid, Signal::SIGTERM);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn another_user_is_not_served_even_where_the_socket_can_be_reached() {
     let said = command.output().unwrap();
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     assert!(said.starts_with("HTTP/1.1 403"), "{said}");
-    place.end(pid, Signal::SIGTERM);
+    Place::end(pid, Signal::SIGTERM);
 }
 
 #[test]
@@ -141,5 +141,5 @@ fn a_request_has_limits_and_so_have_connections() {
         !String::from_utf8_lossy(&rest).contains("200"),
         "it is not waited for"
     );
-    place.end(pid, Signal::SIGTERM);
+    Place::end(pid, Signal::SIGTERM);
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::place::{Place, Started};
 use crate::running::{Finished, made};
+use crate::wire::events as events_of;
 
 /// A daemon with a session whose agent waits for `go`.
 fn waiting(place: &Place) -> Started {
@@ -70,9 +71,10 @@ fn a_session_is_looked_at_prompted_and_cancelled_from_its_folder() {
     crate::running::eventually("the prompt waits", || {
         place.status(&started.session)["queued"] == 1
     });
-    // Ctrl-C lets go of the prompt, and the turn stays.
+    // Ctrl-C lets go of the prompt, and the turn stays; the answer may still be on its way.
     queued.signal(Signal::SIGINT);
-    assert!(queued.finish().fails_with(75).contains("--follow"));
+    let queued = queued.finish();
+    assert!(queued.fails_with(75).contains("no longer waiting"));
     assert_eq!(place.status(&started.session)["queued"], 1);
     let following = [
         "events",
@@ -87,7 +89,7 @@ fn a_session_is_looked_at_prompted_and_cancelled_from_its_folder() {
     let cancelled = text(&done(&place, &["cancel"]));
     assert_eq!(cancelled.matches("cancelled").count(), 2, "{cancelled}");
     assert_eq!(place.status(&started.session)["state"], "idle");
-    let events = following.finish().events();
+    let events = events_of(&following.finish());
     assert_eq!(events.last().unwrap()["outcome"], "cancelled");
     assert_eq!(
         text(&done(&place, &["cancel", "--all"])),
@@ -99,7 +101,7 @@ fn a_session_is_looked_at_prompted_and_cancelled_from_its_folder() {
     assert!(unknown.fails_with(64).contains("agent-runner sessions"));
     let ahead = done(&place, &["events", "--after", "99999"]);
     assert!(ahead.fails_with(64).contains("beyond"));
-    place.end(started.pid, Signal::SIGTERM);
+    Place::end(started.pid, Signal::SIGTERM);
 }
 
 #[test]
@@ -112,7 +114,7 @@ fn a_prompt_that_is_waited_for_ends_with_the_turns_exit_code() {
     prompted.write("What else?");
     let events = prompted.finish();
     assert_eq!(events.code(), 0, "{events:#?}");
-    let events = events.events();
+    let events = events_of(&events);
     assert_eq!(events[0]["text"], "What else?");
     assert_eq!(events.last().unwrap()["outcome"], "completed");
     let raw = text(&done(&place, &["logs"]));
@@ -132,7 +134,7 @@ fn a_prompt_that_is_waited_for_ends_with_the_turns_exit_code() {
         output.status.success() && output.stderr.is_empty(),
         "{output:?}"
     );
-    place.end(started.pid, Signal::SIGTERM);
+    Place::end(started.pid, Signal::SIGTERM);
 }
 
 #[test]
@@ -155,5 +157,5 @@ fn where_more_than_one_session_may_be_meant_none_is_guessed() {
         all.contains(&second.session) && !all.contains(&first.session),
         "{all}"
     );
-    place.end(first.pid, Signal::SIGTERM);
+    Place::end(first.pid, Signal::SIGTERM);
 }

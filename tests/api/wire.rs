@@ -98,3 +98,11 @@ fn unchunked(mut raw: &[u8]) -> Vec<u8> {
         raw = &raw[at + 4 + size..];
     }
 }
+
+/// The events that a command has printed, from wherever it began.
+pub(crate) fn events(finished: &crate::running::Finished) -> Vec<Value> {
+    let lines = finished.out.iter();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}

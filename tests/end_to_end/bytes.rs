@@ -31,6 +31,7 @@ fn player(file: &Path) -> String {
 fn run(bench: &Bench, state: &str, words: &[&str]) -> (Vec<u8>, Vec<Value>) {
     let state_dir = bench.text(state);
     let mut command = bench.command(&["run", "--output", "jsonl", "--state-dir", &state_dir]);
+    command.env("AGENT_RUNNER_SPOOL_RETAIN", "true");
     let finished = bench.start(command.args(words).arg("play")).finish();
     let files = bench.files(state);
     let mut spools = files.iter().filter(|path| path.ends_with("spool.raw"));
@@ -89,6 +90,7 @@ fn the_real_cli_says_the_same_on_a_pty_as_on_a_pipe() {
     let play = |stdio: &str| {
         let words = ["run", "--output", "jsonl", "--stdio", stdio, "--state-dir"];
         let mut command = bench.agent(&model, &words);
+        command.env("AGENT_RUNNER_SPOOL_RETAIN", "true");
         command.arg(bench.path(stdio)).arg("Do it.");
         let finished = bench.start(&mut command).finish();
         assert_eq!(finished.code(), 0, "{finished:?}");

@@ -48,7 +48,7 @@ fn after_kill_9_the_next_daemon_goes_on_with_every_session() {
     };
     let model = place.bench.model(GATED);
     let sessions = two_running(&place, &model);
-    place.end(sessions[0].pid, Signal::SIGKILL);
+    Place::end(sessions[0].pid, Signal::SIGKILL);
     let mut status = place
         .bench
         .command(&["status", "--session", &sessions[0].session]);
@@ -88,7 +88,7 @@ fn on_sigterm_all_sessions_pause_and_the_next_daemon_resumes_them() {
     };
     let model = place.bench.model(GATED);
     let sessions = two_running(&place, &model);
-    place.end(sessions[0].pid, Signal::SIGTERM);
+    Place::end(sessions[0].pid, Signal::SIGTERM);
     // All agents have ended with it; whatever was started is gone.
     let is_agent = |line: &str| line.contains("cli-codex") || line.contains("shim");
     let left = place.bench.descendants();
@@ -118,7 +118,7 @@ fn on_sigusr2_the_daemon_leaves_at_once_and_its_agents_work_on() {
     };
     let model = place.bench.model(GATED);
     let sessions = two_running(&place, &model);
-    place.end(sessions[0].pid, Signal::SIGUSR2);
+    Place::end(sessions[0].pid, Signal::SIGUSR2);
     let left = place.bench.descendants();
     let shims = left
         .iter()

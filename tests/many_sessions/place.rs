@@ -159,11 +159,11 @@ impl Place {
     }
 
     /// Signals the daemon, and waits until it is gone.
-    pub(crate) fn end(&self, pid: i32, signal: Signal) {
+    pub(crate) fn end(pid: i32, signal: Signal) {
         kill(Pid::from_raw(pid), signal).expect("the daemon is there");
         eventually("the daemon is gone", || {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
-            stat.map_or(true, |stat| stat.contains(") Z "))
+            !stat.is_ok_and(|stat| !stat.contains(") Z "))
         });
     }
 

@@ -147,6 +147,7 @@ impl Bench {
             patience: self.patience,
             spool_quota: 1 << 30,
             sandbox: LocalSandbox::with_program(&self.runner),
+            spool_retain: false,
             journal,
             redactor: Arc::new(Redactor::none()),
             clock: Clock,

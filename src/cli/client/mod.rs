@@ -99,6 +99,22 @@ pub(super) fn create_session(
     Ok(runtime()?.block_on(created)?)
 }
 
+/// Whether a daemon answers at that state dir.
+pub(super) fn is_served(state_dir: &Path) -> bool {
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+    let client = Client {
+        endpoint: Endpoint::Socket {
+            state_dir: state_dir.to_owned(),
+        },
+        tasks: Tasks::new(),
+    };
+    let Ok(runtime) = runtime() else { return false };
+    runtime.block_on(async {
+        let asked = client.get::<serde_json::Value>("/healthz");
+        matches!(tokio::time::timeout(PATIENCE, asked).await, Ok(Ok(_)))
+    })
+}
+
 /// A client's runtime: it waits for one thing at a time.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
     tokio::runtime::Builder::new_current_thread()

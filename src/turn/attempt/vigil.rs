@@ -26,8 +26,7 @@ pub(super) fn begin(context: &TurnContext, pump: &Pump) -> Silence {
 }
 
 impl Attempt {
-    /// There was output; whether the agent does something else since. Asked once the output is
-    /// stored: what storing takes is not the agent's silence.
+    /// There was output; whether the agent does something else since.
     pub(super) fn heard(&mut self) -> bool {
         let clock = self.context.clock;
         let (now, wall) = (clock.now(), clock.wall().millis());
@@ -55,7 +54,8 @@ impl Attempt {
             self.stop_is_overdue();
             return Ok(());
         }
-        if self.read_chunk().await? {
+        // What waits to be stored is not the agent's silence: it may be waiting for us.
+        if self.read_chunk()? || !self.is_settled() {
             self.heard();
             return Ok(());
         }
@@ -82,7 +82,7 @@ impl Attempt {
     fn stop_is_overdue(&mut self) {
         self.bound = Some(Instant::now() + self.context.patience.stopping);
         // The CLI may be gone long since: its shim waits for room to say so.
-        if self.held {
+        if self.room.is_held() {
             return;
         }
         if self.destroyed {

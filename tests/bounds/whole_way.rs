@@ -1,0 +1,214 @@
+//! The shipped program on a disk that fills, on one that fails, and stopped for a while.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use agent_runner::clock::Clock;
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::bench::{Bench, Hub};
+use crate::full::{SmallDisk, may_mount};
+use crate::running::{Running, eventually};
+
+/// Writes numbered messages until a file `stop` is there. Its ledger says which.
+const SCRIPT: &str = r#"#!/bin/sh
+cat >/dev/null
+pad=$(head -c 3000 /dev/zero | tr '\0' x)
+say() {
+    printf '{"type":"assistant","message":{"id":"m%s","type":"message","role":"assistant","model":"m","content":[{"type":"text","text":"number %s %s"}],"stop_reason":null,"usage":{"input_tokens":1,"output_tokens":1}},"parent_tool_use_id":null,"session_id":"11111111-1111-4111-8111-111111111111"}\n' "$1" "$1" "$pad"
+}
+echo '{"type":"system","subtype":"init","session_id":"11111111-1111-4111-8111-111111111111","model":"m","cwd":"/","tools":[]}'
+n=0
+while [ ! -e LEDGER.stop ]; do
+    n=$((n + 1))
+    echo $n >LEDGER.new && mv LEDGER.new LEDGER
+    say $n
+    PACE
+done
+echo '{"type":"result","subtype":"success","is_error":false,"duration_ms":1,"num_turns":1,"result":"done","session_id":"11111111-1111-4111-8111-111111111111","total_cost_usd":0,"usage":{"input_tokens":1,"output_tokens":1}}'
+"#;
+
+/// A daemon whose agent writes until it is told to stop.
+struct Flood {
+    bench: Bench,
+    _hub: Hub,
+    daemon: Running,
+}
+
+impl Flood {
+    fn start(bench: Bench, pace: &str, prefix: &[&str]) -> Self {
+        let hub = bench.hub(None);
+        let script = SCRIPT.replace("LEDGER", &bench.text("ledger"));
+        let config = bench.config_with_cli(&script.replace("PACE", pace));
+        let repo = bench.text("repo");
+        let words = ["daemon", "--once", "--output", "jsonl", "--config", &config];
+        let mut command = bench.command(&words);
+        command.args(["--hub", &hub.url, "--repo", &repo]);
+        command.env("AGENT_RUNNER_TASK", "Write.");
+        if let [first, rest @ ..] = prefix {
+            command = under(first, rest, &command);
+        }
+        let daemon = bench.start(&mut command);
+        Self {
+            bench,
+            _hub: hub,
+            daemon,
+        }
+    }
+
+    /// How far the agent says that it is.
+    fn written(&self) -> u64 {
+        let text = fs::read_to_string(self.bench.path("ledger"));
+        text.map_or(0, |text| text.trim().parse().unwrap())
+    }
+
+    fn wait_for(&self, more: u64) {
+        let goal = self.written() + more;
+        eventually("the agent writes on", || self.written() >= goal);
+    }
+
+    /// Waits until the agent stands still.
+    fn wait_for_hold(&self) {
+        let mut last = (0, Clock.now());
+        eventually("the agent is held", || {
+            let written = self.written();
+            if written != last.0 {
+                last = (written, Clock.now());
+            }
+            last.1.elapsed() > Duration::from_millis(500)
+        });
+    }
+
+    fn agent_lives(&self) -> bool {
+        let runs_it = |process: &crate::bench::Process| process.arguments.contains("/cli");
+        self.bench.descendants().iter().any(runs_it)
+    }
+
+    /// Lets the agent end; everything that it wrote was told once.
+    fn assert_all_told(self) -> Vec<Value> {
+        fs::write(self.bench.path("ledger.stop"), "").unwrap();
+        let finished = self.daemon.finish();
+        assert_eq!(finished.code(), 0, "{}", finished.err);
+        let events = finished.events();
+        let written = fs::read_to_string(self.bench.path("ledger")).unwrap();
+        let written: u64 = written.trim().parse().unwrap();
+        let mut told: Vec<u64> = events.iter().filter_map(number).collect();
+        told.dedup();
+        assert_eq!(told, (1..=written).collect::<Vec<_>>());
+        let ends = events.iter().filter(|event| event["type"] == "end");
+        assert_eq!(ends.count(), 1);
+        let ids: std::collections::HashSet<_> = events
+            .iter()
+            .map(|event| event["event_id"].to_string())
+            .collect();
+        assert_eq!(ids.len(), events.len());
+        self.bench.assert_no_process_left();
+        events
+    }
+}
+
+fn number(event: &Value) -> Option<u64> {
+    let text = event["text"].as_str()?.strip_prefix("number ")?;
+    text.split(' ').next()?.parse().ok()
+}
+
+/// The same command, started by another program.
+fn under(program: &str, words: &[&str], command: &Command) -> Command {
+    let mut outer = Command::new(program);
+    outer.args(words).arg(command.get_program());
+    outer.args(command.get_args()).env_clear();
+    outer.envs(
+        command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    if let Some(dir) = command.get_current_dir() {
+        outer.current_dir(dir);
+    }
+    outer
+}
+
+fn integrity(state: &Path) -> String {
+    let journal = rusqlite::Connection::open(state.join("journal.db")).unwrap();
+    journal
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap()
+}
+
+#[test]
+fn a_full_disk_holds_the_agent_and_lets_it_go_on_when_there_is_room() {
+    if !may_mount("whole_way::a_full_disk_holds_the_agent_and_lets_it_go_on_when_there_is_room") {
+        return;
+    }
+    let bench = Bench::new();
+    let state = bench.path("state");
+    fs::create_dir(&state).unwrap();
+    let disk = SmallDisk::mount(&state, 96);
+    let flood = Flood::start(bench, "", &[]);
+    for _ in 0..2 {
+        flood.wait_for(300);
+        disk.fill();
+        flood.wait_for_hold();
+        assert!(flood.agent_lives(), "held, not killed");
+        let freed = Clock.now();
+        disk.empty();
+        flood.wait_for(200);
+        assert!(
+            freed.elapsed() < Duration::from_secs(30),
+            "{:?}",
+            freed.elapsed()
+        );
+    }
+    let events = flood.assert_all_told();
+    // By the journal, or where only the raw output met the full disk, by the turn.
+    let told = |event: &&Value| event["code"] == "disk_full" || event["code"] == "output_held";
+    assert!(events.iter().filter(told).count() >= 2, "each time");
+    assert_eq!(integrity(&state), "ok");
+}
+
+#[test]
+fn a_write_that_fails_ends_the_daemon_with_70_and_the_next_one_goes_on() {
+    // The kernel refuses to let the log of writes grow beyond this; the signal that comes with it
+    // is ignored, as it is for a disk's own errors, of which it is the nearest that a test can have.
+    let limited = ["-c", "trap '' XFSZ; ulimit -f 1536; exec \"$0\" \"$@\""];
+    let flood = Flood::start(Bench::new(), "sleep 0.002", &["sh", limited[0], limited[1]]);
+    let Flood {
+        bench,
+        _hub,
+        daemon,
+    } = flood;
+    let finished = daemon.finish();
+    let said = finished.fails_with(70);
+    assert!(said.contains("journal"), "{said}");
+    assert_eq!(integrity(&bench.path("state")), "ok");
+}
+
+#[test]
+fn a_daemon_that_was_stopped_for_a_while_tells_everything_and_is_quiet() {
+    let flood = Flood::start(Bench::new(), "sleep 0.01", &[]);
+    flood.wait_for(50);
+    let pid = flood.daemon.pid();
+    flood.daemon.signal(Signal::SIGSTOP);
+    // The agent is not stopped with it.
+    flood.wait_for(150);
+    let before = cpu(pid);
+    flood.daemon.signal(Signal::SIGCONT);
+    flood.wait_for(50);
+    let spent = cpu(pid).saturating_sub(before);
+    assert!(
+        spent < Duration::from_secs(2),
+        "{spent:?} of CPU: a storm of timers"
+    );
+    flood.assert_all_told();
+}
+
+/// What a process has used of the CPU.
+fn cpu(pid: i32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split(' ').collect();
+    let ticks: u64 = fields[12].parse::<u64>().unwrap() + fields[13].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 10)
+}

@@ -47,7 +47,7 @@ fn told(agent: &str, recording: &Recording, chunk: usize) -> Vec<Told> {
         // frames come to be known as in a talk that is read while it happens: at their place
         while let Some((at, frame)) = next.filter(|(at, _)| at.get() < read + bytes.len() as u64) {
             reader.sent(*at, frame.clone(), &mut |heard: Heard<'_>| {
-                all.append(heard.told)
+                all.append(heard.told);
             });
             next = frames.next();
         }
@@ -56,7 +56,7 @@ fn told(agent: &str, recording: &Recording, chunk: usize) -> Vec<Told> {
     }
     for (at, frame) in next.into_iter().chain(frames) {
         reader.sent(*at, frame.clone(), &mut |heard: Heard<'_>| {
-            all.append(heard.told)
+            all.append(heard.told);
         });
     }
     let mut last = Vec::new();

@@ -193,7 +193,7 @@ fn every_real_answer_is_as_the_document_says() {
         "{figures}"
     );
     assert_eq!(ask("GET", logs, "", &Value::Null).status, 200);
-    refusals(&ask, &all["last_seq"]);
+    refusals(ask, &all["last_seq"]);
     Place::end(started.pid, nix::sys::signal::Signal::SIGTERM);
 }
 

@@ -251,7 +251,8 @@ impl Attempt {
                 }
                 // More may be waiting in the spool; orders and deadlines come first.
                 () = std::future::ready(()), if grew && self.ready.is_none() => {}
-                change = changed(&mut self.run) => match change? {
+                // Said once: what is left then is to store what was read.
+                change = changed(&mut self.run), if self.ending.is_none() => match change? {
                     Change::Ended(ending) => self.ending = Some(ending),
                     Change::Spool { held, .. } => {
                         self.room.held(held);

@@ -23,7 +23,8 @@ fn patience() -> Patience {
 async fn an_agent_whose_journal_is_full_for_longer_than_its_limits_is_left_alone() {
     let script = "pad=$(head -c 60000 /dev/zero | tr '\\0' x); n=0\n\
         while [ ! -e \"$HOME/full\" ]; do n=$((n+1)); answer \"m$n\" \"$pad\"; sleep 0.005; done\n\
-        sleep 3; answer last Done.; result; sleep 3; touch \"$HOME/over\"\n";
+        answer held Waiting.; sleep 3; answer last Done.; result; \
+        sleep 3; touch \"$HOME/over\"\n";
     let mut bench = Bench::with_cli(&cli(script)).await;
     bench.patience = patience();
     bench.journal_quota = 8 << 20;

@@ -17,7 +17,7 @@ use crate::running::{Finished, Running, eventually};
 /// Writes numbered messages until a file `stop` is there. Its ledger says which.
 const SCRIPT: &str = r#"#!/bin/sh
 cat >/dev/null
-pad=$(head -c 3000 /dev/zero | tr '\0' x)
+pad=$(head -c SIZE /dev/zero | tr '\0' x)
 say() {
     printf '{"type":"assistant","message":{"id":"m%s","type":"message","role":"assistant","model":"m","content":[{"type":"text","text":"number %s %s"}],"stop_reason":null,"usage":{"input_tokens":1,"output_tokens":1}},"parent_tool_use_id":null,"session_id":"11111111-1111-4111-8111-111111111111"}\n' "$1" "$1" "$pad"
 }
@@ -41,8 +41,14 @@ struct Flood {
 
 impl Flood {
     fn start(bench: Bench, pace: &str, prefix: &[&str]) -> Self {
+        Self::of(bench, 3_000, pace, prefix)
+    }
+
+    /// Of messages of that many bytes.
+    fn of(bench: Bench, size: u32, pace: &str, prefix: &[&str]) -> Self {
         let hub = bench.hub(None);
         let script = SCRIPT.replace("LEDGER", &bench.text("ledger"));
+        let script = script.replace("SIZE", &size.to_string());
         let config = bench.config_with_cli(&script.replace("PACE", pace));
         let mut command = command(&bench, &hub, &config);
         if let [first, rest @ ..] = prefix {
@@ -92,12 +98,16 @@ impl Flood {
 
     /// Lets the agent end; everything that it wrote was told once.
     fn assert_all_told(self) -> Vec<Value> {
+        self.assert_told(|_, state| stored(state))
+    }
+
+    fn assert_told(self, events: impl FnOnce(&Finished, &Path) -> Vec<Value>) -> Vec<Value> {
         fs::write(self.bench.path("ledger.stop"), "").unwrap();
         let finished = self.daemon.finish();
         assert_eq!(finished.code(), 0, "{}", finished.err);
         self.bench.assert_no_process_left();
         let state = self.bench.path("state");
-        let events = stored(&state);
+        let events = events(&finished, &state);
         assert_eq!(integrity(&state), "ok");
         let written = fs::read_to_string(self.bench.path("ledger")).unwrap();
         let written: u64 = written.trim().parse().unwrap();
@@ -166,6 +176,14 @@ fn under(program: &str, words: &[&str], command: &Command) -> Command {
         outer.current_dir(dir);
     }
     outer
+}
+
+/// The room that the daemon says there is.
+fn room(bench: &Bench) -> String {
+    let mut command = bench.command(&["status", "--json"]);
+    let said = command.output().unwrap().stdout;
+    let status: Value = serde_json::from_slice(&said).unwrap_or_default();
+    status["daemon"]["room"].as_str().unwrap_or("?").to_owned()
 }
 
 fn integrity(state: &Path) -> String {
@@ -246,6 +264,23 @@ fn a_daemon_is_stopped_in_time_on_a_full_disk_and_the_next_one_goes_on() {
         events.iter().any(|event| event["attempt"] == 2),
         "paused, and gone on with"
     );
+}
+
+#[test]
+fn while_the_hub_is_away_the_journal_keeps_to_its_quota_and_says_so() {
+    let quota = ["env", "AGENT_RUNNER_JOURNAL_QUOTA=64MiB"];
+    let mut flood = Flood::of(Bench::new(), 60_000, "", &quota);
+    flood.wait_for(20);
+    assert_eq!(room(&flood.bench), "enough");
+    let address = flood.hub.kill();
+    let journal = flood.bench.path("state/journal.db");
+    let is_reached = || room(&flood.bench) == "quota_reached";
+    eventually("the quota is reached", is_reached);
+    assert!(journal.metadata().unwrap().len() <= 64 << 20);
+    fs::write(flood.bench.path("ledger.stop"), "").unwrap();
+    flood.hub = flood.bench.hub_at(&address, None);
+    // The journal has let go of what the Hub has by now; it was shown before.
+    flood.assert_told(|finished, _| finished.events());
 }
 
 #[test]

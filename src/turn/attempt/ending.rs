@@ -69,7 +69,7 @@ impl Attempt {
             Ending::SpawnFailed(_) => Process::Lost,
         };
         let exit = match process {
-            Process::Ended(exit) | Process::Stopped(exit) => Some(exit),
+            Process::Ended(exit) | Process::Stopped(exit) | Process::Recorded(exit) => Some(exit),
             Process::Lost | Process::Unkillable | Process::Unknown => None,
         };
         let stderr = tail_of(&self.dir.stderr(), STDERR_TAIL);

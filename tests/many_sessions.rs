@@ -14,6 +14,8 @@ mod running;
 
 #[path = "many_sessions/background.rs"]
 mod background;
+#[path = "many_sessions/ended.rs"]
+mod ended;
 #[path = "many_sessions/ends.rs"]
 mod ends;
 #[path = "many_sessions/idle.rs"]

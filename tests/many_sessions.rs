@@ -20,5 +20,7 @@ mod ended;
 mod ends;
 #[path = "many_sessions/idle.rs"]
 mod idle;
+#[path = "many_sessions/kept.rs"]
+mod kept;
 #[path = "many_sessions/place.rs"]
 mod place;

@@ -24,6 +24,8 @@ pub struct KeepingConfig {
     pub spool_quota: u64,
     /// Whether raw output is kept when its turn is closed and acknowledged.
     pub spool_retain: bool,
+    /// Whether checkpoints of the workspace are kept in its repository.
+    pub checkpoints: bool,
     /// What is left of a session that was ended is kept so long.
     pub session_retain: Duration,
 }
@@ -35,6 +37,7 @@ pub(super) fn keeping(layers: &mut Layers<'_>) -> KeepingConfig {
         journal_retain_size: size(layers, &setting::JOURNAL_RETAIN_SIZE, 1 << 30, 0),
         spool_quota: size(layers, &setting::SPOOL_QUOTA, 4 << 30, LEAST),
         spool_retain: layers.switch(&setting::SPOOL_RETAIN),
+        checkpoints: layers.switch_or(&setting::CHECKPOINTS, true),
         session_retain: month(layers, &setting::SESSION_RETAIN),
     }
 }

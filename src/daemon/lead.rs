@@ -25,7 +25,8 @@ use crate::sandbox::LocalSandbox;
 use crate::session::{Prompt, Session};
 use crate::spool::{Stdout, Window};
 use crate::tasks::Tasks;
-use crate::turn::{TurnContext, TurnFault};
+use crate::turn::{CHECKPOINT_FAILED, TurnContext, TurnFault};
+use crate::workspace::{CheckpointRequest, START, checkpoint_apart};
 
 /// A session's agent: which CLI, its program or how that is got, and whom it runs as.
 #[derive(Debug)]
@@ -193,11 +194,39 @@ impl Lead {
         let trusted = self.hub.address().is_loopback();
         workspace::make_home(setup, &agent_home(setup, runs_as), owner)?;
         let workspace = workspace::make(setup, detail.as_ref(), trusted, &log, owner).await?;
+        if setup.config.keeping.checkpoints {
+            self.checkpoint_start(&workspace, &log).await?;
+        }
         crash_point!("daemon.workspace_made");
         for (code, text) in notices(setup, runs_as) {
             log.notice(NoticeLevel::Info, code, text).await?;
         }
         Ok((program, workspace))
+    }
+
+    /// The checkpoint before the first turn; once there are turns, those have their own.
+    async fn checkpoint_start(
+        &self,
+        workspace: &Path,
+        log: &workspace::SetupLog,
+    ) -> Result<(), DaemonError> {
+        let turns = self.state.journal().turns(&self.session).await?;
+        if turns.iter().any(|turn| turn.attempt > 0) {
+            return Ok(());
+        }
+        let request = CheckpointRequest {
+            workspace: workspace.to_owned(),
+            session: self.session.to_string(),
+            name: START.to_owned(),
+        };
+        match checkpoint_apart(&request).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let text = error.to_string();
+                log.notice(NoticeLevel::Warning, CHECKPOINT_FAILED, text)
+                    .await
+            }
+        }
     }
 
     async fn drive(
@@ -298,6 +327,7 @@ impl Lead {
             patience: config.patience,
             spool_quota: config.keeping.spool_quota,
             spool_retain: config.keeping.spool_retain,
+            checkpoints: config.keeping.checkpoints,
             sandbox: LocalSandbox::of_this_program(),
             journal: self.state.journal().clone(),
             redactor,

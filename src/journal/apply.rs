@@ -252,14 +252,25 @@ impl Numbered {
                     signed(self.after())
                 ])?
         }
-        Change::AgentSession { id } => transaction
-            .prepare_cached("UPDATE session SET agent_session_id = ?2 WHERE id = ?1")?
-            .execute(params![session, id])?,
-        Change::Acked { seq } => transaction
-            .prepare_cached("UPDATE session SET acked_seq = max(acked_seq, ?2) WHERE id = ?1")?
-            .execute(params![session, signed(*seq)])?,
+            Change::AgentSession { .. } | Change::Acked { .. } => {
+                self.learn(transaction, change)?
+            }
     };
         Ok(())
+    }
+
+    /// What is learned of a session as it goes; no promise.
+    fn learn(&self, transaction: &Transaction<'_>, change: &Change) -> Result<usize, JournalError> {
+        let session = self.session.as_str();
+        Ok(match change {
+            Change::AgentSession { id } => transaction
+                .prepare_cached("UPDATE session SET agent_session_id = ?2 WHERE id = ?1")?
+                .execute(params![session, id])?,
+            Change::Acked { seq } => transaction
+                .prepare_cached("UPDATE session SET acked_seq = max(acked_seq, ?2) WHERE id = ?1")?
+                .execute(params![session, signed(*seq)])?,
+            _ => 0,
+        })
     }
 
     /// Stores a prompt; its command id makes it a no-op the second time.

@@ -148,6 +148,7 @@ impl Bench {
             spool_quota: 1 << 30,
             sandbox: LocalSandbox::with_program(&self.runner),
             spool_retain: false,
+            checkpoints: false,
             journal,
             redactor: Arc::new(Redactor::none()),
             clock: Clock,

@@ -36,6 +36,10 @@ use crate::tasks::Tasks;
 /// The most that an answer may hold which is read whole.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
+/// How often what lies at a path is asked for again when the daemon went away meanwhile, and when.
+const LOST_TRIES: usize = 10;
+const LOST_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// Where a daemon's API is.
 #[derive(Debug, Clone)]
 enum Endpoint {
@@ -150,7 +154,20 @@ impl Client {
     }
 
     /// Asks for what lies at `path`.
+    ///
+    /// A daemon that is killed accepts for a moment more and answers nothing. Asking once more
+    /// changes nothing, and shows what became of it.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        for _ in 0..LOST_TRIES {
+            match self.get_once(path).await {
+                Err(ClientError::Lost(_)) => tokio::time::sleep(LOST_PAUSE).await,
+                answered => return answered,
+            }
+        }
+        self.get_once(path).await
+    }
+
+    async fn get_once<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         let request = self.request(Method::GET, path);
         whole(self.send(request, Body::empty()).await?).await
     }

@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::config::EnvMap;
 use crate::hub::link::LinkStatus;
 use crate::ids::{SessionId, TurnId};
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, Room};
 use crate::redact::Redactor;
 use crate::session::Session;
 
@@ -54,6 +54,8 @@ pub struct DaemonFacts {
     pub state_dir: PathBuf,
     /// The address of the Hub, without credentials; `None` while it is being discovered.
     pub hub: Option<String>,
+    /// How much room its journal has.
+    pub room: Room,
 }
 
 /// A session that the daemon holds.

@@ -46,6 +46,7 @@ pub(super) async fn daemon(State(api): State<Arc<Api>>) -> Json<DaemonStatus> {
         uptime_ms: now.saturating_sub(facts.started_at.millis()),
         state_dir: facts.state_dir.display().to_string(),
         hub: facts.hub,
+        room: facts.room.into(),
         sessions,
     })
 }

@@ -17,6 +17,7 @@ impl Host for Registry {
             started_at: self.started_at(),
             state_dir: self.state().dir().to_owned(),
             hub: Some(self.hub().address().to_string()),
+            room: *self.state().journal().room().borrow(),
         }
     }
 

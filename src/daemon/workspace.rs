@@ -133,6 +133,7 @@ fn describe(made: &Workspace) -> String {
     let what = match (&made.branch, &made.commit) {
         (Some(branch), Some(commit)) => format!("{branch} at {}", short(commit)),
         (None, Some(commit)) => short(commit).to_owned(),
+        (Some(branch), None) => branch.clone(),
         _ => "an empty repository".to_owned(),
     };
     let how = if made.reused { "found" } else { "cloned" };

@@ -22,5 +22,7 @@ mod ends;
 mod idle;
 #[path = "many_sessions/kept.rs"]
 mod kept;
+#[path = "many_sessions/other_users.rs"]
+mod other_users;
 #[path = "many_sessions/place.rs"]
 mod place;

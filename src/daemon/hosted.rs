@@ -230,7 +230,7 @@ impl Hosted {
         let standing = LedSession {
             session: led.session.clone(),
             workspace: led.workspace.clone(),
-            agent_version: None,
+            agent_version: led.agent_version.clone(),
             model: setup.config.agent.model.clone(),
             logs: LogSource {
                 runs: setup.config.state_dir.join("runs"),

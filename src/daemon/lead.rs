@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::DropGuard;
 
+use super::agent_version::agent_version;
 use super::housekeeping::Housekeeping;
 use super::launch::{agent_home, environment, keys_in, notices, turn_spec};
 use super::program::{self, Program, RunsAs, runs_as};
@@ -238,6 +239,7 @@ impl Lead {
     ) -> Result<Led, DaemonError> {
         let context = self.context(setup, program, workspace.clone())?;
         let redactor = Arc::clone(&context.redactor);
+        let agent_version = agent_version(&context.program);
         let (session, driver) = Session::start(Arc::new(context), &self.tasks).await?;
         crash_point!("daemon.session_started");
         let stored = self.state.journal().session(&self.session).await?;
@@ -268,6 +270,7 @@ impl Lead {
             session_id: self.session,
             session,
             workspace,
+            agent_version,
             redactor,
             state: self.state,
             link: self.link,
@@ -345,6 +348,8 @@ pub struct Led {
     pub session: Session,
     /// Where the agent works.
     pub workspace: PathBuf,
+    /// The version of its agent's CLI, where that is known.
+    pub(super) agent_version: Option<String>,
     /// Masks its secrets.
     pub(super) redactor: Arc<Redactor>,
     /// The state dir is ours until this goes.

@@ -46,6 +46,12 @@ fn a_turn_ends_with_a_checkpoint_that_can_be_shown_and_undone() {
     let model = place.bench.model(WRITES);
     let started = place.start_claude(&model, &folder);
     made(&folder.join("begun"));
+    let version = place.status(&started.session)["agent_version"].clone();
+    let version = version.as_str().expect("npm knows the version");
+    assert!(
+        version.starts_with(|c: char| c.is_ascii_digit()),
+        "{version}"
+    );
     // The death of the daemon in between changes nothing of that.
     Place::end(started.pid, Signal::SIGKILL);
     place.restart();

@@ -1,4 +1,5 @@
-//! Raw output goes once nobody needs it: its turn is closed and the Hub has all of it.
+//! Raw output goes once nobody needs it: its turn is closed and the Hub has all of it. Events go by
+//! age also where nothing happens: the journal looks when it is written to.
 //!
 //! A run that no turn knows of (its journal was lost) is stopped: nobody would read what it does.
 
@@ -10,8 +11,8 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::ids::RunId;
-use crate::journal::{Journal, JournalError};
+use crate::ids::{RunId, SessionId};
+use crate::journal::{Batch, Journal, JournalError};
 use crate::sandbox::{Attach, LocalSandbox, SandboxError};
 use crate::spool::control::Stop;
 use crate::spool::{Claim, RunDir};
@@ -23,6 +24,8 @@ const PAUSE: Duration = Duration::from_mins(1);
 #[derive(Debug, Clone)]
 pub(super) struct Housekeeping {
     pub(super) journal: Journal,
+    pub(super) session: SessionId,
+    pub(super) agent: &'static str,
     pub(super) runs: PathBuf,
     pub(super) sandbox: LocalSandbox,
     /// Raw output is kept.
@@ -61,6 +64,8 @@ impl Housekeeping {
     }
 
     async fn sweep(&self) -> Result<(), Fault> {
+        let nothing = Batch::new(&self.session, self.agent);
+        self.journal.commit(nothing).await?;
         // First the folders: a run's row is there before its folder.
         let found = self.found()?;
         let needed: HashSet<RunId> = self.journal.needed_runs().await?.into_iter().collect();
@@ -128,8 +133,8 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::event::Outcome;
-    use crate::ids::{SessionId, TurnId};
-    use crate::journal::{Batch, Change};
+    use crate::ids::TurnId;
+    use crate::journal::Change;
 
     const AT: Timestamp = Timestamp::from_millis(1);
 
@@ -174,6 +179,8 @@ mod tests {
         std::fs::write(folder(3).join("journal.db"), "").unwrap();
         let keeping = Housekeeping {
             journal: journal.clone(),
+            session: "s".parse().unwrap(),
+            agent: "claude",
             runs: runs.clone(),
             sandbox: LocalSandbox::of_this_program(),
             retain: false,

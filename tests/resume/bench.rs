@@ -48,6 +48,7 @@ pub(crate) struct Bench {
 /// A session that runs.
 pub(crate) struct Running {
     pub(crate) session: Session,
+    #[allow(dead_code)] // for the tests that share this bench
     pub(crate) journal: Journal,
     tail: Tail,
     seen: Vec<Value>,

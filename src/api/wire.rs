@@ -86,6 +86,7 @@ pub enum SessionState {
     Running,
     Stopped,
     Failed,
+    Ended,
 }
 
 /// A session in few words.
@@ -104,6 +105,8 @@ pub struct SessionSummary {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub running: Option<RunningTurn>,
     pub queued: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
 }
 
 /// The turn that runs.

@@ -212,6 +212,10 @@ impl Watch<'_> {
         match now {
             Standing::SettingUp { .. } => Ok(None),
             Standing::Led(led) => Ok(Some(led)),
+            Standing::Ended { .. } => {
+                let message = format!("session {} was ended", primary.hosted.id);
+                Err(CliError::new(Exit::TryAgain, message))
+            }
             Standing::Failed { reason } => {
                 while let Ok(Some(batch)) = primary.tail.try_next().await {
                     self.shown.show(&mut self.renderer, &batch);

@@ -24,8 +24,8 @@ const PAUSE: Duration = Duration::from_mins(1);
 #[derive(Debug, Clone)]
 pub(super) struct Housekeeping {
     pub(super) journal: Journal,
-    pub(super) session: SessionId,
-    pub(super) agent: &'static str,
+    /// The session, and its agent, in whose name the journal is written to so that it looks.
+    pub(super) session: Option<(SessionId, &'static str)>,
     pub(super) runs: PathBuf,
     pub(super) sandbox: LocalSandbox,
     /// Raw output is kept.
@@ -64,8 +64,9 @@ impl Housekeeping {
     }
 
     async fn sweep(&self) -> Result<(), Fault> {
-        let nothing = Batch::new(&self.session, self.agent);
-        self.journal.commit(nothing).await?;
+        if let Some((session, agent)) = &self.session {
+            self.journal.commit(Batch::new(session, agent)).await?;
+        }
         // First the folders: a run's row is there before its folder.
         let found = self.found()?;
         let needed: HashSet<RunId> = self.journal.needed_runs().await?.into_iter().collect();
@@ -105,6 +106,14 @@ impl Housekeeping {
             found.extend(run.filter(|_| dir.plan().exists()).map(|run| (run, dir)));
         }
         Ok(found)
+    }
+
+    /// Stops a run whose turn was ended without it.
+    pub(super) async fn stop_run(&self, run: RunId) {
+        let dir = RunDir::new(self.runs.join(run.to_string()));
+        if let Err(error) = self.stop(&dir).await {
+            tracing::warn!(%error, "a run that is over may still go on");
+        }
     }
 
     async fn stop(&self, dir: &RunDir) -> Result<(), Fault> {
@@ -179,8 +188,7 @@ mod tests {
         std::fs::write(folder(3).join("journal.db"), "").unwrap();
         let keeping = Housekeeping {
             journal: journal.clone(),
-            session: "s".parse().unwrap(),
-            agent: "claude",
+            session: Some(("s".parse().unwrap(), "claude")),
             runs: runs.clone(),
             sandbox: LocalSandbox::of_this_program(),
             retain: false,

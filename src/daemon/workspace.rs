@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::retention::own_workspace;
 use super::{DaemonError, Setup};
 use crate::clock::Clock;
 use crate::config::CommandKind;
@@ -97,12 +98,7 @@ pub(super) async fn make(
     owner: Option<(u32, u32)>,
 ) -> Result<PathBuf, DaemonError> {
     let config = setup.config;
-    let own = || {
-        config
-            .state_dir
-            .join("workspaces")
-            .join(log.session.as_str())
-    };
+    let own = || own_workspace(&config.state_dir, &log.session);
     let Some(repo) = repo(setup, detail, trusted)? else {
         let path = match (&config.workspace_dir, setup.command) {
             (Some(path), _) => path.clone(),

@@ -48,7 +48,7 @@ pub(crate) struct Bench {
 /// A session that runs.
 pub(crate) struct Running {
     pub(crate) session: Session,
-    #[allow(dead_code)] // for the tests that share this bench
+    #[allow(dead_code)] // for the suites that look into it
     pub(crate) journal: Journal,
     tail: Tail,
     seen: Vec<Value>,
@@ -160,6 +160,7 @@ impl Bench {
             spool_quota: self.spool_quota,
             sandbox: LocalSandbox::with_program(&self.runner),
             spool_retain: self.spool_retain,
+            checkpoints: false,
             journal: journal.clone(),
             redactor: Arc::new(Redactor::none()),
             clock: Clock,

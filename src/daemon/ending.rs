@@ -120,6 +120,7 @@ impl Registry {
     pub(super) fn housekeeping(&self) -> Housekeeping {
         Housekeeping {
             journal: self.state().journal().clone(),
+            session: None,
             runs: self.state().dir().join("runs"),
             sandbox: LocalSandbox::of_this_program(),
             retain: false,

@@ -1,4 +1,5 @@
-//! Raw output goes once nobody needs it: its turn is closed and the Hub has all of it.
+//! Raw output goes once nobody needs it: its turn is closed and the Hub has all of it. Events go by
+//! age also where nothing happens: the journal looks when it is written to.
 //!
 //! A run that no turn knows of (its journal was lost) is stopped: nobody would read what it does.
 
@@ -10,8 +11,8 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::ids::RunId;
-use crate::journal::{Journal, JournalError};
+use crate::ids::{RunId, SessionId};
+use crate::journal::{Batch, Journal, JournalError};
 use crate::sandbox::{Attach, LocalSandbox, SandboxError};
 use crate::spool::control::Stop;
 use crate::spool::{Claim, RunDir};
@@ -23,6 +24,8 @@ const PAUSE: Duration = Duration::from_mins(1);
 #[derive(Debug, Clone)]
 pub(super) struct Housekeeping {
     pub(super) journal: Journal,
+    /// The session, and its agent, in whose name the journal is written to so that it looks.
+    pub(super) session: Option<(SessionId, &'static str)>,
     pub(super) runs: PathBuf,
     pub(super) sandbox: LocalSandbox,
     /// Raw output is kept.
@@ -61,6 +64,9 @@ impl Housekeeping {
     }
 
     async fn sweep(&self) -> Result<(), Fault> {
+        if let Some((session, agent)) = &self.session {
+            self.journal.commit(Batch::new(session, agent)).await?;
+        }
         // First the folders: a run's row is there before its folder.
         let found = self.found()?;
         let needed: HashSet<RunId> = self.journal.needed_runs().await?.into_iter().collect();
@@ -136,8 +142,8 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::event::Outcome;
-    use crate::ids::{SessionId, TurnId};
-    use crate::journal::{Batch, Change};
+    use crate::ids::TurnId;
+    use crate::journal::Change;
 
     const AT: Timestamp = Timestamp::from_millis(1);
 
@@ -182,6 +188,7 @@ mod tests {
         std::fs::write(folder(3).join("journal.db"), "").unwrap();
         let keeping = Housekeeping {
             journal: journal.clone(),
+            session: Some(("s".parse().unwrap(), "claude")),
             runs: runs.clone(),
             sandbox: LocalSandbox::of_this_program(),
             retain: false,

@@ -258,6 +258,7 @@ impl Lead {
         self.tasks.spawn("hub-commands", serve);
         let housekeeping = Housekeeping {
             journal: self.state.journal().clone(),
+            session: Some((self.session.clone(), self.chosen.kind.name)),
             runs: setup.config.state_dir.join("runs"),
             sandbox: LocalSandbox::of_this_program(),
             retain: setup.config.keeping.spool_retain,

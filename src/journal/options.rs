@@ -15,6 +15,8 @@ pub struct Options {
     pub ballast: u64,
     /// The machine's boot: another one than last time means that it has stopped in between.
     pub boot: String,
+    /// Between two looks for what may go. It looks when something is written.
+    pub look_every: Duration,
 }
 
 impl Default for Options {
@@ -25,6 +27,7 @@ impl Default for Options {
             retain_bytes: 1 << 30,
             ballast: 16 << 20,
             boot: boot_id(),
+            look_every: Duration::from_mins(1),
         }
     }
 }

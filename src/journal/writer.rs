@@ -11,7 +11,7 @@
 mod hold;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -35,8 +35,6 @@ const GROUP_BYTES: usize = 1 << 20;
 const RESERVE: u64 = 1 << 16;
 /// Bytes between two looks at the quota: a hundredth of the smallest.
 const LOOK: usize = 256 * 1024;
-/// Between two looks for what may be pruned.
-const PRUNE_PAUSE: Duration = Duration::from_mins(1);
 
 /// A batch and whoever waits for it.
 pub(super) struct Commit {
@@ -284,15 +282,14 @@ impl Writer {
 
     /// Looks at what is kept, and at how much room there is.
     fn tend(&mut self, commits: &mut mpsc::Receiver<Commit>) {
-        let first = self.pruned.is_none();
-        if self.poisoned || (self.unseen < LOOK && !first) {
-            return;
-        }
-        self.unseen = 0;
         let now = Clock.now();
         let due = self
             .pruned
-            .is_none_or(|at| now.duration_since(at) >= PRUNE_PAUSE);
+            .is_none_or(|at| now.duration_since(at) >= self.options.look_every);
+        if self.poisoned || (self.unseen < LOOK && !due) {
+            return;
+        }
+        self.unseen = 0;
         let looked = self.level().and_then(|(used, room)| {
             if due || room != Room::Enough {
                 self.pruned = Some(now);

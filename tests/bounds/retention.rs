@@ -63,6 +63,22 @@ async fn old_events_go_once_the_hub_has_them_and_a_late_reader_is_told() {
 }
 
 #[tokio::test]
+async fn old_events_go_while_nothing_happens() {
+    let place = Place::new();
+    let idle = Options {
+        look_every: Duration::ZERO,
+        ..keep_hours(4)
+    };
+    hourly(&place, 0).await;
+    let journal = reopened(&place, idle).await;
+    commit(&journal, batch().with(Change::Acked { seq: 50 })).await;
+    // As a daemon does each minute; the one before has looked by the time the next is stored.
+    commit(&journal, batch()).await;
+    commit(&journal, batch()).await;
+    assert_eq!(first(&journal).await, 26);
+}
+
+#[tokio::test]
 async fn what_the_hub_has_not_acknowledged_stays_however_old_it_is() {
     let place = Place::new();
     hourly(&place, 12).await;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -15,11 +16,26 @@ use crate::clock::Clock;
 use crate::config::{ApiListen, EnvMap, HubConfig};
 use crate::daemon::{HubTarget, Registry};
 use crate::hub::HubAddress;
+use crate::process::release_program_pages;
 use crate::tasks::Tasks;
+
+/// How long after its start a daemon has done what only a start does.
+const CALM: Duration = Duration::from_secs(1);
 
 /// What a daemon exits with that was stopped in the middle of a turn: 128 + SIGTERM, so that a
 /// supervisor starts it again and the turn goes on.
 const PAUSED: u8 = 143;
+
+/// Lets go, once, of the program's pages that only a start has touched.
+pub(super) fn settle(tasks: &Tasks) {
+    let stop = tasks.stopping().clone();
+    let _joined_at_the_end = tasks.spawn("settle", async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(CALM) => release_program_pages(),
+        }
+    });
+}
 
 /// How a daemon ended.
 pub(super) enum Ended {

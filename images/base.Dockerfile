@@ -11,7 +11,7 @@ RUN grep -q '^agent:' /etc/passwd || { \
         && echo 'agent:x:1000:' >>/etc/group \
         && mkdir /home/agent && chown 1000:1000 /home/agent && chmod 0700 /home/agent; } \
     && mkdir -p /var/lib/agent-runner /workspace /opt/agent-runner/bin \
-    && chmod 0700 /var/lib/agent-runner
+    && chmod 0700 /var/lib/agent-runner && chown 1000:1000 /workspace
 
 COPY agent-runner /usr/local/bin/agent-runner
 

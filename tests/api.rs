@@ -12,7 +12,6 @@ mod bench;
 #[allow(dead_code)]
 mod place;
 #[path = "support/running.rs"]
-#[allow(dead_code)]
 mod running;
 
 #[path = "api/access.rs"]

@@ -377,6 +377,13 @@ fn what_is_shown_is_toml_with_origins_and_without_secrets() {
     hub_wait = "1m" # default
     timeout = "none" # default
     patience = ["starting=5m", "model=30m", "tool=2h", "asking=24h", "retrying=1h", "background=10m"] # default
+    journal_quota = "4GiB" # default
+    journal_retain = "720h" # default
+    journal_retain_size = "1GiB" # default
+    spool_quota = "4GiB" # default
+    spool_retain = false # default
+    checkpoints = true # default
+    session_retain = "720h" # default
     output = "pretty" # default
     log_level = "warn" # default
     "#);

@@ -14,9 +14,13 @@ mod running;
 
 #[path = "many_sessions/background.rs"]
 mod background;
+#[path = "many_sessions/ended.rs"]
+mod ended;
 #[path = "many_sessions/ends.rs"]
 mod ends;
 #[path = "many_sessions/idle.rs"]
 mod idle;
+#[path = "many_sessions/kept.rs"]
+mod kept;
 #[path = "many_sessions/place.rs"]
 mod place;

@@ -12,12 +12,34 @@ const BINARY: &str = env!("CARGO_BIN_EXE_agent-runner");
 /// Commands that `scripts/test` runs: itself, and the demo wherever CI is set.
 const BY_SCRIPT: [&str; 2] = ["scripts/demo", "scripts/test"];
 
-/// The lines of the README's shell blocks.
-fn commands() -> BTreeSet<&'static str> {
+/// Commands that talk to a daemon in the background, which has a Hub of its own here.
+const BACKGROUND: [&str; 4] = ["start", "status", "prompt", "events"];
+
+/// The lines of the README's shell blocks, in their order, each once.
+fn commands() -> Vec<&'static str> {
     let blocks = README.split("```sh\n").skip(1);
+    let mut seen = BTreeSet::new();
     blocks
         .flat_map(|block| block.split("```").next().unwrap_or_default().lines())
+        .filter(|line| seen.insert(*line))
         .collect()
+}
+
+fn is_background(command: &str) -> bool {
+    let word = command.strip_prefix("agent-runner ");
+    let word = word.and_then(|rest| rest.split(' ').next());
+    word.is_some_and(|word| BACKGROUND.contains(&word))
+}
+
+/// The daemon that `start` left behind, ended with the test.
+struct Background(i32);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        use nix::sys::signal::{Signal, kill};
+        // One that is gone needs no signal.
+        kill(nix::unistd::Pid::from_raw(self.0), Signal::SIGTERM).ok();
+    }
 }
 
 /// A server of ours, ended with the test.
@@ -126,6 +148,9 @@ fn every_command_of_the_readme_runs() {
         for name in ["AGENT_RUNNER_TEST_CLAUDE", "CI"] {
             shell.env_remove(name);
         }
+        if is_background(command) {
+            shell.env_remove("AGENTUITY_CODER_URL");
+        }
         shell
     };
     let run = |command: &str| {
@@ -139,6 +164,7 @@ fn every_command_of_the_readme_runs() {
         );
         text
     };
+    let mut background = None;
     for command in commands() {
         if BY_SCRIPT.contains(&command) {
             let script = include_str!("../scripts/test");
@@ -163,8 +189,17 @@ fn every_command_of_the_readme_runs() {
         } else {
             run(&local)
         };
-        assert!(text.contains("completed"), "{command}: {text}");
+        if command.starts_with("agent-runner start") {
+            let started: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let pid = started["pid"].as_i64().unwrap();
+            background = Some(Background(i32::try_from(pid).unwrap()));
+        } else if command == "agent-runner status" {
+            assert!(text.contains("claude"), "{text}");
+        } else {
+            assert!(text.contains("completed"), "{command}: {text}");
+        }
     }
+    assert!(background.is_some(), "a session was left in the background");
 }
 
 /// A session with a task, made as any client would.

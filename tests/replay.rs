@@ -342,7 +342,11 @@ fn the_command_reads_stdin_and_explains_what_it_ignores() {
     drop(stdin);
     let output = child.wait_with_output().unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
-    assert!(stdout.contains(r#""type":"agent_crashed","message":"the agent's process was killed by signal 9","cause":"signal","signal":9"#), "{stdout}");
+    assert!(stdout.contains(r#""type":"agent_crashed","message":"the agent's process was killed by signal 9 (SIGKILL)"#), "{stdout}");
+    assert!(
+        stdout.contains(r#""cause":"signal","signal":9"#),
+        "{stdout}"
+    );
     assert!(
         stdout.trim_end().ends_with('}') && stdout.contains(r#""outcome":"crashed""#),
         "{stdout}"

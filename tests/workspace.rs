@@ -285,6 +285,28 @@ fn a_clone_that_is_there_is_used_again_and_anything_else_is_left_alone() {
 }
 
 #[test]
+fn root_finds_a_clone_again_that_it_gave_to_another_user() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let request = bench.request("origin");
+    let first = run(&request).unwrap();
+    let given = Command::new("chown")
+        .args(["-R", "1000:1000"])
+        .arg(&first.path)
+        .status();
+    assert!(given.unwrap().success());
+    let again = run(&request).unwrap();
+    assert!(again.reused && again.branch == first.branch, "{again:?}");
+    // Neither a link nor another origin will do.
+    let head = first.path.join(".git/HEAD");
+    fs::remove_file(&head).unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", &head).unwrap();
+    assert!(matches!(run(&request), Err(CloneError::Occupied { .. })));
+}
+
+#[test]
 fn an_empty_folder_becomes_the_workspace_and_stays_empty_when_the_clone_fails() {
     let bench = Bench::new();
     fs::create_dir_all(bench.path("workspaces/w/.agent-runner-cloning-crashed")).unwrap();

@@ -21,6 +21,7 @@ mod crash;
 mod flood;
 mod hub;
 mod idle;
+mod journal;
 mod latency;
 mod place;
 mod report;
@@ -30,7 +31,7 @@ mod start;
 use report::Report;
 
 /// What measures which rows.
-const PARTS: [(&str, &[&str]); 7] = [
+const PARTS: [(&str, &[&str]); 8] = [
     ("start", &["P4", "P7", "P8", "P16"]),
     ("flood", &["P1", "P1b", "P2", "P4", "P6"]),
     ("latency", &["P2", "P3"]),
@@ -38,6 +39,7 @@ const PARTS: [(&str, &[&str]); 7] = [
     ("many", &["P4", "P9"]),
     ("crash", &["P10", "P11"]),
     ("long", &["P14"]),
+    ("journal", &["P15"]),
 ];
 
 fn main() {
@@ -82,6 +84,7 @@ async fn measure(part: &str, report: &mut Report) {
         "length" => flood::length(report).await,
         "many" => flood::many(report).await,
         "crash" => crash::figures(report).await,
+        "journal" => journal::figures(report).await,
         _ => latency::long_lines(report).await,
     }
 }

@@ -206,13 +206,16 @@ pub trait Dialog: Send {
     fn snapshot(&self) -> Vec<u8>;
 }
 
+/// A dialog that goes on, or why it cannot.
+pub type Restored = Result<Box<dyn Dialog>, RestoreError>;
+
 /// The live form of an agent.
 #[derive(Debug)]
 pub struct LiveKind {
     /// A dialog from the process's start on.
     pub open: fn(&LiveSpec) -> Box<dyn Dialog>,
     /// A dialog that goes on where a snapshot was taken.
-    pub restore: fn(&[u8]) -> Result<Box<dyn Dialog>, RestoreError>,
+    pub restore: fn(&[u8]) -> Restored,
 }
 
 impl Answer {

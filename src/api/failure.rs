@@ -3,7 +3,7 @@
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::host::CreateError;
+use super::host::{CreateError, EndError};
 use super::wire::Problem;
 use crate::ids::SessionId;
 use crate::journal::JournalError;
@@ -108,6 +108,15 @@ impl From<SessionError> for Failure {
             SessionError::EmptyPrompt => Self::invalid("the prompt is empty: say what to do"),
             SessionError::Journal(error) => error.into(),
             error => Self::later("stopping", error.to_string()),
+        }
+    }
+}
+
+impl From<EndError> for Failure {
+    fn from(error: EndError) -> Self {
+        match error {
+            EndError::Stopping => Self::later("stopping", error.to_string()),
+            EndError::Journal(error) => error.into(),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::config::EnvMap;
 use crate::hub::link::LinkStatus;
 use crate::ids::{SessionId, TurnId};
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalError, Room};
 use crate::redact::Redactor;
 use crate::session::Session;
 
@@ -23,15 +23,22 @@ pub trait Host: Send + Sync + 'static {
     /// What is true of the daemon as a whole.
     fn daemon(&self) -> DaemonFacts;
 
-    /// Every session that the daemon holds, the newest first.
+    /// Every session that the daemon leads, or would, the newest first.
     fn sessions(&self) -> Vec<HostedSession>;
 
-    /// One of them.
+    /// The sessions that were ended and are kept, the newest first.
+    fn ended(&self) -> Vec<HostedSession>;
+
+    /// One of either.
     fn session(&self, id: &SessionId) -> Option<HostedSession>;
 
     /// Makes a session and accepts its task. The session and its turn are durable when this
     /// returns; cloning and installing may go on after it, as the session's [`Standing`] says.
     fn create(&self, new: NewSession) -> BoxFuture<'_, Result<Created, CreateError>>;
+
+    /// Ends a session for good: what runs in it is cancelled, its Hub is told, no daemon opens it
+    /// again. Durable when this returns; `None`: there is no such session.
+    fn end(&self, id: &SessionId) -> BoxFuture<'_, Option<Result<HostedSession, EndError>>>;
 }
 
 /// What is true of the daemon as a whole.
@@ -47,6 +54,8 @@ pub struct DaemonFacts {
     pub state_dir: PathBuf,
     /// The address of the Hub, without credentials; `None` while it is being discovered.
     pub hub: Option<String>,
+    /// How much room its journal has.
+    pub room: Room,
 }
 
 /// A session that the daemon holds.
@@ -82,6 +91,11 @@ pub enum Standing {
     Failed {
         /// What, where, what to do next.
         reason: String,
+    },
+    /// It was ended for good.
+    Ended {
+        /// When.
+        at: Timestamp,
     },
 }
 
@@ -132,6 +146,17 @@ pub struct Created {
     pub turn: TurnId,
     /// Where the turn's events are written as JSON lines.
     pub output_file: PathBuf,
+}
+
+/// Why a session was not ended.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum EndError {
+    /// The daemon is going.
+    #[error("the daemon is stopping; ask again when it is back")]
+    Stopping,
+    /// The journal cannot take it.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
 
 /// Why a session was not made. Each message says what, where, and what to do next.

@@ -28,8 +28,8 @@ mod usage;
 pub mod wire;
 
 pub use host::{
-    CreateError, Created, DaemonFacts, Host, HostedSession, LedSession, LogSource, NewSession,
-    Standing,
+    CreateError, Created, DaemonFacts, EndError, Host, HostedSession, LedSession, LogSource,
+    NewSession, Standing,
 };
 pub use routes::{DOCUMENT, table};
 pub use server::{ApiConfig, Network, Serving, serve};

@@ -7,15 +7,16 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 
 use super::failure::Failure;
 use super::host::{HostedSession, LedSession, NewSession, Standing};
-use super::routes::body;
+use super::routes::{Query, body};
 use super::server::Api;
-use super::status::{find, turn};
+use super::status::{find, led_now, summary, turn};
 use super::wire::{
     CancelAnswer, CancelRequest, CreateAnswer, CreateRequest, PromptAnswer, PromptRequest,
+    SessionSummary,
 };
 use crate::config::EnvMap;
 use crate::journal::TurnState;
@@ -113,6 +114,24 @@ pub(super) async fn cancel(
     Ok(Json(CancelAnswer { turns: cancelled }))
 }
 
+/// Ends a session for good; answered when nothing of it runs any more.
+pub(super) async fn end(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Json<SessionSummary>, Failure> {
+    let query = Query::read(&uri, &["at_once"])?;
+    let at_once = query.switch("at_once")?.unwrap_or(false);
+    let hosted = find(&api, &id)?;
+    if let Some(led) = led_now(&hosted).filter(|_| at_once) {
+        led.session.cancel(true).await;
+    }
+    match api.host.end(&hosted.id).await {
+        Some(ended) => Ok(Json(summary(&api, &ended?))),
+        None => Err(Failure::unknown_session(&id)),
+    }
+}
+
 fn needed<T>(body: Option<T>) -> Result<T, Failure> {
     body.ok_or_else(|| Failure::invalid("a JSON body is needed"))
 }
@@ -138,6 +157,12 @@ async fn led(hosted: &HostedSession) -> Result<LedSession, Failure> {
             "session_failed",
             format!("session {} cannot be led: {reason}", hosted.id),
             "mend that and restart the daemon, or start another session",
+        )),
+        Standing::Ended { .. } => Err(Failure::new(
+            StatusCode::CONFLICT,
+            "session_ended",
+            format!("session {} was ended for good", hosted.id),
+            "start another session; this one's events can still be read",
         )),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use serde::de::DeserializeOwned;
 
 use super::failure::Failure;
@@ -47,6 +47,11 @@ pub(super) fn all() -> impl Iterator<Item = Route> {
         got("/v1/sessions", get(status::sessions)),
         posted("/v1/sessions", post(requests::create)),
         got(session, get(status::session)),
+        Route {
+            method: Method::DELETE,
+            path: session,
+            handler: delete(requests::end),
+        },
         got("/v1/sessions/{id}/turns", get(status::turns)),
         got("/v1/sessions/{id}/events", get(events::events)),
         got("/v1/sessions/{id}/logs", get(logs::logs)),

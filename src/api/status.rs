@@ -46,16 +46,24 @@ pub(super) async fn daemon(State(api): State<Arc<Api>>) -> Json<DaemonStatus> {
         uptime_ms: now.saturating_sub(facts.started_at.millis()),
         state_dir: facts.state_dir.display().to_string(),
         hub: facts.hub,
+        room: facts.room.into(),
         sessions,
     })
 }
 
-pub(super) async fn sessions(State(api): State<Arc<Api>>) -> Json<SessionList> {
-    let sessions = api.host.sessions();
+pub(super) async fn sessions(
+    State(api): State<Arc<Api>>,
+    uri: Uri,
+) -> Result<Json<SessionList>, Failure> {
+    let query = Query::read(&uri, &["all"])?;
+    let mut sessions = api.host.sessions();
+    if query.switch("all")?.unwrap_or(false) {
+        sessions.extend(api.host.ended());
+    }
     let sessions = sessions.iter().map(|session| summary(&api, session));
-    Json(SessionList {
+    Ok(Json(SessionList {
         sessions: sessions.collect(),
-    })
+    }))
 }
 
 pub(super) async fn session(
@@ -133,7 +141,7 @@ pub(super) fn find(api: &Api, id: &str) -> Result<HostedSession, Failure> {
 pub(super) fn led_now(hosted: &HostedSession) -> Option<LedSession> {
     match &*hosted.standing.borrow() {
         Standing::Led(led) => Some(led.clone()),
-        Standing::SettingUp { .. } | Standing::Failed { .. } => None,
+        Standing::SettingUp { .. } | Standing::Failed { .. } | Standing::Ended { .. } => None,
     }
 }
 
@@ -148,12 +156,17 @@ pub(super) fn summary(api: &Api, hosted: &HostedSession) -> SessionSummary {
         created_at: hosted.created_at,
         running: None,
         queued: 0,
+        ended_at: None,
     };
     match &*hosted.standing.borrow() {
         Standing::SettingUp { step } => summary.detail = Some(step.clone()),
         Standing::Failed { reason } => {
             summary.state = SessionState::Failed;
             summary.detail = Some(reason.clone());
+        }
+        Standing::Ended { at } => {
+            summary.state = SessionState::Ended;
+            summary.ended_at = Some(*at);
         }
         Standing::Led(led) => {
             let state = led.session.state();

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::event::{Outcome, Usage};
 use crate::ids::{SessionId, TurnId};
+use crate::journal::Room;
 
 /// Why a request was not honoured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +40,41 @@ pub struct DaemonStatus {
     pub hub: Option<String>,
     /// How many sessions there are of each state.
     pub sessions: BTreeMap<SessionState, usize>,
+    #[serde(default)]
+    pub room: RoomState,
+}
+
+/// How much room there is for events, as in `docs/durability.md`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoomState {
+    #[default]
+    Enough,
+    Tight,
+    QuotaReached,
+    DiskFull,
+}
+
+impl From<Room> for RoomState {
+    fn from(room: Room) -> Self {
+        match room {
+            Room::Enough => Self::Enough,
+            Room::Tight => Self::Tight,
+            Room::QuotaReached => Self::QuotaReached,
+            Room::DiskFull => Self::DiskFull,
+        }
+    }
+}
+
+impl From<RoomState> for Room {
+    fn from(room: RoomState) -> Self {
+        match room {
+            RoomState::Enough => Self::Enough,
+            RoomState::Tight => Self::Tight,
+            RoomState::QuotaReached => Self::QuotaReached,
+            RoomState::DiskFull => Self::DiskFull,
+        }
+    }
 }
 
 /// What a session is at.
@@ -50,6 +86,7 @@ pub enum SessionState {
     Running,
     Stopped,
     Failed,
+    Ended,
 }
 
 /// A session in few words.
@@ -68,6 +105,8 @@ pub struct SessionSummary {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub running: Option<RunningTurn>,
     pub queued: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
 }
 
 /// The turn that runs.

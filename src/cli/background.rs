@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::daemon::Over;
-use super::hosting::{Ended, Signals, hub_target, leave, serve_api, settle};
+use super::hosting::{Ended, Signals, hub_target, leave, serve_api, settle, stop};
 use super::lead::{Context, runtime};
 use super::{CliError, Exit, log};
 use crate::config::{ApiListen, CommandKind, HubConfig, HubOptions, Options};
@@ -155,10 +155,9 @@ async fn lead(mut context: Context) -> Result<Ended, CliError> {
         &mut signals,
     )
     .await;
-    if matches!(result, Ok(Ended::Left)) {
+    if !stop(&tasks, &result).await {
         return result;
     }
-    tasks.stop().await;
     match result {
         Ok(_) => footprint.keep().await,
         Err(_) => footprint.erase().await,
@@ -197,7 +196,7 @@ async fn with(
     };
     if let Over::Upgrade = over {
         registry.ended_in_order();
-        return Ok(Ended::Left);
+        return Ok(Ended::Left(ExitCode::SUCCESS));
     }
     let ended = leave(&registry, signals, None).await;
     drop(api);

@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use super::hosting::{Ended, Signals, hub_target, leave, serve_api, settle};
+use super::hosting::{Ended, Signals, hub_target, leave, serve_api, settle, stop};
 use super::lead::{Context, exit_code, runtime};
 use super::render::{Renderer, ended};
 use super::{CliError, Exit};
@@ -58,10 +58,9 @@ async fn lead(context: Context, hub: HubConfig, named: Named) -> Result<Ended, C
     let footprint = state.footprint();
     let tasks = Tasks::new();
     let result = with(context, hub, named, chosen, state, &tasks, &mut signals).await;
-    if matches!(result, Ok(Ended::Left)) {
+    if !stop(&tasks, &result).await {
         return result;
     }
-    tasks.stop().await;
     match result {
         Ok(_) => footprint.keep().await,
         Err(_) => footprint.erase().await,
@@ -146,7 +145,7 @@ impl Watch<'_> {
             Over::Signal => leave(self.registry, signals, None).await,
             Over::Upgrade => {
                 self.registry.ended_in_order();
-                return Ok(Ended::Left);
+                return Ok(Ended::Left(ExitCode::SUCCESS));
             }
         };
         while let Ok(Some(batch)) = primary.tail.try_next().await {
@@ -214,6 +213,10 @@ impl Watch<'_> {
         match now {
             Standing::SettingUp { .. } => Ok(None),
             Standing::Led(led) => Ok(Some(led)),
+            Standing::Ended { .. } => {
+                let message = format!("session {} was ended", primary.hosted.id);
+                Err(CliError::new(Exit::TryAgain, message))
+            }
             Standing::Failed { reason } => {
                 while let Ok(Some(batch)) = primary.tail.try_next().await {
                     self.shown.show(&mut self.renderer, &batch);

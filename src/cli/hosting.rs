@@ -26,6 +26,12 @@ const CALM: Duration = Duration::from_secs(1);
 /// supervisor starts it again and the turn goes on.
 const PAUSED: u8 = 143;
 
+/// How long sessions may take to be left: 4.5 s for a CLI that heeds no signal before SIGKILL, and
+/// what its shim and the Hub take. Together with [`STOP_LIMIT`] a daemon leaves in under 8 s.
+const LEAVE_LIMIT: Duration = Duration::from_secs(6);
+/// How long the other tasks may take to end after that.
+const STOP_LIMIT: Duration = Duration::from_secs(1);
+
 /// Lets go, once, of the program's pages that only a start has touched.
 pub(super) fn settle(tasks: &Tasks) {
     let stop = tasks.stopping().clone();
@@ -41,8 +47,8 @@ pub(super) fn settle(tasks: &Tasks) {
 pub(super) enum Ended {
     /// In order.
     With(ExitCode),
-    /// At once, with its agents at work: the next daemon finds them.
-    Left,
+    /// At once, with agents or shims still there: the next daemon finds them.
+    Left(ExitCode),
 }
 
 impl Ended {
@@ -52,12 +58,22 @@ impl Ended {
     pub(super) fn exit(self, runtime: Runtime) -> Result<ExitCode, CliError> {
         match self {
             Self::With(code) => Ok(code),
-            Self::Left => {
+            Self::Left(code) => {
                 runtime.shutdown_background();
-                Ok(ExitCode::SUCCESS)
+                Ok(code)
             }
         }
     }
+}
+
+/// Ends what a daemon has started besides its sessions. Whether nothing of it is left: on a full
+/// disk there may be some that waits for room, and a daemon that is told to end does not.
+pub(super) async fn stop(tasks: &Tasks, ended: &Result<Ended, CliError>) -> bool {
+    if matches!(ended, Ok(Ended::Left(_))) {
+        return false;
+    }
+    let stopped = tokio::time::timeout(STOP_LIMIT, tasks.stop()).await;
+    stopped.is_ok()
 }
 
 /// The signals that a daemon heeds: SIGINT and SIGTERM to stop, SIGUSR2 to leave.
@@ -92,23 +108,31 @@ impl Signals {
 }
 
 /// Leaves the running turns to the next daemon; a second signal ends them at once. With `code`,
-/// that is how it ends.
+/// that is how it ends. A turn that cannot even be left, because there is no room to store what it
+/// said, stays with its shim.
 pub(super) async fn leave(
     registry: &Registry,
     signals: &mut Signals,
     code: Option<ExitCode>,
 ) -> Ended {
     registry.leave(false);
-    let left = registry.left();
-    tokio::pin!(left);
-    let open = tokio::select! {
-        open = &mut left => open,
-        _ = signals.next() => {
-            registry.leave(true);
-            left.await
+    let left = async {
+        let left = registry.left();
+        tokio::pin!(left);
+        tokio::select! {
+            open = &mut left => open,
+            _ = signals.next() => {
+                registry.leave(true);
+                left.await
+            }
         }
     };
+    let left = tokio::time::timeout(LEAVE_LIMIT, left).await;
     registry.ended_in_order();
+    let Ok(open) = left else {
+        tracing::warn!("a turn could not be left in time; the next daemon takes it over as it is");
+        return Ended::Left(code.unwrap_or_else(|| ExitCode::from(PAUSED)));
+    };
     Ended::With(match code {
         Some(code) => code,
         None if open => ExitCode::from(PAUSED),

@@ -7,6 +7,7 @@ mod checkpoints;
 mod client;
 mod daemon;
 mod doctor;
+mod end;
 mod error;
 mod events;
 mod git_worker;
@@ -62,6 +63,8 @@ enum Command {
     Prompt(prompt::Arguments),
     /// Cancel what a session's agent is doing, and what waits behind it
     Cancel(cancel::Arguments),
+    /// End a session for good: no daemon opens it again
+    End(end::Arguments),
     /// Show what an agent's CLI wrote, as it wrote it
     Logs(logs::Arguments),
     /// Serve the embedded Hub
@@ -107,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Events(arguments) => events::run(&arguments),
         Command::Prompt(arguments) => prompt::run(&arguments),
         Command::Cancel(arguments) => cancel::run(&arguments),
+        Command::End(arguments) => end::run(&arguments),
         Command::Logs(arguments) => logs::run(&arguments),
         Command::Hub(arguments) => hub::run(&arguments),
         Command::ScriptedModel(arguments) => scripted_model::run(&arguments),

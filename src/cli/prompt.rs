@@ -82,7 +82,14 @@ async fn prompt(
     };
     let accepted = tokio::select! {
         biased;
-        _ = ctrl_c() => return Err(CliError::cancelled()),
+        _ = ctrl_c() => return Err(CliError::new(
+            Exit::TryAgain,
+            format!(
+                "no longer waiting; the prompt may have been accepted: sent again with \
+                 --prompt-id {} it stays one prompt",
+                request.prompt_id.as_deref().unwrap_or_default()
+            ),
+        )),
         accepted = hand_over(client, &session, &request) => accepted?,
     };
     if !arguments.wait {

@@ -107,7 +107,7 @@ fn replay(arguments: &Arguments, out: impl Write) -> Result<(), Failure> {
     let exit = status(arguments);
     let mut last = Vec::new();
     let evidence = reader.finish(exit, &stderr, &mut |line| printer.line(&line), &mut last);
-    let process = exit.map_or(Process::Unknown, Process::Ended);
+    let process = exit.map_or(Process::Unknown, Process::Recorded);
     let output = match stderr.trim_ascii() {
         [] => String::from_utf8_lossy(&printer.last_line).into_owned(),
         stderr => String::from_utf8_lossy(stderr).into_owned(),

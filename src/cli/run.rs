@@ -96,7 +96,7 @@ async fn turn(setup: &Setup<'_>, folder: &Folder, task: String) -> Result<ExitCo
     let hub = HubAccess::find(own.target(), setup.env).await?;
     let mut renderer = Renderer::new(setup.config.output);
     let mut tail = state.journal().tail(&session, 0);
-    let joining = chosen.connect(setup, &state, &hub, session, HUB_PATIENCE, &tasks);
+    let joining = chosen.connect(&state, &hub, session, HUB_PATIENCE, &tasks);
     let starting = async {
         let joined = joining.joined().await?;
         Ok::<_, CliError>(joining.start(setup, &joined).await?)

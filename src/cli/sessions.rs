@@ -13,6 +13,9 @@ use crate::config::ClientOptions;
 /// What the command takes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
+    /// Those that were ended, too
+    #[arg(long)]
+    all: bool,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -23,7 +26,9 @@ pub(super) struct Arguments {
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     let context = Context::read(&arguments.options, None)?;
-    let list = context.client.get("/v1/sessions");
+    let all = "/v1/sessions?all=true";
+    let path = if arguments.all { all } else { "/v1/sessions" };
+    let list = context.client.get(path);
     let list: SessionList = runtime()?.block_on(list)?;
     if arguments.json {
         return print_json(&list);
@@ -84,5 +89,6 @@ pub(super) const fn state_words(state: SessionState) -> &'static str {
         SessionState::Running => "running",
         SessionState::Stopped => "stopped",
         SessionState::Failed => "failed",
+        SessionState::Ended => "ended",
     }
 }

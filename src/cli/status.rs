@@ -10,8 +10,9 @@ use super::printing::{print, print_json};
 use super::render::{duration, grouped, harmless, outcome_words, summary, usage_words};
 use super::sessions::{standing, table};
 use super::{CliError, Exit};
-use crate::api::wire::{DaemonStatus, SessionList, SessionStatus, SessionSummary};
+use crate::api::wire::{DaemonStatus, RoomState, SessionList, SessionStatus, SessionSummary};
 use crate::config::ClientOptions;
+use crate::journal::Room;
 
 /// What the command takes.
 #[derive(Debug, clap::Args)]
@@ -78,8 +79,12 @@ async fn ask(context: &Context, which: &Which) -> Result<Answer, CliError> {
 
 fn of_daemon(daemon: &DaemonStatus) -> String {
     let hub = daemon.hub.as_deref().unwrap_or("still looked for");
+    let room = match daemon.room {
+        RoomState::Enough => String::new(),
+        room => format!("room       {}\n", Room::from(room)),
+    };
     format!(
-        "daemon     {} (pid {}), up for {}, state dir {}\nhub        {}\n",
+        "daemon     {} (pid {}), up for {}, state dir {}\nhub        {}\n{room}",
         daemon.version,
         daemon.pid,
         duration(daemon.uptime_ms),

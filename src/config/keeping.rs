@@ -24,22 +24,32 @@ pub struct KeepingConfig {
     pub spool_quota: u64,
     /// Whether raw output is kept when its turn is closed and acknowledged.
     pub spool_retain: bool,
+    /// Whether checkpoints of the workspace are kept in its repository.
+    pub checkpoints: bool,
+    /// What is left of a session that was ended is kept so long.
+    pub session_retain: Duration,
 }
 
 pub(super) fn keeping(layers: &mut Layers<'_>) -> KeepingConfig {
-    let retain = layers.value(&setting::JOURNAL_RETAIN, parse_duration);
-    let month = Duration::from_hours(30 * 24);
-    if retain.is_none() {
-        let key = setting::JOURNAL_RETAIN.key;
-        layers.show(key, quoted(&show_duration(month)), Origin::Default);
-    }
     KeepingConfig {
         journal_quota: size(layers, &setting::JOURNAL_QUOTA, 4 << 30, LEAST),
-        journal_retain: retain.unwrap_or(month),
+        journal_retain: month(layers, &setting::JOURNAL_RETAIN),
         journal_retain_size: size(layers, &setting::JOURNAL_RETAIN_SIZE, 1 << 30, 0),
         spool_quota: size(layers, &setting::SPOOL_QUOTA, 4 << 30, LEAST),
         spool_retain: layers.switch(&setting::SPOOL_RETAIN),
+        checkpoints: layers.switch_or(&setting::CHECKPOINTS, true),
+        session_retain: month(layers, &setting::SESSION_RETAIN),
     }
+}
+
+/// A time; 30 days where none is given.
+fn month(layers: &mut Layers<'_>, setting: &Setting) -> Duration {
+    if let Some(time) = layers.value(setting, parse_duration) {
+        return time;
+    }
+    let month = Duration::from_hours(30 * 24);
+    layers.show(setting.key, quoted(&show_duration(month)), Origin::Default);
+    month
 }
 
 fn size(layers: &mut Layers<'_>, setting: &Setting, default: u64, least: u64) -> u64 {

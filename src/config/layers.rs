@@ -100,9 +100,14 @@ impl Layers<'_> {
 
     /// Whether a switch is on; off where no layer says anything.
     pub(super) fn switch(&mut self, setting: &Setting) -> bool {
+        self.switch_or(setting, false)
+    }
+
+    /// On or off; `default` where nothing is given.
+    pub(super) fn switch_or(&mut self, setting: &Setting, default: bool) -> bool {
         let Some(raw) = self.raw(setting) else {
-            self.show(setting.key, false.to_string(), Origin::Default);
-            return false;
+            self.show(setting.key, default.to_string(), Origin::Default);
+            return default;
         };
         let on = match raw.values.first().map(String::as_str) {
             Some("true" | "1") => true,

@@ -73,6 +73,8 @@ settings! {
     JOURNAL_RETAIN_SIZE: "journal_retain_size" "" ["AGENT_RUNNER_JOURNAL_RETAIN_SIZE"] Text true;
     SPOOL_QUOTA: "spool_quota" "" ["AGENT_RUNNER_SPOOL_QUOTA"] Text true;
     SPOOL_RETAIN: "spool_retain" "" ["AGENT_RUNNER_SPOOL_RETAIN"] Switch true;
+    SESSION_RETAIN: "session_retain" "" ["AGENT_RUNNER_SESSION_RETAIN"] Text true;
+    CHECKPOINTS: "checkpoints" "" ["AGENT_RUNNER_CHECKPOINTS"] Switch true;
     OUTPUT: "output" "--output" ["AGENT_RUNNER_OUTPUT"] Text true;
     LOG_LEVEL: "log_level" "--log-level" ["AGENT_RUNNER_LOG_LEVEL"] Text true;
     HUB: "hub" "--hub" ["AGENT_RUNNER_HUB", "AGENTUITY_CODER_URL", "AGENTUITY_CODER_HUB_URL"] Text true;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::hub::Command;
-use crate::hub::link::{Inbound, LinkHandle};
+use crate::hub::link::{Inbound, LinkHandle, Reply};
 use crate::session::{Prompt, Session, SessionError, SessionState};
 
 /// Answers commands until the link is gone.
@@ -40,9 +40,9 @@ pub(super) async fn serve(
                 continue;
             }
             Command::Prompt(text) | Command::FollowUp(text) => {
-                said(session.prompt(prompt(text)).await)
+                said(session.prompt(prompt(text, &reply)).await)
             }
-            Command::Steer(text) => said(session.steer(prompt(text)).await),
+            Command::Steer(text) => said(session.steer(prompt(text, &reply)).await),
             Command::GetState => Ok(Some(state(&session.state().borrow(), model.as_deref()))),
             Command::Other(name) => Err(format!("`{name}` is not supported by this driver")),
         };
@@ -54,10 +54,11 @@ fn said<T>(result: Result<T, SessionError>) -> Result<Option<Value>, String> {
     result.map(|_| None).map_err(|error| error.to_string())
 }
 
-fn prompt(text: String) -> Prompt {
+/// A command that is sent again, after a lost connection say, is done once and answered twice.
+fn prompt(text: String, reply: &Reply) -> Prompt {
     Prompt {
         text,
-        command_id: None,
+        command_id: reply.unique_id().map(|id| format!("hub:{id}")),
         is_task: false,
     }
 }

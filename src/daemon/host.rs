@@ -1,10 +1,12 @@
 //! The daemon as its API sees it.
 
+use std::sync::Arc;
+
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::{DaemonError, Registry};
-use crate::api::{CreateError, Created, DaemonFacts, Host, HostedSession, NewSession};
+use crate::api::{CreateError, Created, DaemonFacts, EndError, Host, HostedSession, NewSession};
 use crate::ids::SessionId;
 
 impl Host for Registry {
@@ -15,13 +17,20 @@ impl Host for Registry {
             started_at: self.started_at(),
             state_dir: self.state().dir().to_owned(),
             hub: Some(self.hub().address().to_string()),
+            room: *self.state().journal().room().borrow(),
         }
     }
 
     fn sessions(&self) -> Vec<HostedSession> {
         let journal = self.state().journal();
-        let all = self.all();
-        all.iter().map(|hosted| hosted.show(journal)).collect()
+        let all = self.all().into_iter().filter(|hosted| !hosted.is_ended());
+        all.map(|hosted| hosted.show(journal)).collect()
+    }
+
+    fn ended(&self) -> Vec<HostedSession> {
+        let journal = self.state().journal();
+        let all = self.all().into_iter().filter(|hosted| hosted.is_ended());
+        all.map(|hosted| hosted.show(journal)).collect()
     }
 
     fn session(&self, id: &SessionId) -> Option<HostedSession> {
@@ -36,6 +45,23 @@ impl Host for Registry {
         async move {
             made.await
                 .unwrap_or_else(|error| Err(CreateError::Internal(error.to_string())))
+        }
+        .boxed()
+    }
+
+    fn end(&self, id: &SessionId) -> BoxFuture<'_, Option<Result<HostedSession, EndError>>> {
+        let (registry, hosted) = (self.clone(), self.find(id));
+        async move {
+            let hosted = hosted?;
+            let session = Arc::clone(&hosted);
+            let ending = async move { registry.end(&session).await };
+            let ended = self.tasks().spawn("end-session", ending).await;
+            Some(match ended {
+                Ok(Ok(())) => Ok(hosted.show(self.state().journal())),
+                Ok(Err(error)) => Err(error),
+                // The task was dropped with the daemon's others.
+                Err(_) => Err(EndError::Stopping),
+            })
         }
         .boxed()
     }

@@ -8,18 +8,19 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
+use super::verdict::{self, Verdict};
 use super::{Chosen, DaemonError, HubAccess, Lead, Led, OwnedSetup, State};
 use crate::api::{HostedSession, LedSession, LogSource, Standing};
 use crate::clock::Timestamp;
-use crate::event::{ErrorClass, Event, Outcome, TurnError};
-use crate::hub::link::{Joined, LinkStatus};
-use crate::ids::{EventId, SessionId, TurnId};
-use crate::journal::{Batch, Change, Journal, NewEvent, TurnState};
+use crate::hub::link::{Joined, LinkHandle};
+use crate::ids::{Seq, SessionId};
+use crate::journal::{Journal, TurnState};
 use crate::tasks::Tasks;
 
 /// A session that was made never gives its Hub up: as good as for ever, and safe to add to a time.
-const FOR_EVER: Duration = Duration::from_hours(24 * 3_650);
+pub(super) const FOR_EVER: Duration = Duration::from_hours(24 * 3_650);
 
 /// How a daemon leaves its sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,9 +46,13 @@ pub struct Hosted {
     pub created_at: Timestamp,
     standing: watch::Sender<Standing>,
     /// How its Hub link stands, once there is one.
-    link: OnceLock<watch::Receiver<LinkStatus>>,
+    link: OnceLock<Arc<LinkHandle>>,
     /// Why it cannot be led.
     failure: OnceLock<DaemonError>,
+    /// It is to end for good.
+    ending: CancellationToken,
+    /// Its task is over, while the daemon goes on.
+    over: CancellationToken,
 }
 
 /// Where a session's own task begins.
@@ -86,6 +91,8 @@ impl Hosted {
             standing: watch::Sender::new(Standing::SettingUp { step }),
             link: OnceLock::new(),
             failure: OnceLock::new(),
+            ending: CancellationToken::new(),
+            over: CancellationToken::new(),
         }
     }
 
@@ -99,6 +106,49 @@ impl Hosted {
         self.failure.get()
     }
 
+    /// One that was ended, which nothing is done for any more.
+    pub(super) fn ended(
+        id: SessionId,
+        agent: &'static str,
+        cwd: PathBuf,
+        created_at: Timestamp,
+        at: Timestamp,
+    ) -> Self {
+        let hosted = Self::new(id, agent, cwd, created_at);
+        hosted.over.cancel();
+        hosted.has_ended(at);
+        hosted
+    }
+
+    /// Whether it was ended for good.
+    pub(super) fn is_ended(&self) -> bool {
+        matches!(*self.standing.borrow(), Standing::Ended { .. })
+    }
+
+    /// From now on it was ended for good.
+    pub(super) fn has_ended(&self, at: Timestamp) {
+        self.standing.send_replace(Standing::Ended { at });
+    }
+
+    /// Has it cancel what runs in it and part from its Hub; until that is done.
+    pub(super) async fn wind_up(&self, journal: &Journal) {
+        self.ending.cancel();
+        self.over.cancelled().await;
+        if let Some(link) = self.link.get() {
+            let last = journal.last_seq(&self.id).await;
+            link.close(last.ok().and_then(Seq::new)).await;
+        }
+    }
+
+    /// Up to where its Hub has its events, as far as this daemon's link has heard.
+    pub(super) fn acked(&self) -> u64 {
+        let acked = self
+            .link
+            .get()
+            .and_then(|link| link.status().borrow().acked);
+        acked.map_or(0, Seq::get)
+    }
+
     /// As the API shows it.
     pub(super) fn show(&self, journal: &Journal) -> HostedSession {
         HostedSession {
@@ -108,7 +158,7 @@ impl Hosted {
             created_at: self.created_at,
             standing: self.standing(),
             journal: journal.clone(),
-            link: self.link.get().cloned(),
+            link: self.link.get().map(|link| link.status()),
         }
     }
 
@@ -120,13 +170,16 @@ impl Hosted {
         let started = tokio::select! {
             biased;
             _ = leaving.wait_for(|how| *how != Leaving::Not) => None,
+            () = self.ending.cancelled() => Some(None),
             started = starting => Some(started),
         };
-        match started {
+        let open = match started {
             None => has_open_turn(&state, &self.id).await,
             Some(Some(led)) => self.lead(led, leaving).await,
             Some(None) => false,
-        }
+        };
+        self.over.cancel();
+        open
     }
 
     async fn start_or_fail(&self, begin: Begin, work: Work) -> Option<Led> {
@@ -158,7 +211,7 @@ impl Hosted {
             Begin::Anew(chosen) => {
                 let id = self.id.clone();
                 let (state, hub, tasks) = (&work.state, &work.hub, &work.tasks);
-                let joining = chosen?.connect(&setup, state, hub, id, FOR_EVER, tasks);
+                let joining = chosen?.connect(state, hub, id, FOR_EVER, tasks);
                 (joining, None)
             }
         };
@@ -192,63 +245,48 @@ impl Hosted {
         let fault = tokio::select! {
             biased;
             _ = leaving.wait_for(|how| *how != Leaving::Not) => None,
+            () = self.ending.cancelled() => None,
             error = led.fault() => Some(error),
         };
-        let Some(error) = fault else {
-            return pause(led, &mut leaving).await;
-        };
-        led.close().await;
-        self.fail(error);
-        false
+        match fault {
+            None if self.ending.is_cancelled() => {
+                wind_up(led).await;
+                false
+            }
+            None => pause(led, &mut leaving).await,
+            Some(error) => {
+                led.close().await;
+                self.fail(error);
+                false
+            }
+        }
     }
 
     /// Whoever waits for a turn of a session that never began hears why there is none.
     async fn end_what_waits(&self, work: &Work, error: &DaemonError) {
-        let Ok(turns) = work.state.journal().turns(&self.id).await else {
+        let journal = work.state.journal().clone();
+        let Ok(turns) = journal.turns(&self.id).await else {
             return;
         };
         for turn in turns {
+            let failed = Verdict::Failed(error);
             if turn.state == TurnState::Queued
-                && let Err(error) = self.end_turn(work, turn.id, turn.prompt, error).await
+                && let Err(error) = verdict::end_turn(&journal, self, turn, failed).await
             {
                 tracing::error!(%error, "the end of a turn could not be stored");
             }
         }
     }
+}
 
-    async fn end_turn(
-        &self,
-        work: &Work,
-        turn: TurnId,
-        text: String,
-        error: &DaemonError,
-    ) -> Result<(), DaemonError> {
-        let (outcome, at) = (Outcome::Failed, work.setup.around.clock.wall());
-        let error = TurnError {
-            class: ErrorClass::Sandbox,
-            message: error.to_string(),
-            retry_after_ms: None,
-        };
-        let prompt = Event::Prompt {
-            text,
-            prompt_id: None,
-        };
-        let end = Event::End {
-            outcome,
-            error: Some(error),
-            duration_ms: None,
-        };
-        let mut batch =
-            Batch::new(&self.id, self.agent).with(Change::EndTurn { turn, outcome, at });
-        for (ordinal, event) in [prompt, end].iter().enumerate() {
-            let id = EventId::derive(turn.uuid(), ordinal as u64);
-            let event = NewEvent::encode(event, id, at, Some((turn, 0)))
-                .map_err(|error| DaemonError::Internal(error.to_string()))?;
-            batch.events.push(event);
-        }
-        work.state.journal().commit(batch).await?;
-        Ok(())
+/// Cancels what runs and what waits, and parts from the Hub.
+async fn wind_up(led: Led) {
+    if let Err(error) = led.session.abort().await {
+        tracing::warn!(%error, "the session's driver has gone before the end");
     }
+    // Nothing runs: the driver ends.
+    led.session.pause(true).await;
+    led.close().await;
 }
 
 /// Leaves the running turn to the next daemon; whether one is left open.

@@ -102,6 +102,14 @@ impl Housekeeping {
         Ok(found)
     }
 
+    /// Stops a run whose turn was ended without it.
+    pub(super) async fn stop_run(&self, run: RunId) {
+        let dir = RunDir::new(self.runs.join(run.to_string()));
+        if let Err(error) = self.stop(&dir).await {
+            tracing::warn!(%error, "a run that is over may still go on");
+        }
+    }
+
     async fn stop(&self, dir: &RunDir) -> Result<(), Fault> {
         if let Attach::Running(run) = self.sandbox.attach(dir).await?
             && let Some(control) = run.control()

@@ -5,13 +5,18 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_json::json;
+use tokio::sync::mpsc;
 
 use super::masks::Masks;
+use super::source::JournalSource;
 use super::{DaemonError, Setup};
+use crate::clock::Clock;
 use crate::config::{EnvMap, HubConfig};
+use crate::hub::link::{self, Inbound, LinkConfig, LinkHandle};
 use crate::hub::rest::{Discovery, RestClient, RestError, discover};
-use crate::hub::{Credentials, HubAddress};
+use crate::hub::{Credentials, HubAddress, Timing};
 use crate::ids::SessionId;
+use crate::tasks::Tasks;
 
 /// Which Hub.
 #[derive(Debug)]
@@ -56,6 +61,30 @@ impl HubAccess {
             wait: target.wait,
             masks: Arc::default(),
         })
+    }
+
+    /// Begins to join a session as its lead, for at most `patience`.
+    pub(super) fn link(
+        &self,
+        source: JournalSource,
+        session: SessionId,
+        patience: Duration,
+        tasks: &Tasks,
+    ) -> (LinkHandle, mpsc::Receiver<Inbound>) {
+        let instance = Clock.new_uuid();
+        let config = LinkConfig {
+            address: self.address().clone(),
+            credentials: self.credentials.clone(),
+            session: Some(session),
+            driver_instance_id: instance.to_string(),
+            driver_version: env!("CARGO_PKG_VERSION").to_owned(),
+            timing: Timing {
+                hub_wait: patience,
+                ..Timing::default()
+            },
+            seed: instance.as_u64_pair().1,
+        };
+        link::start(config, source, tasks, Clock)
     }
 
     /// Where the Hub is.

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_util::sync::DropGuard;
 
 use super::housekeeping::Housekeeping;
 use super::launch::{agent_home, environment, keys_in, notices, turn_spec};
@@ -15,8 +16,8 @@ use super::{DaemonError, HubAccess, Setup, State, commands, install, workspace};
 use crate::agent::{self, AgentKind};
 use crate::config::Stdio;
 use crate::event::NoticeLevel;
-use crate::hub::link::{self, Inbound, Joined, LinkConfig, LinkHandle, LinkStatus};
-use crate::hub::{StartError, Timing};
+use crate::hub::StartError;
+use crate::hub::link::{Inbound, Joined, LinkHandle};
 use crate::ids::{Seq, SessionId};
 use crate::process::Environment;
 use crate::redact::Redactor;
@@ -24,7 +25,8 @@ use crate::sandbox::LocalSandbox;
 use crate::session::{Prompt, Session};
 use crate::spool::{Stdout, Window};
 use crate::tasks::Tasks;
-use crate::turn::{TurnContext, TurnFault};
+use crate::turn::{CHECKPOINT_FAILED, TurnContext, TurnFault};
+use crate::workspace::{CheckpointRequest, START, checkpoint_apart};
 
 /// A session's agent: which CLI, its program or how that is got, and whom it runs as.
 #[derive(Debug)]
@@ -73,31 +75,17 @@ impl Chosen {
     /// Begins to join `session`, for at most `patience`; returns at once.
     pub fn connect(
         self,
-        setup: &Setup<'_>,
         state: &State,
         hub: &HubAccess,
         session: SessionId,
         patience: Duration,
         tasks: &Tasks,
     ) -> Lead {
-        let instance = setup.clock.new_uuid();
-        let config = LinkConfig {
-            address: hub.address().clone(),
-            credentials: hub.credentials.clone(),
-            session: Some(session.clone()),
-            driver_instance_id: instance.to_string(),
-            driver_version: env!("CARGO_PKG_VERSION").to_owned(),
-            timing: Timing {
-                hub_wait: patience,
-                ..Timing::default()
-            },
-            seed: instance.as_u64_pair().1,
-        };
         let source = JournalSource {
             journal: state.journal().clone(),
             agent: self.kind.name,
         };
-        let (link, inbound) = link::start(config, source, tasks, setup.clock);
+        let (link, inbound) = hub.link(source, session.clone(), patience, tasks);
         Lead {
             chosen: self,
             state: state.clone(),
@@ -136,9 +124,9 @@ impl Lead {
         })
     }
 
-    /// How the Hub link stands.
-    pub fn link(&self) -> watch::Receiver<LinkStatus> {
-        self.link.status()
+    /// The Hub link.
+    pub(super) fn link(&self) -> Arc<LinkHandle> {
+        Arc::clone(&self.link)
     }
 
     /// Whether a session that has its workspace can go on without the Hub's help.
@@ -206,11 +194,39 @@ impl Lead {
         let trusted = self.hub.address().is_loopback();
         workspace::make_home(setup, &agent_home(setup, runs_as), owner)?;
         let workspace = workspace::make(setup, detail.as_ref(), trusted, &log, owner).await?;
+        if setup.config.keeping.checkpoints {
+            self.checkpoint_start(&workspace, &log).await?;
+        }
         crash_point!("daemon.workspace_made");
         for (code, text) in notices(setup, runs_as) {
             log.notice(NoticeLevel::Info, code, text).await?;
         }
         Ok((program, workspace))
+    }
+
+    /// The checkpoint before the first turn; once there are turns, those have their own.
+    async fn checkpoint_start(
+        &self,
+        workspace: &Path,
+        log: &workspace::SetupLog,
+    ) -> Result<(), DaemonError> {
+        let turns = self.state.journal().turns(&self.session).await?;
+        if turns.iter().any(|turn| turn.attempt > 0) {
+            return Ok(());
+        }
+        let request = CheckpointRequest {
+            workspace: workspace.to_owned(),
+            session: self.session.to_string(),
+            name: START.to_owned(),
+        };
+        match checkpoint_apart(&request).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let text = error.to_string();
+                log.notice(NoticeLevel::Warning, CHECKPOINT_FAILED, text)
+                    .await
+            }
+        }
     }
 
     async fn drive(
@@ -244,9 +260,9 @@ impl Lead {
             sandbox: LocalSandbox::of_this_program(),
             retain: setup.config.keeping.spool_retain,
         };
-        let stop = self.tasks.stopping().clone();
-        self.tasks
-            .spawn("housekeeping", housekeeping.clone().keep(stop));
+        let stop = self.tasks.stopping().child_token();
+        let keeping = housekeeping.clone().keep(stop.clone());
+        self.tasks.spawn("housekeeping", keeping);
         Ok(Led {
             housekeeping,
             session_id: self.session,
@@ -256,6 +272,7 @@ impl Lead {
             state: self.state,
             link: self.link,
             driver,
+            keeping: stop.drop_guard(),
         })
     }
 
@@ -310,6 +327,7 @@ impl Lead {
             patience: config.patience,
             spool_quota: config.keeping.spool_quota,
             spool_retain: config.keeping.spool_retain,
+            checkpoints: config.keeping.checkpoints,
             sandbox: LocalSandbox::of_this_program(),
             journal: self.state.journal().clone(),
             redactor,
@@ -334,6 +352,8 @@ pub struct Led {
     link: Arc<LinkHandle>,
     housekeeping: Housekeeping,
     driver: JoinHandle<Result<(), TurnFault>>,
+    /// The housekeeping goes on until this goes.
+    keeping: DropGuard,
 }
 
 impl Led {
@@ -351,6 +371,7 @@ impl Led {
         crash_point!("daemon.before_close");
         let last = self.state.journal().last_seq(&self.session_id).await;
         self.link.close(last.ok().and_then(Seq::new)).await;
+        drop(self.keeping);
         self.housekeeping.look().await;
         crash_point!("daemon.closed");
     }

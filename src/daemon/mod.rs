@@ -14,6 +14,7 @@
 //! to stop; nothing here reads a signal.
 
 mod commands;
+mod ending;
 mod error;
 mod footprint;
 mod host;
@@ -29,9 +30,11 @@ mod own_hub;
 mod program;
 mod record;
 mod registry;
+mod retention;
 mod source;
 mod state;
 mod survey;
+mod verdict;
 mod workspace;
 
 use std::path::{Path, PathBuf};

@@ -60,6 +60,8 @@ struct Inner {
     hub: HubAccess,
     env: EnvMap,
     tasks: Tasks,
+    /// What still goes to the Hub of sessions that were ended; over before the daemon leaves its Hub.
+    farewells: Tasks,
     started_at: Timestamp,
     leaving: watch::Sender<Leaving>,
     held: Mutex<Held>,
@@ -89,6 +91,7 @@ impl Registry {
             state,
             hub,
             env,
+            farewells: tasks.child(),
             tasks,
             leaving: watch::Sender::new(Leaving::Not),
             held: Mutex::default(),
@@ -131,7 +134,7 @@ impl Registry {
             None => hub::create_session(&view, hub, named.task.as_deref()).await?,
         };
         let (agent, patience) = (chosen.agent(), hub.wait);
-        let lead = chosen.connect(&view, &inner.state, hub, id.clone(), patience, &inner.tasks);
+        let lead = chosen.connect(&inner.state, hub, id.clone(), patience, &inner.tasks);
         let joined = lead.joined().await?;
         let at = inner.around.clock.wall();
         let settings = record.to_json()?;
@@ -155,7 +158,7 @@ impl Registry {
             let stored = row.settings.as_deref().map(Record::from_json);
             matches!(stored, Some(Ok(stored)) if stored == *record)
         };
-        let mut open = rows.into_iter().filter(|row| !row.is_closed);
+        let mut open = rows.into_iter().filter(|row| row.closed_at.is_none());
         Ok(open.find(same).map(|row| row.id))
     }
 
@@ -164,13 +167,18 @@ impl Registry {
     pub async fn reopen(&self) -> Result<(), DaemonError> {
         let rows = self.inner.state.journal().sessions().await?;
         for row in rows {
-            let Some(settings) = row.settings.as_deref().filter(|_| !row.is_closed) else {
+            let Some(settings) = row.settings.as_deref() else {
                 continue;
             };
-            if self.find(&row.id).is_none() {
-                self.reopen_one(&row, settings);
+            if self.find(&row.id).is_some() {
+                continue;
+            }
+            match row.closed_at {
+                None => self.reopen_one(&row, settings),
+                Some(at) => self.show_ended(&row, settings, at),
             }
         }
+        self.keep_retention();
         Ok(())
     }
 
@@ -196,7 +204,7 @@ impl Registry {
             Err(error) => {
                 let hosted = hosted(PathBuf::new());
                 hosted.fail(error);
-                self.held().sessions.insert(row.id.clone(), hosted);
+                self.remember(hosted);
             }
         }
     }
@@ -267,7 +275,7 @@ impl Registry {
         let id: SessionId = text
             .parse()
             .map_err(|error| CreateError::Invalid(format!("{SESSION}: {error}")))?;
-        if self.find(&id).is_none() {
+        if self.find(&id).is_none_or(|hosted| hosted.is_ended()) {
             return Ok(Some(id));
         }
         Err(CreateError::Invalid(format!(
@@ -369,6 +377,7 @@ impl Registry {
         let at = self.inner.around.clock.wall();
         let close = Batch::new(&hosted.id, hosted.agent).with(Change::CloseSession { at });
         self.inner.state.journal().commit(close).await?;
+        hosted.has_ended(at);
         Ok(())
     }
 
@@ -404,6 +413,7 @@ impl Registry {
             // One that died leaves its turn open as well.
             open |= session.await.unwrap_or(true);
         }
+        self.inner.farewells.stop().await;
         open
     }
 
@@ -430,6 +440,21 @@ impl Registry {
         all
     }
 
+    /// Whether the daemon is going.
+    pub(super) fn is_leaving(&self) -> bool {
+        *self.inner.leaving.borrow() != Leaving::Not
+    }
+
+    /// Holds a session that no task is for.
+    pub(super) fn remember(&self, hosted: Arc<Hosted>) {
+        self.held().sessions.insert(hosted.id.clone(), hosted);
+    }
+
+    /// Lets go of a session that was ended and that nothing is left of.
+    pub(super) fn forget(&self, id: &SessionId) {
+        self.held().sessions.remove(id);
+    }
+
     pub(super) fn state(&self) -> &State {
         &self.inner.state
     }
@@ -440,6 +465,10 @@ impl Registry {
 
     pub(super) fn tasks(&self) -> &Tasks {
         &self.inner.tasks
+    }
+
+    pub(super) fn farewells(&self) -> &Tasks {
+        &self.inner.farewells
     }
 
     pub(super) fn started_at(&self) -> Timestamp {

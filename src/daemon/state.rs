@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::footprint::{Found, journal_path};
 use super::program::{RunsAs, open_way};
@@ -16,6 +17,7 @@ pub struct State {
     lock: Arc<StateLock>,
     dir: PathBuf,
     found: Found,
+    session_retain: Duration,
 }
 
 impl State {
@@ -44,6 +46,7 @@ impl State {
             lock,
             dir: dir.to_owned(),
             found,
+            session_retain: keeping.session_retain,
         })
     }
 
@@ -55,6 +58,11 @@ impl State {
     /// The folder.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// What is left of a session that was ended is kept so long.
+    pub(super) fn session_retain(&self) -> Duration {
+        self.session_retain
     }
 
     /// The lock, for an end in order.

@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::retention::own_workspace;
 use super::{DaemonError, Setup};
 use crate::clock::Clock;
 use crate::config::CommandKind;
@@ -97,12 +98,7 @@ pub(super) async fn make(
     owner: Option<(u32, u32)>,
 ) -> Result<PathBuf, DaemonError> {
     let config = setup.config;
-    let own = || {
-        config
-            .state_dir
-            .join("workspaces")
-            .join(log.session.as_str())
-    };
+    let own = || own_workspace(&config.state_dir, &log.session);
     let Some(repo) = repo(setup, detail, trusted)? else {
         let path = match (&config.workspace_dir, setup.command) {
             (Some(path), _) => path.clone(),
@@ -137,6 +133,7 @@ fn describe(made: &Workspace) -> String {
     let what = match (&made.branch, &made.commit) {
         (Some(branch), Some(commit)) => format!("{branch} at {}", short(commit)),
         (None, Some(commit)) => short(commit).to_owned(),
+        (Some(branch), None) => branch.clone(),
         _ => "an empty repository".to_owned(),
     };
     let how = if made.reused { "found" } else { "cloned" };

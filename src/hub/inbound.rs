@@ -72,7 +72,15 @@ pub(super) struct NotAFrame {
     detail: String,
 }
 
+/// An id shorter than this is a place in somebody's count, and another's count has it, too.
+const LEAST_UNIQUE: usize = 12;
+
 impl CommandId {
+    /// The id, where nobody else would give the same to another command.
+    pub(super) fn unique(&self) -> Option<&str> {
+        self.0.as_str().filter(|id| id.len() >= LEAST_UNIQUE)
+    }
+
     /// As it goes into the answer.
     pub(super) fn into_value(self) -> Value {
         self.0

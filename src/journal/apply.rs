@@ -55,6 +55,12 @@ impl Numbered {
         self.changes.iter().any(Change::ends_turn)
     }
 
+    /// Whether nothing of the session is left with it.
+    pub(super) fn forgets(&self) -> bool {
+        let forgets = |change: &Change| matches!(change, Change::ForgetSession);
+        self.changes.iter().any(forgets)
+    }
+
     /// Whether it accepts a prompt.
     pub(super) fn queues_turn(&self) -> bool {
         let queues = |change: &Change| matches!(change, Change::QueueTurn { .. });
@@ -115,6 +121,15 @@ fn number(batch: &mut Batch, before: u64) -> Result<Option<Block>, JournalError>
         }))
 }
 
+/// Removes all that is stored of a session.
+fn forget(transaction: &Transaction<'_>, session: &str) -> Result<usize, JournalError> {
+    for table in ["event_batch", "turn"] {
+        let delete = format!("DELETE FROM {table} WHERE session_id = ?1");
+        transaction.execute(&delete, [session])?;
+    }
+    Ok(transaction.execute("DELETE FROM session WHERE id = ?1", [session])?)
+}
+
 impl Block {
     /// Writes it as a row.
     pub(super) fn store(
@@ -154,8 +169,11 @@ impl Numbered {
                 )?
                 .execute(params![session, self.agent, signed(at.millis()), settings])?,
             Change::CloseSession { at } => transaction
-                .prepare_cached("UPDATE session SET closed_at = ?2 WHERE id = ?1")?
+                .prepare_cached(
+                    "UPDATE session SET closed_at = coalesce(closed_at, ?2) WHERE id = ?1",
+                )?
                 .execute(params![session, signed(at.millis())])?,
+            Change::ForgetSession => forget(transaction, session)?,
         Change::OpenSession { workspace, at } => transaction
             .prepare_cached(
                 "INSERT INTO session(id, agent, workspace, created_at) VALUES (?1, ?2, ?3, ?4)
@@ -234,14 +252,25 @@ impl Numbered {
                     signed(self.after())
                 ])?
         }
-        Change::AgentSession { id } => transaction
-            .prepare_cached("UPDATE session SET agent_session_id = ?2 WHERE id = ?1")?
-            .execute(params![session, id])?,
-        Change::Acked { seq } => transaction
-            .prepare_cached("UPDATE session SET acked_seq = max(acked_seq, ?2) WHERE id = ?1")?
-            .execute(params![session, signed(*seq)])?,
+            Change::AgentSession { .. } | Change::Acked { .. } => {
+                self.learn(transaction, change)?
+            }
     };
         Ok(())
+    }
+
+    /// What is learned of a session as it goes; no promise.
+    fn learn(&self, transaction: &Transaction<'_>, change: &Change) -> Result<usize, JournalError> {
+        let session = self.session.as_str();
+        Ok(match change {
+            Change::AgentSession { id } => transaction
+                .prepare_cached("UPDATE session SET agent_session_id = ?2 WHERE id = ?1")?
+                .execute(params![session, id])?,
+            Change::Acked { seq } => transaction
+                .prepare_cached("UPDATE session SET acked_seq = max(acked_seq, ?2) WHERE id = ?1")?
+                .execute(params![session, signed(*seq)])?,
+            _ => 0,
+        })
     }
 
     /// Stores a prompt; its command id makes it a no-op the second time.

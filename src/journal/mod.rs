@@ -251,6 +251,11 @@ fn feed_of(feeds: &Feeds, session: &SessionId) -> Arc<Feed> {
     Arc::clone(feeds.entry(session.clone()).or_default())
 }
 
+fn forget_feed(feeds: &Feeds, session: &SessionId) {
+    let mut feeds = feeds.lock().unwrap_or_else(PoisonError::into_inner);
+    feeds.remove(session);
+}
+
 fn serve_reads(connection: &Connection, mut requests: mpsc::Receiver<Read>) {
     while let Some(read) = requests.blocking_recv() {
         read(connection);

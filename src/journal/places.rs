@@ -90,6 +90,14 @@ impl Places {
         Ok(())
     }
 
+    /// The session is gone for good: nothing is known of it any more.
+    pub(super) fn forget(&mut self, session: &SessionId) -> io::Result<()> {
+        match self.known.remove(session) {
+            Some(place) => self.file.write_all_at(&[0; SLOT], place.slot * SLOT as u64),
+            None => Ok(()),
+        }
+    }
+
     /// Notes what was given. In the kernel, not on the disk, when it returns.
     pub(super) fn gave(&mut self, session: &SessionId, last: u64) -> io::Result<()> {
         let Some(place) = self.known.get(session) else {

@@ -106,6 +106,9 @@ pub enum Change {
         /// Now.
         at: Timestamp,
     },
+    /// The session's events, turns and row go. The last of its batches: what comes after it begins
+    /// anew.
+    ForgetSession,
     /// A session is opened: it has a workspace from now on.
     OpenSession {
         /// Where its agent works.
@@ -196,6 +199,7 @@ impl Change {
         match self {
             Self::CreateSession { .. }
             | Self::CloseSession { .. }
+            | Self::ForgetSession
             | Self::OpenSession { .. }
             | Self::QueueTurn { .. }
             | Self::BeginAttempt { .. }
@@ -221,7 +225,8 @@ pub struct SessionRow {
     pub acked_seq: u64,
     pub created_at: Timestamp,
     pub settings: Option<String>,
-    pub is_closed: bool,
+    /// No daemon opens it again.
+    pub closed_at: Option<Timestamp>,
 }
 
 /// Where a turn is in its life.

@@ -66,7 +66,9 @@ fn session_row(row: &Row<'_>) -> Result<SessionRow, JournalError> {
         acked_seq: unsigned(row.get(5)?),
         created_at: Timestamp::from_millis(unsigned(row.get(6)?)),
         settings: row.get(7)?,
-        is_closed: row.get::<_, Option<i64>>(8)?.is_some(),
+        closed_at: row
+            .get::<_, Option<i64>>(8)?
+            .map(|at| Timestamp::from_millis(unsigned(at))),
     })
 }
 

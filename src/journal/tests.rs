@@ -348,15 +348,35 @@ async fn a_session_keeps_its_settings_until_it_is_closed() {
     };
     assert_eq!(row.settings.as_deref(), Some("{\"model\":\"m\"}"));
     assert_eq!((row.workspace.as_str(), row.created_at), ("/w", at));
-    assert!(!row.is_closed);
-    let close = Batch::new(&session(), "claude").with(Change::CloseSession { at });
-    journal.commit(close).await.unwrap();
-    assert!(
-        journal
-            .session(&session())
-            .await
-            .unwrap()
-            .unwrap()
-            .is_closed
-    );
+    assert_eq!(row.closed_at, None);
+    for at in [8, 9].map(Timestamp::from_millis) {
+        let close = Batch::new(&session(), "claude").with(Change::CloseSession { at });
+        journal.commit(close).await.unwrap();
+    }
+    let row = journal.session(&session()).await.unwrap().unwrap();
+    assert_eq!(row.closed_at, Some(Timestamp::from_millis(8)));
+}
+
+#[tokio::test]
+async fn a_session_that_is_forgotten_leaves_nothing_and_hurts_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let other: SessionId = "s2".parse().unwrap();
+    {
+        let journal = Journal::open(&path).unwrap();
+        open_session(&journal).await;
+        for session in [&session(), &other] {
+            let mut batch = Batch::new(session, "claude");
+            batch.events.push(token(0));
+            journal.commit(batch).await.unwrap();
+        }
+        let forget = Batch::new(&session(), "claude").with(Change::ForgetSession);
+        journal.commit(forget).await.unwrap();
+        assert_eq!(journal.last_seq(&session()).await.unwrap(), 0);
+        journal.close().await;
+    }
+    let journal = Journal::open(&path).unwrap();
+    assert!(journal.session(&session()).await.unwrap().is_none());
+    assert_eq!(journal.last_seq(&session()).await.unwrap(), 0);
+    assert_eq!(journal.last_seq(&other).await.unwrap(), 1);
 }

@@ -22,7 +22,7 @@ use super::open::{Opened, note_boot};
 use super::places::Places;
 use super::prune::{self, Goal};
 use super::store::{seal_session, signed};
-use super::{Batch, Feeds, JournalError, Options, Room, StoredBatch, feed_of};
+use super::{Batch, Feeds, JournalError, Options, Room, StoredBatch, feed_of, forget_feed};
 use crate::clock::Clock;
 use crate::ids::{Seq, SessionId};
 
@@ -189,6 +189,13 @@ impl Writer {
         let mut reserved: HashMap<SessionId, u64> = HashMap::new();
         for batch in batches {
             let (session, after) = (&batch.session, batch.after());
+            if batch.forgets() {
+                // Before its rows: a place without rows would be taken for events that were lost.
+                self.places
+                    .forget(session)
+                    .map_err(JournalError::file("journal.seq".as_ref()))?;
+                continue;
+            }
             self.places
                 .reach(session, &batch.agent, after)
                 .map_err(JournalError::file("journal.seq".as_ref()))?;
@@ -237,6 +244,11 @@ impl Writer {
         }
         for batch in group.batches {
             let stored = batch.events.as_ref().map(|events| events.last);
+            if batch.forgets() {
+                self.last.remove(&batch.session);
+                self.reserved.remove(&batch.session);
+                forget_feed(&self.feeds, &batch.session);
+            }
             if let Some(last) = stored {
                 self.active
                     .insert(batch.session.clone(), batch.agent.clone());

@@ -56,6 +56,8 @@ pub(super) struct Attempt {
     bound: Option<Instant>,
     /// Its shim was killed, because it did not do as it was told.
     destroyed: bool,
+    /// An earlier daemon started it.
+    taken_over: bool,
     left_behind: bool,
 }
 
@@ -80,7 +82,7 @@ pub(super) struct AttemptEnd {
     pub(super) process: Process,
     /// Why we ended it, if we did.
     pub(super) cause: Option<Stop>,
-    /// An earlier daemon started it, and it was over when this one came.
+    /// An earlier daemon started it, and it was over when this one came, or had been told to end.
     pub(super) left_behind: bool,
     /// It did not die by itself: the runner had told it to end.
     pub(super) told_to_end: bool,
@@ -146,6 +148,7 @@ impl Attempt {
             hang: None,
             bound: None,
             destroyed: false,
+            taken_over: false,
             left_behind: false,
         })
     }
@@ -200,6 +203,7 @@ impl Attempt {
             ready: None,
             context,
             dir,
+            taken_over: true,
             left_behind: run.is_none(),
             run,
             ending,
@@ -240,10 +244,15 @@ impl Attempt {
                 () = until(self.due()) => self.look().await?,
                 stored = stored(&mut self.storing) => {
                     self.room.reclaim(stored?, self.control.as_ref()).await;
+                    // It may have taken long, and nothing more was read meanwhile.
+                    if self.heard() {
+                        self.show(shown);
+                    }
                 }
                 // More may be waiting in the spool; orders and deadlines come first.
                 () = std::future::ready(()), if grew && self.ready.is_none() => {}
-                change = changed(&mut self.run) => match change? {
+                // Said once: what is left then is to store what was read.
+                change = changed(&mut self.run), if self.ending.is_none() => match change? {
                     Change::Ended(ending) => self.ending = Some(ending),
                     Change::Spool { held, .. } => {
                         self.room.held(held);

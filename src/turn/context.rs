@@ -52,6 +52,8 @@ pub struct TurnContext {
     pub spool_quota: u64,
     /// Whether raw output is kept after its events are stored.
     pub spool_retain: bool,
+    /// Whether each turn leaves a checkpoint of the workspace.
+    pub checkpoints: bool,
     /// Starts runs.
     pub sandbox: LocalSandbox,
     /// Where events go.

@@ -13,11 +13,12 @@
 //! `shorten` (the same events in fewer bytes). Effects: `run` (one turn), `attempt` (one process),
 //! `pump` (its bytes), `spool_room` (what they take), `provision` (the files that it finds),
 //! `conversation` (which of the CLI's own), `history` (what is on the disk of earlier work), `stored`
-//! (what the CLI itself stored).
+//! (what the CLI itself stored), `checkpoint` (what a turn did to the workspace).
 
 pub mod activity;
 mod attempt;
 mod call;
+mod checkpoint;
 mod context;
 mod conversation;
 mod history;
@@ -34,5 +35,6 @@ mod spool_room;
 mod stored;
 
 pub use attempt::Shown;
+pub use checkpoint::CHECKPOINT_FAILED;
 pub use context::{TurnCommand, TurnContext, TurnEnd, TurnFault};
 pub use run::Turn;

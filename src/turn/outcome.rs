@@ -33,6 +33,8 @@ pub enum Process {
     Ended(Exit),
     /// It ended like this after the runner had told it to.
     Stopped(Exit),
+    /// It ended like this, and whose doing it was is not on record.
+    Recorded(Exit),
     /// It is gone and nobody saw how: its shim or the machine died.
     Lost,
     /// It did not die of SIGKILL.
@@ -100,7 +102,7 @@ impl Verdict {
 
     fn without_evidence(process: Process, stop: Option<Stop>) -> Self {
         let exit = match process {
-            Process::Ended(exit) | Process::Stopped(exit) => exit,
+            Process::Ended(exit) | Process::Stopped(exit) | Process::Recorded(exit) => exit,
             Process::Unknown => {
                 let message = "the output has no terminal record, and how the agent's process \
                     ended is not known";
@@ -228,17 +230,18 @@ fn killed(signal: i32, process: Process) -> String {
         _ => "",
     };
     let whose = match (process, signal) {
-        (Process::Stopped(_), _) => "which the runner had sent",
+        (Process::Recorded(_), _) => "",
+        (Process::Stopped(_), _) => ", which the runner had sent",
         // These a process earns by what it does; whoever else may send them hardly ever does.
-        (_, 4 | 6 | 7 | 8 | 11 | 13 | 24 | 25 | 31) => "a fault of its own",
-        _ => "sent by someone else, neither the runner nor the kernel for want of memory",
+        (_, 4 | 6 | 7 | 8 | 11 | 13 | 24 | 25 | 31) => ", a fault of its own",
+        _ => ", sent by someone else, neither the runner nor the kernel for want of memory",
     };
     let name = if name.is_empty() {
         String::new()
     } else {
         format!(" ({name})")
     };
-    format!("was killed by signal {signal}{name}, {whose}")
+    format!("was killed by signal {signal}{name}{whose}")
 }
 
 fn unknown(message: &str) -> TurnError {

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::attempt::{Attempt, AttemptEnd, Launch, Shown, until};
+use super::checkpoint;
 use super::context::{TurnCommand, TurnContext, TurnEnd, TurnFault};
 use super::conversation::Conversation;
 use super::history;
@@ -330,8 +331,12 @@ impl Turn {
             Verdict::Crashed { .. } => Outcome::Crashed,
             Verdict::Paused => Outcome::Unknown,
         };
-        for event in verdict.into_events(&end.output, false, Some(self.duration_ms())) {
-            end.closing.add(&event)?;
+        let events = verdict.into_events(&end.output, false, Some(self.duration_ms()));
+        let kept = checkpoint::of_turn(&self.context, self.row.id).await;
+        let ends = |event: &Event| matches!(event, Event::End { .. });
+        let (before, last): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| !ends(event));
+        for event in before.iter().chain(&kept).chain(&last) {
+            end.closing.add(event)?;
         }
         self.store_end(end.closing, outcome).await
     }
@@ -358,6 +363,9 @@ impl Turn {
 
     /// Ends the turn between two attempts.
     async fn stop(&mut self, mut closing: Closing, outcome: Outcome) -> Result<TurnEnd, TurnFault> {
+        if let Some(kept) = checkpoint::of_turn(&self.context, self.row.id).await {
+            closing.add(&kept)?;
+        }
         closing.add(&Event::End {
             outcome,
             error: None,

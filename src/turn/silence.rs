@@ -43,7 +43,8 @@ pub struct Silence {
     /// A wait beyond the limit that has a reason.
     granted: Duration,
     first_look: Option<(Instant, Option<TreeUsage>)>,
-    held: bool,
+    /// Since when its output is left unread.
+    held: Option<Instant>,
 }
 
 /// What a look came to.
@@ -70,7 +71,7 @@ impl Silence {
             tick: 0,
             granted: Duration::ZERO,
             first_look: None,
-            held: false,
+            held: None,
         }
     }
 
@@ -94,13 +95,21 @@ impl Silence {
         true
     }
 
-    /// The agent's output is left unread, or read again: it cannot be heard meanwhile.
+    /// The agent's output is left unread, or read again: it cannot be heard meanwhile, nor can it
+    /// end, and so that time does not count.
     pub fn hold(&mut self, held: bool, now: Instant) {
-        if self.held != held {
-            self.held = held;
-            self.quiet_since = now;
-            self.first_look = None;
-        }
+        let since = match (held, self.held) {
+            (true, None) => {
+                self.held = Some(now);
+                return;
+            }
+            (false, Some(since)) => since,
+            _ => return,
+        };
+        self.held = None;
+        self.quiet_since = now;
+        self.doing_since += now.saturating_duration_since(since.max(self.doing_since));
+        self.first_look = None;
     }
 
     /// What the agent is doing.
@@ -110,7 +119,7 @@ impl Silence {
 
     /// When to look next; never, while there is no limit.
     pub fn deadline(&self) -> Option<Instant> {
-        if self.held {
+        if self.held.is_some() {
             return None;
         }
         let limit = self.limit()?;

@@ -96,10 +96,24 @@ pub async fn clone_apart(
 }
 
 /// Takes a checkpoint in a worker; `None` where the workspace is no repository. The worker is the
-/// workspace's owner: another user's repository is full of paths that this user chose.
+/// workspace's owner: another user's repository is full of paths that this user chose. It has a
+/// minute.
 pub async fn checkpoint_apart(
     request: &CheckpointRequest,
 ) -> Result<Option<Checkpoint>, WorkerError> {
+    const LIMIT: Duration = Duration::from_mins(1);
+    let taken = tokio::time::timeout(LIMIT, take_apart(request)).await;
+    taken.unwrap_or_else(|_| {
+        Err(WorkerError(format!(
+            "no checkpoint of {} within {} s; name what is large in .gitignore, or set \
+             checkpoints = false",
+            request.workspace.display(),
+            LIMIT.as_secs()
+        )))
+    })
+}
+
+async fn take_apart(request: &CheckpointRequest) -> Result<Option<Checkpoint>, WorkerError> {
     let owner = request.workspace.metadata()?;
     let user = (owner.uid(), owner.gid());
     let is_ours = user.0 == rustix::process::getuid().as_raw();

@@ -1,12 +1,13 @@
 //! Cloning: find the revision, fetch it, check it out, and only then be there.
 
 use std::cell::Cell;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use git2::Repository;
 use git2::build::CheckoutBuilder;
+use git2::{ErrorCode, Repository};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
@@ -117,7 +118,10 @@ pub fn clone(
 type CheckedOut = (Option<String>, Option<String>);
 
 fn existing(path: &Path, url: &str) -> Option<Workspace> {
-    let repository = open(path).ok()?;
+    let repository = match open(path) {
+        Err(error) if error.code() == ErrorCode::Owner => return given_away(path, url),
+        opened => opened.ok()?,
+    };
     let same = repository.find_remote("origin").ok()?.url().ok()? == url;
     let head = repository.head().ok();
     let branch = head.as_ref().filter(|head| head.is_branch());
@@ -127,6 +131,34 @@ fn existing(path: &Path, url: &str) -> Option<Workspace> {
             .as_ref()
             .and_then(|head| Some(head.target()?.to_string())),
         branch: branch.and_then(|head| Some(head.shorthand().ok()?.to_owned())),
+        reused: true,
+    })
+}
+
+/// No name of a branch is longer than a path.
+const MAX_HEAD: u64 = 4096;
+
+/// Neither a link nor a pipe.
+fn is_file(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|file| file.is_file())
+}
+
+/// A workspace that root gave to its agent's user: libgit2 opens nothing of another user's, so
+/// that its origin and its branch are read from the files. The commit is left out: its file may be
+/// a link to wherever the agent likes.
+fn given_away(path: &Path, url: &str) -> Option<Workspace> {
+    let file = |name: &str| Some(path.join(".git").join(name)).filter(|path| is_file(path));
+    let config = git2::Config::open(&file("config")?).ok()?;
+    let same = config.get_string("remote.origin.url").ok()? == url;
+    let mut head = String::new();
+    let open = std::fs::File::open(file("HEAD")?).ok()?;
+    open.take(MAX_HEAD).read_to_string(&mut head).ok()?;
+    let branch = head.trim_end().strip_prefix("ref: refs/heads/");
+    let is_name = |name: &&str| git2::Branch::name_is_valid(name).unwrap_or(false);
+    same.then(|| Workspace {
+        path: path.to_owned(),
+        commit: None,
+        branch: branch.filter(is_name).map(str::to_owned),
         reused: true,
     })
 }

@@ -120,7 +120,8 @@ fn a_request_has_limits_and_so_have_connections() {
     let begin = |text: &str| {
         let mut stream = UnixStream::connect(&socket).unwrap();
         stream.set_read_timeout(Some(limit())).unwrap();
-        stream.write_all(text.as_bytes()).unwrap();
+        // One that is refused may be answered, and closed, before it has asked.
+        stream.write_all(text.as_bytes()).ok();
         stream
     };
     let mut head = begin("GET /healthz HTT");

@@ -111,6 +111,7 @@ fn every_route_is_in_the_document_and_the_reverse() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines)] // one talk, in its order
 fn every_real_answer_is_as_the_document_says() {
     let place = Place::new();
     let config = place.gated_cli("claude", "plain_text.pipe.jsonl");
@@ -192,12 +193,16 @@ fn every_real_answer_is_as_the_document_says() {
         "{figures}"
     );
     assert_eq!(ask("GET", logs, "", &Value::Null).status, 200);
-    // What is refused is as the document says, too.
+    refusals(ask, &all["last_seq"]);
+    Place::end(started.pid, nix::sys::signal::Signal::SIGTERM);
+}
+
+/// What is refused is as the document says, too.
+fn refusals(ask: impl Fn(&str, &str, &str, &Value) -> Answer, last: &Value) {
+    let prompts = "/v1/sessions/{id}/prompts";
+    let events = "/v1/sessions/{id}/events";
     let ahead = ask("GET", events, "?after=100000", &Value::Null);
-    assert_eq!(
-        (ahead.status, &ahead.json()["last_seq"]),
-        (416, &all["last_seq"])
-    );
+    assert_eq!((ahead.status, &ahead.json()["last_seq"]), (416, last));
     for (query, word) in [
         ("?after=x", "a seq"),
         ("?aftr=1", "aftr"),
@@ -215,7 +220,6 @@ fn every_real_answer_is_as_the_document_says() {
     let refused = ask("POST", "/v1/sessions", "", &create);
     assert_eq!(refused.status, 400);
     assert!(refused.body.contains("did you mean `model`"), "{refused:?}");
-    Place::end(started.pid, nix::sys::signal::Signal::SIGTERM);
 }
 
 /// The file that the gated CLI makes when it has begun.

@@ -9,7 +9,6 @@ mod appears;
 #[allow(dead_code)] // shared with the tests of the whole way, which use more of it
 mod bench;
 #[path = "../support/running.rs"]
-#[allow(dead_code)]
 mod running;
 
 mod full;

@@ -106,6 +106,26 @@ fn a_session_is_led_from_its_creation_to_its_replay() {
     assert!(asked.contains("Write the greeting."), "{asked}");
     assert!(asked.contains("The greeting is written."), "{asked}");
 
+    // A command that is sent again, as after a lost connection, is done once and answered twice.
+    let asked = model.requests().len();
+    let id = "5f0f6f3e-0c0e-4b7e-9d57-6f6f2f0a4c11";
+    let command = json!({"type": "prompt", "message": "What did I ask?", "id": id});
+    for _ in 0..2 {
+        let answer = all.ask(json!({"do": "command", "command": command}));
+        assert_eq!(answer["success"], true, "{answer}");
+    }
+    let turn = end(&first, &turn);
+    assert_eq!(turn["outcome"], "completed", "{turn}");
+    eventually("the lead is idle", || !is_streaming(&mut all));
+    let again = all.ask(json!({"do": "command", "command": command}));
+    assert_eq!(again["success"], true, "{again}");
+    assert!(!is_streaming(&mut all));
+    assert_eq!(
+        model.requests().len(),
+        asked + 1,
+        "the model was asked once"
+    );
+
     let turn = steered(&bench, &mut all, &first, &turn, &session);
     assert_eq!(turn["outcome"], "completed", "{turn}");
     let asked = model.requests().last().unwrap()["messages"].to_string();

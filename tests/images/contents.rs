@@ -117,7 +117,9 @@ fn the_same_inputs_give_the_same_files_with_either_builder() {
     let Some(base) = own_base() else { return };
     for buildkit in ["0", "1"] {
         let name = format!("agent-runner-rebuilt-{buildkit}");
-        rebuild(&image, &base, &name, buildkit);
+        if !rebuild(&image, &base, &name, buildkit) {
+            continue;
+        }
         let again = files(&format!("{name}:base"));
         docker(&["image", "rm", &format!("{name}:base")]);
         assert!(
@@ -134,8 +136,10 @@ fn own_base() -> Option<String> {
     there.then(|| base.to_owned())
 }
 
-/// Builds the base image anew with the program that is in the present one.
-fn rebuild(image: &str, base: &str, name: &str, buildkit: &str) {
+/// Builds the base image anew with the program that is in the present one; not where the client
+/// has no such builder.
+#[allow(clippy::print_stderr)]
+fn rebuild(image: &str, base: &str, name: &str, buildkit: &str) -> bool {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("agent-runner");
     let program = program.to_str().unwrap();
@@ -158,10 +162,15 @@ fn rebuild(image: &str, base: &str, name: &str, buildkit: &str) {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
+    if said.contains("buildx component is missing") {
+        eprintln!("skipped: BuildKit needs the client's buildx plugin");
+        return false;
+    }
     assert!(
         output.status.success(),
         "DOCKER_BUILDKIT={buildkit}: {said}"
     );
+    true
 }
 
 fn differences(first: &BTreeMap<String, String>, second: &BTreeMap<String, String>) -> Vec<String> {

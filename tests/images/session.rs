@@ -8,7 +8,7 @@ use std::time::Duration;
 use agent_runner::clock::Clock;
 use serde_json::{Value, json};
 
-use crate::engine::{Container, Lines, RUNNER, docker, image};
+use crate::engine::{Container, Lines, RUNNER, docker, image, try_docker};
 
 /// An agent's way to the scripted model, which is at `$URL`.
 struct Agent {
@@ -71,6 +71,9 @@ steps = [{ say = "I begin." }, { shell = "$COMMAND" }]
 steps = [{ say = "I am done." }]
 "#;
 
+/// Ends when the command has begun.
+const BEGUN: &str = "until [ -e /workspace/begun ]; do sleep 0.05; done";
+
 /// Hub and model, on this machine's loopback, which the containers share.
 struct Bench {
     dir: tempfile::TempDir,
@@ -101,8 +104,8 @@ impl Bench {
         }
     }
 
-    fn create_session(&self, task: &str) -> String {
-        let body = json!({"task": task}).to_string();
+    fn create_session(&self, body: &Value) -> String {
+        let body = body.to_string();
         let address = format!("{}/api/hub/session", self.hub);
         let output = Command::new("curl")
             .args(["--silent", "--fail", "--json", &body, &address])
@@ -114,17 +117,22 @@ impl Bench {
 
     /// A container that leads `session` until its task is done.
     fn start(&self, image: &str, session: &str, agent: &Agent) -> Container {
+        let session = format!("AGENT_RUNNER_SESSION={session}");
+        self.start_with(image, agent, &["--env", &session])
+    }
+
+    fn start_with(&self, image: &str, agent: &Agent, more: &[&str]) -> Container {
         let mut settings = vec![
             format!("AGENTUITY_CODER_URL={}", self.hub),
             format!("AGENTUITY_SDK_KEY={HUB_KEY}"),
-            format!("AGENT_RUNNER_SESSION={session}"),
             "AGENT_RUNNER_OUTPUT=jsonl".to_owned(),
         ];
         settings.extend(agent.env.iter().map(|(name, value)| {
             let value = value.replace("$URL", &self.model);
             format!("{name}={value}")
         }));
-        let options: Vec<&str> = settings.iter().flat_map(|value| ["--env", value]).collect();
+        let options = settings.iter().flat_map(|value| ["--env", value]);
+        let options: Vec<&str> = options.chain(more.iter().copied()).collect();
         Container::start(image, &options, &["--once"])
     }
 
@@ -171,7 +179,7 @@ fn does_its_task(agent: &Agent) {
         return;
     };
     let bench = Bench::new("id -un");
-    let session = bench.create_session("Go on.");
+    let session = bench.create_session(&json!({"task": "Go on."}));
     let container = bench.start(&image, &session, agent);
     let events = container.follow();
     let output = events.event(|event| event["type"] == "tool_end");
@@ -208,7 +216,7 @@ fn gemini_does_its_sessions_task_in_a_container() {
 fn a_stop_pauses_the_session_in_time_and_a_start_wakes_it() {
     let Some(image) = image("claude") else { return };
     let bench = Bench::new("sleep 300");
-    let session = bench.create_session("Go on.");
+    let session = bench.create_session(&json!({"task": "Go on."}));
     let container = bench.start(&image, &session, &CLAUDE);
     let events = container.follow();
     let native = events.event(|event| event["type"] == "session");
@@ -245,4 +253,117 @@ fn a_stop_pauses_the_session_in_time_and_a_start_wakes_it() {
         last.contains("Go on.") && last.contains("I begin."),
         "{last}"
     );
+}
+
+/// What the image's health check finds.
+fn is_healthy(image: &str, container: &Container) -> bool {
+    let format = "{{index .Config.Healthcheck.Test 1}}";
+    let check = docker(&["image", "inspect", "--format", format, image]);
+    let words = ["exec", container.id(), "sh", "-c", &check];
+    try_docker(&words).status.success()
+}
+
+#[test]
+fn the_health_check_asks_the_daemon() {
+    let Some(image) = image("claude") else { return };
+    let bench = Bench::new("sleep 300");
+    let session = bench.create_session(&json!({"task": "Go on."}));
+    let container = bench.start(&image, &session, &CLAUDE);
+    let events = container.follow();
+    let begin = events.event(|event| event["type"] == "tool_start");
+    assert!(begin.is_some(), "no tool; {}", container.errors());
+    assert!(is_healthy(&image, &container), "{}", container.errors());
+    let idle = Container::start(&image, &[], &["--exec", "sleep", "300"]);
+    assert!(!is_healthy(&image, &idle), "there is no daemon in it");
+}
+
+#[test]
+fn a_killed_daemon_is_started_again_and_the_turn_goes_on() {
+    let Some(image) = image("claude") else { return };
+    let bench = Bench::new("while [ ! -e go ]; do sleep 0.05; done");
+    let session = bench.create_session(&json!({"task": "Go on."}));
+    let container = bench.start(&image, &session, &CLAUDE);
+    let events = container.follow();
+    let begin = events.event(|event| event["type"] == "tool_start");
+    assert!(begin.is_some(), "no tool; {}", container.errors());
+    let kill = "kill -9 $(grep -lzx '[d]aemon' /proc/[0-9]*/cmdline | cut -d/ -f3)";
+    container.exec(&["sh", "-c", kill]);
+    // By root, whose files the agent may see in its folder.
+    container.exec(&["touch", "/workspace/go"]);
+    let end = events.event(is_end);
+    let end = end.unwrap_or_else(|| panic!("no end; {}", container.errors()));
+    assert_eq!(end["outcome"], "completed", "{end}");
+    assert_eq!(end["attempt"], 1, "the CLI was not disturbed: {end}");
+    assert_eq!(docker(&["wait", container.id()]), "0");
+    let said = container.errors();
+    assert!(said.contains("(signal 9), starting it again"), "{said}");
+}
+
+#[test]
+fn a_killed_container_goes_on_when_it_is_started() {
+    let Some(image) = image("claude") else { return };
+    let bench = Bench::new("[ -e begun ] || { touch begun; sleep 300; }");
+    let session = bench.create_session(&json!({"task": "Go on."}));
+    let container = bench.start(&image, &session, &CLAUDE);
+    let events = container.follow();
+    let begin = events.event(|event| event["type"] == "tool_start");
+    assert!(begin.is_some(), "no tool; {}", container.errors());
+    // The call is told before its command runs, and a command that was not begun runs again.
+    container.exec(&["timeout", "30", "sh", "-c", BEGUN]);
+    docker(&["kill", container.id()]);
+    assert_eq!(container.state("ExitCode"), "137");
+    docker(&["start", container.id()]);
+    let again = container.follow();
+    let end = again.event(is_end);
+    let end = end.unwrap_or_else(|| panic!("no end; {}", container.errors()));
+    assert_eq!(end["outcome"], "completed", "{end}");
+    assert_eq!(docker(&["wait", container.id()]), "0");
+}
+
+#[test]
+fn a_task_and_a_repository_make_a_session_that_a_start_wakes() {
+    let Some(image) = image("claude") else { return };
+    let bench = Bench::new("[ -e begun ] || { touch begun; sleep 300; }");
+    let repo = bench.dir.path().join("repo");
+    let git = |words: &[&str]| {
+        let author = ["-c", "user.name=A", "-c", "user.email=a@example.com"];
+        let command = Command::new("git")
+            .arg("-C")
+            .arg(&repo)
+            .args(author)
+            .args(words)
+            .status();
+        assert!(command.unwrap().success(), "git {words:?}");
+    };
+    fs::create_dir(&repo).unwrap();
+    fs::write(repo.join("README.md"), "A sample.\n").unwrap();
+    git(&["init", "--quiet", "--initial-branch=main"]);
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "--message", "one"]);
+    let mount = format!("{}:/repo:ro", repo.display());
+    let more = [
+        "--volume",
+        &mount,
+        "--env",
+        "AGENT_RUNNER_REPO=/repo",
+        "--env",
+        "AGENT_RUNNER_TASK=Go on.",
+    ];
+    let container = bench.start_with(&image, &CLAUDE, &more);
+    let events = container.follow();
+    let begin = events.event(|event| event["type"] == "tool_start");
+    let begin = begin.unwrap_or_else(|| panic!("no tool; {}", container.errors()));
+    container.exec(&["timeout", "30", "sh", "-c", BEGUN]);
+    assert_eq!(
+        container.exec(&["cat", "/workspace/README.md"]),
+        "A sample."
+    );
+    docker(&["stop", container.id()]);
+    assert_eq!(container.state("ExitCode"), "143", "{}", container.errors());
+    docker(&["start", container.id()]);
+    let end = container.follow().event(is_end);
+    let end = end.unwrap_or_else(|| panic!("no end; {}", container.errors()));
+    assert_eq!(end["outcome"], "completed", "{end}");
+    assert_eq!(end["session_id"], begin["session_id"], "the same session");
+    assert_eq!(docker(&["wait", container.id()]), "0");
 }

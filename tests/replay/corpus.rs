@@ -113,7 +113,7 @@ pub(crate) fn events_in_chunks(capture: &Capture, chunks: &[&[u8]]) -> Vec<Event
         &mut last,
     );
     events.append(&mut last);
-    let process = capture.exit.map_or(Process::Unknown, Process::Ended);
+    let process = capture.exit.map_or(Process::Unknown, Process::Recorded);
     events.extend(Verdict::new(evidence, process, None).into_events("", false, None));
     events
 }

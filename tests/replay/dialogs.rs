@@ -47,7 +47,7 @@ fn told(agent: &str, recording: &Recording, chunk: usize) -> Vec<Told> {
         // frames come to be known as in a talk that is read while it happens: at their place
         while let Some((at, frame)) = next.filter(|(at, _)| at.get() < read + bytes.len() as u64) {
             reader.sent(*at, frame.clone(), &mut |heard: Heard<'_>| {
-                all.append(heard.told)
+                all.append(heard.told);
             });
             next = frames.next();
         }
@@ -56,7 +56,7 @@ fn told(agent: &str, recording: &Recording, chunk: usize) -> Vec<Told> {
     }
     for (at, frame) in next.into_iter().chain(frames) {
         reader.sent(*at, frame.clone(), &mut |heard: Heard<'_>| {
-            all.append(heard.told)
+            all.append(heard.told);
         });
     }
     let mut last = Vec::new();
@@ -240,4 +240,32 @@ fn the_command_replays_a_dialog_and_refuses_what_is_none() {
     assert!(String::from_utf8_lossy(&exec.stderr).contains("holds no dialog"));
     let none = replay("gemini", "plain_text.pipe.jsonl");
     assert_eq!(none.status.code(), Some(64));
+}
+
+/// Damage costs what it hits, and never the reader.
+#[test]
+fn a_damaged_dialog_is_read_to_its_end() {
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        usize::try_from(random % below as u64).unwrap()
+    };
+    for agent in ["claude", "codex"] {
+        for (_, _, mut recording) in dialogs(agent) {
+            recording.output.truncate(60_000);
+            for _ in 0..10 {
+                for _ in 0..20 {
+                    let at = next(recording.output.len());
+                    recording.output[at] = u8::try_from(next(256)).unwrap();
+                    let (_, frame) = &mut recording.input[0];
+                    let at = next(frame.len());
+                    frame[at] = u8::try_from(next(256)).unwrap();
+                }
+                let whole = told(agent, &recording, usize::MAX);
+                assert!(told(agent, &recording, 777) == whole);
+            }
+        }
+    }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use agent_runner::agent::{AgentSession, TurnSpec, by_name};
 use agent_runner::clock::Clock;
 use agent_runner::config::Patience;
-use agent_runner::journal::{Journal, Tail};
+use agent_runner::journal::{self, Journal, Tail};
 use agent_runner::process::Environment;
 use agent_runner::redact::Redactor;
 use agent_runner::sandbox::LocalSandbox;
@@ -40,11 +40,16 @@ pub(crate) struct Bench {
     /// What runs the shims.
     pub(crate) runner: PathBuf,
     pub(crate) patience: Patience,
+    pub(crate) journal_quota: u64,
+    pub(crate) spool_quota: u64,
+    pub(crate) spool_retain: bool,
 }
 
 /// A session that runs.
 pub(crate) struct Running {
     pub(crate) session: Session,
+    #[allow(dead_code)] // for the suites that look into it
+    pub(crate) journal: Journal,
     tail: Tail,
     seen: Vec<Value>,
     /// Those that were waited for.
@@ -93,6 +98,9 @@ impl Bench {
             program,
             runner: env!("CARGO_BIN_EXE_agent-runner").into(),
             patience: Patience::default(),
+            journal_quota: journal::Options::default().quota,
+            spool_quota: 1 << 30,
+            spool_retain: false,
         }
     }
 
@@ -102,7 +110,11 @@ impl Bench {
 
     /// A daemon's part: the journal, and the session's driver on it.
     pub(crate) async fn start(&self) -> Running {
-        let journal = Journal::open(&self.path("journal")).unwrap();
+        let options = journal::Options {
+            quota: self.journal_quota,
+            ..journal::Options::default()
+        };
+        let journal = Journal::open_with(&self.path("journal"), options).unwrap();
         let mut environment = Environment::new();
         let path = std::env::var_os("PATH").unwrap_or_default();
         environment.set("PATH", path).unwrap();
@@ -145,10 +157,11 @@ impl Bench {
             in_container: false,
             timeout: Some(LIMIT),
             patience: self.patience,
-            spool_quota: 1 << 30,
+            spool_quota: self.spool_quota,
             sandbox: LocalSandbox::with_program(&self.runner),
-            spool_retain: false,
-            journal,
+            spool_retain: self.spool_retain,
+            checkpoints: false,
+            journal: journal.clone(),
             redactor: Arc::new(Redactor::none()),
             clock: Clock,
         };
@@ -156,6 +169,7 @@ impl Bench {
         let (session, _driver) = Session::start(Arc::new(context), &tasks).await.unwrap();
         Running {
             session,
+            journal,
             tail,
             seen: Vec::new(),
             waited: 0,

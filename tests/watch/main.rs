@@ -10,6 +10,7 @@ mod appears;
 mod bench;
 
 mod ends;
+mod held;
 mod silence;
 
 /// What begins every CLI here: the first record of Claude Code, and functions for others. The

@@ -8,8 +8,8 @@ use agent_runner::turn::activity::Doing;
 use crate::bench::{Bench, Running};
 use crate::cli;
 
-fn ms(millis: u64) -> Option<Duration> {
-    Some(Duration::from_millis(millis))
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
 }
 
 async fn started(script: &str, patience: Patience) -> (Bench, Running) {
@@ -45,7 +45,7 @@ async fn was_left_alone(mut running: Running) {
 #[tokio::test]
 async fn an_agent_that_waits_for_the_model_in_vain_is_ended_and_its_turn_goes_on() {
     let patience = Patience {
-        model: ms(600),
+        model: Some(ms(600)),
         ..Patience::default()
     };
     let (bench, running) = started("exec sleep 600", patience).await;
@@ -77,7 +77,7 @@ async fn an_agent_that_never_says_a_word_is_ended_too() {
     std::fs::write(&again, cli("")).unwrap();
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&again, executable).unwrap();
-    bench.patience.starting = ms(500);
+    bench.patience.starting = Some(ms(500));
     let running = bench.start().await;
     running.prompt("Make it.").await;
     let crash = overcame_a_hang(running).await;
@@ -89,7 +89,7 @@ async fn an_agent_that_never_says_a_word_is_ended_too() {
 #[tokio::test]
 async fn a_tool_at_work_may_be_silent_for_longer_than_its_limit() {
     let patience = Patience {
-        tool: ms(300),
+        tool: Some(ms(300)),
         ..Patience::default()
     };
     let (bench, running) = started("tool; sleep 2; tool_end; result", patience).await;
@@ -100,7 +100,7 @@ async fn a_tool_at_work_may_be_silent_for_longer_than_its_limit() {
 #[tokio::test]
 async fn an_agent_that_computes_may_be_silent_for_longer_than_its_limit() {
     let patience = Patience {
-        model: ms(300),
+        model: Some(ms(300)),
         ..Patience::default()
     };
     let script = "end=$(($(date +%s)+2)); i=0\n\
@@ -114,7 +114,7 @@ async fn an_agent_that_computes_may_be_silent_for_longer_than_its_limit() {
 #[tokio::test]
 async fn a_tool_without_a_process_hangs_and_the_next_attempt_is_told_of_its_call() {
     let patience = Patience {
-        tool: ms(500),
+        tool: Some(ms(500)),
         ..Patience::default()
     };
     let (bench, running) = started("tool; exec sleep 600", patience).await;
@@ -129,7 +129,7 @@ async fn a_tool_without_a_process_hangs_and_the_next_attempt_is_told_of_its_call
 #[tokio::test]
 async fn an_agent_that_someone_stopped_is_recognised_as_that() {
     let patience = Patience {
-        model: ms(800),
+        model: Some(ms(800)),
         ..Patience::default()
     };
     let (bench, mut running) = started("kill -STOP $$; exec sleep 600", patience).await;
@@ -159,7 +159,7 @@ async fn a_process_that_stays_after_its_last_record_is_ended_without_harm_to_its
 async fn background_work_may_bring_more_in_its_own_time_and_no_longer() {
     let patience = Patience {
         linger: Duration::from_millis(200),
-        background: ms(10_000),
+        background: Some(ms(10_000)),
         ..Patience::default()
     };
     let begun = "tool; task; tool_goes_on; answer m1 Begun.; result;";
@@ -171,7 +171,7 @@ async fn background_work_may_bring_more_in_its_own_time_and_no_longer() {
     bench.stop().await;
 
     let patience = Patience {
-        background: ms(500),
+        background: Some(ms(500)),
         ..patience
     };
     let (bench, mut running) = started(&format!("{begun} exec sleep 600"), patience).await;
@@ -189,7 +189,7 @@ async fn the_real_claude_is_ended_when_its_model_never_answers() {
     let Some(mut bench) = Bench::with_claude(script).await else {
         return;
     };
-    bench.patience.model = ms(2_000);
+    bench.patience.model = Some(ms(2_000));
     let mut running = bench.start().await;
     running.prompt("Think for ever.").await;
     let crash = running.event("agent_crashed").await;

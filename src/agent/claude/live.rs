@@ -13,7 +13,7 @@ mod control;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use self::control::{Control, Echo, Request, Response};
 use super::Claude;
@@ -301,14 +301,16 @@ impl ClaudeLive {
     }
 
     fn initialize(&self) -> Vec<u8> {
-        let mut request = json!({"subtype": "initialize"});
+        let mut request = Map::new();
+        request.insert("subtype".to_owned(), "initialize".into());
         if self.spec.asks {
-            request["hooks"] = json!({"PreToolUse": [{"hookCallbackIds": [HOOK]}]});
+            let hooks = json!({"PreToolUse": [{"hookCallbackIds": [HOOK]}]});
+            request.insert("hooks".to_owned(), hooks);
         }
         if let Some(text) = &self.spec.system_prompt {
-            request["appendSystemPrompt"] = text.clone().into();
+            request.insert("appendSystemPrompt".to_owned(), text.clone().into());
         }
-        self.request(0, &request)
+        self.request(0, &Value::Object(request))
     }
 
     /// The `ahead`-th request from here on.

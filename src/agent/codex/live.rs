@@ -5,6 +5,8 @@
 //! threads share the connection. A message counts as taken up when the CLI shows it as an item of
 //! the turn. An interrupt leaves commands running: they are cleaned up after it.
 
+mod consent;
+mod frames;
 mod wire;
 mod work;
 
@@ -12,15 +14,17 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use self::wire::{Fault, Frame, Params, Started, Turn};
+use self::consent::Waiting;
+use self::frames::{client, response, said, text};
+use self::wire::{Fault, Frame, Params, SILENT, Started, Turn};
 use self::work::Work;
 use super::verdict;
 use crate::agent::json::typed;
 use crate::agent::lines::{self, corrupt, notice, raw};
 use crate::agent::live::{
-    Answer, Asked, Command, Dialog, LiveKind, LiveSpec, Message, Phase, Refused, Told, tell,
+    Answer, Asked, Command, Dialog, LiveKind, LiveSpec, Phase, Refused, Told, tell,
 };
 use crate::agent::{Evidence, Ignored, snapshot};
 use crate::event::{Event, NoticeLevel, TurnError};
@@ -74,14 +78,6 @@ enum Opening {
     Thread,
 }
 
-/// A request for consent.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Waiting {
-    asked: Asked,
-    method: String,
-    params: Value,
-}
-
 impl Dialog for CodexLive {
     fn received(&mut self, line: &Line<'_>, out: &mut Vec<Told>) -> Ignored {
         let before = out.len();
@@ -128,7 +124,7 @@ impl Dialog for CodexLive {
             let params = json!({ "threadId": thread });
             frames.push(self.request(frames.len(), CLEAN, &params));
         }
-        let mut frames: Vec<_> = frames.iter().map(|frame| text(frame)).collect();
+        let mut frames: Vec<_> = frames.iter().map(text).collect();
         frames.extend(self.owed.iter().map(|(id, method)| {
             let message = format!("not supported: {method}");
             response(id, "error", &json!({"code": -32601, "message": message}))
@@ -140,18 +136,16 @@ impl Dialog for CodexLive {
         if let Command::Answer { request_id, answer } = command {
             return self.answer(request_id, answer);
         }
-        let thread = match (&self.thread, self.phase) {
-            (Some(thread), Phase::Resting | Phase::Working) => thread,
-            _ => return Err(Refused::NotReady),
+        let (Some(thread), Phase::Resting | Phase::Working) = (&self.thread, self.phase) else {
+            return Err(Refused::NotReady);
         };
         let turn = self.turn.as_ref().filter(|_| self.phase == Phase::Working);
         let frame = match command {
             Command::Prompt(_) if self.phase == Phase::Working => return Err(Refused::Busy),
-            Command::Prompt(message) => self.request(0, "turn/start", &said(thread, message)),
+            Command::Prompt(message) => self.request(0, "turn/start", &said(thread, None, message)),
             Command::Steer(message) => {
-                let mut params = said(thread, message);
-                params["expectedTurnId"] = turn.ok_or(Refused::Resting)?.clone().into();
-                self.request(0, "turn/steer", &params)
+                let turn = turn.ok_or(Refused::Resting)?;
+                self.request(0, "turn/steer", &said(thread, Some(turn), message))
             }
             Command::Interrupt if self.interrupting => return Ok(Vec::new()),
             Command::Interrupt => {
@@ -336,31 +330,13 @@ impl CodexLive {
         params: Option<&RawValue>,
         out: &mut Vec<Told>,
     ) -> &'static str {
-        if !CONSENT.contains(&method) {
+        if !consent::is_asked_by(method) {
             self.owed.insert(id.to_owned(), method.to_owned());
             return "a request that the runner answers by itself";
         }
         let params: Value = typed(params).unwrap_or_default();
-        let text = |name: &str| params.get(name).and_then(Value::as_str);
-        let item = text("itemId");
-        let call = item.and_then(|item| self.work.call(item));
-        let (tool, input) = match (call, text("command")) {
-            (Some(call), _) => (call.name.clone(), call.input.clone()),
-            (None, Some(command)) => {
-                let (tool, input) = super::command::call(command);
-                (tool.to_owned(), input)
-            }
-            (None, None) => (
-                method.rsplit('/').nth(1).unwrap_or(method).to_owned(),
-                params.clone(),
-            ),
-        };
-        let asked = Asked {
-            request_id: id.to_owned(),
-            call_id: item.map(str::to_owned),
-            tool,
-            input,
-        };
+        let waiting = Waiting::new(id, method, params, &self.work);
+        let asked = &waiting.asked;
         out.push(Told::Event(Event::PermissionRequest {
             request_id: asked.request_id.clone(),
             call_id: asked.call_id.clone(),
@@ -368,11 +344,7 @@ impl CodexLive {
             input: asked.input.clone(),
             options: vec!["allow".to_owned(), "deny".to_owned()],
         }));
-        self.asked.push(Waiting {
-            asked,
-            method: method.to_owned(),
-            params,
-        });
+        self.asked.push(waiting);
         ""
     }
 
@@ -485,18 +457,7 @@ impl CodexLive {
         let Some(at) = at else { return };
         let request_id = self.asked.remove(at).asked.request_id;
         let result: Value = typed(frame.result).unwrap_or_default();
-        let allowed = result.get("answers").is_some()
-            || result
-                .get("permissions")
-                .and_then(Value::as_object)
-                .is_some_and(|all| !all.is_empty());
-        let decision = match result.get("decision").and_then(Value::as_str) {
-            Some("cancel") => "cancel",
-            Some("decline") => "deny",
-            Some(_) => "allow",
-            None if allowed => "allow",
-            None => "deny",
-        };
+        let decision = consent::decision(&result);
         out.push(Told::Answered {
             request_id,
             decision,
@@ -504,29 +465,26 @@ impl CodexLive {
     }
 
     fn open_thread(&self) -> Value {
-        let mut params = json!({
-            "approvalPolicy": if self.spec.asks { "untrusted" } else { "never" },
-            "sandbox": "danger-full-access",
-        });
+        let policy = if self.spec.asks { "untrusted" } else { "never" };
         let spec = &self.spec;
         let options = [
-            ("model", &spec.model),
-            ("cwd", &spec.cwd),
-            ("developerInstructions", &spec.system_prompt),
+            ("approvalPolicy", Some(policy)),
+            ("sandbox", Some("danger-full-access")),
+            ("model", spec.model.as_deref()),
+            ("cwd", spec.cwd.as_deref()),
+            ("developerInstructions", spec.system_prompt.as_deref()),
+            ("threadId", spec.resume.as_deref()),
         ];
-        for (name, value) in options {
-            if let Some(value) = value {
-                params[name] = value.clone().into();
-            }
+        let given = options.into_iter().filter_map(|(name, value)| {
+            let value = value?;
+            Some((name.to_owned(), value.into()))
+        });
+        let mut params: Map<String, Value> = given.collect();
+        if spec.resume.is_none() {
+            return self.request(0, "thread/start", &params.into());
         }
-        match &spec.resume {
-            Some(thread) => {
-                params["threadId"] = thread.clone().into();
-                params["excludeTurns"] = true.into();
-                self.request(0, "thread/resume", &params)
-            }
-            None => self.request(0, "thread/start", &params),
-        }
+        params.insert("excludeTurns".to_owned(), true.into());
+        self.request(0, "thread/resume", &params.into())
     }
 
     /// The `ahead`-th request from here on.
@@ -540,19 +498,7 @@ impl CodexLive {
         let waiting = asked
             .find(|waiting| waiting.asked.request_id == request_id)
             .ok_or(Refused::NotAsked)?;
-        let result = match (waiting.method.as_str(), answer) {
-            ("item/tool/requestUserInput", Answer::Allow { input }) => {
-                json!({"answers": input.as_ref().and_then(|input| input.get("answers"))})
-            }
-            ("item/tool/requestUserInput", _) => json!({"answers": {}}),
-            ("item/permissions/requestApproval", Answer::Allow { .. }) => {
-                json!({"permissions": waiting.params.get("permissions"), "scope": "turn"})
-            }
-            ("item/permissions/requestApproval", _) => json!({"permissions": {}}),
-            (_, Answer::Allow { .. }) => json!({"decision": "accept"}),
-            (_, Answer::Deny { .. }) => json!({"decision": "decline"}),
-            (_, Answer::Stop) => json!({"decision": "cancel"}),
-        };
+        let result = waiting.result(answer);
         Ok(vec![response(request_id, "result", &result)])
     }
 }
@@ -570,78 +516,9 @@ impl Opening {
 /// Ends commands that an interrupted turn left running.
 const CLEAN: &str = "thread/backgroundTerminals/clean";
 
-/// Requests that somebody has to decide on.
-const CONSENT: &[&str] = &[
-    "item/commandExecution/requestApproval",
-    "item/fileChange/requestApproval",
-    "item/permissions/requestApproval",
-    "item/tool/requestUserInput",
-];
-
-/// Notifications that say nothing of the work, by the start of their names.
-const SILENT: &[&str] = &[
-    "account/",
-    "app/",
-    "autoApprovalReview/",
-    "configWarning",
-    "deprecationNotice",
-    "fs/",
-    "hook/",
-    "item/autoApprovalReview/",
-    "item/commandExecution/terminalInteraction",
-    "item/fileChange/",
-    "item/mcpToolCall/progress",
-    "mcpServer/",
-    "model/",
-    "modelProvider/",
-    "project/",
-    "remoteControl/",
-    "skills/",
-    "thread/compacted",
-    "thread/environment/",
-    "thread/goal/",
-    "thread/name/",
-    "thread/prediction/",
-    "thread/project/",
-    "thread/queue/",
-    "thread/readState/",
-    "thread/section/",
-    "thread/settings/",
-    "thread/started",
-    "thread/status/",
-    "turn/diff/",
-    "turn/moderationMetadata",
-];
-
 fn is_message(params: &Params<'_>) -> bool {
     let item = params.item.as_ref();
     item.is_some_and(|item| &*item.kind == "userMessage")
-}
-
-fn client() -> Value {
-    json!({
-        "clientInfo": {
-            "name": "agent-runner", "title": "agent-runner", "version": env!("CARGO_PKG_VERSION"),
-        },
-        "capabilities": {"experimentalApi": true, "requestAttestation": false},
-    })
-}
-
-fn said(thread: &str, message: &Message) -> Value {
-    json!({
-        "threadId": thread,
-        "input": [{"type": "text", "text": message.text}],
-        "clientUserMessageId": message.id,
-    })
-}
-
-fn text(frame: &Value) -> Vec<u8> {
-    frame.to_string().into_bytes()
-}
-
-/// An id goes back as it came.
-fn response(id: &str, field: &str, value: &Value) -> Vec<u8> {
-    format!("{{\"id\":{id},\"{field}\":{value}}}").into_bytes()
 }
 
 /// The error that ends a turn.

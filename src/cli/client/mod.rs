@@ -155,6 +155,12 @@ impl Client {
         whole(self.send(request, Body::empty()).await?).await
     }
 
+    /// Ends what lies at `path`.
+    pub(super) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let request = self.request(Method::DELETE, path);
+        whole(self.send(request, Body::empty()).await?).await
+    }
+
     /// Gives `body` to `path`.
     pub(super) async fn post<T: DeserializeOwned>(
         &self,

@@ -49,7 +49,7 @@ pub(super) fn replay(
     turns.finish(&mut events);
     printer.events(&events);
     if let Some(evidence) = evidence {
-        let process = exit.map_or(Process::Unknown, Process::Ended);
+        let process = exit.map_or(Process::Unknown, Process::Recorded);
         let output = String::from_utf8_lossy(&stderr);
         printer.events(&Verdict::new(evidence, process, None).into_events(&output, false, None));
     }

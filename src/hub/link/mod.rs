@@ -97,6 +97,14 @@ pub struct Reply {
     wanted: bool,
 }
 
+impl Reply {
+    /// The asker's own id of the command, where it is one that is given once in the world: the
+    /// same twice is one command, sent again.
+    pub fn unique_id(&self) -> Option<&str> {
+        self.id.as_ref().and_then(CommandId::unique)
+    }
+}
+
 /// An answer on its way.
 #[derive(Debug)]
 struct Answer {

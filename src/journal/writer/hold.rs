@@ -40,10 +40,10 @@ impl Writer {
         commits: &mut mpsc::Receiver<Commit>,
     ) {
         tracing::warn!("{why}");
-        self.tell_room(why);
         if why == Room::DiskFull {
             self.ballast.give_up();
         }
+        self.tell_room(why);
         refuse_prompts(why, &mut group);
         self.add_notices(why, &mut group);
         let mut patience = Patience::new();

@@ -69,7 +69,7 @@ impl Attempt {
             Ending::SpawnFailed(_) => Process::Lost,
         };
         let exit = match process {
-            Process::Ended(exit) | Process::Stopped(exit) => Some(exit),
+            Process::Ended(exit) | Process::Stopped(exit) | Process::Recorded(exit) => Some(exit),
             Process::Lost | Process::Unkillable | Process::Unknown => None,
         };
         let stderr = tail_of(&self.dir.stderr(), STDERR_TAIL);
@@ -99,12 +99,14 @@ impl Attempt {
             let text = format!("processes that could not be ended: {}", pids.join(", "));
             closing.add(&warning("leaked_processes", text))?;
         }
+        // The daemon before may have had to go while the shim still waited for room.
+        let told_before = self.taken_over && told_to_end && self.cause.is_none();
         Ok(AttemptEnd {
             closing,
             evidence,
             process,
             cause: self.cause,
-            left_behind: self.left_behind,
+            left_behind: self.left_behind || told_before,
             told_to_end,
             output,
             hang: self.hang,

@@ -43,6 +43,8 @@ impl Attempt {
     /// The one moment at which something is due although nothing happens.
     pub(super) fn due(&self) -> Option<Instant> {
         match self.cause {
+            // What waits to be stored is not the agent's silence, and its end is news.
+            None if !self.is_settled() => None,
             None => self.silence.deadline().map(Instant::from_std),
             Some(_) => self.bound,
         }
@@ -54,7 +56,7 @@ impl Attempt {
             self.stop_is_overdue();
             return Ok(());
         }
-        // What waits to be stored is not the agent's silence: it may be waiting for us.
+        // What is there and was not read yet is not the agent's silence.
         if self.read_chunk()? || !self.is_settled() {
             self.heard();
             return Ok(());
@@ -81,8 +83,9 @@ impl Attempt {
     /// A stop has not come to its end in time: first its shim has to go, then it is given up.
     fn stop_is_overdue(&mut self) {
         self.bound = Some(Instant::now() + self.context.patience.stopping);
-        // The CLI may be gone long since: its shim waits for room to say so.
-        if self.room.is_held() {
+        // The CLI may be gone long since: its shim waits for room to say so, or we do.
+        let is_full = self.context.journal.room().borrow().is_full();
+        if self.ending.is_some() || self.room.is_held() || is_full {
             return;
         }
         if self.destroyed {

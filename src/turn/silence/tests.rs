@@ -118,6 +118,11 @@ fn our_own_standstill_is_not_the_agents_silence() {
     assert_eq!(silence.deadline(), None);
     silence.hold(false, at.s(9_000));
     assert_eq!(silence.deadline(), Some(at.s(9_050)));
+    // and whose last words were held had no time to go yet
+    silence.heard(Doing::Finished, at.s(9_010), 0, 0);
+    silence.hold(true, at.s(9_012));
+    silence.hold(false, at.s(9_500));
+    assert_eq!(silence.deadline(), Some(at.s(9_508)));
 }
 
 #[test]

@@ -1,12 +1,49 @@
 //! The frames of `codex app-server` (0.169.0), borrowed from their line: JSON-RPC without its
 //! `jsonrpc` field. Only fields that are used are named.
 
+#![allow(clippy::struct_field_names)] // the names are the CLI's
+
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::agent::json::Text;
 use crate::event::Usage;
+
+/// Notifications that say nothing of the work, by the start of their names.
+pub(super) const SILENT: &[&str] = &[
+    "account/",
+    "app/",
+    "autoApprovalReview/",
+    "configWarning",
+    "deprecationNotice",
+    "fs/",
+    "hook/",
+    "item/autoApprovalReview/",
+    "item/commandExecution/terminalInteraction",
+    "item/fileChange/",
+    "item/mcpToolCall/progress",
+    "mcpServer/",
+    "model/",
+    "modelProvider/",
+    "project/",
+    "remoteControl/",
+    "skills/",
+    "thread/compacted",
+    "thread/environment/",
+    "thread/goal/",
+    "thread/name/",
+    "thread/prediction/",
+    "thread/project/",
+    "thread/queue/",
+    "thread/readState/",
+    "thread/section/",
+    "thread/settings/",
+    "thread/started",
+    "thread/status/",
+    "turn/diff/",
+    "turn/moderationMetadata",
+];
 
 /// A frame of either side: with `method` and `id` a request, with `method` alone a notification,
 /// with `id` alone a response.

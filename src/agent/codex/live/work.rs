@@ -93,6 +93,7 @@ impl Work {
     ) -> Option<&'static str> {
         let thread = params.thread_id.as_deref();
         let parent = self.parent(thread.filter(|thread| main != Some(*thread)));
+        let parent = parent.as_deref();
         match method {
             "item/agentMessage/delta" => self.token(params, parent, out)?,
             "item/reasoning/summaryTextDelta" | "item/reasoning/textDelta" => {
@@ -134,7 +135,7 @@ impl Work {
     fn token(
         &mut self,
         params: &Params<'_>,
-        parent: Option<String>,
+        parent: Option<&str>,
         out: &mut Vec<Event>,
     ) -> Option<()> {
         let (item, text) = (params.item_id.as_deref()?, params.delta.as_deref()?);
@@ -143,7 +144,7 @@ impl Work {
         Some(())
     }
 
-    fn said(&mut self, item: &str, text: &str, parent: Option<String>, out: &mut Vec<Event>) {
+    fn said(&mut self, item: &str, text: &str, parent: Option<&str>, out: &mut Vec<Event>) {
         if text.is_empty() {
             return;
         }
@@ -151,7 +152,7 @@ impl Work {
         out.push(Event::Token {
             text: text.to_owned(),
             message_id: Some(item.to_owned()),
-            parent_call_id: parent,
+            parent_call_id: parent.map(str::to_owned),
         });
     }
 
@@ -171,7 +172,7 @@ impl Work {
     fn started(
         &mut self,
         item: &Item<'_>,
-        parent: Option<String>,
+        parent: Option<&str>,
         out: &mut Vec<Event>,
     ) -> Option<&'static str> {
         match &*item.kind {
@@ -185,7 +186,7 @@ impl Work {
             _ => {}
         }
         for call in calls(item, self.cwd.as_deref())? {
-            self.begin(&item.id, call, parent.clone(), out);
+            self.begin(&item.id, call, parent, out);
         }
         Some("an activity without a call")
     }
@@ -193,7 +194,7 @@ impl Work {
     fn completed(
         &mut self,
         item: &Item<'_>,
-        parent: Option<String>,
+        parent: Option<&str>,
         out: &mut Vec<Event>,
     ) -> Option<&'static str> {
         match &*item.kind {
@@ -227,14 +228,14 @@ impl Work {
             self.children.insert(thread.clone(), item.id.to_string());
         }
         for call in calls(item, self.cwd.as_deref())? {
-            self.finish(item, call, parent.clone(), out);
+            self.finish(item, call, parent, out);
         }
         // files that the patch began with and did not come to
         self.close(|open| open.item == *item.id, true, out);
         Some("")
     }
 
-    fn begin(&mut self, item: &str, call: Call, parent: Option<String>, out: &mut Vec<Event>) {
+    fn begin(&mut self, item: &str, call: Call, parent: Option<&str>, out: &mut Vec<Event>) {
         if self.open.iter().any(|open| open.id == call.id) {
             return;
         }
@@ -250,7 +251,7 @@ impl Work {
             name: call.name,
             native_name: call.native,
             input: call.input,
-            parent_call_id: parent,
+            parent_call_id: parent.map(str::to_owned),
         });
     }
 
@@ -258,7 +259,7 @@ impl Work {
         &mut self,
         item: &Item<'_>,
         mut call: Call,
-        parent: Option<String>,
+        parent: Option<&str>,
         out: &mut Vec<Event>,
     ) {
         let is_error = item
@@ -333,12 +334,12 @@ fn ended(call: OpenCall, is_error: bool) -> Event {
     }
 }
 
-fn thinking(item: &str, text: &str, parent: Option<String>, out: &mut Vec<Event>) {
+fn thinking(item: &str, text: &str, parent: Option<&str>, out: &mut Vec<Event>) {
     if !text.is_empty() {
         out.push(Event::Thinking {
             text: text.to_owned(),
             message_id: Some(item.to_owned()),
-            parent_call_id: parent,
+            parent_call_id: parent.map(str::to_owned),
         });
     }
 }
@@ -442,10 +443,10 @@ fn changed(change: &Change, id: String, cwd: Option<&str>) -> Call {
             None,
         ),
         _ => {
-            let mut input = json!({ "file_path": path, "diff": content });
-            if let Some(to) = moved {
-                input["move_path"] = to.into();
-            }
+            let input = match moved {
+                Some(to) => json!({ "file_path": path, "diff": content, "move_path": to }),
+                None => json!({ "file_path": path, "diff": content }),
+            };
             let kind = match moved {
                 Some(_) => FileChangeKind::Rename,
                 None => FileChangeKind::Edit,

@@ -129,7 +129,7 @@ pub fn run(part: Part) {
     );
     let shim = nix::unistd::getppid().as_raw();
     note.shim_cpu = cpu_millis(shim);
-    note.shim_kilobytes = resident(shim, "VmHWM:") / 1024;
+    note.shim_kilobytes = resident(shim, "VmRSS:") / 1024;
     let text = serde_json::to_vec(&note).expect("a note is JSON");
     std::fs::write(home().join(NOTE), text).expect("HOME is writable");
 }

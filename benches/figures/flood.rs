@@ -185,7 +185,7 @@ pub async fn figures(report: &mut Report) {
     let shim = series(&flows, |flow| flow.note.shim_kilobytes as f64 * 1.024e-3).max();
     add(
         "P4",
-        "shim's peak RSS in that, MB",
+        "shim's RSS at the end of that, MB",
         Goal::AtMost(4.0),
         shim,
         None,

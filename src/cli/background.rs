@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::daemon::Over;
-use super::hosting::{Ended, Signals, hub_target, leave, serve_api, stop};
+use super::hosting::{Ended, Signals, hub_target, leave, serve_api, settle, stop};
 use super::lead::{Context, runtime};
 use super::{CliError, Exit, log};
 use crate::config::{ApiListen, CommandKind, HubConfig, HubOptions, Options};
@@ -188,6 +188,7 @@ async fn with(
     registry.reopen().await?;
     let api = serve_api(&registry, &context.env, listen, tasks).await?;
     ready()?;
+    settle(tasks);
     let over = tokio::select! {
         biased;
         over = signals.next() => over,

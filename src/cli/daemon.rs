@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use super::hosting::{Ended, Signals, hub_target, leave, serve_api, stop};
+use super::hosting::{Ended, Signals, hub_target, leave, serve_api, settle, stop};
 use super::lead::{Context, exit_code, runtime};
 use super::render::{Renderer, ended};
 use super::{CliError, Exit};
@@ -104,6 +104,7 @@ async fn with(
         _ = signals.next() => return Ok(Ended::With(ExitCode::SUCCESS)),
         started = starting => started?,
     };
+    settle(tasks);
     let id = &primary.hosted.id;
     eprintln!("agent-runner: leading session {id}");
     if primary.is_continued {

@@ -16,7 +16,11 @@ use crate::clock::Clock;
 use crate::config::{ApiListen, EnvMap, HubConfig};
 use crate::daemon::{HubTarget, Registry};
 use crate::hub::HubAddress;
+use crate::process::release_program_pages;
 use crate::tasks::Tasks;
+
+/// How long after its start a daemon has done what only a start does.
+const CALM: Duration = Duration::from_secs(1);
 
 /// What a daemon exits with that was stopped in the middle of a turn: 128 + SIGTERM, so that a
 /// supervisor starts it again and the turn goes on.
@@ -27,6 +31,17 @@ const PAUSED: u8 = 143;
 const LEAVE_LIMIT: Duration = Duration::from_secs(6);
 /// How long the other tasks may take to end after that.
 const STOP_LIMIT: Duration = Duration::from_secs(1);
+
+/// Lets go, once, of the program's pages that only a start has touched.
+pub(super) fn settle(tasks: &Tasks) {
+    let stop = tasks.stopping().clone();
+    let _joined_at_the_end = tasks.spawn("settle", async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(CALM) => release_program_pages(),
+        }
+    });
+}
 
 /// How a daemon ended.
 pub(super) enum Ended {

@@ -144,6 +144,8 @@ fn own(dir: &RunDir, environment: Environment) -> Result<(), ShimError> {
     crash_point!("shim.before_ready");
     announce_readiness().step("tell the daemon")?;
     crash_point!("shim.ready");
+    // From here on it waits, as long as its CLI lives.
+    process::release_program_pages();
     shim.run()
 }
 

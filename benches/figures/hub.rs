@@ -257,7 +257,8 @@ fn take(text: &str, session: &str, at: u64, rooms: &mut Rooms) -> (Option<String
         format!(r#"{{"id":"{id}","actions":[{{"action":"ACK"}}]}}"#)
     });
     let number = |mark: &str| {
-        let (_, rest) = text.split_once(mark)?;
+        // The last one: a result's frame repeats the call's arguments, with their moment, first.
+        let (_, rest) = text.rsplit_once(mark)?;
         rest.split(|c: char| !c.is_ascii_digit())
             .next()?
             .parse()

@@ -99,7 +99,6 @@ impl Ticks {
             let seen = self.hub.next().await;
             match (seen.event.as_str(), seen.stamp) {
                 ("tool_execution_start" | "tool_result", Some(written)) => {
-                    // a result's frame repeats the call's arguments first
                     series.add(written, seen.at);
                 }
                 ("agent_end", _) => break,

@@ -120,6 +120,7 @@ async fn turn(setup: &Setup<'_>, folder: &Folder, task: String) -> Result<ExitCo
     };
     tasks.stop().await;
     own.stop().await;
+    state.retire();
     result
 }
 

@@ -55,6 +55,16 @@ impl State {
         &self.journal
     }
 
+    /// Gives back the room that was kept against a full disk: nobody opens this journal again.
+    pub fn retire(&self) {
+        let ballast = journal_path(&self.dir).with_extension("ballast");
+        if let Err(error) = std::fs::remove_file(&ballast)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, path = %ballast.display(), "the ballast stays behind");
+        }
+    }
+
     /// The folder.
     pub fn dir(&self) -> &Path {
         &self.dir

@@ -71,7 +71,8 @@ impl SpoolRoom {
         if let Some(control) = control
             && let Err(error) = control.set_quota(length).await
         {
-            tracing::warn!(%error, "the run cannot be told that its spool has room");
+            // It may be over, and its last output still be read.
+            tracing::debug!(%error, "the run cannot be told that its spool has room");
         }
     }
 

@@ -290,7 +290,13 @@ impl Turn {
                 () = tokio::time::sleep_until(over) => return Ok(None),
             };
             match order {
-                TurnCommand::Abort { .. } => return Ok(Some(Stop::Cancel)),
+                TurnCommand::Abort { .. } => {
+                    // First on the disk, as during an attempt: the turn's checkpoint takes its time.
+                    let turn = self.row.id;
+                    let cancelled = closing.take().with(Change::CancelTurn { turn });
+                    self.context.journal.commit(cancelled).await?;
+                    return Ok(Some(Stop::Cancel));
+                }
                 TurnCommand::Pause { .. } => return Ok(Some(Stop::Pause)),
                 TurnCommand::Steer {
                     text,

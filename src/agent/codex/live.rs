@@ -7,6 +7,7 @@
 
 mod consent;
 mod frames;
+mod sending;
 mod wire;
 mod work;
 
@@ -14,18 +15,17 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use self::consent::Waiting;
 use self::frames::{client, response, said, text};
+use self::sending::CLEAN;
 use self::wire::{Fault, Frame, Params, SILENT, Started, Turn};
 use self::work::Work;
 use super::verdict;
 use crate::agent::json::typed;
 use crate::agent::lines::{self, corrupt, notice, raw};
-use crate::agent::live::{
-    Answer, Asked, Command, Dialog, LiveKind, LiveSpec, Phase, Refused, Told, tell,
-};
+use crate::agent::live::{Asked, Command, Dialog, LiveKind, LiveSpec, Phase, Refused, Told, tell};
 use crate::agent::{Evidence, Ignored, snapshot};
 use crate::event::{Event, NoticeLevel, TurnError};
 use crate::exit::Exit;
@@ -425,82 +425,6 @@ impl CodexLive {
         let ids = self.asked.drain(..).map(|waiting| waiting.asked.request_id);
         out.extend(ids.map(|request_id| Told::Withdrawn { request_id }));
     }
-
-    /// A request of ours was sent.
-    fn requested(&mut self, id: &str, method: &str, params: Option<&RawValue>) {
-        self.ours.insert(id.to_owned(), method.to_owned());
-        match method {
-            "initialize" => self.opening = Opening::Asked,
-            "thread/start" | "thread/resume" => self.opening = Opening::Thread,
-            "turn/start" if self.phase == Phase::Resting => {
-                let params: Option<Params<'_>> = typed(params);
-                let thread = params.and_then(|params| params.thread_id);
-                if thread.is_some_and(|thread| Some(&*thread) == self.thread.as_deref()) {
-                    self.phase = Phase::Working;
-                    self.failed = None;
-                    self.work.turn_begins();
-                }
-            }
-            "turn/interrupt" => self.interrupting = true,
-            CLEAN => self.cleans = false,
-            _ => {}
-        }
-    }
-
-    /// An answer of ours was sent.
-    fn answered(&mut self, id: &str, frame: &Frame<'_>, out: &mut Vec<Told>) {
-        self.owed.remove(id);
-        let at = self
-            .asked
-            .iter()
-            .position(|waiting| waiting.asked.request_id == id);
-        let Some(at) = at else { return };
-        let request_id = self.asked.remove(at).asked.request_id;
-        let result: Value = typed(frame.result).unwrap_or_default();
-        let decision = consent::decision(&result);
-        out.push(Told::Answered {
-            request_id,
-            decision,
-        });
-    }
-
-    fn open_thread(&self) -> Value {
-        let policy = if self.spec.asks { "untrusted" } else { "never" };
-        let spec = &self.spec;
-        let options = [
-            ("approvalPolicy", Some(policy)),
-            ("sandbox", Some("danger-full-access")),
-            ("model", spec.model.as_deref()),
-            ("cwd", spec.cwd.as_deref()),
-            ("developerInstructions", spec.system_prompt.as_deref()),
-            ("threadId", spec.resume.as_deref()),
-        ];
-        let given = options.into_iter().filter_map(|(name, value)| {
-            let value = value?;
-            Some((name.to_owned(), value.into()))
-        });
-        let mut params: Map<String, Value> = given.collect();
-        if spec.resume.is_none() {
-            return self.request(0, "thread/start", &params.into());
-        }
-        params.insert("excludeTurns".to_owned(), true.into());
-        self.request(0, "thread/resume", &params.into())
-    }
-
-    /// The `ahead`-th request from here on.
-    fn request(&self, ahead: usize, method: &str, params: &Value) -> Value {
-        let id = self.frames + 1 + ahead as u64;
-        json!({"id": id, "method": method, "params": params})
-    }
-
-    fn answer(&self, request_id: &str, answer: &Answer) -> Result<Vec<Vec<u8>>, Refused> {
-        let mut asked = self.asked.iter();
-        let waiting = asked
-            .find(|waiting| waiting.asked.request_id == request_id)
-            .ok_or(Refused::NotAsked)?;
-        let result = waiting.result(answer);
-        Ok(vec![response(request_id, "result", &result)])
-    }
 }
 
 impl Opening {
@@ -512,9 +436,6 @@ impl Opening {
         }
     }
 }
-
-/// Ends commands that an interrupted turn left running.
-const CLEAN: &str = "thread/backgroundTerminals/clean";
 
 fn is_message(params: &Params<'_>) -> bool {
     let item = params.item.as_ref();

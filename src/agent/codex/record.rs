@@ -133,14 +133,20 @@ pub(super) struct McpContent<'a> {
     pub(super) media_type: Option<Text<'a>>,
 }
 
-/// `turn.completed.usage`: since the thread began, turns of earlier processes included.
-#[derive(Debug, Deserialize)]
+/// `turn.completed.usage`, and in live form `thread/tokenUsage/updated`: since the thread began, turns
+/// of earlier processes included. The two forms write the names differently.
+#[derive(Debug, Clone, Copy, Deserialize)]
 pub(super) struct TokenCounts {
+    /// In live form only.
+    #[serde(default, rename = "totalTokens")]
+    pub(super) total: u64,
+    #[serde(alias = "inputTokens")]
     input_tokens: u64,
-    #[serde(default)]
+    #[serde(default, alias = "cachedInputTokens")]
     cached_input_tokens: u64,
-    #[serde(default)]
+    #[serde(default, alias = "cacheWriteInputTokens")]
     cache_write_input_tokens: u64,
+    #[serde(alias = "outputTokens")]
     output_tokens: u64,
 }
 

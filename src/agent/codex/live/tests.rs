@@ -1,4 +1,5 @@
 use super::*;
+use crate::agent::live::Answer;
 use crate::agent::live::Message;
 use crate::frame::Loss;
 use crate::ids::SpoolOffset;

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::agent::codex::record::TokenCounts;
 use crate::agent::json::Text;
-use crate::event::Usage;
 
 /// Notifications that say nothing of the work, by the start of their names.
 pub(super) const SILENT: &[&str] = &[
@@ -210,34 +210,6 @@ pub(super) struct TokenUsage {
     pub(super) total: TokenCounts,
     pub(super) last: TokenCounts,
     pub(super) model_context_window: Option<u64>,
-}
-
-/// The input counts what was read from and written to the cache in.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct TokenCounts {
-    pub(super) total_tokens: u64,
-    input_tokens: u64,
-    #[serde(default)]
-    cached_input_tokens: u64,
-    #[serde(default)]
-    cache_write_input_tokens: u64,
-    output_tokens: u64,
-}
-
-impl From<TokenCounts> for Usage {
-    fn from(counts: TokenCounts) -> Self {
-        let cached = counts
-            .cached_input_tokens
-            .saturating_add(counts.cache_write_input_tokens);
-        Self {
-            input_tokens: counts.input_tokens.saturating_sub(cached),
-            output_tokens: counts.output_tokens,
-            cache_read_tokens: counts.cached_input_tokens,
-            cache_write_tokens: counts.cache_write_input_tokens,
-            cost_usd: None,
-        }
-    }
 }
 
 impl Fault<'_> {

@@ -301,10 +301,8 @@ impl Work {
 
     /// Each request to the model tells its own tokens, and sometimes tells them again.
     fn tokens(&mut self, thread: &str, usage: &TokenUsage, in_main: bool, out: &mut Vec<Event>) {
-        let known = self
-            .totals
-            .insert(thread.to_owned(), usage.total.total_tokens);
-        if known == Some(usage.total.total_tokens) {
+        let known = self.totals.insert(thread.to_owned(), usage.total.total);
+        if known == Some(usage.total.total) {
             return;
         }
         let last = Usage::from(usage.last);
@@ -314,9 +312,9 @@ impl Work {
         add(&mut to.output_tokens, last.output_tokens);
         add(&mut to.cache_read_tokens, last.cache_read_tokens);
         add(&mut to.cache_write_tokens, last.cache_write_tokens);
-        if in_main && usage.last.total_tokens > 0 {
+        if in_main && usage.last.total > 0 {
             out.push(Event::Context {
-                used_tokens: usage.last.total_tokens,
+                used_tokens: usage.last.total,
                 max_tokens: usage.model_context_window,
             });
         }

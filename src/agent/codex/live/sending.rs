@@ -1,0 +1,95 @@
+//! What goes to Codex: the frames, and what follows from their having been sent.
+
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use super::frames::response;
+use super::wire::{Frame, Params};
+use super::{CodexLive, Opening, consent};
+use crate::agent::json::typed;
+use crate::agent::live::{Answer, Phase, Refused, Told};
+
+/// Ends commands that an interrupted turn left running.
+pub(super) const CLEAN: &str = "thread/backgroundTerminals/clean";
+
+impl CodexLive {
+    /// A request of ours was sent.
+    pub(super) fn requested(&mut self, id: &str, method: &str, params: Option<&RawValue>) {
+        self.ours.insert(id.to_owned(), method.to_owned());
+        match method {
+            "initialize" => self.opening = Opening::Asked,
+            "thread/start" | "thread/resume" => self.opening = Opening::Thread,
+            "turn/start" if self.phase == Phase::Resting => {
+                let params: Option<Params<'_>> = typed(params);
+                let thread = params.and_then(|params| params.thread_id);
+                if thread.is_some_and(|thread| Some(&*thread) == self.thread.as_deref()) {
+                    self.phase = Phase::Working;
+                    self.failed = None;
+                    self.work.turn_begins();
+                }
+            }
+            "turn/interrupt" => self.interrupting = true,
+            CLEAN => self.cleans = false,
+            _ => {}
+        }
+    }
+
+    /// An answer of ours was sent.
+    pub(super) fn answered(&mut self, id: &str, frame: &Frame<'_>, out: &mut Vec<Told>) {
+        self.owed.remove(id);
+        let at = self
+            .asked
+            .iter()
+            .position(|waiting| waiting.asked.request_id == id);
+        let Some(at) = at else { return };
+        let request_id = self.asked.remove(at).asked.request_id;
+        let result: Value = typed(frame.result).unwrap_or_default();
+        let decision = consent::decision(&result);
+        out.push(Told::Answered {
+            request_id,
+            decision,
+        });
+    }
+
+    pub(super) fn open_thread(&self) -> Value {
+        let policy = if self.spec.asks { "untrusted" } else { "never" };
+        let spec = &self.spec;
+        let options = [
+            ("approvalPolicy", Some(policy)),
+            ("sandbox", Some("danger-full-access")),
+            ("model", spec.model.as_deref()),
+            ("cwd", spec.cwd.as_deref()),
+            ("developerInstructions", spec.system_prompt.as_deref()),
+            ("threadId", spec.resume.as_deref()),
+        ];
+        let given = options.into_iter().filter_map(|(name, value)| {
+            let value = value?;
+            Some((name.to_owned(), value.into()))
+        });
+        let mut params: Map<String, Value> = given.collect();
+        if spec.resume.is_none() {
+            return self.request(0, "thread/start", &params.into());
+        }
+        params.insert("excludeTurns".to_owned(), true.into());
+        self.request(0, "thread/resume", &params.into())
+    }
+
+    /// The `ahead`-th request from here on.
+    pub(super) fn request(&self, ahead: usize, method: &str, params: &Value) -> Value {
+        let id = self.frames + 1 + ahead as u64;
+        json!({"id": id, "method": method, "params": params})
+    }
+
+    pub(super) fn answer(
+        &self,
+        request_id: &str,
+        answer: &Answer,
+    ) -> Result<Vec<Vec<u8>>, Refused> {
+        let mut asked = self.asked.iter();
+        let waiting = asked
+            .find(|waiting| waiting.asked.request_id == request_id)
+            .ok_or(Refused::NotAsked)?;
+        let result = waiting.result(answer);
+        Ok(vec![response(request_id, "result", &result)])
+    }
+}

@@ -27,6 +27,7 @@ const TIERS: &[(&str, u8)] = &[
     ("turn::outcome", 3),
     ("turn::call", 3),
     ("turn::activity", 4),
+    ("turn::approval", 4),
     ("turn::silence", 5),
     ("turn::seen", 5),
     ("turn::recap", 6),

@@ -21,6 +21,7 @@ use crate::event::{Event, Outcome};
 use crate::ids::{EventId, TurnId};
 use crate::journal::{Batch, Change, JournalError, NewEvent, TurnRow, TurnState};
 use crate::tasks::Tasks;
+use crate::turn::approval::{AnswerError, Answered};
 use crate::turn::{Shown, Turn, TurnCommand, TurnContext, TurnEnd, TurnFault};
 
 /// Requests that may wait for the driver, which answers each within a journal commit; more than a
@@ -64,6 +65,7 @@ enum Request {
         at_once: bool,
         done: oneshot::Sender<bool>,
     },
+    Answer(Answered, oneshot::Sender<Result<(), AnswerError>>),
 }
 
 /// A handle to a running session; clones share it.
@@ -162,6 +164,17 @@ impl Session {
             .await
             .is_ok()
             && paused.await.unwrap_or(false)
+    }
+
+    /// Answers a request that waits ([`SessionState::asked`]); the first answer counts, and is
+    /// durable when this returns.
+    pub async fn answer(&self, answer: Answered) -> Result<(), AnswerError> {
+        let (done, answered) = oneshot::channel();
+        self.requests
+            .send(Request::Answer(answer, done))
+            .await
+            .map_err(|_| AnswerError::Stopping)?;
+        answered.await.map_err(|_| AnswerError::Stopping)?
     }
 
     /// The state, and news of it.
@@ -286,6 +299,14 @@ impl Driver {
                 self.cancel_queue().await?;
                 self.idle_waiters.extend(done);
             }
+            Request::Answer(answer, done) => match &self.running {
+                // A turn that has just ended drops `done`, which says that nothing waits.
+                Some(running) => {
+                    let order = TurnCommand::Answer { answer, done };
+                    drop(running.commands.send(order).await);
+                }
+                None => drop(done.send(Err(AnswerError::NotWaiting(answer.request_id)))),
+            },
             Request::Pause { at_once, done } => {
                 self.order(TurnCommand::Pause { at_once }).await;
                 self.pausing.push(done);

@@ -3,14 +3,17 @@
 use crate::clock::Timestamp;
 use crate::ids::{Seq, TurnId};
 use crate::turn::activity::Doing;
+use crate::turn::approval::Waiting;
 
 /// A session's state at one moment.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct SessionState {
     /// The turn that runs, and since when.
     pub running: Option<(TurnId, Timestamp)>,
     /// What its agent is doing, and since when; `None` while it has no process.
     pub doing: Option<(Doing, Timestamp)>,
+    /// Requests of the agent that wait for an answer, the oldest first.
+    pub asked: Vec<Waiting>,
     /// Turns that wait behind it.
     pub queued: usize,
     /// Prompts that were ever accepted.

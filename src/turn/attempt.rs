@@ -23,6 +23,7 @@ use crate::sandbox::{Attach, Change, Ending, RunControl, RunHandle, SandboxError
 use crate::spool::control::Stop as Ladder;
 use crate::spool::{RunDir, Tail};
 use crate::turn::activity::Doing;
+use crate::turn::approval::AnswerError;
 use crate::turn::seen::Seen;
 use crate::turn::silence::Silence;
 
@@ -331,6 +332,10 @@ impl Attempt {
                     Ladder::ORDERLY
                 };
                 self.stop(Stop::Cancel, how).await;
+            }
+            // In exec form the CLI asks for nothing.
+            TurnCommand::Answer { answer, done } => {
+                let _gone = done.send(Err(AnswerError::NotWaiting(answer.request_id)));
             }
             TurnCommand::Pause { at_once } => {
                 let how = if at_once { Ladder::NOW } else { PAUSE };

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::approval::{AnswerError, Answered};
 use crate::agent::{AgentKind, AgentSession, LaunchError, LaunchPlan, TurnSpec};
 use crate::clock::Clock;
 use crate::config::Patience;
@@ -136,6 +137,13 @@ pub enum TurnCommand {
         prompt_id: Option<String>,
         /// Told once the message is in the journal; dropped when the turn takes it no more.
         accepted: oneshot::Sender<()>,
+    },
+    /// Answer a request of the agent that waits.
+    Answer {
+        /// Which, and what is said to it.
+        answer: Answered,
+        /// Told once the answer is durable, or why it counts for nothing.
+        done: oneshot::Sender<Result<(), AnswerError>>,
     },
     /// Cancel.
     Abort {

@@ -8,7 +8,7 @@
 //!                                          closing events, exactly one `end`
 //! ```
 //!
-//! Pure: `outcome` (how it ended), `seen` (what the agent has shown), `activity` (what it is doing),
+//! Pure: `approval` (what waits for an answer), `outcome` (how it ended), `seen` (what the agent has shown), `activity` (what it is doing),
 //! `silence` (whether it hangs), `policy` (what follows), `recap` (a lost conversation told again),
 //! `shorten` (the same events in fewer bytes). Effects: `run` (one turn), `attempt` (one process),
 //! `pump` (its bytes), `spool_room` (what they take), `provision` (the files that it finds),
@@ -16,6 +16,7 @@
 //! (what the CLI itself stored), `checkpoint` (what a turn did to the workspace).
 
 pub mod activity;
+pub mod approval;
 mod attempt;
 mod call;
 mod checkpoint;

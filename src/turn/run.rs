@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::approval::AnswerError;
 use super::attempt::{Attempt, AttemptEnd, Launch, Shown, until};
 use super::checkpoint;
 use super::context::{TurnCommand, TurnContext, TurnEnd, TurnFault};
@@ -298,6 +299,10 @@ impl Turn {
                     return Ok(Some(Stop::Cancel));
                 }
                 TurnCommand::Pause { .. } => return Ok(Some(Stop::Pause)),
+                // No process, no request.
+                TurnCommand::Answer { answer, done } => {
+                    let _gone = done.send(Err(AnswerError::NotWaiting(answer.request_id)));
+                }
                 TurnCommand::Steer {
                     text,
                     prompt_id,

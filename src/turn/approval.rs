@@ -1,0 +1,77 @@
+//! Requests of the agent that wait for somebody's answer: calls that need consent, and questions.
+//!
+//! Pure data: who may answer, and what becomes of a request, is decided elsewhere.
+
+use serde::{Deserialize, Serialize};
+
+use crate::agent::live::{Answer, Asked};
+use crate::clock::Timestamp;
+
+/// A request that waits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Waiting {
+    /// What is asked.
+    pub asked: Asked,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it is denied for want of an answer; none: it waits as long as the turn.
+    pub until: Option<Timestamp>,
+}
+
+/// Who answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answerer {
+    /// A person at this machine, over the local API.
+    Local,
+    /// A controller of the Hub session.
+    Controller,
+    /// The Hub itself.
+    Hub,
+    /// A rule of the configuration.
+    Policy,
+    /// Nobody did in time.
+    Timeout,
+    /// The runner: the turn was cancelled, or nobody is left to ask.
+    Runner,
+}
+
+/// An answer on its way to the request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answered {
+    /// Which request.
+    pub request_id: String,
+    /// What is said to it.
+    pub answer: Answer,
+    /// By whom.
+    pub by: Answerer,
+}
+
+/// An answer that counts for nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnswerError {
+    /// It was answered before, withdrawn, or never asked.
+    #[error("no request `{0}` waits for an answer; it may have been answered or withdrawn")]
+    NotWaiting(String),
+    /// The daemon is going.
+    #[error("the session is stopping; the request is asked again when the daemon is back")]
+    Stopping,
+    /// The answer would not be durable.
+    #[error("the answer cannot be stored: {0}")]
+    NotStored(String),
+}
+
+impl Answerer {
+    /// As the event words it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Controller => "controller",
+            Self::Hub => "hub",
+            Self::Policy => "policy",
+            Self::Timeout => "timeout",
+            Self::Runner => "runner",
+        }
+    }
+}

@@ -18,6 +18,7 @@ use super::callbacks::{Stopped, Watch};
 use super::error::CloneError;
 use super::fault::Fault;
 use super::git_library::prepare_git;
+use super::http::{Access, with_access};
 use super::revision::Revision;
 use super::source::{from_network, from_this_machine, open, some_of};
 use super::staging::Staging;
@@ -36,7 +37,7 @@ pub struct CloneRequest {
     pub into: PathBuf,
     /// In no more time than this.
     pub limit: Duration,
-    /// Certificates to trust besides the machine's; the first clone of a process decides.
+    /// Certificates to trust besides the machine's, as a PEM file.
     pub ca_file: Option<PathBuf>,
     /// Where fetched objects are kept for the next clone.
     pub cache: Option<Cache>,
@@ -84,7 +85,7 @@ pub fn clone(
         clock,
         stopped: Cell::new(Stopped::No),
     };
-    prepare_git(request.ca_file.as_deref()).map_err(|source| CloneError::Git {
+    prepare_git().map_err(|source| CloneError::Git {
         url: url.clone(),
         source,
     })?;
@@ -100,7 +101,11 @@ pub fn clone(
         path: request.into.clone(),
         url: url.clone(),
     })?;
-    let made = make(request, &watch, staging.path(), progress);
+    let access = Access {
+        token: request.token.clone(),
+        ca_file: request.ca_file.clone(),
+    };
+    let made = with_access(access, || make(request, &watch, staging.path(), progress));
     let (commit, branch) = made.map_err(|fault| fault.explain(request, &watch))?;
     if !watch.go_on() {
         return Err(Fault::Stopped.explain(request, &watch));

@@ -14,6 +14,7 @@ mod error;
 mod fault;
 #[allow(unsafe_code)] // libgit2's global options
 mod git_library;
+mod http;
 mod revision;
 mod source;
 mod staging;
@@ -29,6 +30,5 @@ pub use checkpoint::{
 };
 pub use clone::{CloneRequest, Progress, Workspace, clone};
 pub use error::CloneError;
-pub use git_library::prepare_git;
 pub use revision::{InvalidRevision, Revision};
 pub use url::{InvalidRepoUrl, RepoUrl};

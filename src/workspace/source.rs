@@ -4,8 +4,7 @@ use std::path::Path;
 
 use git2::build::{CheckoutBuilder, CloneLocal, RepoBuilder};
 use git2::{
-    AutotagOption, Direction, FetchOptions, ProxyOptions, RemoteRedirect, Repository,
-    RepositoryInitOptions, RepositoryOpenFlags,
+    AutotagOption, Direction, FetchOptions, Repository, RepositoryInitOptions, RepositoryOpenFlags,
 };
 
 use super::cache::{Cache, Depth, Entry, trim};
@@ -13,9 +12,6 @@ use super::callbacks::Watch;
 use super::clone::{CloneRequest, Progress};
 use super::fault::Fault;
 use super::revision::Revision;
-
-/// libgit2's name for whether a server may send elsewhere.
-const FOLLOW_REDIRECTS: &str = "http.followRedirects";
 
 /// The repository at this very path; none of a folder above counts.
 pub(super) fn open(path: &Path) -> Result<Repository, git2::Error> {
@@ -112,17 +108,13 @@ fn fetch(
     watch: &Watch<'_>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Fetched, Fault> {
-    // For both connections: a token must not follow to another host. Taken out again below.
-    let mut config = repository.config()?;
-    config.set_bool(FOLLOW_REDIRECTS, false)?;
     let url = request.url.to_string();
     let mut remote = match repository.find_remote("origin") {
         Ok(remote) => remote,
         Err(_) => repository.remote("origin", &url)?,
     };
-    let token = request.token.as_ref();
-    let callbacks = watch.callbacks(token, &mut *progress);
-    let connection = remote.connect_auth(Direction::Fetch, Some(callbacks), Some(proxy()))?;
+    let callbacks = watch.callbacks(&mut *progress);
+    let connection = remote.connect_auth(Direction::Fetch, Some(callbacks), None)?;
     let heads = connection.list()?;
     let names: Vec<String> = heads.iter().map(|head| head.name().to_owned()).collect();
     let default = connection.default_branch().ok();
@@ -136,14 +128,11 @@ fn fetch(
     if !refspecs.is_empty() {
         let mut options = FetchOptions::new();
         options
-            .remote_callbacks(watch.callbacks(token, progress))
-            .proxy_options(proxy())
-            .follow_redirects(RemoteRedirect::None)
+            .remote_callbacks(watch.callbacks(progress))
             .download_tags(AutotagOption::None)
             .depth(depth);
         remote.fetch(&refspecs, Some(&mut options), None)?;
     }
-    config.remove(FOLLOW_REDIRECTS)?;
     Ok(Fetched { default, refspecs })
 }
 
@@ -182,12 +171,6 @@ fn refspecs(
             .filter_map(|name| name.strip_prefix("refs/heads/"));
         Err(Fault::NoRevision(some_of(branches)))
     }
-}
-
-fn proxy() -> ProxyOptions<'static> {
-    let mut proxy = ProxyOptions::new();
-    proxy.auto();
-    proxy
 }
 
 /// Enough to recognise the name that was meant.

@@ -48,7 +48,7 @@ impl Watch<'_> {
     ) -> RemoteCallbacks<'c> {
         let mut callbacks = RemoteCallbacks::new();
         let mut asked = false;
-        callbacks.credentials(move |_url, _user, allowed| {
+        callbacks.credentials(move |_url, user, allowed| {
             // libgit2 asks again as long as the server says no.
             let stop = |why, message| {
                 self.stopped.set(why);
@@ -58,6 +58,10 @@ impl Watch<'_> {
                     message,
                 ))
             };
+            if cfg!(feature = "ssh") && allowed.contains(CredentialType::SSH_KEY) && !asked {
+                asked = true;
+                return Cred::ssh_key_from_agent(user.unwrap_or("git"));
+            }
             match token {
                 None => stop(Stopped::NoToken, "no token"),
                 Some(_) if asked => stop(Stopped::TokenRefused, "token refused"),

@@ -19,9 +19,11 @@ use super::error::CloneError;
 use super::fault::Fault;
 use super::git_library::prepare_git;
 use super::http::{Access, with_access};
+use super::policy::AllowList;
 use super::revision::Revision;
 use super::source::{from_network, from_this_machine, open, some_of};
 use super::staging::Staging;
+use super::submodules;
 use super::url::RepoUrl;
 
 /// What to clone, and where to.
@@ -41,6 +43,27 @@ pub struct CloneRequest {
     pub ca_file: Option<PathBuf>,
     /// Where fetched objects are kept for the next clone.
     pub cache: Option<Cache>,
+    /// How much of it.
+    pub extent: Extent,
+}
+
+/// How much of a repository is cloned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// So many commits of a branch or tag, over the network; 0: all.
+    pub depth: u32,
+    /// Its submodules as well, from where this list allows it.
+    pub submodules: Option<AllowList>,
+}
+
+impl Default for Extent {
+    /// The newest commit, and no submodules.
+    fn default() -> Self {
+        Self {
+            depth: 1,
+            submodules: None,
+        }
+    }
 }
 
 /// How far a clone is.
@@ -71,7 +94,8 @@ pub struct Workspace {
 }
 
 /// Makes the workspace. Blocks; ends soon after `cancelled` is set (a silent server's own limit is
-/// a minute). A clone from the network is shallow, one from this machine whole and linked.
+/// a minute). A clone from the network is as deep as asked for, one from this machine whole and
+/// linked.
 pub fn clone(
     request: &CloneRequest,
     clock: Clock,
@@ -101,12 +125,11 @@ pub fn clone(
         path: request.into.clone(),
         url: url.clone(),
     })?;
-    let access = Access {
-        token: request.token.clone(),
-        ca_file: request.ca_file.clone(),
-    };
-    let made = with_access(access, || make(request, &watch, staging.path(), progress));
+    let made = make(request, &watch, staging.path(), progress);
     let (commit, branch) = made.map_err(|fault| fault.explain(request, &watch))?;
+    if let Some(allowed) = &request.extent.submodules {
+        submodules::clone_into(staging.path(), request, allowed, &watch, progress)?;
+    }
     if !watch.go_on() {
         return Err(Fault::Stopped.explain(request, &watch));
     }
@@ -120,7 +143,7 @@ pub fn clone(
 }
 
 /// The commit and the branch that were checked out.
-type CheckedOut = (Option<String>, Option<String>);
+pub(super) type CheckedOut = (Option<String>, Option<String>);
 
 fn existing(path: &Path, url: &str) -> Option<Workspace> {
     let repository = match open(path) {
@@ -168,7 +191,7 @@ fn given_away(path: &Path, url: &str) -> Option<Workspace> {
     })
 }
 
-fn make(
+pub(super) fn make(
     request: &CloneRequest,
     watch: &Watch<'_>,
     into: &Path,
@@ -179,7 +202,14 @@ fn make(
     }
     let (repository, default) = match request.url.local_path() {
         Some(source) => from_this_machine(source, into)?,
-        None => from_network(request, watch, into, progress)?,
+        None if request.url.may_be_connected() => {
+            let access = Access {
+                token: request.token.clone(),
+                ca_file: request.ca_file.clone(),
+            };
+            with_access(access, || from_network(request, watch, into, progress))?
+        }
+        None => return Err(Fault::NotPublic),
     };
     check_out(
         &repository,

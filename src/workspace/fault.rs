@@ -10,6 +10,7 @@ use super::error::CloneError;
 pub(super) enum Fault {
     Git(git2::Error),
     NoRevision(Vec<String>),
+    NotPublic,
     Stopped,
 }
 
@@ -33,6 +34,7 @@ impl Fault {
         }
         match self {
             Self::Stopped => CloneError::Cancelled { url },
+            Self::NotPublic => CloneError::NotPublic { url },
             Self::NoRevision(known) => CloneError::NoRevision {
                 url,
                 revision: request

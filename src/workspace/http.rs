@@ -10,8 +10,8 @@ mod exchange;
 
 use std::cell::RefCell;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport};
 use git2::{ErrorClass, ErrorCode};
@@ -49,11 +49,9 @@ pub(super) fn with_access<T>(access: Access, work: impl FnOnce() -> T) -> T {
 /// A transport for [`git2::transport::register`].
 pub(super) fn transport(remote: &git2::Remote<'_>) -> Result<Transport, git2::Error> {
     let access = ACCESS.with_borrow(Clone::clone);
-    let line = Line::open(access.ca_file.as_deref())
-        .map_err(|why| failed(ErrorCode::GenericError, &why))?;
     let server = Server {
-        line: Arc::new(line),
-        token: access.token,
+        access,
+        line: OnceLock::new(),
         wanted: AtomicBool::new(false),
     };
     Transport::smart(remote, true, server)
@@ -61,8 +59,9 @@ pub(super) fn transport(remote: &git2::Remote<'_>) -> Result<Transport, git2::Er
 
 /// One remote's server.
 struct Server {
-    line: Arc<Line>,
-    token: Option<SecretString>,
+    access: Access,
+    /// Opened by the first request: what a factory says of an error is lost in libgit2.
+    line: OnceLock<Arc<Line>>,
     /// Whether the server has asked for the token.
     wanted: AtomicBool,
 }
@@ -80,7 +79,7 @@ impl SmartSubtransport for Server {
             Service::ReceivePackLs => ("git-receive-pack", true),
             Service::ReceivePack => ("git-receive-pack", false),
         };
-        let line = Arc::clone(&self.line);
+        let line = self.line()?;
         let exchange = if listing {
             self.listing(line, base, name)?
         } else {
@@ -96,8 +95,18 @@ impl SmartSubtransport for Server {
 }
 
 impl Server {
+    fn line(&self) -> Result<Arc<Line>, git2::Error> {
+        if let Some(line) = self.line.get() {
+            return Ok(Arc::clone(line));
+        }
+        let opened = Line::open(self.access.ca_file.as_deref());
+        let line = Arc::new(opened.map_err(|why| failed(ErrorCode::GenericError, &why))?);
+        Ok(Arc::clone(self.line.get_or_init(|| line)))
+    }
+
     fn known_token(&self) -> Option<SecretString> {
-        self.token
+        self.access
+            .token
             .clone()
             .filter(|_| self.wanted.load(Ordering::Relaxed))
     }
@@ -107,7 +116,9 @@ impl Server {
         let known = self.known_token();
         let is_first = known.is_none();
         match Exchange::list(Arc::clone(&line), base, name, known) {
-            Err(refusal) if refusal.is_unauthorized() && is_first && self.token.is_some() => {
+            Err(refusal)
+                if refusal.is_unauthorized() && is_first && self.access.token.is_some() =>
+            {
                 self.wanted.store(true, Ordering::Relaxed);
                 Exchange::list(line, base, name, self.known_token())
             }

@@ -44,7 +44,7 @@ pub(super) fn from_this_machine(
     Ok((repository, branch))
 }
 
-/// Only what is asked for, without its past.
+/// Only what is asked for, as deep as it is asked for.
 pub(super) fn from_network(
     request: &CloneRequest,
     watch: &Watch<'_>,
@@ -86,9 +86,9 @@ pub(super) fn from_network(
 
 fn entry(cache: &Cache, request: &CloneRequest) -> std::io::Result<Entry> {
     let revision = request.revision.as_ref();
-    let depth = match revision.and_then(Revision::commit) {
-        Some(_) => Depth::Whole,
-        None => Depth::Tip,
+    let depth = match (revision.and_then(Revision::commit), request.extent.depth) {
+        (Some(_), _) | (None, 0) => Depth::Whole,
+        (None, commits) => Depth::Commits(commits),
     };
     Entry::open(cache, &request.url.to_string(), depth)
 }
@@ -124,28 +124,29 @@ fn fetch(
     let default = default.map(str::to_owned);
     drop(connection);
     let wanted = refspecs(request.revision.as_ref(), default.as_deref(), &names)?;
-    let (refspecs, depth) = wanted.unwrap_or_default();
+    let (refspecs, whole) = wanted.unwrap_or_default();
+    let depth = if whole { 0 } else { request.extent.depth };
     if !refspecs.is_empty() {
         let mut options = FetchOptions::new();
         options
             .remote_callbacks(watch.callbacks(progress))
             .download_tags(AutotagOption::None)
-            .depth(depth);
+            .depth(i32::try_from(depth).unwrap_or(0));
         remote.fetch(&refspecs, Some(&mut options), None)?;
     }
     Ok(Fetched { default, refspecs })
 }
 
-/// What to fetch for a revision and how deep (0: all). `None`: there is nothing to fetch.
+/// What to fetch for a revision, and whether all of its past. `None`: there is nothing to fetch.
 #[allow(clippy::type_complexity)] // read in one place
 fn refspecs(
     revision: Option<&Revision>,
     default: Option<&str>,
     names: &[String],
-) -> Result<Option<(Vec<String>, i32)>, Fault> {
+) -> Result<Option<(Vec<String>, bool)>, Fault> {
     let branch = |name: &str| format!("+refs/heads/{name}:refs/remotes/origin/{name}");
     let Some(revision) = revision else {
-        return Ok(default.map(|name| (vec![branch(name)], 1)));
+        return Ok(default.map(|name| (vec![branch(name)], false)));
     };
     let has = |prefix: &str| {
         names
@@ -153,17 +154,17 @@ fn refspecs(
             .any(|name| *name == format!("{prefix}{revision}"))
     };
     if has("refs/heads/") {
-        Ok(Some((vec![branch(revision.as_str())], 1)))
+        Ok(Some((vec![branch(revision.as_str())], false)))
     } else if has("refs/tags/") {
         Ok(Some((
             vec![format!("+refs/tags/{revision}:refs/tags/{revision}")],
-            1,
+            false,
         )))
     } else if revision.commit().is_some() {
         // Servers need not give out a commit by its id: it is looked for in all there is.
         Ok(Some((
             vec![branch("*"), "+refs/tags/*:refs/tags/*".to_owned()],
-            0,
+            true,
         )))
     } else {
         let branches = names

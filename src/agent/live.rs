@@ -253,6 +253,21 @@ pub struct LiveKind {
     pub restore: fn(&[u8]) -> Restored,
 }
 
+/// The tools by which agents ask their user something, by their normalized names.
+const QUESTIONS: &[&str] = &[
+    "AskUserQuestion",
+    "ask_user",
+    "question",
+    "request_user_input",
+];
+
+impl Asked {
+    /// Whether it asks for an answer in words, not for consent.
+    pub fn is_question(&self) -> bool {
+        QUESTIONS.contains(&self.tool.as_str())
+    }
+}
+
 impl Answer {
     /// As events word it.
     pub const fn decision(&self) -> &'static str {

@@ -323,10 +323,10 @@ fn a_branch_needs_a_repository_and_a_token_file_must_hold_a_token() {
 }
 
 #[test]
-fn modes_and_consent_that_are_not_built_are_refused() {
-    let faults = Desk::new().faults(&["--approve", "ask", "--mode", "live", "x"]);
-    let expected = "--mode: `live` is not one of auto, exec\n\
-                    --approve: `ask` is unknown; there is only `auto`";
+fn modes_and_consent_that_are_unknown_are_refused() {
+    let faults = Desk::new().faults(&["--approve", "later", "--mode", "alive", "x"]);
+    let expected = "--mode: `alive` is not one of auto, live, exec\n\
+                    --approve: `later` is not one of auto, ask, policy";
     assert_eq!(faults, expected);
 }
 

@@ -13,6 +13,7 @@
 //! The server knows a [`Host`] and nothing of how it comes by its sessions. What goes over the
 //! wire is in [`wire`], for the server and for clients.
 
+mod approval;
 mod events;
 mod failure;
 mod guard;

@@ -33,7 +33,9 @@ pub(super) async fn list(
     let now = api.clock.wall().millis();
     let requests = waiting.unwrap_or_default().into_iter();
     Ok(Json(RequestList {
-        requests: requests.map(|waiting| shown(waiting, now)).collect(),
+        requests: requests
+            .map(|waiting| request_waiting(waiting, now))
+            .collect(),
     }))
 }
 
@@ -53,7 +55,7 @@ pub(super) async fn answer(
     let decision = request.decision;
     let answered = Answered {
         request_id: request_id.clone(),
-        answer: said(&asked, request).map_err(Failure::invalid)?,
+        answer: answer_of(&asked, request).map_err(Failure::invalid)?,
         by: Answerer::Local,
     };
     led.session.answer(answered).await?;
@@ -63,8 +65,8 @@ pub(super) async fn answer(
     }))
 }
 
-/// The answer that a body gives, or why it gives none.
-fn said(asked: &Asked, request: AnswerRequest) -> Result<Answer, String> {
+/// The answer that a body gives to a request, or why it gives none.
+pub fn answer_of(asked: &Asked, request: AnswerRequest) -> Result<Answer, String> {
     let AnswerRequest {
         decision,
         message,
@@ -123,7 +125,8 @@ fn allowed(
     Ok(Answer::Allow { input })
 }
 
-fn shown(waiting: Waiting, now: u64) -> RequestWaiting {
+/// A request that waits, as the API shows it; `now` in milliseconds since the epoch.
+pub fn request_waiting(waiting: Waiting, now: u64) -> RequestWaiting {
     let Waiting {
         asked,
         since,
@@ -189,7 +192,7 @@ mod tests {
             tool: tool.to_owned(),
             input: json!({"questions": [{"question": "Which?"}]}),
         };
-        said(&asked, serde_json::from_value(body).unwrap())
+        answer_of(&asked, serde_json::from_value(body).unwrap())
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod status;
 mod usage;
 pub mod wire;
 
+pub use approval::{answer_of, request_waiting};
 pub use host::{
     CreateError, Created, DaemonFacts, EndError, Host, HostedSession, LedSession, LogSource,
     NewSession, Standing,

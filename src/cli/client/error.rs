@@ -75,7 +75,7 @@ impl ClientError {
                 "agent" => Exit::Agent,
                 "hub_unreachable" => Exit::HubUnreachable,
                 "hub_refused" | "unauthorized" | "forbidden" => Exit::HubRefused,
-                "session_failed" => Exit::TryAgain,
+                "session_failed" | "answered" | "unknown_request" => Exit::TryAgain,
                 "internal" | "journal" => Exit::Internal,
                 _ => Exit::Usage,
             },

@@ -376,6 +376,16 @@ fn rules_of_consent_are_read_and_shown() {
 }
 
 #[test]
+fn the_rules_of_the_documentation_are_rules() {
+    let page = include_str!("../docs/approval.md");
+    let example = page.split("```toml\n").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    let config = Desk::new().config_file(example).type_in(&["x"]).unwrap();
+    let approval = &config.agent.approval;
+    assert_eq!((approval.allow.len(), approval.deny.len()), (4, 2));
+}
+
+#[test]
 fn each_rule_that_cannot_be_meant_is_named_with_its_place_and_what_to_write() {
     let desk = Desk::new().config_file(
         "[approval]\ntimout = '1m'\n\

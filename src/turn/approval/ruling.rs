@@ -35,6 +35,7 @@ const PATH_FIELDS: &[&str] = &[
     "filePath",
     "source",
     "destination",
+    "grant_root",
 ];
 
 /// What becomes of a request.

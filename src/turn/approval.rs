@@ -4,6 +4,7 @@
 //! that wait.
 
 mod places;
+mod question;
 mod ruling;
 mod script;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::agent::live::{Answer, Asked};
 use crate::clock::Timestamp;
 
+pub use question::{Choice, Question, answered, questions};
 pub use ruling::{Approval, Ruling};
 
 /// A request that waits.

@@ -71,8 +71,10 @@ impl fmt::Display for AgentName {
 choice! {
     /// How many turns one process of the CLI serves.
     Mode {
-        /// Whatever serves the settings best.
+        /// Many, where that tells more.
         Auto = "auto",
+        /// As many as the session has.
+        Live = "live",
         /// One process a turn.
         Exec = "exec",
     }
@@ -93,6 +95,22 @@ choice! {
     Approve {
         /// Nobody is asked.
         Auto = "auto",
+        /// A person, for everything that the CLI lets us hold.
+        Ask = "ask",
+        /// The rules of the config file.
+        Policy = "policy",
+    }
+}
+
+choice! {
+    /// What becomes of a request that no rule decides.
+    Otherwise {
+        /// It waits for a person.
+        Ask = "ask",
+        /// It is denied.
+        Deny = "deny",
+        /// It is permitted.
+        Allow = "allow",
     }
 }
 

@@ -8,7 +8,8 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::api;
-use super::choice::{AgentHome, AgentName, Approve, LogLevel, Mode, Output, Stdio};
+use super::approval::approval;
+use super::choice::{AgentHome, AgentName, LogLevel, Mode, Output, Stdio};
 use super::duration::{parse_duration, show_duration};
 use super::env::EnvMap;
 use super::fault::{ConfigError, Fault, Origin};
@@ -81,6 +82,7 @@ pub(super) fn settle(
         expected: expected::expected(&mut layers),
         skills: layers.paths(&setting::SKILLS),
         timeout: timeout(&mut layers, place),
+        idle_timeout: idle_timeout(&mut layers),
         patience: patience(&mut layers),
         state_dir: state_dir.unwrap_or_default(),
         workspace_dir: layers.path(&setting::WORKSPACE_DIR),
@@ -214,7 +216,7 @@ fn agent(layers: &mut Layers<'_>, place: &Place) -> AgentConfig {
         |word| AgentName::parse(word, &place.agents),
     );
     let mode = layers.value_or(&setting::MODE, Mode::Auto, Mode::parse);
-    let approve = layers.value_or(&setting::APPROVE, Approve::Auto, Approve::parse);
+    let approval = approval(layers);
     let (command, env) = agent_table(layers, name);
     AgentConfig {
         name,
@@ -226,7 +228,7 @@ fn agent(layers: &mut Layers<'_>, place: &Place) -> AgentConfig {
         allowed_tools: layers.list(&setting::ALLOWED_TOOLS, any),
         args: layers.list(&setting::AGENT_ARGS, any),
         stdio: layers.value_or(&setting::STDIO, Stdio::Pty, Stdio::parse),
-        approve,
+        approval,
         home: layers.value_or(&setting::AGENT_HOME, home, AgentHome::parse),
         user: layers.text(&setting::AGENT_USER),
         install: place.command != CommandKind::Run && !layers.switch(&setting::SKIP_INSTALL),
@@ -315,6 +317,22 @@ fn timeout(layers: &mut Layers<'_>, place: &Place) -> Option<Duration> {
     let text = default.map_or_else(|| "none".to_owned(), show_duration);
     layers.show(setting::TIMEOUT.key, quoted(&text), Origin::Default);
     default
+}
+
+/// A process that waits costs memory and nothing else; a person comes back within this.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
+
+fn idle_timeout(layers: &mut Layers<'_>) -> Option<Duration> {
+    let read = |text: &str| match text {
+        "none" => Ok(None),
+        _ => parse_duration(text).map(Some),
+    };
+    if let Some(timeout) = layers.value(&setting::IDLE_TIMEOUT, read) {
+        return timeout;
+    }
+    let text = show_duration(IDLE_TIMEOUT);
+    layers.show(setting::IDLE_TIMEOUT.key, quoted(&text), Origin::Default);
+    Some(IDLE_TIMEOUT)
 }
 
 /// What is not named keeps its default.

@@ -58,6 +58,8 @@ settings! {
     PASS_ENV: "pass_env" "--pass-env" ["AGENT_RUNNER_PASS_ENV"] List true;
     STDIO: "stdio" "--stdio" ["AGENT_RUNNER_STDIO"] Text true;
     APPROVE: "approve" "--approve" ["AGENT_RUNNER_APPROVE"] Text true;
+    APPROVAL_TIMEOUT: "approval.timeout" "--approval-timeout" ["AGENT_RUNNER_APPROVAL_TIMEOUT"] Text true;
+    APPROVAL_OTHERWISE: "approval.otherwise" "--approval-otherwise" ["AGENT_RUNNER_APPROVAL_OTHERWISE"] Text true;
     REPO: "repo" "--repo" ["AGENT_RUNNER_REPO"] Lines true;
     BRANCH: "branch" "--branch" ["AGENT_RUNNER_BRANCH"] Lines true;
     GIT_TOKEN_FILE: "git_token_file" "--git-token-file" ["AGENT_RUNNER_GIT_TOKEN_FILE"] Text true;
@@ -77,6 +79,7 @@ settings! {
     EXPECT: "expect" "--expect" ["AGENT_RUNNER_EXPECT"] Lines true;
     SKILLS: "skills" "--skill" ["AGENT_RUNNER_SKILL"] Lines true;
     TIMEOUT: "timeout" "--timeout" ["AGENT_RUNNER_TIMEOUT"] Text true;
+    IDLE_TIMEOUT: "idle_timeout" "--idle-timeout" ["AGENT_RUNNER_IDLE_TIMEOUT"] Text true;
     PATIENCE: "patience" "--patience" ["AGENT_RUNNER_PATIENCE"] List true;
     TASK: "task" "TASK" ["AGENT_RUNNER_TASK"] Text false;
     TASK_FILE: "task_file" "--task-file" ["AGENT_RUNNER_TASK_FILE"] Text true;
@@ -110,6 +113,8 @@ pub(super) const AGENTS: &str = "agents";
 
 /// The tables whose keys stand in [`ALL`] with the table's name before them.
 pub(super) const TABLES: &[&str] = &["git", "setup"];
+/// The table in the file that holds settings and rules of approval.
+pub(super) const APPROVAL: &str = "approval";
 
 /// The keys that the config file may hold.
 pub(super) fn file_keys() -> impl Iterator<Item = &'static str> {
@@ -117,5 +122,5 @@ pub(super) fn file_keys() -> impl Iterator<Item = &'static str> {
         .iter()
         .filter(|setting| setting.in_file)
         .map(|setting| setting.key);
-    keys.chain([AGENTS])
+    keys.chain([AGENTS, APPROVAL])
 }

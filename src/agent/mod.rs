@@ -24,6 +24,8 @@ mod signs;
 mod snapshot;
 mod store;
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::{ErrorClass, Event, Outcome, TurnError};
 use crate::exit::Exit;
 use crate::frame::Line;
@@ -43,7 +45,8 @@ pub enum Ignored {
 }
 
 /// What the CLI's own records say of the turn.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Evidence {
     /// The terminal record was seen, it says success, and nothing says otherwise.
     Completed,

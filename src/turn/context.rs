@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::approval::{AnswerError, Answered};
+use super::approval::{AnswerError, Answered, Approval};
+use super::live::LiveProcess;
+use crate::agent::live::{LiveKind, LivePlan};
 use crate::agent::{AgentKind, AgentSession, LaunchError, LaunchPlan, TurnSpec};
 use crate::clock::Clock;
 use crate::config::Patience;
@@ -39,6 +41,12 @@ pub struct TurnContext {
     /// The folder that holds the state dir, or it itself: another user gets through from here on,
     /// to what is handed over and nothing else.
     pub state_root: PathBuf,
+    /// The live form, where the session runs in that; else each turn has a process.
+    pub live: Option<&'static LiveKind>,
+    /// How long a live process is kept that nobody talks to; none: as long as the session.
+    pub idle_timeout: Option<Duration>,
+    /// Who consents to what the agent does.
+    pub approval: Approval,
     /// PTY or pipe.
     pub stdout: Stdout,
     /// The user that it runs as; none: ours.
@@ -65,6 +73,25 @@ pub struct TurnContext {
     pub clock: Clock,
 }
 
+/// How a CLI is started.
+#[derive(Debug)]
+pub(super) enum Start {
+    /// For one turn.
+    Exec(LaunchPlan),
+    /// For many.
+    Live(LivePlan),
+}
+
+impl Start {
+    /// The process.
+    pub(super) const fn launch(&self) -> &LaunchPlan {
+        match self {
+            Self::Exec(plan) => plan,
+            Self::Live(plan) => &plan.launch,
+        }
+    }
+}
+
 impl TurnContext {
     /// A run's folder.
     pub(super) fn run_dir(&self, run: RunId) -> RunDir {
@@ -84,6 +111,25 @@ impl TurnContext {
             files,
             ..self.spec.clone()
         })
+    }
+
+    /// How the CLI is started for that conversation, in the session's form.
+    pub(super) fn start(
+        &self,
+        agent_session: AgentSession,
+        run: RunId,
+    ) -> Result<Start, LaunchError> {
+        let Some(kind) = self.live else {
+            return self.plan(agent_session, run).map(Start::Exec);
+        };
+        let files = self.run_dir(run).launch_files();
+        let spec = TurnSpec {
+            agent_session,
+            workspace: self.workspace.clone(),
+            files,
+            ..self.spec.clone()
+        };
+        (kind.plan)(&spec, self.approval.asks()).map(Start::Live)
     }
 
     /// What the shim is told; the environment travels beside it.
@@ -171,6 +217,8 @@ pub struct TurnEnd {
     pub agent_session: Option<String>,
     /// The place of its last event.
     pub last_seq: Option<Seq>,
+    /// Its process, where that goes on.
+    pub process: Option<Box<LiveProcess>>,
 }
 
 /// Why a turn cannot be driven any further: the daemon has to restart.

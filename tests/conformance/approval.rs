@@ -1,0 +1,237 @@
+//! Consent with the real CLIs: what a person or a rule permits is done, and nothing else is.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::agents::Agent;
+use crate::bench::Bench;
+use crate::running::{Finished, Running, eventually};
+
+/// A session in the background whose agent asks.
+struct Asking {
+    bench: Bench,
+    pid: i32,
+    session: String,
+    output: PathBuf,
+}
+
+impl Asking {
+    /// Nothing where the CLI is not installed. `rules` go into the config file.
+    fn start(agent: &'static Agent, task: &str, words: &[&str], rules: &str) -> Option<Self> {
+        let mut bench = Bench::with(agent)?;
+        bench.mode = "auto";
+        let mut command = bench.agent_command(&["start", task], false);
+        let mut config = fs::File::options()
+            .append(true)
+            .open(bench.path("config.toml"))
+            .unwrap();
+        config.write_all(rules.as_bytes()).unwrap();
+        let finished = Running::start(command.args(words)).finish();
+        assert_eq!(finished.code(), 0, "{finished:#?}");
+        let answer: Value = serde_json::from_str(&finished.out[0]).unwrap();
+        Some(Self {
+            pid: i32::try_from(answer["pid"].as_i64().unwrap()).unwrap(),
+            session: answer["session_id"].as_str().unwrap().to_owned(),
+            output: answer["output_file"].as_str().unwrap().into(),
+            bench,
+        })
+    }
+
+    fn approve(&self, words: &[&str]) -> Finished {
+        let words = [&["approve"], words].concat();
+        Running::start(&mut self.bench.command(&words)).finish()
+    }
+
+    /// The only request that waits, once it does.
+    fn request(&self) -> Value {
+        let mut waiting = Vec::new();
+        eventually("a request waits", || {
+            let listed = self.approve(&["--list", "--json"]);
+            assert_eq!(listed.code(), 0, "{listed:#?}");
+            let found: Value = serde_json::from_str(&listed.out.join("\n")).unwrap();
+            waiting = found.as_array().unwrap().clone();
+            assert!(!self.has_ended(), "{:#?}", self.events());
+            !waiting.is_empty()
+        });
+        assert_eq!(waiting.len(), 1, "{waiting:#?}");
+        assert_eq!(waiting[0]["session_id"], self.session.as_str());
+        waiting.remove(0)
+    }
+
+    fn events(&self) -> Vec<Value> {
+        let text = fs::read_to_string(&self.output).unwrap_or_default();
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let lines = whole
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        lines.collect()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.events()
+            .last()
+            .is_some_and(|event| event["type"] == "end")
+    }
+
+    /// Waits for the end of the turn, which must have completed; who said what to each request.
+    fn answers(&self) -> Vec<(String, String)> {
+        eventually("the turn has ended", || self.has_ended());
+        let events = self.events();
+        assert_eq!(
+            events.last().unwrap()["outcome"],
+            "completed",
+            "{events:#?}"
+        );
+        let of = |kind: &str| -> Vec<&Value> {
+            events
+                .iter()
+                .filter(|event| event["type"] == kind)
+                .collect()
+        };
+        let (asked, said) = (of("permission_request"), of("permission_response"));
+        let id = |event: &&Value| event["request_id"].as_str().unwrap().to_owned();
+        let ids: Vec<String> = asked.iter().map(id).collect();
+        assert_eq!(
+            ids,
+            said.iter().map(id).collect::<Vec<_>>(),
+            "each is answered once"
+        );
+        let text = |event: &Value, name: &str| event[name].as_str().unwrap().to_owned();
+        let said = said
+            .iter()
+            .map(|event| (text(event, "decision"), text(event, "by")));
+        said.collect()
+    }
+
+    fn has(&self, file: &str) -> bool {
+        self.bench.path("here").join(file).exists()
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        // a test that failed half-way leaves its daemon
+        let _gone = kill(Pid::from_raw(self.pid), Signal::SIGTERM);
+    }
+}
+
+fn pair(decision: &str, by: &str) -> (String, String) {
+    (decision.to_owned(), by.to_owned())
+}
+
+/// A person permits, denies, and lets the time pass; the daemon dies while a request waits.
+pub(crate) fn by_a_person(agent: &'static Agent) {
+    let words = ["--approve", "ask", "--approval-timeout", "20s"];
+    let Some(mut asking) = Asking::start(agent, "Ask before each.", &words, "") else {
+        return;
+    };
+    let first = asking.request();
+    assert_eq!(
+        (&first["tool"], &first["input"]["command"]),
+        (&"shell".into(), &"touch allowed".into())
+    );
+    assert!(first["until"].as_u64() > first["since"].as_u64(), "{first}");
+    assert!(!asking.has("allowed"));
+    let id = first["request_id"].as_str().unwrap();
+    let status = Running::start(&mut asking.bench.command(&["status"])).finish();
+    assert!(
+        status.out.join("\n").contains("1 request waits"),
+        "{status:#?}"
+    );
+    // the next daemon has it still
+    kill(Pid::from_raw(asking.pid), Signal::SIGKILL).unwrap();
+    let again = Running::start(&mut asking.bench.command(&["start"])).finish();
+    assert_eq!(again.code(), 0, "{again:#?}");
+    let answer: Value = serde_json::from_str(&again.out[0]).unwrap();
+    asking.pid = i32::try_from(answer["pid"].as_i64().unwrap()).unwrap();
+    assert_eq!(asking.request()["request_id"], first["request_id"]);
+    let done = asking.approve(&[id]);
+    assert_eq!(done.code(), 0, "{done:#?}");
+    assert_eq!(done.out, ["shell touch allowed: permitted"]);
+    let second = asking.request();
+    assert_eq!(second["input"]["command"], "touch denied");
+    assert!(asking.has("allowed"));
+    let late = asking.approve(&["no-such-request"]);
+    late.fails_with(75);
+    let done = asking.approve(&["--deny=Leave that alone."]);
+    assert_eq!(done.code(), 0, "{done:#?}");
+    let third = asking.request();
+    assert_eq!(third["input"]["command"], "touch late");
+    let listed = asking.approve(&["--list"]);
+    assert!(listed.out[0].contains("shell touch late"), "{listed:#?}");
+    let expected = [
+        pair("allow", "local"),
+        pair("deny", "local"),
+        pair("deny", "timeout"),
+    ];
+    assert_eq!(asking.answers(), expected);
+    assert!(!asking.has("denied") && !asking.has("late"));
+    let nothing = asking.approve(&[]);
+    assert!(nothing.fails_with(75).contains("no request waits"));
+}
+
+/// Rules decide, and nobody is asked.
+pub(crate) fn by_rules(agent: &'static Agent) {
+    let rules = "[approval]\notherwise = 'deny'\n[[approval.allow]]\ncommand = 'touch allowed'\n\
+                 [[approval.allow]]\ntool = 'write'\npath = 'inside/**'\n\
+                 [[approval.deny]]\ncommand = 'touch denied'\n";
+    let words = ["--approve", "policy"];
+    let Some(asking) = Asking::start(agent, "Ask before each.", &words, rules) else {
+        return;
+    };
+    let by_policy = |decision| pair(decision, "policy");
+    assert_eq!(asking.answers(), ["allow", "deny", "deny"].map(by_policy));
+    assert!(asking.has("allowed") && !asking.has("denied") && !asking.has("late"));
+    let asking = Asking::start(agent, "Write and ask.", &words, rules).unwrap();
+    assert_eq!(asking.answers(), ["allow", "deny"].map(by_policy));
+    assert!(asking.has("inside/new.txt") && !asking.has("../outside.txt"));
+}
+
+/// A question of the agent gets its answer.
+pub(crate) fn a_question(agent: &'static Agent) {
+    let words = ["--approve", "ask"];
+    let Some(asking) = Asking::start(agent, "Ask which.", &words, "") else {
+        return;
+    };
+    let request = asking.request();
+    assert_eq!(
+        request["questions"][0]["question"], "Which colour?",
+        "{request}"
+    );
+    assert!(asking.approve(&[]).fails_with(64).contains("1  Red"));
+    let done = asking.approve(&["--answer", "2"]);
+    assert_eq!(done.code(), 0, "{done:#?}");
+    assert_eq!(asking.answers(), [pair("allow", "local")]);
+    let requests = asking.bench.requests();
+    let last = requests.iter().map(Value::to_string).next_back().unwrap();
+    assert!(
+        last.contains("Which colour?") && last.contains("Blue"),
+        "{last}"
+    );
+}
+
+/// The command that shows requests as they come.
+pub(crate) fn followed(agent: &'static Agent) {
+    let words = ["--approve", "ask"];
+    let Some(asking) = Asking::start(agent, "Ask before each.", &words, "") else {
+        return;
+    };
+    let mut command: Command = asking.bench.command(&["approve", "--follow", "--json"]);
+    let following = Running::start(&mut command);
+    for (command, answer) in [("touch allowed", "--cancel")] {
+        let shown = following.event(command, |shown| shown["input"]["command"] == command);
+        let id = shown["request_id"].as_str().unwrap();
+        assert_eq!(asking.approve(&[id, answer]).code(), 0);
+    }
+    eventually("the turn has ended", || asking.has_ended());
+    assert_eq!(asking.events().last().unwrap()["outcome"], "cancelled");
+    assert!(!asking.has("allowed"));
+    following.signal(Signal::SIGINT);
+    assert_eq!(following.finish().code(), 0);
+}

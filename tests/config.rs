@@ -476,6 +476,7 @@ fn what_is_shown_is_toml_with_origins_and_without_secrets() {
     hub_key = "***" # AGENTUITY_SDK_KEY
     hub_wait = "1m" # default
     timeout = "none" # default
+    idle_timeout = "10m" # default
     patience = ["starting=5m", "model=30m", "tool=2h", "asking=24h", "retrying=1h", "background=10m"] # default
     journal_quota = "4GiB" # default
     journal_retain = "720h" # default

@@ -4,6 +4,7 @@
 //! a line that it cannot use becomes `raw` or nothing, and it says why. A new agent is one folder
 //! here and one line in [`AGENTS`].
 
+mod acp;
 mod args;
 pub mod claude;
 pub mod codex;

@@ -125,9 +125,9 @@ fn pair(decision: &str, by: &str) -> (String, String) {
     (decision.to_owned(), by.to_owned())
 }
 
-/// A person permits, denies, and lets the time pass; the daemon dies while a request waits.
+/// A person permits, denies and changes; the daemon dies while a request waits.
 pub(crate) fn by_a_person(agent: &'static Agent) {
-    let words = ["--approve", "ask", "--approval-timeout", "20s"];
+    let words = ["--approve", "ask"];
     let Some(mut asking) = Asking::start(agent, "Ask before each.", &words, "") else {
         return;
     };
@@ -165,20 +165,27 @@ pub(crate) fn by_a_person(agent: &'static Agent) {
     assert_eq!(third["input"]["command"], "touch late");
     let listed = asking.approve(&["--list"]);
     assert!(listed.out[0].contains("shell touch late"), "{listed:#?}");
-    let expected = [
-        pair("allow", "local"),
-        pair("deny", "local"),
-        pair("deny", "timeout"),
-    ];
+    // where the CLI would not obey, that is refused and the request waits on
+    let changed = asking.approve(&["--answer", r#"{"command": "touch changed"}"#]);
+    let is_changed = agent.name == "claude";
+    if is_changed {
+        assert_eq!(changed.code(), 0, "{changed:#?}");
+    } else {
+        assert!(changed.fails_with(64).contains("another input"));
+        assert_eq!(asking.approve(&["--deny"]).code(), 0);
+    }
+    let last = if is_changed { "allow" } else { "deny" };
+    let expected = ["allow", "deny", last].map(|decision| pair(decision, "local"));
     assert_eq!(asking.answers(), expected);
+    assert_eq!(asking.has("changed"), is_changed);
     assert!(!asking.has("denied") && !asking.has("late"));
     let nothing = asking.approve(&[]);
     assert!(nothing.fails_with(75).contains("no request waits"));
 }
 
-/// Rules decide, and nobody is asked.
+/// Rules decide, and what they leave open is denied: in time, or at once.
 pub(crate) fn by_rules(agent: &'static Agent) {
-    let rules = "[approval]\notherwise = 'deny'\n[[approval.allow]]\ncommand = 'touch allowed'\n\
+    let rules = "[approval]\ntimeout = '1s'\n[[approval.allow]]\ncommand = 'touch allowed'\n\
                  [[approval.allow]]\ntool = 'write'\npath = 'inside/**'\n\
                  [[approval.deny]]\ncommand = 'touch denied'\n";
     let words = ["--approve", "policy"];
@@ -186,8 +193,10 @@ pub(crate) fn by_rules(agent: &'static Agent) {
         return;
     };
     let by_policy = |decision| pair(decision, "policy");
-    assert_eq!(asking.answers(), ["allow", "deny", "deny"].map(by_policy));
+    let expected = [by_policy("allow"), by_policy("deny"), pair("deny", "timeout")];
+    assert_eq!(asking.answers(), expected);
     assert!(asking.has("allowed") && !asking.has("denied") && !asking.has("late"));
+    let words = [words.as_slice(), &["--approval-otherwise", "deny"]].concat();
     let asking = Asking::start(agent, "Write and ask.", &words, rules).unwrap();
     assert_eq!(asking.answers(), ["allow", "deny"].map(by_policy));
     assert!(asking.has("inside/new.txt") && !asking.has("../outside.txt"));

@@ -103,7 +103,7 @@ macro_rules! asked {
             use crate::approval;
 
             #[test]
-            fn a_person_permits_denies_and_lets_time_pass() {
+            fn a_person_permits_denies_and_changes() {
                 approval::by_a_person(&$agent);
             }
 
@@ -119,6 +119,8 @@ macro_rules! asked {
 asked! {
     claude_asks: CLAUDE,
     codex_asks: CODEX,
+    opencode_asks: OPENCODE,
+    gemini_asks: GEMINI,
 }
 
 #[test]

@@ -375,9 +375,8 @@ impl Driver {
         let can_change = self.context.live.is_some_and(|live| live.can_change_input);
         let state = self.publish.borrow();
         let mut asked = state.asked.iter().map(|waiting| &waiting.asked);
-        let is_question = asked.any(|asked| {
-            asked.request_id == answered.request_id && asked.is_question()
-        });
+        let is_question =
+            asked.any(|asked| asked.request_id == answered.request_id && asked.is_question());
         changes && !can_change && !is_question
     }
 

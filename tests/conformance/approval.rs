@@ -183,23 +183,21 @@ pub(crate) fn by_a_person(agent: &'static Agent) {
     assert!(nothing.fails_with(75).contains("no request waits"));
 }
 
-/// Rules decide, and what they leave open is denied: in time, or at once.
+/// Rules decide, and what they leave open is denied when its time is up.
 pub(crate) fn by_rules(agent: &'static Agent) {
     let rules = "[approval]\ntimeout = '1s'\n[[approval.allow]]\ncommand = 'touch allowed'\n\
                  [[approval.allow]]\ntool = 'write'\npath = 'inside/**'\n\
-                 [[approval.deny]]\ncommand = 'touch denied'\n";
+                 [[approval.deny]]\ncommand = 'touch denied'\n\
+                 [[approval.deny]]\npath = 'elsewhere*'\n";
     let words = ["--approve", "policy"];
-    let Some(asking) = Asking::start(agent, "Ask before each.", &words, rules) else {
+    let Some(asking) = Asking::start(agent, "Obey the rules.", &words, rules) else {
         return;
     };
-    let by_policy = |decision| pair(decision, "policy");
-    let expected = [by_policy("allow"), by_policy("deny"), pair("deny", "timeout")];
+    let by_policy = ["allow", "deny", "allow", "deny"].map(|decision| pair(decision, "policy"));
+    let expected = [&by_policy[..], &[pair("deny", "timeout")]].concat();
     assert_eq!(asking.answers(), expected);
     assert!(asking.has("allowed") && !asking.has("denied") && !asking.has("late"));
-    let words = [words.as_slice(), &["--approval-otherwise", "deny"]].concat();
-    let asking = Asking::start(agent, "Write and ask.", &words, rules).unwrap();
-    assert_eq!(asking.answers(), ["allow", "deny"].map(by_policy));
-    assert!(asking.has("inside/new.txt") && !asking.has("../outside.txt"));
+    assert!(asking.has("inside/new.txt") && !asking.has("elsewhere.txt"));
 }
 
 /// A question of the agent gets its answer.

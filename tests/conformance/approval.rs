@@ -1,12 +1,14 @@
 //! Consent with the real CLIs: what a person or a rule permits is done, and nothing else is.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 use serde_json::Value;
 
 use crate::agents::Agent;
@@ -241,4 +243,90 @@ pub(crate) fn followed(agent: &'static Agent) {
     assert!(!asking.has("allowed"));
     following.signal(Signal::SIGINT);
     assert_eq!(following.finish().code(), 0);
+}
+
+/// A person at a terminal, with one of our commands.
+struct Typist {
+    shown: Arc<Mutex<String>>,
+    keyboard: Box<dyn std::io::Write + Send>,
+    child: Box<dyn portable_pty::Child + Send + Sync>,
+    // the terminal is there as long as this
+    _terminal: Box<dyn portable_pty::MasterPty + Send>,
+}
+
+impl Typist {
+    fn start(command: &Command) -> Self {
+        let pty = native_pty_system().openpty(PtySize::default()).unwrap();
+        let mut builder = CommandBuilder::new(command.get_program());
+        builder.args(command.get_args());
+        builder.env_clear();
+        for (name, value) in command.get_envs() {
+            builder.env(name, value.unwrap());
+        }
+        builder.cwd(command.get_current_dir().unwrap());
+        let child = pty.slave.spawn_command(builder).unwrap();
+        let (shown, mut screen) = (
+            Arc::<Mutex<String>>::default(),
+            pty.master.try_clone_reader().unwrap(),
+        );
+        let copy = Arc::clone(&shown);
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = screen.read(&mut bytes) {
+                let text = String::from_utf8_lossy(&bytes[..count]);
+                copy.lock().unwrap().push_str(&text);
+            }
+        });
+        Self {
+            shown,
+            keyboard: pty.master.take_writer().unwrap(),
+            child,
+            _terminal: pty.master,
+        }
+    }
+
+    /// Waits until a text is shown that was not before, and types.
+    fn answer(&mut self, shown: &str, typed: &str) {
+        eventually(shown, || {
+            let mut screen = self.shown.lock().unwrap();
+            let Some(at) = screen.find(shown) else {
+                return false;
+            };
+            screen.drain(..at + shown.len());
+            true
+        });
+        self.keyboard.write_all(typed.as_bytes()).unwrap();
+    }
+}
+
+/// `run` and `approve --follow` ask at their terminal.
+pub(crate) fn at_a_terminal(agent: &'static Agent) {
+    let Some(mut bench) = Bench::with(agent) else {
+        return;
+    };
+    bench.mode = "auto";
+    let command = ["run", "Ask before each."];
+    let mut command = bench.agent_command(&command, false);
+    let mut typist = Typist::start(command.args(["--approve", "ask"]));
+    typist.answer("command: touch allowed", "");
+    typist.answer("c to end the turn: ", "perhaps\r");
+    typist.answer("c ends the turn: ", "y\r");
+    typist.answer("command: touch denied", "n Leave that alone.\r");
+    typist.answer("command: touch late", "n\r");
+    let status = typist.child.wait().unwrap();
+    assert_eq!(status.exit_code(), 0, "{}", typist.shown.lock().unwrap());
+    let has = |file: &str| bench.path("here").join(file).exists();
+    assert!(has("allowed") && !has("denied") && !has("late"));
+    let last = bench.requests().pop().unwrap().to_string();
+    assert!(last.contains("Leave that alone."), "{last}");
+
+    let asking = Asking::start(agent, "Ask before each.", &["--approve", "ask"], "").unwrap();
+    let mut typist = Typist::start(&asking.bench.command(&["approve", "--follow"]));
+    typist.answer("command: touch allowed", "y\r");
+    typist.answer("command: touch denied", "c\r");
+    eventually("the turn has ended", || asking.has_ended());
+    assert_eq!(asking.events().last().unwrap()["outcome"], "cancelled");
+    assert!(asking.has("allowed") && !asking.has("denied"));
+    typist.keyboard.write_all(b"\x03").unwrap();
+    assert_eq!(typist.child.wait().unwrap().exit_code(), 0);
 }

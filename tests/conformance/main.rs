@@ -132,3 +132,8 @@ fn a_question_of_claude_is_answered() {
 fn requests_are_shown_as_they_come_and_one_can_end_its_turn() {
     approval::followed(&agents::CLAUDE);
 }
+
+#[test]
+fn a_run_and_whoever_follows_are_asked_at_their_terminal() {
+    approval::at_a_terminal(&agents::CLAUDE);
+}

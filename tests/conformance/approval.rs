@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+use agent_runner::agent::AGENTS;
+use agent_runner::agent::live::Holds;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use portable_pty::{CommandBuilder, PtySize, native_pty_system};
@@ -329,4 +331,26 @@ pub(crate) fn at_a_terminal(agent: &'static Agent) {
     assert!(asking.has("allowed") && !asking.has("denied"));
     typist.keyboard.write_all(b"\x03").unwrap();
     assert_eq!(typist.child.wait().unwrap().exit_code(), 0);
+}
+
+/// What the adapters say of themselves stands in the table of `docs/agents.md`.
+pub(crate) fn the_docs() {
+    let page = include_str!("../../docs/agents.md");
+    let table = page.split("## What can wait for consent").nth(1).unwrap();
+    let table = table.split("\n## ").next().unwrap();
+    for kind in AGENTS {
+        let row = table
+            .lines()
+            .find(|line| line.starts_with(&format!("| {} |", kind.name)));
+        let row = row.unwrap_or_else(|| panic!("no row for {}", kind.name));
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let expected = match kind.live.as_ref().map(|live| &live.holds) {
+            None => "nothing",
+            Some(Holds::All) => "every call",
+            Some(Holds::AllBut(others)) => &format!("every call but {others}"),
+        };
+        assert!(cells[2].starts_with(expected), "{}: {row}", kind.name);
+        let can_change = kind.live.as_ref().is_some_and(|live| live.can_change_input);
+        assert_eq!(cells[3] == "yes", can_change, "{row}");
+    }
 }

@@ -137,3 +137,8 @@ fn requests_are_shown_as_they_come_and_one_can_end_its_turn() {
 fn a_run_and_whoever_follows_are_asked_at_their_terminal() {
     approval::at_a_terminal(&agents::CLAUDE);
 }
+
+#[test]
+fn the_docs_say_which_calls_wait_for_consent() {
+    approval::the_docs();
+}

@@ -16,6 +16,9 @@
 )]
 
 mod agent;
+#[path = "../../tests/conformance/agents.rs"]
+#[allow(dead_code)] // shared with the conformance suite, which uses more of it
+mod agents;
 mod bare;
 mod crash;
 mod flood;
@@ -23,15 +26,17 @@ mod hub;
 mod idle;
 mod journal;
 mod latency;
+mod live;
 mod place;
 mod report;
 mod series;
 mod start;
+mod talk;
 
 use report::Report;
 
 /// What measures which rows.
-const PARTS: [(&str, &[&str]); 8] = [
+const PARTS: [(&str, &[&str]); 9] = [
     ("start", &["P4", "P7", "P8", "P16"]),
     ("flood", &["P1", "P1b", "P2", "P4", "P6"]),
     ("latency", &["P2", "P3"]),
@@ -40,6 +45,7 @@ const PARTS: [(&str, &[&str]); 8] = [
     ("crash", &["P10", "P11"]),
     ("long", &["P14"]),
     ("journal", &["P15"]),
+    ("live", &["P17"]),
 ];
 
 fn main() {
@@ -85,6 +91,7 @@ async fn measure(part: &str, report: &mut Report) {
         "many" => flood::many(report).await,
         "crash" => crash::figures(report).await,
         "journal" => journal::figures(report).await,
+        "live" => live::figures(report).await,
         _ => latency::long_lines(report).await,
     }
 }

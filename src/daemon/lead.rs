@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::DropGuard;
 
@@ -26,6 +26,7 @@ use crate::sandbox::LocalSandbox;
 use crate::session::{Prompt, Session};
 use crate::spool::{Stdout, Window};
 use crate::tasks::Tasks;
+use crate::turn::briefing::Briefings;
 use crate::turn::{CHECKPOINT_FAILED, TurnContext, TurnFault};
 use crate::workspace::{CheckpointRequest, START, checkpoint_apart};
 
@@ -94,6 +95,7 @@ impl Chosen {
             session,
             link: Arc::new(link),
             inbound,
+            briefings: Briefings::default(),
             tasks: tasks.clone(),
         }
     }
@@ -108,6 +110,7 @@ pub struct Lead {
     session: SessionId,
     link: Arc<LinkHandle>,
     inbound: mpsc::Receiver<Inbound>,
+    briefings: Briefings,
     tasks: Tasks,
 }
 
@@ -317,6 +320,8 @@ impl Lead {
             agent: self.chosen.kind,
             program,
             spec,
+            choices: watch::Sender::default(),
+            briefings: self.briefings.clone(),
             environment: plain,
             workspace,
             state_dir: config.state_dir.clone(),

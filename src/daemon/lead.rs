@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::DropGuard;
 
+use super::actions::HubSide;
 use super::agent_version::agent_version;
 use super::commands::{self, Commands, Statuses};
 use super::housekeeping::Housekeeping;
@@ -16,7 +17,7 @@ use super::program::{self, Program, RunsAs, runs_as};
 use super::source::JournalSource;
 use super::{DaemonError, HubAccess, Setup, State, install, workspace};
 use crate::agent::{self, AgentKind};
-use crate::config::Stdio;
+use crate::config::{Gate, Stdio};
 use crate::event::NoticeLevel;
 use crate::hub::StartError;
 use crate::hub::link::{Inbound, Joined, LinkHandle};
@@ -27,6 +28,7 @@ use crate::sandbox::LocalSandbox;
 use crate::session::{Prompt, Session};
 use crate::spool::{Stdout, Window};
 use crate::tasks::Tasks;
+use crate::turn::approval::Approval;
 use crate::turn::briefing::Briefings;
 use crate::turn::{CHECKPOINT_FAILED, TurnContext, TurnFault};
 use crate::workspace::{CheckpointRequest, START, checkpoint_apart};
@@ -242,6 +244,7 @@ impl Lead {
         task: Option<String>,
     ) -> Result<Led, DaemonError> {
         let context = Arc::new(self.context(setup, program, workspace.clone())?);
+        HubSide::standing(&context, &self.link);
         let redactor = Arc::clone(&context.redactor);
         let agent_version = agent_version(&context.program);
         let (session, driver) = Session::start(Arc::clone(&context), &self.tasks).await?;
@@ -258,14 +261,27 @@ impl Lead {
         }
         crash_point!("daemon.task_queued");
         commands::clear(&context).await;
+        let statuses = Statuses::default();
         let commands = Commands {
             session: session.clone(),
             link: Arc::clone(&self.link),
             context: Arc::clone(&context),
-            statuses: Statuses::default(),
+            statuses: statuses.clone(),
         };
         self.tasks
             .spawn("hub-commands", commands.serve(self.inbound));
+        if let Some(news) = self.link.news() {
+            let hub = HubSide {
+                session: session.clone(),
+                link: Arc::clone(&self.link),
+                approval: approval(setup, &self.hub, &context.workspace),
+                context: Arc::clone(&context),
+                gate: self.hub.gate,
+                is_live: false,
+                statuses,
+            };
+            self.tasks.spawn("hub-actions", hub.serve(news));
+        }
         let housekeeping = Housekeeping {
             journal: self.state.journal().clone(),
             session: Some((self.session.clone(), self.chosen.kind.name)),
@@ -350,6 +366,12 @@ impl Lead {
             clock: setup.clock,
         })
     }
+}
+
+/// Who consents to what the agent does, the Hub included.
+fn approval(setup: &Setup<'_>, hub: &HubAccess, workspace: &Path) -> Approval {
+    let gated = hub.gate.gate == Gate::Ask;
+    Approval::new(&setup.config.agent.approval, workspace).gated(gated)
 }
 
 /// A session that is led.

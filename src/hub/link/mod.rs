@@ -199,6 +199,12 @@ impl LinkHandle {
         }
     }
 
+    /// What the first `init` said, once there was one.
+    pub fn joined(&self) -> Option<Arc<Joined>> {
+        let joined = self.joined.borrow();
+        joined.as_ref()?.as_ref().ok().cloned()
+    }
+
     /// How the link stands, now and as it changes.
     pub fn status(&self) -> watch::Receiver<LinkStatus> {
         self.status.clone()

@@ -376,6 +376,16 @@ fn rules_of_consent_are_read_and_shown() {
 }
 
 #[test]
+fn the_rules_of_the_documentation_are_rules() {
+    let page = include_str!("../docs/approval.md");
+    let example = page.split("```toml\n").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    let config = Desk::new().config_file(example).type_in(&["x"]).unwrap();
+    let approval = &config.agent.approval;
+    assert_eq!((approval.allow.len(), approval.deny.len()), (4, 2));
+}
+
+#[test]
 fn each_rule_that_cannot_be_meant_is_named_with_its_place_and_what_to_write() {
     let desk = Desk::new().config_file(
         "[approval]\ntimout = '1m'\n\
@@ -472,6 +482,7 @@ fn what_is_shown_is_toml_with_origins_and_without_secrets() {
     hub_gate = "off" # default
     hub_gate_default = "deny" # default
     timeout = "none" # default
+    idle_timeout = "10m" # default
     patience = ["starting=5m", "model=30m", "tool=2h", "asking=24h", "retrying=1h", "background=10m"] # default
     journal_quota = "4GiB" # default
     journal_retain = "720h" # default

@@ -74,7 +74,8 @@ pub struct Message {
 }
 
 /// The answer to a request.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// The call may go on.
     Allow {

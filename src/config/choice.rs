@@ -91,8 +91,10 @@ choice! {
 choice! {
     /// How many turns one process of the CLI serves.
     Mode {
-        /// Whatever serves the settings best.
+        /// Many, where that tells more.
         Auto = "auto",
+        /// As many as the session has.
+        Live = "live",
         /// One process a turn.
         Exec = "exec",
     }

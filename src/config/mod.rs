@@ -68,6 +68,8 @@ pub struct Config {
     pub repo: Option<RepoConfig>,
     /// How long a turn may last.
     pub timeout: Option<Duration>,
+    /// How long a live process is kept that nobody talks to; none: as long as its session.
+    pub idle_timeout: Option<Duration>,
     /// How long the agent may be silent.
     pub patience: Patience,
     /// Where everything durable lies.

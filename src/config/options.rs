@@ -13,8 +13,8 @@ pub struct Options {
     /// Agent CLI to run [default: claude]
     #[arg(long, value_name = "NAME")]
     pub agent: Option<String>,
-    /// One CLI process a turn (exec), or what serves best [default: auto]
-    #[arg(long, value_name = "auto|exec")]
+    /// One CLI process a turn (exec), one for many (live), or what tells more [default: auto]
+    #[arg(long, value_name = "auto|live|exec")]
     pub mode: Option<String>,
     /// Model, in the CLI's own words
     #[arg(long, value_name = "NAME")]
@@ -62,6 +62,9 @@ pub struct Options {
     /// Longest time for a turn: 90s, 10m, 2h [default: 2h for run, else none]
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<String>,
+    /// How long a live agent process is kept that nobody talks to [default: 10m]
+    #[arg(long, value_name = "DURATION")]
+    pub idle_timeout: Option<String>,
     /// How long the agent may be silent, by what it is doing: model=45m, tool=none, …
     #[arg(long, value_name = "STATE=DURATION", value_delimiter = ',')]
     pub patience: Vec<String>,
@@ -147,6 +150,7 @@ impl Options {
             branch,
             git_token_file,
             timeout,
+            idle_timeout,
             patience,
             task_file,
             agent_home,
@@ -173,6 +177,7 @@ impl Options {
             (&setting::BRANCH, branch),
             (&setting::GIT_TOKEN_FILE, git_token_file),
             (&setting::TIMEOUT, timeout),
+            (&setting::IDLE_TIMEOUT, idle_timeout),
             (&setting::TASK_FILE, task_file),
             (&setting::AGENT_HOME, agent_home),
             (&setting::AGENT_USER, agent_user),

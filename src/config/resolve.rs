@@ -77,6 +77,7 @@ pub(super) fn settle(
         task,
         repo: repo(&mut layers),
         timeout: timeout(&mut layers, place),
+        idle_timeout: idle_timeout(&mut layers),
         patience: patience(&mut layers),
         state_dir: state_dir.unwrap_or_default(),
         workspace_dir: layers.path(&setting::WORKSPACE_DIR),
@@ -326,6 +327,22 @@ fn timeout(layers: &mut Layers<'_>, place: &Place) -> Option<Duration> {
     let text = default.map_or_else(|| "none".to_owned(), show_duration);
     layers.show(setting::TIMEOUT.key, quoted(&text), Origin::Default);
     default
+}
+
+/// A process that waits costs memory and nothing else; a person comes back within this.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
+
+fn idle_timeout(layers: &mut Layers<'_>) -> Option<Duration> {
+    let read = |text: &str| match text {
+        "none" => Ok(None),
+        _ => parse_duration(text).map(Some),
+    };
+    if let Some(timeout) = layers.value(&setting::IDLE_TIMEOUT, read) {
+        return timeout;
+    }
+    let text = show_duration(IDLE_TIMEOUT);
+    layers.show(setting::IDLE_TIMEOUT.key, quoted(&text), Origin::Default);
+    Some(IDLE_TIMEOUT)
 }
 
 /// What is not named keeps its default.

@@ -44,6 +44,7 @@ const OWN: &[&Setting] = &[
     &setting::BRANCH,
     &setting::GIT_TOKEN_FILE,
     &setting::TIMEOUT,
+    &setting::IDLE_TIMEOUT,
     &setting::AGENT_HOME,
     &setting::AGENT_USER,
     &setting::SKIP_INSTALL,

@@ -62,6 +62,7 @@ settings! {
     BRANCH: "branch" "--branch" ["AGENT_RUNNER_BRANCH"] Text true;
     GIT_TOKEN_FILE: "git_token_file" "--git-token-file" ["AGENT_RUNNER_GIT_TOKEN_FILE"] Text true;
     TIMEOUT: "timeout" "--timeout" ["AGENT_RUNNER_TIMEOUT"] Text true;
+    IDLE_TIMEOUT: "idle_timeout" "--idle-timeout" ["AGENT_RUNNER_IDLE_TIMEOUT"] Text true;
     PATIENCE: "patience" "--patience" ["AGENT_RUNNER_PATIENCE"] List true;
     TASK: "task" "TASK" ["AGENT_RUNNER_TASK"] Text false;
     TASK_FILE: "task_file" "--task-file" ["AGENT_RUNNER_TASK_FILE"] Text true;

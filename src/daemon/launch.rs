@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 
 use super::{DaemonError, RunsAs, Setup};
+use crate::agent::live::LiveKind;
 use crate::agent::{AgentKind, AgentSession, EnvFallback, TurnSpec};
-use crate::config::{AgentHome, Approve, agent_env};
+use crate::config::{AgentConfig, AgentHome, Approve, Mode, agent_env};
 use crate::redact::settings::{in_json, in_variable};
 
 /// A name and a value.
@@ -41,6 +42,32 @@ pub(super) fn turn_spec(
         workspace: PathBuf::new(),
         files: PathBuf::new(),
     })
+}
+
+/// The live form, where the session is to run in it.
+pub(super) fn form(
+    kind: &'static AgentKind,
+    agent: &AgentConfig,
+) -> Result<Option<&'static LiveKind>, DaemonError> {
+    let asks = agent.approval.mode != Approve::Auto;
+    let refuse = |text: String| Err(DaemonError::Usage(text));
+    match (agent.mode, &kind.live) {
+        (Mode::Exec, _) if asks => refuse(format!(
+            "--approve {}: with --mode exec nothing can wait for consent; leave --mode out",
+            agent.approval.mode
+        )),
+        (_, None) if asks => refuse(format!(
+            "--approve {}: {} cannot wait for consent; use --approve auto",
+            agent.approval.mode, kind.name
+        )),
+        (Mode::Live, None) => refuse(format!(
+            "--mode live: {} has no live form; use --mode auto or exec",
+            kind.name
+        )),
+        (Mode::Exec, _) | (Mode::Auto, None) => Ok(None),
+        (Mode::Live, Some(live)) => Ok(Some(live)),
+        (Mode::Auto, Some(live)) => Ok(Some(live).filter(|live| asks || live.richer_than_exec)),
+    }
 }
 
 /// The text of a file that an option names.

@@ -12,12 +12,12 @@ use super::actions::HubSide;
 use super::agent_version::agent_version;
 use super::commands::{self, Commands, Statuses};
 use super::housekeeping::Housekeeping;
-use super::launch::{agent_home, environment, keys_in, notices, turn_spec};
+use super::launch::{agent_home, environment, form, keys_in, notices, turn_spec};
 use super::program::{self, Program, RunsAs, runs_as};
 use super::source::JournalSource;
 use super::{DaemonError, HubAccess, Setup, State, install, workspace};
 use crate::agent::{self, AgentKind};
-use crate::config::{Gate, Stdio};
+use crate::config::{Approve, Gate, Stdio};
 use crate::event::NoticeLevel;
 use crate::hub::StartError;
 use crate::hub::link::{Inbound, Joined, LinkHandle};
@@ -50,7 +50,14 @@ impl Chosen {
             .map_err(|error| DaemonError::Usage(error.to_string()))?;
         let runs_as = runs_as(agent.user.as_deref())?;
         let spec = turn_spec(setup, kind, &runs_as)?;
-        (kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
+        match form(kind, &setup.config.agent)? {
+            Some(live) => {
+                let asks = agent.approval.mode != Approve::Auto;
+                (live.plan)(&spec, asks).map(drop)
+            }
+            None => (kind.plan)(&spec).map(drop),
+        }
+        .map_err(|error| DaemonError::Usage(error.to_string()))?;
         let program = program::find(kind, agent, &setup.prefix, setup.env)?;
         Ok(Self {
             kind,
@@ -277,7 +284,7 @@ impl Lead {
                 approval: approval(setup, &self.hub, &context.workspace),
                 context: Arc::clone(&context),
                 gate: self.hub.gate,
-                is_live: false,
+                is_live: context.live.is_some(),
                 statuses,
             };
             self.tasks.spawn("hub-actions", hub.serve(news));
@@ -346,6 +353,9 @@ impl Lead {
             choices: watch::Sender::default(),
             briefings: self.briefings.clone(),
             environment: plain,
+            live: form(self.chosen.kind, &config.agent)?,
+            idle_timeout: config.idle_timeout,
+            approval: approval(setup, &self.hub, &workspace),
             workspace,
             state_dir: config.state_dir.clone(),
             state_root: setup.state_root.to_owned(),
@@ -408,6 +418,8 @@ impl Led {
 
     /// Ends in order: what the Hub does not have yet is sent, within its time; then farewell.
     pub async fn close(self) {
+        // Its process goes, if one is left; a session that was paused has none.
+        self.session.pause(false).await;
         crash_point!("daemon.before_close");
         let last = self.state.journal().last_seq(&self.session_id).await;
         self.link.close(last.ok().and_then(Seq::new)).await;

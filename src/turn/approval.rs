@@ -46,7 +46,7 @@ pub enum Answerer {
 }
 
 /// An answer on its way to the request.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answered {
     /// Which request.
     pub request_id: String,

@@ -93,6 +93,7 @@ impl Bench {
             .env_clear()
             .env("PATH", path)
             .env("HOME", self.path("home"))
+            .env("AGENT_RUNNER_MODE", "exec")
             .env("AGENT_RUNNER_STATE_DIR", self.path("state"));
         command
     }

@@ -13,6 +13,9 @@ use agent_runner::ids::SpoolOffset;
 use agent_runner::redact::Redactor;
 use serde_json::Value;
 
+/// The agents with a live form.
+const LIVE: [&str; 4] = ["claude", "codex", "opencode", "gemini"];
+
 /// All dialogs of an agent, by name.
 fn dialogs(agent: &str) -> Vec<(String, PathBuf, Recording)> {
     let folder = super::corpus::path(agent, "live");
@@ -81,7 +84,7 @@ fn every_dialog_gives_its_events() {
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
-    for agent in ["claude", "codex"] {
+    for agent in LIVE {
         settings.set_snapshot_path(format!("../corpus/{agent}/live/events"));
         settings.bind(|| {
             for (name, _, recording) in dialogs(agent) {
@@ -102,7 +105,7 @@ fn shown(told: &Told) -> String {
 
 #[test]
 fn a_dialog_tells_the_same_however_its_bytes_are_chunked() {
-    for agent in ["claude", "codex"] {
+    for agent in LIVE {
         for (name, _, recording) in dialogs(agent) {
             let whole = told(agent, &recording, usize::MAX);
             let sizes: &[usize] = if recording.output.len() > 200_000 {
@@ -119,7 +122,7 @@ fn a_dialog_tells_the_same_however_its_bytes_are_chunked() {
 
 #[test]
 fn a_dialog_goes_on_from_every_snapshot() {
-    for agent in ["claude", "codex"] {
+    for agent in LIVE {
         let live = agent::by_name(agent).unwrap().live.as_ref().unwrap();
         for (name, _, recording) in dialogs(agent) {
             let whole = told(agent, &recording, usize::MAX);
@@ -154,7 +157,7 @@ fn a_dialog_goes_on_from_every_snapshot() {
 /// Each call ends once, each turn once, each request is answered or withdrawn.
 #[test]
 fn what_begins_in_a_dialog_ends() {
-    for agent in ["claude", "codex"] {
+    for agent in LIVE {
         for (name, _, recording) in dialogs(agent) {
             let (mut calls, mut requests) = (Vec::new(), Vec::new());
             for told in told(agent, &recording, usize::MAX) {
@@ -238,7 +241,7 @@ fn the_command_replays_a_dialog_and_refuses_what_is_none() {
     let exec = replay("claude", "plain_text.pipe.jsonl");
     assert_eq!(exec.status.code(), Some(64));
     assert!(String::from_utf8_lossy(&exec.stderr).contains("holds no dialog"));
-    let none = replay("gemini", "plain_text.pipe.jsonl");
+    let none = replay("pi", "plain.pipe.jsonl");
     assert_eq!(none.status.code(), Some(64));
 }
 
@@ -252,7 +255,7 @@ fn a_damaged_dialog_is_read_to_its_end() {
         random ^= random << 17;
         usize::try_from(random % below as u64).unwrap()
     };
-    for agent in ["claude", "codex"] {
+    for agent in LIVE {
         for (_, _, mut recording) in dialogs(agent) {
             recording.output.truncate(60_000);
             for _ in 0..10 {

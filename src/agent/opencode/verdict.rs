@@ -232,6 +232,20 @@ fn retry_after(data: &ErrorData<'_>) -> Option<u64> {
     number("retry-after-ms").or_else(|| number("retry-after")?.checked_mul(1000))
 }
 
+/// An error of the live form: its name and its message, but no status.
+pub(super) fn live_error(name: Option<&str>, message: &str) -> TurnError {
+    let fields = [("name", name)];
+    let failure = Failure {
+        fields: &fields,
+        status: None,
+        message,
+    };
+    failure.error(
+        TABLE,
+        name.unwrap_or("the CLI reported an error without a message"),
+    )
+}
+
 /// What it means that nothing came after a step that finished for `reason`.
 pub(super) fn of_reason(reason: &str, rejected: bool) -> Evidence {
     let (reason, message) = match reason {

@@ -35,6 +35,7 @@ const PATH_FIELDS: &[&str] = &[
     "filePath",
     "source",
     "destination",
+    "grant_root",
 ];
 
 /// What becomes of a request.
@@ -217,10 +218,7 @@ impl<'a> Subject<'a> {
         let paths: Vec<_> = paths.flatten().collect();
         if FILE_TOOLS.contains(&self.tool)
             && !self.paths.is_empty()
-            && self
-                .paths
-                .iter()
-                .all(|place| place.is_within(paths.iter().copied()))
+            && self.paths.iter().all(|place| place.is_within(&paths))
         {
             return true;
         }
@@ -244,10 +242,13 @@ impl<'a> Subject<'a> {
                 };
                 let (commands, doubt) = script.reach();
                 let is_denied = |words: &Vec<String>| {
-                    patterns.iter().any(|pattern| match doubt {
-                        true => pattern.begins(words),
-                        false => pattern.matches(words),
-                    })
+                    let mut patterns = patterns.iter();
+                    if doubt {
+                        // where it ends is not known either
+                        patterns.any(|pattern| pattern.begins(words))
+                    } else {
+                        patterns.any(|pattern| pattern.matches(words))
+                    }
                 };
                 found(commands.iter().any(is_denied), doubt)
             }

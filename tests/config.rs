@@ -476,6 +476,9 @@ fn what_is_shown_is_toml_with_origins_and_without_secrets() {
     hub = "http://h" # --hub
     hub_key = "***" # AGENTUITY_SDK_KEY
     hub_wait = "1m" # default
+    hub_gate_timeout = "30s" # default
+    hub_gate = "off" # default
+    hub_gate_default = "deny" # default
     git.depth = "1" # default
     git.submodules = false # default
     git.lfs = false # default

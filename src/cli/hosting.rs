@@ -149,6 +149,7 @@ pub(super) fn hub_target(hub: HubConfig) -> Result<HubTarget, CliError> {
         key: hub.key,
         org: hub.org,
         wait: hub.wait,
+        gate: hub.gate,
     })
 }
 

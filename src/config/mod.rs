@@ -47,7 +47,9 @@ pub use api::{ApiListen, ClientConfig, ClientOptions, resolve_client};
 pub use approval::{
     About, ApprovalConfig, ApprovalRule, CommandPattern, HostPattern, PathPattern, WordPattern,
 };
-pub use choice::{AgentHome, AgentName, Approve, LogLevel, Mode, Otherwise, Output, Stdio};
+pub use choice::{
+    AgentHome, AgentName, Approve, Gate, GateDefault, LogLevel, Mode, Otherwise, Output, Stdio,
+};
 pub use duration::{parse_duration, show_duration};
 pub use env::EnvMap;
 pub use expected::ExpectedReport;
@@ -162,6 +164,27 @@ pub struct RepoConfig {
     pub branch: Option<String>,
 }
 
+/// Whether tool calls wait for the Hub's word, and how long.
+#[derive(Debug, Clone, Copy)]
+pub struct GateConfig {
+    /// Whether they do.
+    pub gate: Gate,
+    /// How long.
+    pub timeout: Duration,
+    /// What then.
+    pub default: GateDefault,
+}
+
+impl Default for GateConfig {
+    fn default() -> Self {
+        Self {
+            gate: Gate::Off,
+            timeout: Duration::from_secs(30),
+            default: GateDefault::Deny,
+        }
+    }
+}
+
 /// The Hub to join.
 #[derive(Debug)]
 pub struct HubConfig {
@@ -173,6 +196,8 @@ pub struct HubConfig {
     pub org: Option<String>,
     /// How long an unreachable Hub is tried before the first contact.
     pub wait: Duration,
+    /// Whether tool calls wait for its word.
+    pub gate: GateConfig,
     /// The session to lead; `None`: create one.
     pub session: Option<SessionId>,
     /// End after the session's task.

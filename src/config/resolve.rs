@@ -9,7 +9,7 @@ use url::Url;
 
 use super::api;
 use super::approval::approval;
-use super::choice::{AgentHome, AgentName, LogLevel, Mode, Output, Stdio};
+use super::choice::{AgentHome, AgentName, Gate, GateDefault, LogLevel, Mode, Output, Stdio};
 use super::duration::{parse_duration, show_duration};
 use super::env::EnvMap;
 use super::fault::{ConfigError, Fault, Origin};
@@ -21,7 +21,7 @@ use super::options::{HubOptions, Options, Typed};
 use super::patience::Patience;
 use super::place::{CommandKind, Place};
 use super::setting;
-use super::{AgentConfig, Config, HubConfig, Task};
+use super::{AgentConfig, Config, GateConfig, HubConfig, Task};
 use super::{expected, git, setup};
 
 /// `run`'s default time limit: a turn that nobody watches ends by itself.
@@ -378,11 +378,30 @@ fn hub(layers: &mut Layers<'_>, place: &Place, once: bool) -> HubConfig {
         key,
         org: layers.text(&setting::HUB_ORG),
         wait: wait.unwrap_or(HUB_WAIT),
+        gate: gate(layers),
         session: layers.value(&setting::SESSION, |text| {
             text.parse()
                 .map_err(|error: crate::ids::InvalidSessionId| error.to_string())
         }),
         once,
+    }
+}
+
+fn gate(layers: &mut Layers<'_>) -> GateConfig {
+    let usual = GateConfig::default();
+    let timeout = layers.value(&setting::HUB_GATE_TIMEOUT, parse_duration);
+    if timeout.is_none() {
+        let value = quoted(&show_duration(usual.timeout));
+        layers.show(setting::HUB_GATE_TIMEOUT.key, value, Origin::Default);
+    }
+    GateConfig {
+        gate: layers.value_or(&setting::HUB_GATE, usual.gate, Gate::parse),
+        timeout: timeout.unwrap_or(usual.timeout),
+        default: layers.value_or(
+            &setting::HUB_GATE_DEFAULT,
+            usual.default,
+            GateDefault::parse,
+        ),
     }
 }
 

@@ -102,6 +102,9 @@ settings! {
     HUB_KEY: "hub_key" "" ["AGENT_RUNNER_HUB_KEY", "AGENTUITY_SDK_KEY", "AGENTUITY_CODER_API_KEY", "AGENTUITY_CLI_KEY"] Text false;
     HUB_ORG: "hub_org" "" ["AGENT_RUNNER_HUB_ORG", "AGENTUITY_ORGID", "AGENTUITY_CLOUD_ORG_ID"] Text true;
     HUB_WAIT: "hub_wait" "--hub-wait" ["AGENT_RUNNER_HUB_WAIT"] Text true;
+    HUB_GATE: "hub_gate" "" ["AGENT_RUNNER_HUB_GATE"] Text true;
+    HUB_GATE_TIMEOUT: "hub_gate_timeout" "" ["AGENT_RUNNER_HUB_GATE_TIMEOUT"] Text true;
+    HUB_GATE_DEFAULT: "hub_gate_default" "" ["AGENT_RUNNER_HUB_GATE_DEFAULT"] Text true;
     API: "api" "--api" ["AGENT_RUNNER_API"] Text true;
     API_LISTEN: "api_listen" "--api-listen" ["AGENT_RUNNER_API_LISTEN"] Text true;
     API_TOKEN_FILE: "api_token_file" "--api-token-file" ["AGENT_RUNNER_API_TOKEN_FILE"] Text true;

@@ -11,7 +11,7 @@ use super::masks::Masks;
 use super::source::JournalSource;
 use super::{DaemonError, Setup};
 use crate::clock::Clock;
-use crate::config::{EnvMap, HubConfig, RepoConfig};
+use crate::config::{EnvMap, GateConfig, HubConfig, RepoConfig};
 use crate::hub::link::{self, Inbound, LinkConfig, LinkHandle};
 use crate::hub::rest::{Discovery, RestClient, RestError, discover};
 use crate::hub::{Credentials, HubAddress, Timing};
@@ -29,6 +29,8 @@ pub struct HubTarget {
     pub org: Option<String>,
     /// How long an absent Hub is waited for.
     pub wait: Duration,
+    /// Whether tool calls wait for its word.
+    pub gate: GateConfig,
 }
 
 /// The Hub of a daemon; one client serves all its sessions.
@@ -38,6 +40,7 @@ pub struct HubAccess {
     pub(super) credentials: Credentials,
     pub(super) key: Option<SecretString>,
     pub(super) wait: Duration,
+    pub(super) gate: GateConfig,
     /// What masks its key and the sessions' own.
     pub(super) masks: Arc<Masks>,
 }
@@ -59,6 +62,7 @@ impl HubAccess {
             credentials,
             key: target.key,
             wait: target.wait,
+            gate: target.gate,
             masks: Arc::default(),
         })
     }

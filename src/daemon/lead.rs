@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::DropGuard;
 
+use super::actions::HubSide;
 use super::agent_version::agent_version;
+use super::commands::{self, Commands, Statuses};
 use super::housekeeping::Housekeeping;
 use super::launch::{
     agent_home, environment, form, keys_in, notices, setup_environment, turn_spec,
@@ -18,9 +20,9 @@ use super::made::Made;
 use super::program::{self, Program, RunsAs, runs_as};
 use super::source::JournalSource;
 use super::{DaemonError, HubAccess, Setup, State};
-use super::{commands, install, repositories, setup_script, workspace};
+use super::{install, repositories, setup_script, workspace};
 use crate::agent::{self, AgentKind};
-use crate::config::{Approve, Stdio};
+use crate::config::{Approve, Gate, Stdio};
 use crate::event::NoticeLevel;
 use crate::hub::StartError;
 use crate::hub::link::{Inbound, Joined, LinkHandle};
@@ -33,6 +35,7 @@ use crate::session::{Prompt, Session};
 use crate::spool::{Stdout, User, Window};
 use crate::tasks::Tasks;
 use crate::turn::approval::Approval;
+use crate::turn::briefing::Briefings;
 use crate::turn::{CHECKPOINT_FAILED, TurnContext, TurnFault};
 use crate::workspace::{CheckpointRequest, Credentials, START, checkpoint_apart};
 
@@ -116,6 +119,7 @@ impl Chosen {
             session,
             link: Arc::new(link),
             inbound,
+            briefings: Briefings::default(),
             tasks: tasks.clone(),
         }
     }
@@ -149,6 +153,7 @@ pub struct Lead {
     session: SessionId,
     link: Arc<LinkHandle>,
     inbound: mpsc::Receiver<Inbound>,
+    briefings: Briefings,
     tasks: Tasks,
 }
 
@@ -349,10 +354,11 @@ impl Lead {
     ) -> Result<Led, DaemonError> {
         let workspace = ground.workspace.clone();
         let secrets = self.secrets(setup, &ground).await?;
-        let context = self.context(setup, program, ground, secrets)?;
+        let context = Arc::new(self.context(setup, program, ground, secrets)?);
+        HubSide::standing(&context, &self.link);
         let redactor = Arc::clone(&context.redactor);
         let agent_version = agent_version(&context.program);
-        let (session, driver) = Session::start(Arc::new(context), &self.tasks).await?;
+        let (session, driver) = Session::start(Arc::clone(&context), &self.tasks).await?;
         crash_point!("daemon.session_started");
         let stored = self.state.journal().session(&self.session).await?;
         let untaken = stored.is_some_and(|row| !row.task_taken);
@@ -365,9 +371,28 @@ impl Lead {
             session.prompt(prompt).await?;
         }
         crash_point!("daemon.task_queued");
-        let model = setup.config.agent.model.clone();
-        let serve = commands::serve(session.clone(), Arc::clone(&self.link), self.inbound, model);
-        self.tasks.spawn("hub-commands", serve);
+        commands::clear(&context).await;
+        let statuses = Statuses::default();
+        let commands = Commands {
+            session: session.clone(),
+            link: Arc::clone(&self.link),
+            context: Arc::clone(&context),
+            statuses: statuses.clone(),
+        };
+        self.tasks
+            .spawn("hub-commands", commands.serve(self.inbound));
+        if let Some(news) = self.link.news() {
+            let hub = HubSide {
+                session: session.clone(),
+                link: Arc::clone(&self.link),
+                approval: approval(setup, &self.hub, &context.workspace),
+                context: Arc::clone(&context),
+                gate: self.hub.gate,
+                is_live: context.live.is_some(),
+                statuses,
+            };
+            self.tasks.spawn("hub-actions", hub.serve(news));
+        }
         let housekeeping = Housekeeping {
             journal: self.state.journal().clone(),
             session: Some((self.session.clone(), self.chosen.kind.name)),
@@ -424,11 +449,13 @@ impl Lead {
             agent: self.chosen.kind,
             program,
             spec,
+            choices: watch::Sender::default(),
+            briefings: self.briefings.clone(),
             environment: plain,
             repositories: ground.repositories(),
             live: form(self.chosen.kind, &config.agent)?,
             idle_timeout: config.idle_timeout,
-            approval: Approval::new(&config.agent.approval, &ground.workspace),
+            approval: approval(setup, &self.hub, &ground.workspace),
             workspace: ground.workspace,
             state_dir: config.state_dir.clone(),
             state_root: setup.state_root.to_owned(),
@@ -449,6 +476,12 @@ impl Lead {
             clock: setup.clock,
         })
     }
+}
+
+/// Who consents to what the agent does, the Hub included.
+fn approval(setup: &Setup<'_>, hub: &HubAccess, workspace: &Path) -> Approval {
+    let gated = hub.gate.gate == Gate::Ask;
+    Approval::new(&setup.config.agent.approval, workspace).gated(gated)
 }
 
 /// A session that is led.

@@ -13,6 +13,7 @@
 //! start would trip over, and touches no other session. The commands (`run`, `daemon`) decide when
 //! to stop; nothing here reads a signal.
 
+mod actions;
 mod agent_version;
 mod commands;
 mod ending;

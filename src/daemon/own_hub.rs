@@ -7,6 +7,7 @@ use serde_json::Map;
 use tokio::net::TcpListener;
 
 use super::{DaemonError, HubTarget};
+use crate::config::GateConfig;
 use crate::files;
 use crate::hub::HubAddress;
 use crate::ids::SessionId;
@@ -71,6 +72,7 @@ impl OwnHub {
             key: Some(self.key.clone()),
             org: None,
             wait: WAIT,
+            gate: GateConfig::default(),
         }
     }
 

@@ -18,6 +18,7 @@ mod running;
 
 mod bad_input;
 mod bytes;
+mod commands;
 mod ends;
 mod fences;
 mod ground;

@@ -156,6 +156,8 @@ impl Bench {
                 workspace: PathBuf::new(),
                 files: PathBuf::new(),
             },
+            choices: tokio::sync::watch::Sender::default(),
+            briefings: agent_runner::turn::briefing::Briefings::default(),
             environment,
             repositories: vec![self.path("workspace")],
             workspace: self.path("workspace"),

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
+use super::news::Points;
 use super::socket::Socket;
-use super::{Answer, Closing, LinkConfig, LinkStatus, Reply};
+use super::{Answer, Closing, LinkConfig, LinkStatus, News, Reply, UiRequest, Word};
 use crate::clock::Clock;
 use crate::hub::acks::Window;
 use crate::hub::inbound::{Command, Inbound, Request};
@@ -36,7 +37,8 @@ pub(super) struct Shared<'a> {
     pub(super) config: &'a LinkConfig,
     pub(super) clock: Clock,
     pub(super) commands: &'a mpsc::Sender<super::Inbound>,
-    pub(super) answers: &'a mut mpsc::Receiver<Answer>,
+    pub(super) words: &'a mut mpsc::Receiver<Word>,
+    pub(super) news: &'a mpsc::Sender<News>,
     pub(super) closing: &'a mut watch::Receiver<Option<Closing>>,
     pub(super) status: &'a watch::Sender<LinkStatus>,
     /// Frames that open the session: id, event, data. Empty once they are acknowledged.
@@ -53,6 +55,7 @@ pub(super) struct Connection<'a> {
     heard: Instant,
     /// The places that pings on their way will prove.
     pings: VecDeque<u64>,
+    points: Points,
     farewell: Option<Farewell>,
 }
 
@@ -72,6 +75,7 @@ impl<'a> Connection<'a> {
             shared,
             heard: Instant::now(),
             pings: VecDeque::new(),
+            points: Points::default(),
             farewell: None,
         }
     }
@@ -118,7 +122,10 @@ impl<'a> Connection<'a> {
                 Some(first) = outgoing.recv(), if self.window.has_room() && !leaving => {
                     self.give(first, outgoing).await?;
                 }
-                Some(answer) = self.shared.answers.recv() => self.answer(answer).await?,
+                Some(word) = self.shared.words.recv() => match word {
+                    Word::Answer(answer) => self.answer(answer).await?,
+                    Word::Ui(request) => self.ask(request).await?,
+                },
                 _ = ticks.tick() => self.tick().await?,
                 Ok(()) = self.shared.closing.changed(), if self.farewell.is_none() => self.close(),
                 () = deadline => self.overtime().await?,
@@ -184,6 +191,7 @@ impl<'a> Connection<'a> {
         if frame.class == Class::Delta {
             *self.shared.written = Some(frame.seq).max(*self.shared.written);
         }
+        self.points.sent(&frame);
         crash_point!("hub.before_frame");
         self.send_event(frame.id, Some(frame.seq), frame.event, &frame.data)
             .await
@@ -213,21 +221,18 @@ impl<'a> Connection<'a> {
     async fn take(&mut self, inbound: Inbound) -> Result<(), Ended> {
         self.heard = Instant::now();
         match inbound {
-            Inbound::Response { id, injected } => {
+            Inbound::Response { id, actions } => {
                 self.shared.opening.retain(|(own, _, _)| *own != id);
                 crash_point!("hub.ack_received");
                 if !self.window.ack(&id) {
                     tracing::debug!(id, "an acknowledgement came late or twice");
                 }
-                for text in injected {
-                    let reply = Reply {
-                        id: None,
-                        name: "follow_up".to_owned(),
-                        wanted: false,
-                    };
-                    self.command(Command::FollowUp(text), reply).await?;
+                if let Some(news) = self.points.answered(id, actions) {
+                    self.hand_over(news);
                 }
             }
+            Inbound::UiResponse { id, result } => self.hand_over(News::UiResponse { id, result }),
+            Inbound::Joined(role) => self.hand_over(News::Joined(role)),
             Inbound::Pong => {
                 if let Some(place) = self.pings.pop_front() {
                     self.window.proved(place);
@@ -237,11 +242,7 @@ impl<'a> Connection<'a> {
             }
             Inbound::Command(Request { id, name, command }) => {
                 crash_point!("hub.command_received");
-                let reply = Reply {
-                    id,
-                    name,
-                    wanted: true,
-                };
+                let reply = Reply { id, name };
                 match command {
                     Ok(command) => self.command(command, reply).await?,
                     Err(why) => {
@@ -283,9 +284,6 @@ impl<'a> Connection<'a> {
 
     async fn answer(&mut self, answer: Answer) -> Result<(), Ended> {
         let Answer { reply, result } = answer;
-        if !reply.wanted {
-            return Ok(());
-        }
         let mut response = json!({
             "type": "response", "command": reply.name, "success": result.is_ok(),
         });
@@ -302,6 +300,19 @@ impl<'a> Connection<'a> {
         let frame = json!({"type": "rpc_response", "response": response});
         crash_point!("hub.before_answer");
         self.socket.send(frame.to_string()).await
+    }
+
+    async fn ask(&mut self, request: UiRequest) -> Result<(), Ended> {
+        let UiRequest { id, method, params } = request;
+        let frame = json!({"type": "rpc_ui_request", "id": id, "method": method, "params": params});
+        self.socket.send(frame.to_string()).await
+    }
+
+    /// The lead takes what the Hub says as fast as the journal; a Hub that says more is not heard.
+    fn hand_over(&self, news: News) {
+        if let Err(error) = self.shared.news.try_send(news) {
+            tracing::warn!(%error, "what the Hub said was not heard");
+        }
     }
 
     async fn tick(&mut self) -> Result<(), Ended> {

@@ -113,6 +113,11 @@ impl Bench {
         running
     }
 
+    /// Counts a process that the test has started by itself as the test's own.
+    pub(crate) fn adopt(&self, pid: i32) {
+        self.own.borrow_mut().push(pid);
+    }
+
     /// A scripted model that plays `script`.
     pub(crate) fn model(&self, script: &str) -> Model {
         let script = self.file("script.toml", script);

@@ -15,11 +15,14 @@ mod other_user;
 mod participants;
 #[path = "../support/running.rs"]
 mod running;
+#[path = "../support/terminal.rs"]
+mod terminal;
 
 mod bad_input;
 mod bytes;
 mod ends;
 mod fences;
+mod official_tui;
 mod prompts;
 mod secrets;
 mod session;

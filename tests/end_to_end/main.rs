@@ -22,6 +22,7 @@ mod bad_input;
 mod bytes;
 mod ends;
 mod fences;
+mod official_lead;
 mod official_tui;
 mod prompts;
 mod secrets;

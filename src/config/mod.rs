@@ -27,6 +27,7 @@ mod secret;
 mod session;
 mod setting;
 mod size;
+mod waking;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -50,6 +51,7 @@ pub use patience::Patience;
 pub use place::{CommandKind, Place, in_container};
 pub use resolve::{Given, resolve};
 pub use session::SessionSettings;
+pub use waking::{WakeCommand, resolve_waking};
 
 /// Everything that a run, a daemon or `start` needs to know, checked.
 #[derive(Debug)]

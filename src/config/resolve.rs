@@ -53,7 +53,25 @@ pub struct Given<'a> {
 pub fn resolve(given: &Given<'_>, env: &EnvMap, place: &Place) -> Result<Config, ConfigError> {
     let once = given.hub.is_some_and(|hub| hub.once);
     let must_have_task = place.command == CommandKind::Run && !given.options.print_config;
-    settle(layers(given, env, place), place, once, must_have_task)
+    let mut layers = layers(given, env, place);
+    if place.command == CommandKind::Daemon {
+        must_know_hub(&mut layers);
+    }
+    settle(layers, place, once, must_have_task)
+}
+
+/// The command must say which Hub; a session that a daemon opens again has the daemon's.
+fn must_know_hub(layers: &mut Layers<'_>) {
+    let ways = [&setting::HUB, &setting::HUB_KEY_FILE, &setting::HUB_KEY];
+    let before = layers.faults.len();
+    let is_known = ways.iter().any(|setting| layers.raw(setting).is_some());
+    // What is wrong with one of them is told where it is read.
+    let is_clean = layers.faults.len() == before;
+    layers.faults.truncate(before);
+    if !is_known && is_clean {
+        let message = "which Hub? give its URL, or set AGENTUITY_SDK_KEY to find yours";
+        layers.fault(Origin::Flag(setting::HUB.flag.to_owned()), message);
+    }
 }
 
 /// Takes the values out of their layers, and checks all of them.
@@ -70,7 +88,7 @@ pub(super) fn settle(
             "say what to do: TASK as text, `-` to read it from stdin, or --task-file FILE";
         layers.fault(Origin::Flag("TASK".to_owned()), message);
     }
-    let hub = (place.command != CommandKind::Run).then(|| hub(&mut layers, place, once));
+    let hub = (place.command != CommandKind::Run).then(|| hub(&mut layers, once));
     let mut config = Config {
         agent,
         task,
@@ -349,14 +367,9 @@ fn show_patience(layers: &mut Layers<'_>, patience: &Patience, origin: Origin) {
     layers.show(setting::PATIENCE.key, value, origin);
 }
 
-fn hub(layers: &mut Layers<'_>, place: &Place, once: bool) -> HubConfig {
+fn hub(layers: &mut Layers<'_>, once: bool) -> HubConfig {
     let url = layers.value(&setting::HUB, hub_url);
     let key = hub_key(layers);
-    if place.command == CommandKind::Daemon && key.is_none() && layers.raw(&setting::HUB).is_none()
-    {
-        let message = "which Hub? give its URL, or set AGENTUITY_SDK_KEY to find yours";
-        layers.fault(Origin::Flag(setting::HUB.flag.to_owned()), message);
-    }
     let wait = layers.value(&setting::HUB_WAIT, parse_duration);
     if wait.is_none() {
         layers.show(

@@ -85,6 +85,7 @@ settings! {
     API: "api" "--api" ["AGENT_RUNNER_API"] Text true;
     API_LISTEN: "api_listen" "--api-listen" ["AGENT_RUNNER_API_LISTEN"] Text true;
     API_TOKEN_FILE: "api_token_file" "--api-token-file" ["AGENT_RUNNER_API_TOKEN_FILE"] Text true;
+    WAKE_COMMAND: "wake_command" "--wake-command" ["AGENT_RUNNER_WAKE_COMMAND"] Lines true;
     SESSION: "session" "--session" ["AGENT_RUNNER_SESSION"] Text false;
 }
 

@@ -1,5 +1,6 @@
 //! The Hub of a daemon: where it is, who we are to it, and what it is asked before it is joined.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,11 +64,12 @@ impl HubAccess {
         })
     }
 
-    /// Begins to join a session as its lead, for at most `patience`.
+    /// Begins to join a session as its lead, for at most `patience`. A lead that lives in `home`
+    /// can be started again there.
     pub(super) fn link(
         &self,
         source: JournalSource,
-        session: SessionId,
+        (session, home): (SessionId, Option<&Path>),
         patience: Duration,
         tasks: &Tasks,
     ) -> (LinkHandle, mpsc::Receiver<Inbound>) {
@@ -78,6 +80,7 @@ impl HubAccess {
             session: Some(session),
             driver_instance_id: instance.to_string(),
             driver_version: env!("CARGO_PKG_VERSION").to_owned(),
+            home: home.map(Path::to_owned),
             timing: Timing {
                 hub_wait: patience,
                 ..Timing::default()

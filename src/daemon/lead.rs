@@ -86,7 +86,12 @@ impl Chosen {
             journal: state.journal().clone(),
             agent: self.kind.name,
         };
-        let (link, inbound) = hub.link(source, session.clone(), patience, tasks);
+        let (link, inbound) = hub.link(
+            source,
+            (session.clone(), Some(state.dir())),
+            patience,
+            tasks,
+        );
         Lead {
             chosen: self,
             state: state.clone(),

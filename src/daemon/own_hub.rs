@@ -42,7 +42,7 @@ impl OwnHub {
             uuid::Uuid::new_v4().simple(),
             uuid::Uuid::new_v4().simple()
         );
-        let hub = LocalHub::open(dir, ApiKey::new(&key), tasks)
+        let hub = LocalHub::open(dir, ApiKey::new(&key), None, tasks)
             .await
             .map_err(|error| unusable(std::io::Error::other(error)))?;
         let listener = TcpListener::bind(("127.0.0.1", 0))

@@ -143,7 +143,12 @@ impl Bench {
         if let Some(key) = key {
             command.env("AGENT_RUNNER_API_KEY", key);
         }
-        let running = self.start(&mut command);
+        self.hub_of(&mut command)
+    }
+
+    /// The Hub that this command starts.
+    pub(crate) fn hub_of(&self, command: &mut Command) -> Hub {
+        let running = self.start(command);
         Hub {
             url: listening(&running),
             running,

@@ -29,3 +29,4 @@ mod secrets;
 mod session;
 mod side_by_side;
 mod takeover;
+mod waking;

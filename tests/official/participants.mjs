@@ -40,6 +40,7 @@ const requests = {
   // For a lead that answers no commands.
   tell: async ({ command }) => { controller.send({ type: 'rpc_command', command }); },
   list: async () => rest({ hub, apiKey }).listSessions(),
+  resume: async () => rest({ hub, apiKey }).resumeSession(session),
   get: async () => rest({ hub, apiKey }).getSession(session),
   replay: async () => rest({ hub, apiKey }).getReplay(session),
   history: async () => rest({ hub, apiKey }).listEventHistory(session, { limit: 1000 }),

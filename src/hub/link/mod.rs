@@ -11,6 +11,7 @@ mod connection;
 mod run;
 mod socket;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -45,6 +46,8 @@ pub struct LinkConfig {
     pub driver_instance_id: String,
     /// Our version.
     pub driver_version: String,
+    /// Where we keep our state: told to a Hub on this machine, which can start us again there.
+    pub home: Option<PathBuf>,
     /// Times and pauses.
     pub timing: Timing,
     /// Where the jitter of pauses begins.

@@ -1,5 +1,6 @@
 //! The WebSocket: opening it, and reading it until the Hub's `init`.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -7,13 +8,14 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
+use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as WireCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
 
 use super::LinkConfig;
 use crate::hub::inbound::{Inbound, Refusal, decode};
-use crate::hub::protocol::{CloseCode, Init};
+use crate::hub::protocol::{CloseCode, HOME_HEADER, Init};
 use crate::hub::state::Ended;
 use crate::hub::tls;
 use crate::ids::SessionId;
@@ -76,6 +78,14 @@ impl Socket {
         request
             .headers_mut()
             .extend(config.credentials.socket_headers());
+        let home = config
+            .home
+            .as_ref()
+            .filter(|_| config.address.is_loopback());
+        let home = home.and_then(|home| HeaderValue::from_bytes(home.as_os_str().as_bytes()).ok());
+        if let Some(home) = home {
+            request.headers_mut().insert(HOME_HEADER, home);
+        }
         let limits = WebSocketConfig::default()
             .max_message_size(Some(MAX_MESSAGE))
             .max_frame_size(Some(MAX_FRAME))

@@ -16,6 +16,7 @@ mod duration;
 mod env;
 mod fault;
 mod file;
+mod hub;
 mod keeping;
 mod layers;
 mod nearest;
@@ -34,16 +35,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use url::Url;
-
-use crate::ids::SessionId;
 
 pub use agent_env::{EnvPattern, agent_env};
 pub use api::{ApiListen, ClientConfig, ClientOptions, resolve_client};
-pub use choice::{AgentHome, AgentName, Approve, LogLevel, Mode, Output, Stdio};
+pub use choice::{AgentHome, AgentName, Approve, KeyInUrl, LogLevel, Mode, Output, Stdio};
 pub use duration::{parse_duration, show_duration};
 pub use env::EnvMap;
 pub use fault::{ConfigError, Fault, Origin};
+pub use hub::HubConfig;
 pub use keeping::KeepingConfig;
 pub use options::{HubOptions, Options};
 pub use patience::Patience;
@@ -142,23 +141,6 @@ pub struct RepoConfig {
     pub branch: Option<String>,
     /// The token for a private repository.
     pub token: Option<SecretString>,
-}
-
-/// The Hub to join.
-#[derive(Debug)]
-pub struct HubConfig {
-    /// Where it is; `None`: to be discovered with the key.
-    pub url: Option<Url>,
-    /// Proves who we are.
-    pub key: Option<SecretString>,
-    /// The organization that the session belongs to.
-    pub org: Option<String>,
-    /// How long an unreachable Hub is tried before the first contact.
-    pub wait: Duration,
-    /// The session to lead; `None`: create one.
-    pub session: Option<SessionId>,
-    /// End after the session's task.
-    pub once: bool,
 }
 
 impl Config {

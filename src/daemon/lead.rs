@@ -295,7 +295,7 @@ impl Lead {
     ) -> Result<TurnContext, DaemonError> {
         let config = setup.config;
         let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
-        let mut secrets: Vec<_> = self.hub.key.iter().cloned().collect();
+        let mut secrets: Vec<_> = self.hub.credentials.key().into_iter().collect();
         secrets.extend(config.repo.as_ref().and_then(|repo| repo.token.clone()));
         let mut spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
         secrets.extend(keys_in(&environment, &spec));

@@ -12,11 +12,13 @@ pub mod link;
 pub mod outbox;
 pub mod pi;
 pub mod protocol;
+mod proxy;
 pub mod rest;
 mod state;
 mod tls;
 
 pub use address::{HubAddress, InvalidAddress};
-pub use credentials::{Credentials, InvalidCredentials};
+pub use credentials::{Credentials, InvalidCredentials, Reread};
 pub use inbound::{Command, CommandId};
+pub use proxy::Proxies;
 pub use state::{Phase, StartError, Timing};

@@ -7,9 +7,11 @@
 //! It does not decide anything about the session: commands go to the driver as they come, and the
 //! driver answers them. One connection lives in `connection`, how to go on after it in `state`.
 
+mod access;
 mod connection;
 mod run;
 mod socket;
+mod wire;
 
 use std::sync::Arc;
 
@@ -22,8 +24,10 @@ use super::credentials::Credentials;
 use super::inbound::{Command, CommandId};
 use super::outbox::EventSource;
 use super::protocol::Init;
+use super::proxy::Proxies;
 use super::state::{Phase, StartError, Timing};
 use crate::clock::{Clock, Timestamp};
+use crate::config::KeyInUrl;
 use crate::ids::{Seq, SessionId};
 use crate::tasks::Tasks;
 
@@ -39,6 +43,10 @@ pub struct LinkConfig {
     pub address: HubAddress,
     /// Who we are.
     pub credentials: Credentials,
+    /// Whether the key goes into the URL, where logs of others show it.
+    pub key_in_url: KeyInUrl,
+    /// What may stand between.
+    pub proxies: Proxies,
     /// The session; absent, the Hub makes one and says which.
     pub session: Option<SessionId>,
     /// One id for each start of the daemon, the same on every reconnect.

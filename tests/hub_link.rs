@@ -17,7 +17,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use agent_runner::clock::Clock;
-use agent_runner::hub::link::{self, Inbound, LinkConfig, LinkHandle, LinkStatus};
+use agent_runner::hub::link::{self, Inbound, LinkConfig, LinkHandle, LinkStatus, News};
 use agent_runner::hub::{Command, HubAddress, Phase, StartError};
 use agent_runner::tasks::Tasks;
 use hub::{Event, Hub, Peer, Said};
@@ -444,14 +444,23 @@ fn commands_reach_the_driver_and_its_answers_the_hub() {
         }
         // What the Hub itself puts into the session is a prompt, too, and wants no answer.
         source.add(1, &turn("p"));
+        let mut news = handle.news().unwrap();
         let event = peer.event().await;
         let message = json!({"role": "user", "content": "and then?"});
         let inject = json!({"action": "INJECT_MESSAGE", "message": message});
         peer.send(&json!({"id": event.id, "actions": [inject]}))
             .await;
-        let got = inbound.recv().await.unwrap();
-        assert_eq!(got.command, Command::FollowUp("and then?".into()));
-        handle.respond(got.reply, Ok(None));
+        match news.recv().await.unwrap() {
+            News::Answered { frame, actions, .. } => {
+                assert_eq!(frame, event.id);
+                assert_eq!(actions.injected, ["and then?"]);
+            }
+            other => panic!("{other:?}"),
+        }
+        peer.send(&json!({"type": "rpc_ui_response", "id": "u1", "result": true}))
+            .await;
+        let answer = news.recv().await.unwrap();
+        assert!(matches!(answer, News::UiResponse { id, result } if id == "u1" && result == true));
         // Nobody takes commands: the link answers for the driver and stays alive.
         for n in 0..70 {
             peer.send(&command(

@@ -11,6 +11,7 @@
 
 mod agent_env;
 mod api;
+mod approval;
 mod choice;
 mod duration;
 mod env;
@@ -38,7 +39,12 @@ use secrecy::SecretString;
 
 pub use agent_env::{EnvPattern, agent_env};
 pub use api::{ApiListen, ClientConfig, ClientOptions, resolve_client};
-pub use choice::{AgentHome, AgentName, Approve, KeyInUrl, LogLevel, Mode, Output, Stdio};
+pub use approval::{
+    About, ApprovalConfig, ApprovalRule, CommandPattern, HostPattern, PathPattern, WordPattern,
+};
+pub use choice::{
+    AgentHome, AgentName, Approve, KeyInUrl, LogLevel, Mode, Otherwise, Output, Stdio,
+};
 pub use duration::{parse_duration, show_duration};
 pub use env::EnvMap;
 pub use fault::{ConfigError, Fault, Origin};
@@ -106,7 +112,7 @@ pub struct AgentConfig {
     /// What the CLI's stdout is.
     pub stdio: Stdio,
     /// Who consents to tool calls.
-    pub approve: Approve,
+    pub approval: ApprovalConfig,
     /// Whose home folder the CLI sees.
     pub home: AgentHome,
     /// The user that the CLI runs as.

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::api;
-use super::choice::{AgentHome, AgentName, Approve, LogLevel, Mode, Output, Stdio};
+use super::approval::approval;
+use super::choice::{AgentHome, AgentName, LogLevel, Mode, Output, Stdio};
 use super::duration::{parse_duration, show_duration};
 use super::env::EnvMap;
 use super::fault::{ConfigError, Fault, Origin};
@@ -204,7 +205,7 @@ fn agent(layers: &mut Layers<'_>, place: &Place) -> AgentConfig {
         |word| AgentName::parse(word, &place.agents),
     );
     let mode = layers.value_or(&setting::MODE, Mode::Auto, Mode::parse);
-    let approve = layers.value_or(&setting::APPROVE, Approve::Auto, Approve::parse);
+    let approval = approval(layers);
     let (command, env) = agent_table(layers, name);
     AgentConfig {
         name,
@@ -216,7 +217,7 @@ fn agent(layers: &mut Layers<'_>, place: &Place) -> AgentConfig {
         allowed_tools: layers.list(&setting::ALLOWED_TOOLS, any),
         args: layers.list(&setting::AGENT_ARGS, any),
         stdio: layers.value_or(&setting::STDIO, Stdio::Pty, Stdio::parse),
-        approve,
+        approval,
         home: layers.value_or(&setting::AGENT_HOME, home, AgentHome::parse),
         user: layers.text(&setting::AGENT_USER),
         install: place.command != CommandKind::Run && !layers.switch(&setting::SKIP_INSTALL),

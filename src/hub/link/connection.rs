@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
+use super::news::Points;
 use super::socket::Socket;
-use super::{Answer, Closing, LinkConfig, LinkStatus, Reply};
+use super::{Answer, Closing, LinkConfig, LinkStatus, News, Reply, UiRequest, Word};
 use crate::clock::Clock;
 use crate::hub::acks::Window;
 use crate::hub::inbound::{Command, Inbound, Request};
@@ -36,7 +37,8 @@ pub(super) struct Shared<'a> {
     pub(super) config: &'a LinkConfig,
     pub(super) clock: Clock,
     pub(super) commands: &'a mpsc::Sender<super::Inbound>,
-    pub(super) answers: &'a mut mpsc::Receiver<Answer>,
+    pub(super) words: &'a mut mpsc::Receiver<Word>,
+    pub(super) news: &'a mpsc::Sender<News>,
     pub(super) closing: &'a mut watch::Receiver<Option<Closing>>,
     pub(super) status: &'a watch::Sender<LinkStatus>,
     /// Frames that open the session: id, event, data. Empty once they are acknowledged.
@@ -54,6 +56,7 @@ pub(super) struct Connection<'a> {
     pinged: Instant,
     /// The places that pings on their way will prove.
     pings: VecDeque<u64>,
+    points: Points,
     farewell: Option<Farewell>,
 }
 
@@ -74,6 +77,7 @@ impl<'a> Connection<'a> {
             heard: Instant::now(),
             pinged: Instant::now(),
             pings: VecDeque::new(),
+            points: Points::default(),
             farewell: None,
         }
     }
@@ -120,9 +124,10 @@ impl<'a> Connection<'a> {
                 Some(first) = outgoing.recv(), if self.has_room() && !leaving => {
                     self.give(first, outgoing)?;
                 }
-                Some(answer) = self.shared.answers.recv(), if self.socket.has_room() => {
-                    self.answer(answer);
-                }
+                Some(word) = self.shared.words.recv(), if self.socket.has_room() => match word {
+                    Word::Answer(answer) => self.answer(answer),
+                    Word::Ui(request) => self.ask(request),
+                },
                 _ = ticks.tick() => self.tick()?,
                 Ok(()) = self.shared.closing.changed(), if self.farewell.is_none() => self.close(),
                 () = deadline => self.overtime(),
@@ -195,6 +200,7 @@ impl<'a> Connection<'a> {
         if frame.class == Class::Delta {
             *self.shared.written = Some(frame.seq).max(*self.shared.written);
         }
+        self.points.sent(&frame);
         crash_point!("hub.before_frame");
         self.send_event(frame.id, Some(frame.seq), frame.event, &frame.data);
     }
@@ -217,21 +223,18 @@ impl<'a> Connection<'a> {
     fn take(&mut self, inbound: Inbound) {
         self.heard = Instant::now();
         match inbound {
-            Inbound::Response { id, injected } => {
+            Inbound::Response { id, actions } => {
                 self.shared.opening.retain(|(own, _, _)| *own != id);
                 crash_point!("hub.ack_received");
                 if !self.window.ack(&id) {
                     tracing::debug!(id, "an acknowledgement came late or twice");
                 }
-                for text in injected {
-                    let reply = Reply {
-                        id: None,
-                        name: "follow_up".to_owned(),
-                        wanted: false,
-                    };
-                    self.command(Command::FollowUp(text), reply);
+                if let Some(news) = self.points.answered(id, actions) {
+                    self.hand_over(news);
                 }
             }
+            Inbound::UiResponse { id, result } => self.hand_over(News::UiResponse { id, result }),
+            Inbound::Joined(role) => self.hand_over(News::Joined(role)),
             Inbound::Pong => {
                 if let Some(place) = self.pings.pop_front() {
                     self.window.proved(place);
@@ -241,11 +244,7 @@ impl<'a> Connection<'a> {
             }
             Inbound::Command(Request { id, name, command }) => {
                 crash_point!("hub.command_received");
-                let reply = Reply {
-                    id,
-                    name,
-                    wanted: true,
-                };
+                let reply = Reply { id, name };
                 match command {
                     Ok(command) => self.command(command, reply),
                     Err(why) => {
@@ -286,9 +285,6 @@ impl<'a> Connection<'a> {
 
     fn answer(&mut self, answer: Answer) {
         let Answer { reply, result } = answer;
-        if !reply.wanted {
-            return;
-        }
         let mut response = json!({
             "type": "response", "command": reply.name, "success": result.is_ok(),
         });
@@ -305,6 +301,19 @@ impl<'a> Connection<'a> {
         let frame = json!({"type": "rpc_response", "response": response});
         crash_point!("hub.before_answer");
         self.socket.queue(frame.to_string());
+    }
+
+    fn ask(&mut self, request: UiRequest) {
+        let UiRequest { id, method, params } = request;
+        let frame = json!({"type": "rpc_ui_request", "id": id, "method": method, "params": params});
+        self.socket.queue(frame.to_string());
+    }
+
+    /// The lead takes what the Hub says as fast as the journal; a Hub that says more is not heard.
+    fn hand_over(&self, news: News) {
+        if let Err(error) = self.shared.news.try_send(news) {
+            tracing::warn!(%error, "what the Hub said was not heard");
+        }
     }
 
     fn tick(&mut self) -> Result<(), Ended> {

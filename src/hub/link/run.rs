@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::access::Access;
 use super::connection::{Connection, Over, Shared};
 use super::socket::Socket;
-use super::{Answer, Closing, Inbound, Joined, LinkConfig, LinkStatus};
+use super::{Closing, Inbound, Joined, LinkConfig, LinkStatus, News, Word};
 use crate::clock::Clock;
 use crate::hub::outbox::{EventSource, Outbox, Resume};
 use crate::hub::protocol::Init;
@@ -30,7 +30,8 @@ pub(super) struct Link<S> {
     pub(super) source: S,
     pub(super) clock: Clock,
     pub(super) commands: mpsc::Sender<Inbound>,
-    pub(super) answers: mpsc::Receiver<Answer>,
+    pub(super) words: mpsc::Receiver<Word>,
+    pub(super) news: mpsc::Sender<News>,
     pub(super) joined: watch::Sender<Option<Result<Arc<Joined>, StartError>>>,
     pub(super) closing: watch::Receiver<Option<Closing>>,
     pub(super) status: watch::Sender<LinkStatus>,
@@ -185,7 +186,8 @@ impl<S: EventSource> Link<S> {
             config: &self.config,
             clock: self.clock,
             commands: &self.commands,
-            answers: &mut self.answers,
+            words: &mut self.words,
+            news: &self.news,
             closing: &mut self.closing,
             status: &self.status,
             opening: &mut memory.opening,

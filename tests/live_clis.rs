@@ -11,10 +11,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use agent_runner::agent::live::{
-    Answer, Command as Wish, Heard, LiveReader, LiveSpec, Message, Phase, Told,
-};
-use agent_runner::agent::{Evidence, by_name};
+use agent_runner::agent::live::{Answer, Command as Wish, Heard, LiveReader, Message, Phase, Told};
+use agent_runner::agent::{AgentSession, Evidence, LaunchPlan, TurnSpec, by_name};
 use agent_runner::event::Event;
 use agent_runner::ids::SpoolOffset;
 use agent_runner::redact::Redactor;
@@ -71,7 +69,10 @@ impl Talk {
             fs::create_dir_all(dir.path().join(folder)).unwrap();
         }
         let (model, url) = scripted_model(dir.path());
-        let mut cli = command(agent, &program, &url, dir.path(), asks)
+        let kind = by_name(agent).unwrap();
+        let form = kind.live.as_ref().unwrap();
+        let plan = (form.plan)(&spec(agent, dir.path()), asks).unwrap();
+        let mut cli = command(agent, &program, &url, dir.path(), &plan.launch)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -88,19 +89,12 @@ impl Talk {
                 }
             }
         });
-        let here = dir.path().join("here").to_str().unwrap().to_owned();
-        let spec = LiveSpec {
-            cwd: Some(here),
-            asks,
-            ..LiveSpec::default()
-        };
-        let live = by_name(agent).unwrap().live.as_ref().unwrap();
         let mut talk = Self {
             stdin: cli.stdin.take().unwrap(),
             children: vec![cli, model],
             dir,
             lines,
-            reader: LiveReader::new(live, &spec, Arc::new(Redactor::none())),
+            reader: LiveReader::new(form, &plan.spec, Arc::new(Redactor::none())),
             read: 0,
             told: Vec::new(),
         };
@@ -215,43 +209,61 @@ fn scripted_model(dir: &Path) -> (Child, String) {
     (model, url)
 }
 
-fn command(agent: &str, program: &Path, url: &str, dir: &Path, asks: bool) -> Command {
+/// A new conversation in `dir`.
+fn spec(agent: &str, dir: &Path) -> TurnSpec {
+    let model = match agent {
+        "codex" => "gpt-5.5",
+        _ => "claude-opus-4-8",
+    };
+    TurnSpec {
+        agent_session: AgentSession::New(uuid::Uuid::new_v4()),
+        model: Some(model.to_owned()),
+        effort: None,
+        system_prompt_file: None,
+        system_prompt: None,
+        mcp_config: None,
+        mcp_servers: None,
+        settings: None,
+        variables: Vec::new(),
+        allowed_tools: Vec::new(),
+        extra_args: Vec::new(),
+        home: dir.join("home"),
+        is_root: true,
+        workspace: dir.join("here"),
+        files: dir.join("launch"),
+    }
+}
+
+/// What the plan starts, where its model is the scripted one.
+fn command(agent: &str, program: &Path, url: &str, dir: &Path, plan: &LaunchPlan) -> Command {
     let mut command = Command::new(program);
     command
+        .args(&plan.args)
         .current_dir(dir.join("here"))
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("HOME", dir.join("home"));
-    if agent == "codex" {
-        let config = format!(
-            "model = \"gpt-5.5\"\nmodel_provider = \"scripted\"\n[model_providers.scripted]\n\
-             name = \"Scripted\"\nbase_url = \"{url}/v1\"\nenv_key = \"KEY\"\n\
-             wire_api = \"responses\"\n"
-        );
-        fs::write(dir.join("home/.codex/config.toml"), config).unwrap();
-        command.arg("app-server").env("KEY", "any");
-        return command;
+        .envs(plan.env.iter().map(|(name, value)| (name, value)));
+    for (place, content) in &plan.home_files {
+        let file = dir.join("home").join(place);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, content).unwrap();
     }
-    let stream = ["--input-format=stream-json", "--output-format=stream-json"];
-    command
-        .arg("-p")
-        .args(stream)
-        .args([
-            "--verbose",
-            "--include-partial-messages",
-            "--replay-user-messages",
-        ])
-        .args(["--model", "claude-opus-4-8"])
-        .args(if asks {
-            ["--permission-prompt-tool", "stdio"]
-        } else {
-            ["--permission-mode", "bypassPermissions"]
-        })
-        .env("IS_SANDBOX", "1")
-        .env("ANTHROPIC_BASE_URL", url)
-        .env("ANTHROPIC_API_KEY", "any")
-        .env("DISABLE_AUTOUPDATER", "1")
-        .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1");
+    match agent {
+        "codex" => {
+            let config = format!(
+                "model_provider = \"scripted\"\n[model_providers.scripted]\n\
+                 name = \"Scripted\"\nbase_url = \"{url}/v1\"\nenv_key = \"KEY\"\n\
+                 wire_api = \"responses\"\n"
+            );
+            fs::write(dir.join("home/.codex/config.toml"), config).unwrap();
+            command.env("KEY", "any");
+        }
+        _ => {
+            command
+                .env("ANTHROPIC_BASE_URL", url)
+                .env("ANTHROPIC_API_KEY", "any");
+        }
+    }
     command
 }
 

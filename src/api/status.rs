@@ -156,6 +156,7 @@ pub(super) fn summary(api: &Api, hosted: &HostedSession) -> SessionSummary {
         created_at: hosted.created_at,
         running: None,
         queued: 0,
+        requests: 0,
         ended_at: None,
     };
     match &*hosted.standing.borrow() {
@@ -174,6 +175,7 @@ pub(super) fn summary(api: &Api, hosted: &HostedSession) -> SessionSummary {
             let now = api.clock.wall().millis();
             summary.workspace = Some(led.workspace.display().to_string());
             summary.queued = state.queued;
+            summary.requests = state.asked.len();
             summary.running = state.running.map(|(turn_id, since)| RunningTurn {
                 turn_id,
                 since,

@@ -93,6 +93,34 @@ choice! {
     Approve {
         /// Nobody is asked.
         Auto = "auto",
+        /// A person, for everything that the CLI lets us hold.
+        Ask = "ask",
+        /// The rules of the config file.
+        Policy = "policy",
+    }
+}
+
+choice! {
+    /// What becomes of a request that no rule decides.
+    Otherwise {
+        /// It waits for a person.
+        Ask = "ask",
+        /// It is denied.
+        Deny = "deny",
+        /// It is permitted.
+        Allow = "allow",
+    }
+}
+
+choice! {
+    /// Whether the Hub's key stands in the URL of the WebSocket, where logs of servers show it.
+    KeyInUrl {
+        /// Where the Hub refuses us without.
+        Auto = "auto",
+        /// Always.
+        Always = "always",
+        /// Never.
+        Never = "never",
     }
 }
 

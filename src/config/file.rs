@@ -3,6 +3,8 @@
 //! Read against the table of settings by hand and not by serde, which would stop at the first
 //! fault; here all are found.
 
+mod approval;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::agent_env::is_ours;
+use super::approval::Rules;
 use super::choice::AgentName;
 use super::fault::{Fault, Origin};
 use super::layers::Raw;
@@ -24,6 +27,8 @@ pub(super) struct FileSettings {
     pub(super) values: BTreeMap<&'static str, Raw>,
     /// By agent.
     pub(super) agents: BTreeMap<&'static str, AgentTable>,
+    /// Of approval.
+    pub(super) rules: Rules,
 }
 
 /// `[agents.<name>]`
@@ -67,9 +72,16 @@ impl Reader<'_> {
     fn root(&mut self, table: &DeTable<'_>) {
         for (key, value) in table {
             let name = key.get_ref().as_ref();
-            if name == setting::AGENTS {
-                self.agents(value);
-                continue;
+            match name {
+                setting::AGENTS => {
+                    self.agents(value);
+                    continue;
+                }
+                setting::APPROVAL => {
+                    self.approval(value);
+                    continue;
+                }
+                _ => {}
             }
             let known = setting::ALL.iter().find(|setting| setting.key == name);
             match known {

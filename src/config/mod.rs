@@ -11,11 +11,13 @@
 
 mod agent_env;
 mod api;
+mod approval;
 mod choice;
 mod duration;
 mod env;
 mod fault;
 mod file;
+mod hub;
 mod keeping;
 mod layers;
 mod nearest;
@@ -35,16 +37,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use url::Url;
-
-use crate::ids::SessionId;
 
 pub use agent_env::{EnvPattern, agent_env};
 pub use api::{ApiListen, ClientConfig, ClientOptions, resolve_client};
-pub use choice::{AgentHome, AgentName, Approve, LogLevel, Mode, Output, Stdio};
+pub use approval::{
+    About, ApprovalConfig, ApprovalRule, CommandPattern, HostPattern, PathPattern, WordPattern,
+};
+pub use choice::{
+    AgentHome, AgentName, Approve, KeyInUrl, LogLevel, Mode, Otherwise, Output, Stdio,
+};
 pub use duration::{parse_duration, show_duration};
 pub use env::EnvMap;
 pub use fault::{ConfigError, Fault, Origin};
+pub use hub::HubConfig;
 pub use keeping::KeepingConfig;
 pub use options::{HubOptions, Options};
 pub use patience::Patience;
@@ -109,7 +114,7 @@ pub struct AgentConfig {
     /// What the CLI's stdout is.
     pub stdio: Stdio,
     /// Who consents to tool calls.
-    pub approve: Approve,
+    pub approval: ApprovalConfig,
     /// Whose home folder the CLI sees.
     pub home: AgentHome,
     /// The user that the CLI runs as.
@@ -144,23 +149,6 @@ pub struct RepoConfig {
     pub branch: Option<String>,
     /// The token for a private repository.
     pub token: Option<SecretString>,
-}
-
-/// The Hub to join.
-#[derive(Debug)]
-pub struct HubConfig {
-    /// Where it is; `None`: to be discovered with the key.
-    pub url: Option<Url>,
-    /// Proves who we are.
-    pub key: Option<SecretString>,
-    /// The organization that the session belongs to.
-    pub org: Option<String>,
-    /// How long an unreachable Hub is tried before the first contact.
-    pub wait: Duration,
-    /// The session to lead; `None`: create one.
-    pub session: Option<SessionId>,
-    /// End after the session's task.
-    pub once: bool,
 }
 
 impl Config {

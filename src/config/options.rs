@@ -40,9 +40,16 @@ pub struct Options {
     /// What the CLI's stdout is [default: pty]
     #[arg(long, value_name = "pty|pipe")]
     pub stdio: Option<String>,
-    /// Who consents to tool calls [default: auto, which asks nobody]
-    #[arg(long, value_name = "auto")]
+    /// Who consents to tool calls: nobody is asked, a person, or the config file's rules
+    /// [default: auto]
+    #[arg(long, value_name = "auto|ask|policy")]
     pub approve: Option<String>,
+    /// How long a request waits for consent before it is denied, or none [default: 10m]
+    #[arg(long, value_name = "DURATION")]
+    pub approval_timeout: Option<String>,
+    /// What becomes of a request that no rule decides [default: ask]
+    #[arg(long, value_name = "ask|deny|allow")]
+    pub approval_otherwise: Option<String>,
     /// Repository to clone: https URL, file URL or local path
     #[arg(long, value_name = "URL")]
     pub repo: Option<String>,
@@ -134,6 +141,8 @@ impl Options {
             pass_env,
             stdio,
             approve,
+            approval_timeout,
+            approval_otherwise,
             repo,
             branch,
             git_token_file,
@@ -158,6 +167,8 @@ impl Options {
             (&setting::MCP_CONFIG, mcp_config),
             (&setting::STDIO, stdio),
             (&setting::APPROVE, approve),
+            (&setting::APPROVAL_TIMEOUT, approval_timeout),
+            (&setting::APPROVAL_OTHERWISE, approval_otherwise),
             (&setting::REPO, repo),
             (&setting::BRANCH, branch),
             (&setting::GIT_TOKEN_FILE, git_token_file),

@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::SecretString;
-use url::Url;
-
 use super::api;
-use super::choice::{AgentHome, AgentName, Approve, LogLevel, Mode, Output, Stdio};
+use super::approval::approval;
+use super::choice::{AgentHome, AgentName, LogLevel, Mode, Output, Stdio};
 use super::duration::{parse_duration, show_duration};
 use super::env::EnvMap;
 use super::fault::{ConfigError, Fault, Origin};
 use super::file::{self, FileSettings};
+use super::hub::hub;
 use super::keeping::keeping;
 use super::layers::{Layers, pattern, quoted};
 use super::nearest::nearest;
@@ -20,13 +19,10 @@ use super::options::{HubOptions, Options, Typed};
 use super::patience::Patience;
 use super::place::{CommandKind, Place};
 use super::setting;
-use super::{AgentConfig, Config, HubConfig, RepoConfig, Task};
+use super::{AgentConfig, Config, RepoConfig, Task};
 
 /// `run`'s default time limit: a turn that nobody watches ends by itself.
 const RUN_TIMEOUT: Duration = Duration::from_hours(2);
-
-/// How long an unreachable Hub is tried by default: a Hub that starts beside us is up by then.
-const HUB_WAIT: Duration = Duration::from_mins(1);
 
 /// Variables of ours that are no settings.
 const OTHER_VARIABLES: &[&str] = &[
@@ -227,7 +223,7 @@ fn agent(layers: &mut Layers<'_>, place: &Place) -> AgentConfig {
         |word| AgentName::parse(word, &place.agents),
     );
     let mode = layers.value_or(&setting::MODE, Mode::Auto, Mode::parse);
-    let approve = layers.value_or(&setting::APPROVE, Approve::Auto, Approve::parse);
+    let approval = approval(layers);
     let (command, env) = agent_table(layers, name);
     AgentConfig {
         name,
@@ -239,7 +235,7 @@ fn agent(layers: &mut Layers<'_>, place: &Place) -> AgentConfig {
         allowed_tools: layers.list(&setting::ALLOWED_TOOLS, any),
         args: layers.list(&setting::AGENT_ARGS, any),
         stdio: layers.value_or(&setting::STDIO, Stdio::Pty, Stdio::parse),
-        approve,
+        approval,
         home: layers.value_or(&setting::AGENT_HOME, home, AgentHome::parse),
         user: layers.text(&setting::AGENT_USER),
         install: place.command != CommandKind::Run && !layers.switch(&setting::SKIP_INSTALL),
@@ -365,54 +361,6 @@ fn show_patience(layers: &mut Layers<'_>, patience: &Patience, origin: Origin) {
     let limits: Vec<String> = patience.show().iter().map(|limit| quoted(limit)).collect();
     let value = format!("[{}]", limits.join(", "));
     layers.show(setting::PATIENCE.key, value, origin);
-}
-
-fn hub(layers: &mut Layers<'_>, once: bool) -> HubConfig {
-    let url = layers.value(&setting::HUB, hub_url);
-    let key = hub_key(layers);
-    let wait = layers.value(&setting::HUB_WAIT, parse_duration);
-    if wait.is_none() {
-        layers.show(
-            setting::HUB_WAIT.key,
-            quoted(&show_duration(HUB_WAIT)),
-            Origin::Default,
-        );
-    }
-    HubConfig {
-        url,
-        key,
-        org: layers.text(&setting::HUB_ORG),
-        wait: wait.unwrap_or(HUB_WAIT),
-        session: layers.value(&setting::SESSION, |text| {
-            text.parse()
-                .map_err(|error: crate::ids::InvalidSessionId| error.to_string())
-        }),
-        once,
-    }
-}
-
-/// The key file, being a flag or a setting of its own, comes before the variables that hold keys.
-fn hub_key(layers: &mut Layers<'_>) -> Option<SecretString> {
-    if layers.raw(&setting::HUB_KEY_FILE).is_some() {
-        return layers.secret(&setting::HUB_KEY_FILE);
-    }
-    let raw = layers.raw(&setting::HUB_KEY)?;
-    layers.show(setting::HUB_KEY.key, quoted("***"), raw.origin);
-    let key = raw.values.into_iter().next()?;
-    Some(SecretString::from(key.trim().to_owned()))
-}
-
-fn hub_url(text: &str) -> Result<Url, String> {
-    let hint = "write it as https://HOST or wss://HOST";
-    let url = Url::parse(text).map_err(|error| format!("`{text}` is no URL ({error}); {hint}"))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        // Not shown: it holds a secret.
-        return Err("the URL holds credentials; give the key by --hub-key-file instead".to_owned());
-    }
-    match url.scheme() {
-        "http" | "https" | "ws" | "wss" if url.has_host() => Ok(url),
-        _ => Err(format!("`{text}` is no Hub's URL; {hint}")),
-    }
 }
 
 /// A slip in a variable's name would otherwise go unseen.

@@ -38,6 +38,8 @@ const OWN: &[&Setting] = &[
     &setting::PASS_ENV,
     &setting::STDIO,
     &setting::APPROVE,
+    &setting::APPROVAL_TIMEOUT,
+    &setting::APPROVAL_OTHERWISE,
     &setting::REPO,
     &setting::BRANCH,
     &setting::GIT_TOKEN_FILE,

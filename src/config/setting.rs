@@ -56,6 +56,8 @@ settings! {
     PASS_ENV: "pass_env" "--pass-env" ["AGENT_RUNNER_PASS_ENV"] List true;
     STDIO: "stdio" "--stdio" ["AGENT_RUNNER_STDIO"] Text true;
     APPROVE: "approve" "--approve" ["AGENT_RUNNER_APPROVE"] Text true;
+    APPROVAL_TIMEOUT: "approval.timeout" "--approval-timeout" ["AGENT_RUNNER_APPROVAL_TIMEOUT"] Text true;
+    APPROVAL_OTHERWISE: "approval.otherwise" "--approval-otherwise" ["AGENT_RUNNER_APPROVAL_OTHERWISE"] Text true;
     REPO: "repo" "--repo" ["AGENT_RUNNER_REPO"] Text true;
     BRANCH: "branch" "--branch" ["AGENT_RUNNER_BRANCH"] Text true;
     GIT_TOKEN_FILE: "git_token_file" "--git-token-file" ["AGENT_RUNNER_GIT_TOKEN_FILE"] Text true;
@@ -81,6 +83,8 @@ settings! {
     HUB_KEY_FILE: "hub_key_file" "--hub-key-file" ["AGENT_RUNNER_HUB_KEY_FILE"] Text true;
     HUB_KEY: "hub_key" "" ["AGENT_RUNNER_HUB_KEY", "AGENTUITY_SDK_KEY", "AGENTUITY_CODER_API_KEY", "AGENTUITY_CLI_KEY"] Text false;
     HUB_ORG: "hub_org" "" ["AGENT_RUNNER_HUB_ORG", "AGENTUITY_ORGID", "AGENTUITY_CLOUD_ORG_ID"] Text true;
+    HUB_KEY_IN_URL: "hub_key_in_url" "" ["AGENT_RUNNER_HUB_KEY_IN_URL"] Text true;
+    HUB_COALESCE: "hub_coalesce" "" ["AGENT_RUNNER_HUB_COALESCE"] Text true;
     HUB_WAIT: "hub_wait" "--hub-wait" ["AGENT_RUNNER_HUB_WAIT"] Text true;
     API: "api" "--api" ["AGENT_RUNNER_API"] Text true;
     API_LISTEN: "api_listen" "--api-listen" ["AGENT_RUNNER_API_LISTEN"] Text true;
@@ -92,11 +96,14 @@ settings! {
 /// The table of tables in the file that holds settings per agent.
 pub(super) const AGENTS: &str = "agents";
 
+/// The table in the file that holds settings and rules of approval.
+pub(super) const APPROVAL: &str = "approval";
+
 /// The keys that the config file may hold.
 pub(super) fn file_keys() -> impl Iterator<Item = &'static str> {
     let keys = ALL
         .iter()
         .filter(|setting| setting.in_file)
         .map(|setting| setting.key);
-    keys.chain([AGENTS])
+    keys.chain([AGENTS, APPROVAL])
 }

@@ -155,7 +155,7 @@ pub(super) fn notices(setup: &Setup<'_>, runs_as: &RunsAs) -> Vec<(&'static str,
         )),
         RunsAs::Other { .. } => {}
     }
-    if setup.config.agent.approve == Approve::Auto {
+    if setup.config.agent.approval.mode == Approve::Auto {
         notices.push((
             "approve_auto",
             "the agent asks nobody before it uses a tool (--approve auto)".to_owned(),

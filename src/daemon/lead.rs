@@ -4,16 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::DropGuard;
 
 use super::agent_version::agent_version;
+use super::commands::{self, Commands, Statuses};
 use super::housekeeping::Housekeeping;
 use super::launch::{agent_home, environment, keys_in, notices, turn_spec};
 use super::program::{self, Program, RunsAs, runs_as};
 use super::source::JournalSource;
-use super::{DaemonError, HubAccess, Setup, State, commands, install, workspace};
+use super::{DaemonError, HubAccess, Setup, State, install, workspace};
 use crate::agent::{self, AgentKind};
 use crate::config::Stdio;
 use crate::event::NoticeLevel;
@@ -26,6 +27,7 @@ use crate::sandbox::LocalSandbox;
 use crate::session::{Prompt, Session};
 use crate::spool::{Stdout, Window};
 use crate::tasks::Tasks;
+use crate::turn::briefing::Briefings;
 use crate::turn::{CHECKPOINT_FAILED, TurnContext, TurnFault};
 use crate::workspace::{CheckpointRequest, START, checkpoint_apart};
 
@@ -99,6 +101,7 @@ impl Chosen {
             session,
             link: Arc::new(link),
             inbound,
+            briefings: Briefings::default(),
             tasks: tasks.clone(),
         }
     }
@@ -113,6 +116,7 @@ pub struct Lead {
     session: SessionId,
     link: Arc<LinkHandle>,
     inbound: mpsc::Receiver<Inbound>,
+    briefings: Briefings,
     tasks: Tasks,
 }
 
@@ -242,10 +246,10 @@ impl Lead {
         workspace: PathBuf,
         task: Option<String>,
     ) -> Result<Led, DaemonError> {
-        let context = self.context(setup, program, workspace.clone())?;
+        let context = Arc::new(self.context(setup, program, workspace.clone())?);
         let redactor = Arc::clone(&context.redactor);
         let agent_version = agent_version(&context.program);
-        let (session, driver) = Session::start(Arc::new(context), &self.tasks).await?;
+        let (session, driver) = Session::start(Arc::clone(&context), &self.tasks).await?;
         crash_point!("daemon.session_started");
         let stored = self.state.journal().session(&self.session).await?;
         let untaken = stored.is_some_and(|row| !row.task_taken);
@@ -258,9 +262,15 @@ impl Lead {
             session.prompt(prompt).await?;
         }
         crash_point!("daemon.task_queued");
-        let model = setup.config.agent.model.clone();
-        let serve = commands::serve(session.clone(), Arc::clone(&self.link), self.inbound, model);
-        self.tasks.spawn("hub-commands", serve);
+        commands::clear(&context).await;
+        let commands = Commands {
+            session: session.clone(),
+            link: Arc::clone(&self.link),
+            context: Arc::clone(&context),
+            statuses: Statuses::default(),
+        };
+        self.tasks
+            .spawn("hub-commands", commands.serve(self.inbound));
         let housekeeping = Housekeeping {
             journal: self.state.journal().clone(),
             session: Some((self.session.clone(), self.chosen.kind.name)),
@@ -300,7 +310,7 @@ impl Lead {
     ) -> Result<TurnContext, DaemonError> {
         let config = setup.config;
         let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
-        let mut secrets: Vec<_> = self.hub.key.iter().cloned().collect();
+        let mut secrets: Vec<_> = self.hub.credentials.key().into_iter().collect();
         secrets.extend(config.repo.as_ref().and_then(|repo| repo.token.clone()));
         let mut spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
         secrets.extend(keys_in(&environment, &spec));
@@ -322,6 +332,8 @@ impl Lead {
             agent: self.chosen.kind,
             program,
             spec,
+            choices: watch::Sender::default(),
+            briefings: self.briefings.clone(),
             environment: plain,
             workspace,
             state_dir: config.state_dir.clone(),

@@ -7,8 +7,9 @@ use serde_json::Map;
 use tokio::net::TcpListener;
 
 use super::{DaemonError, HubTarget};
+use crate::config::KeyInUrl;
 use crate::files;
-use crate::hub::HubAddress;
+use crate::hub::{Credentials, HubAddress, Timing};
 use crate::ids::SessionId;
 use crate::journal::StateLockError;
 use crate::local_hub::{ApiKey, LocalHub};
@@ -42,7 +43,7 @@ impl OwnHub {
             uuid::Uuid::new_v4().simple(),
             uuid::Uuid::new_v4().simple()
         );
-        let hub = LocalHub::open(dir, ApiKey::new(&key), None, tasks)
+        let hub = LocalHub::open(dir, ApiKey::new(&key), tasks)
             .await
             .map_err(|error| unusable(std::io::Error::other(error)))?;
         let listener = TcpListener::bind(("127.0.0.1", 0))
@@ -65,13 +66,15 @@ impl OwnHub {
     }
 
     /// How to join it.
-    pub fn target(&self) -> HubTarget {
-        HubTarget {
+    pub fn target(&self) -> Result<HubTarget, DaemonError> {
+        let credentials = Credentials::new(Some(self.key.clone()), None);
+        Ok(HubTarget {
             address: Some(self.address.clone()),
-            key: Some(self.key.clone()),
-            org: None,
+            credentials: credentials.map_err(|error| DaemonError::Internal(error.to_string()))?,
+            key_in_url: KeyInUrl::Never,
+            coalesce: Timing::default().join,
             wait: WAIT,
-        }
+        })
     }
 
     /// Stores what was taken in, and ends.

@@ -21,6 +21,8 @@ const STEPS: &[Step] = &[
         )?)
     },
     bounds,
+    // What the session's participants have chosen over its settings.
+    |transaction| Ok(transaction.execute_batch("ALTER TABLE session ADD COLUMN choices TEXT;")?),
 ];
 
 /// What the file is, before it is brought up to date.

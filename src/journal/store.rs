@@ -31,7 +31,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, JournalError> {
     Ok(connection)
 }
 
-const SESSION_COLUMNS: &str = "id, agent, agent_session_id, workspace, task_taken, acked_seq, created_at, settings, closed_at";
+const SESSION_COLUMNS: &str = "id, agent, agent_session_id, workspace, task_taken, acked_seq, created_at, settings, closed_at, choices";
 
 pub(super) fn session(
     connection: &Connection,
@@ -69,6 +69,7 @@ fn session_row(row: &Row<'_>) -> Result<SessionRow, JournalError> {
         closed_at: row
             .get::<_, Option<i64>>(8)?
             .map(|at| Timestamp::from_millis(unsigned(at))),
+        choices: row.get(9)?,
     })
 }
 

@@ -75,8 +75,13 @@ pub enum HubError {
 impl LocalHub {
     /// Opens the Hub's state in `dir`, creating it where it is missing. Everything that the Hub
     /// starts runs in a group of its own that ends with `tasks` or by [`LocalHub::stop`].
-    /// `waker` has paused sessions led again that are resumed; without it, they wait for a lead.
-    pub async fn open(
+    /// Paused sessions wait for a lead.
+    pub async fn open(dir: &Path, key: Option<ApiKey>, tasks: &Tasks) -> Result<Self, StoreError> {
+        Self::open_with(dir, key, None, tasks).await
+    }
+
+    /// As [`LocalHub::open`]; `waker` has paused sessions led again that are resumed.
+    pub async fn open_with(
         dir: &Path,
         key: Option<ApiKey>,
         waker: Option<Arc<dyn Waker>>,

@@ -1,11 +1,20 @@
 //! Requests of the agent that wait for somebody's answer: calls that need consent, and questions.
 //!
-//! Pure data: who may answer, and what becomes of a request, is decided elsewhere.
+//! [`Approval`] says what becomes of a request before anybody is asked; the rest is data about those
+//! that wait.
+
+mod places;
+mod question;
+mod ruling;
+mod script;
 
 use serde::{Deserialize, Serialize};
 
 use crate::agent::live::{Answer, Asked};
 use crate::clock::Timestamp;
+
+pub use question::{Choice, Question, answered, questions};
+pub use ruling::{Approval, Ruling};
 
 /// A request that waits.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::approval::{AnswerError, Answered};
+use super::briefing::Briefings;
+use super::choices::Choices;
 use crate::agent::{AgentKind, AgentSession, LaunchError, LaunchPlan, TurnSpec};
 use crate::clock::Clock;
 use crate::config::Patience;
@@ -18,6 +20,9 @@ use crate::process::Environment;
 use crate::redact::Redactor;
 use crate::sandbox::{LocalSandbox, SandboxError};
 use crate::spool::{Plan, RunDir, Stdout, User};
+
+/// The plan's file of the system prompt where the Hub adds to that of the settings.
+const SYSTEM_PROMPT: &str = "system-prompt.md";
 
 /// What all turns of a session share.
 #[derive(Debug)]
@@ -30,6 +35,10 @@ pub struct TurnContext {
     pub program: PathBuf,
     /// What the user chose for it; the conversation is set for each turn.
     pub spec: TurnSpec,
+    /// What participants have chosen over that; the session's driver keeps it.
+    pub choices: watch::Sender<Choices>,
+    /// What the Hub says before a run begins.
+    pub briefings: Briefings,
     /// Its environment, complete but for what the launch plan adds.
     pub environment: Environment,
     /// Where it works.
@@ -71,6 +80,19 @@ impl TurnContext {
         RunDir::new(self.state_dir.join("runs").join(run.to_string()))
     }
 
+    /// What is asked of the CLI now: the settings, what was chosen over them, what the Hub said of
+    /// the run. The text of its system prompt is also a file of the plan's.
+    pub(super) fn spec_now(&self) -> TurnSpec {
+        let mut spec = self.spec.clone();
+        let choices = self.choices.borrow();
+        spec.model = choices.model.clone().or(spec.model);
+        spec.effort = choices.effort.clone().or(spec.effort);
+        if let Some(text) = self.briefings.text(spec.system_prompt.as_deref()) {
+            spec.system_prompt = Some(text);
+        }
+        spec
+    }
+
     /// How the CLI is started for that conversation.
     pub(super) fn plan(
         &self,
@@ -78,12 +100,21 @@ impl TurnContext {
         run: RunId,
     ) -> Result<LaunchPlan, LaunchError> {
         let files = self.run_dir(run).launch_files();
-        (self.agent.plan)(&TurnSpec {
+        let mut spec = TurnSpec {
             agent_session,
             workspace: self.workspace.clone(),
             files,
-            ..self.spec.clone()
-        })
+            ..self.spec_now()
+        };
+        let told = (spec.system_prompt != self.spec.system_prompt).then(|| {
+            spec.system_prompt_file = Some(spec.files.join(SYSTEM_PROMPT));
+            spec.system_prompt.clone().unwrap_or_default()
+        });
+        let mut plan = (self.agent.plan)(&spec)?;
+        if let Some(text) = told {
+            plan.files.push((SYSTEM_PROMPT, text.into_bytes()));
+        }
+        Ok(plan)
     }
 
     /// What the shim is told; the environment travels beside it.

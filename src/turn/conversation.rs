@@ -26,9 +26,18 @@ pub(super) struct Conversation {
 /// How an attempt is started and what it tells the agent.
 pub(super) struct Opening {
     pub(super) plan: Result<LaunchPlan, LaunchError>,
+    /// Which conversation that is.
+    pub(super) agent_session: AgentSession,
     pub(super) prompt: String,
     /// What is said of a conversation that was lost.
     pub(super) notice: Option<Event>,
+}
+
+impl Opening {
+    /// The same conversation, with what is asked of the CLI now.
+    pub(super) fn plan_again(&mut self, context: &TurnContext, run: RunId) {
+        self.plan = context.plan(self.agent_session.clone(), run);
+    }
 }
 
 impl Conversation {
@@ -65,13 +74,15 @@ impl Conversation {
     ) -> Result<Opening, TurnFault> {
         self.resumed = None;
         if let (None, Some(id)) = (&self.lost, &self.id) {
-            let plan = context.plan(AgentSession::Resume(id.clone()), run);
+            let agent_session = AgentSession::Resume(id.clone());
+            let plan = context.plan(agent_session.clone(), run);
             // A plan that cannot be made is the turn's end, whatever the conversation.
             let there = |plan| history::has_conversation(context, plan, id);
             if plan.as_ref().map_or(true, there) {
                 self.resumed = Some(id.clone());
                 return Ok(Opening {
                     plan,
+                    agent_session,
                     prompt: seen.next_prompt(),
                     notice: None,
                 });
@@ -80,8 +91,10 @@ impl Conversation {
                 "the agent's CLI has no record of its conversation {id} any more"
             ));
         }
+        let agent_session = AgentSession::New(Uuid::new_v4());
         let mut opening = Opening {
-            plan: context.plan(AgentSession::New(Uuid::new_v4()), run),
+            plan: context.plan(agent_session.clone(), run),
+            agent_session,
             prompt: seen.next_prompt(),
             notice: None,
         };

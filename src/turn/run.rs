@@ -11,7 +11,7 @@ use super::approval::AnswerError;
 use super::attempt::{Attempt, AttemptEnd, Launch, Shown, until};
 use super::checkpoint;
 use super::context::{TurnCommand, TurnContext, TurnEnd, TurnFault};
-use super::conversation::Conversation;
+use super::conversation::{Conversation, Opening};
 use super::history;
 use super::outcome::{Process, Stop, Verdict};
 use super::policy::{self, Next, Why};
@@ -19,7 +19,7 @@ use super::pump::{Closing, Origin, number};
 use super::seen::Seen;
 use crate::agent::LaunchError;
 use crate::event::{ErrorClass, Event, Outcome, TurnError};
-use crate::ids::RunId;
+use crate::ids::{EventId, RunId};
 use crate::journal::{Batch, Change, TurnRow, TurnState};
 
 /// A turn on its way.
@@ -150,11 +150,11 @@ impl Turn {
         }
         self.seen.begin_attempt();
         let (context, task) = (&self.context, &self.row.prompt);
-        let opening = self
+        let mut opening = self
             .conversation
             .open(context, task, &self.seen, run)
             .await?;
-        events.extend(opening.notice);
+        events.extend(opening.notice.take());
         // Asked before the new attempt's row, which has none yet.
         let earlier = if self.conversation.is_resumed() {
             self.earlier().await?
@@ -168,6 +168,8 @@ impl Turn {
                 .events
                 .push(number(&origin, self.context.clock, &mut ordinal, event)?);
         }
+        let announced = begin.events.first().filter(|_| self.row.attempt == 1);
+        let announced = announced.map(|event| event.event_id);
         let begin = begin.with(Change::BeginAttempt {
             turn: self.row.id,
             attempt: self.row.attempt,
@@ -178,6 +180,12 @@ impl Turn {
         self.context.journal.commit(begin).await?;
         crash_point!("turn.attempt_begun");
         let seen = std::mem::take(&mut self.seen);
+        if let Some(prompt) = announced
+            && let Err(error) = self.brief(prompt, &mut opening, run).await
+        {
+            let closing = Closing::new(origin, self.context.clock, ordinal, seen);
+            return Ok(Err(Failed { closing, error }));
+        }
         let started = match opening.plan {
             Ok(plan) => {
                 let (context, seen) = (Arc::clone(&self.context), seen.clone());
@@ -194,6 +202,23 @@ impl Turn {
             closing: Closing::new(origin, self.context.clock, ordinal, seen),
             error,
         }))
+    }
+
+    /// Waits for what the Hub says of the run, which may be part of the plan.
+    async fn brief(
+        &self,
+        prompt: EventId,
+        opening: &mut Opening,
+        run: RunId,
+    ) -> Result<(), TurnError> {
+        match self.context.briefings.begin(prompt).await {
+            Ok(()) => opening.plan_again(&self.context, run),
+            Err(why) => {
+                let message = format!("the Hub did not let the run begin: {why}");
+                return Err(TurnError::new(ErrorClass::Permission, message));
+            }
+        }
+        Ok(())
     }
 
     fn decide(&self, end: &AttemptEnd) -> Next {

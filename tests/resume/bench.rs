@@ -148,6 +148,8 @@ impl Bench {
                 workspace: PathBuf::new(),
                 files: PathBuf::new(),
             },
+            choices: tokio::sync::watch::Sender::default(),
+            briefings: agent_runner::turn::briefing::Briefings::default(),
             environment,
             workspace: self.path("workspace"),
             state_dir: self.path("state"),

@@ -82,7 +82,7 @@ async fn serve(
     let url = own_url(&listener).map_err(internal)?;
     let waker = CommandWaker::new(waking, url, key.clone(), dir);
     let key = key.and_then(|key| ApiKey::new(key.expose_secret()));
-    let hub = LocalHub::open(dir, key, Some(Arc::new(waker)), &tasks)
+    let hub = LocalHub::open_with(dir, key, Some(Arc::new(waker)), &tasks)
         .await
         .map_err(|error| store_error(&error))?;
     let address = hub.serve(listener).map_err(|error| hub_error(&error))?;

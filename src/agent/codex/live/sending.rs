@@ -67,6 +67,9 @@ impl CodexLive {
             Some((name.to_owned(), value.into()))
         });
         let mut params: Map<String, Value> = given.collect();
+        if let Some(servers) = &spec.mcp_servers {
+            params.insert("config".to_owned(), json!({"mcp_servers": servers}));
+        }
         if spec.resume.is_none() {
             return self.request(0, "thread/start", &params.into());
         }

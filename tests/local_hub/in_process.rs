@@ -11,9 +11,7 @@ use crate::support::request;
 async fn a_program_holds_a_hub_and_lets_it_go_again() {
     let state = tempfile::tempdir().unwrap();
     let tasks = Tasks::new();
-    let hub = LocalHub::open(state.path(), None, &tasks)
-        .await
-        .unwrap();
+    let hub = LocalHub::open(state.path(), None, &tasks).await.unwrap();
     let again = LocalHub::open(state.path(), None, &tasks).await;
     assert!(matches!(again, Err(StoreError::InUse(_))));
     let Value::Object(fields) = json!({"repo": {"cloneUrl": "file:///r"}}) else {
@@ -29,8 +27,6 @@ async fn a_program_holds_a_hub_and_lets_it_go_again() {
     assert_eq!(detail["task"], "fix it");
     assert_eq!(detail["repo"]["cloneUrl"], "file:///r");
     hub.stop().await;
-    let reopened = LocalHub::open(state.path(), None, &tasks)
-        .await
-        .unwrap();
+    let reopened = LocalHub::open(state.path(), None, &tasks).await.unwrap();
     reopened.stop().await;
 }

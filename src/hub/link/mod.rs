@@ -7,8 +7,9 @@
 //! It does not decide anything about the session: commands go to the driver as they come, and the
 //! driver answers them. One connection lives in `connection`, how to go on after it in `state`.
 
-mod access;
+pub(super) mod access;
 mod connection;
+pub(super) mod dial;
 mod news;
 mod run;
 mod socket;

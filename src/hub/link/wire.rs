@@ -19,7 +19,7 @@ use crate::hub::tls;
 const MAX_ANSWER: usize = 16 * 1024;
 
 /// An open way; the WebSocket, and the Hub's own TLS, go on top of it.
-pub(super) enum Wire {
+pub(in crate::hub) enum Wire {
     Tcp(TcpStream),
     /// TLS to the proxy.
     Tls(Box<TlsStream<TcpStream>>),

@@ -135,6 +135,18 @@ choice! {
 }
 
 choice! {
+    /// Whether the Hub's key stands in the URL of the WebSocket, where logs of servers show it.
+    KeyInUrl {
+        /// Where the Hub refuses us without.
+        Auto = "auto",
+        /// Always.
+        Always = "always",
+        /// Never.
+        Never = "never",
+    }
+}
+
+choice! {
     /// Whose home folder the CLI sees.
     AgentHome {
         /// The user's own, with their login and settings.

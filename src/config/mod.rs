@@ -19,6 +19,7 @@ mod expected;
 mod fault;
 mod file;
 mod git;
+mod hub;
 mod keeping;
 mod layers;
 mod nearest;
@@ -31,16 +32,12 @@ mod session;
 mod setting;
 mod setup;
 mod size;
+mod waking;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
-
-use secrecy::SecretString;
-use url::Url;
-
-use crate::ids::SessionId;
 
 pub use agent_env::{EnvPattern, agent_env};
 pub use api::{ApiListen, ClientConfig, ClientOptions, resolve_client};
@@ -48,13 +45,15 @@ pub use approval::{
     About, ApprovalConfig, ApprovalRule, CommandPattern, HostPattern, PathPattern, WordPattern,
 };
 pub use choice::{
-    AgentHome, AgentName, Approve, Gate, GateDefault, LogLevel, Mode, Otherwise, Output, Stdio,
+    AgentHome, AgentName, Approve, Gate, GateDefault, KeyInUrl, LogLevel, Mode, Otherwise, Output,
+    Stdio,
 };
 pub use duration::{parse_duration, show_duration};
 pub use env::EnvMap;
 pub use expected::ExpectedReport;
 pub use fault::{ConfigError, Fault, Origin};
 pub use git::{Depth, GitConfig, Push, TokenSource};
+pub use hub::HubConfig;
 pub use keeping::KeepingConfig;
 pub use options::{HubOptions, Options};
 pub use patience::Patience;
@@ -62,6 +61,7 @@ pub use place::{CommandKind, Place, in_container};
 pub use resolve::{Given, resolve};
 pub use session::SessionSettings;
 pub use setup::{OnFailure, SetupConfig};
+pub use waking::{WakeCommand, resolve_waking};
 
 /// Everything that a run, a daemon or `start` needs to know, checked.
 #[derive(Debug)]
@@ -183,25 +183,6 @@ impl Default for GateConfig {
             default: GateDefault::Deny,
         }
     }
-}
-
-/// The Hub to join.
-#[derive(Debug)]
-pub struct HubConfig {
-    /// Where it is; `None`: to be discovered with the key.
-    pub url: Option<Url>,
-    /// Proves who we are.
-    pub key: Option<SecretString>,
-    /// The organization that the session belongs to.
-    pub org: Option<String>,
-    /// How long an unreachable Hub is tried before the first contact.
-    pub wait: Duration,
-    /// Whether tool calls wait for its word.
-    pub gate: GateConfig,
-    /// The session to lead; `None`: create one.
-    pub session: Option<SessionId>,
-    /// End after the session's task.
-    pub once: bool,
 }
 
 impl Config {

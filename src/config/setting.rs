@@ -101,6 +101,8 @@ settings! {
     HUB_KEY_FILE: "hub_key_file" "--hub-key-file" ["AGENT_RUNNER_HUB_KEY_FILE"] Text true;
     HUB_KEY: "hub_key" "" ["AGENT_RUNNER_HUB_KEY", "AGENTUITY_SDK_KEY", "AGENTUITY_CODER_API_KEY", "AGENTUITY_CLI_KEY"] Text false;
     HUB_ORG: "hub_org" "" ["AGENT_RUNNER_HUB_ORG", "AGENTUITY_ORGID", "AGENTUITY_CLOUD_ORG_ID"] Text true;
+    HUB_KEY_IN_URL: "hub_key_in_url" "" ["AGENT_RUNNER_HUB_KEY_IN_URL"] Text true;
+    HUB_COALESCE: "hub_coalesce" "" ["AGENT_RUNNER_HUB_COALESCE"] Text true;
     HUB_WAIT: "hub_wait" "--hub-wait" ["AGENT_RUNNER_HUB_WAIT"] Text true;
     HUB_GATE: "hub_gate" "" ["AGENT_RUNNER_HUB_GATE"] Text true;
     HUB_GATE_TIMEOUT: "hub_gate_timeout" "" ["AGENT_RUNNER_HUB_GATE_TIMEOUT"] Text true;
@@ -108,6 +110,7 @@ settings! {
     API: "api" "--api" ["AGENT_RUNNER_API"] Text true;
     API_LISTEN: "api_listen" "--api-listen" ["AGENT_RUNNER_API_LISTEN"] Text true;
     API_TOKEN_FILE: "api_token_file" "--api-token-file" ["AGENT_RUNNER_API_TOKEN_FILE"] Text true;
+    WAKE_COMMAND: "wake_command" "--wake-command" ["AGENT_RUNNER_WAKE_COMMAND"] Lines true;
     SESSION: "session" "--session" ["AGENT_RUNNER_SESSION"] Text false;
 }
 

@@ -111,7 +111,12 @@ impl Chosen {
             journal: state.journal().clone(),
             agent: self.kind.name,
         };
-        let (link, inbound) = hub.link(source, session.clone(), patience, tasks);
+        let (link, inbound) = hub.link(
+            source,
+            (session.clone(), Some(state.dir())),
+            patience,
+            tasks,
+        );
         Lead {
             chosen: self,
             state: state.clone(),
@@ -314,7 +319,7 @@ impl Lead {
     ) -> Result<Vec<SecretString>, DaemonError> {
         let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
-        let mut secrets: Vec<_> = self.hub.key.iter().cloned().collect();
+        let mut secrets: Vec<_> = self.hub.credentials.key().into_iter().collect();
         secrets.extend(ground.credentials.known().await);
         secrets.extend(keys_in(&environment, &spec));
         Ok(secrets)

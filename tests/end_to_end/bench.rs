@@ -116,6 +116,11 @@ impl Bench {
         running
     }
 
+    /// Counts a process that the test has started by itself as the test's own.
+    pub(crate) fn adopt(&self, pid: i32) {
+        self.own.borrow_mut().push(pid);
+    }
+
     /// A scripted model that plays `script`.
     pub(crate) fn model(&self, script: &str) -> Model {
         let script = self.file("script.toml", script);
@@ -141,7 +146,12 @@ impl Bench {
         if let Some(key) = key {
             command.env("AGENT_RUNNER_API_KEY", key);
         }
-        let running = self.start(&mut command);
+        self.hub_of(&mut command)
+    }
+
+    /// The Hub that this command starts.
+    pub(crate) fn hub_of(&self, command: &mut Command) -> Hub {
+        let running = self.start(command);
         Hub {
             url: listening(&running),
             running,

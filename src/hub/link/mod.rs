@@ -7,11 +7,15 @@
 //! It does not decide anything about the session: commands go to the driver as they come, and the
 //! driver answers them. One connection lives in `connection`, how to go on after it in `state`.
 
+pub(super) mod access;
 mod connection;
+pub(super) mod dial;
 mod news;
 mod run;
 mod socket;
+mod wire;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
@@ -24,8 +28,10 @@ use super::credentials::Credentials;
 use super::inbound::{Command, CommandId};
 use super::outbox::EventSource;
 use super::protocol::Init;
+use super::proxy::Proxies;
 use super::state::{Phase, StartError, Timing};
 use crate::clock::{Clock, Timestamp};
+use crate::config::KeyInUrl;
 use crate::ids::{Seq, SessionId};
 use crate::tasks::Tasks;
 
@@ -44,12 +50,18 @@ pub struct LinkConfig {
     pub address: HubAddress,
     /// Who we are.
     pub credentials: Credentials,
+    /// Whether the key goes into the URL, where logs of others show it.
+    pub key_in_url: KeyInUrl,
+    /// What may stand between.
+    pub proxies: Proxies,
     /// The session; absent, the Hub makes one and says which.
     pub session: Option<SessionId>,
     /// One id for each start of the daemon, the same on every reconnect.
     pub driver_instance_id: String,
     /// Our version.
     pub driver_version: String,
+    /// Where we keep our state: told to a Hub on this machine, which can start us again there.
+    pub home: Option<PathBuf>,
     /// Times and pauses.
     pub timing: Timing,
     /// Where the jitter of pauses begins.

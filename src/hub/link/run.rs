@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::access::Access;
 use super::connection::{Connection, Over, Shared};
 use super::socket::Socket;
 use super::{Closing, Inbound, Joined, LinkConfig, LinkStatus, News, Word};
@@ -91,11 +92,14 @@ impl<S: EventSource> Link<S> {
         reconnect: &mut Reconnect,
         tasks: &Tasks,
     ) -> Result<(), StartError> {
+        let mut access = Access::new(self.config.key_in_url);
         loop {
             let mut closing = self.closing.clone();
             self.phase(Phase::Connecting, None);
+            let used = self.config.credentials.key();
+            let opening = Socket::open(&self.config, memory.session.as_ref(), access.key());
             let opened = tokio::select! {
-                opened = Socket::open(&self.config, memory.session.as_ref()) => opened,
+                opened = opening => opened,
                 _ = closing.wait_for(Option::is_some) => return Ok(()),
             };
             let mut lived = Duration::ZERO;
@@ -105,6 +109,7 @@ impl<S: EventSource> Link<S> {
                     Err(ended) => ended,
                     Ok(session) => {
                         reconnect.joined();
+                        access.joined();
                         let begun = self.clock.now();
                         let over = self.live(socket, &session, memory).await;
                         lived = self.clock.now().saturating_duration_since(begun);
@@ -115,6 +120,9 @@ impl<S: EventSource> Link<S> {
                     }
                 },
             };
+            if ended.refuses_key() && access.refused(&self.config.credentials, used.as_ref()) {
+                continue;
+            }
             let next = reconnect.ended(&ended, lived, self.clock.now())?;
             tracing::warn!(why = %ended, phase = ?next.phase, again_in = ?next.after, "no connection to the Hub");
             self.phase(next.phase, Some(ended.to_string()));

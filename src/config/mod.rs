@@ -23,6 +23,7 @@ mod options;
 mod patience;
 mod place;
 mod resolve;
+mod sandbox;
 mod secret;
 mod session;
 mod setting;
@@ -38,9 +39,9 @@ use url::Url;
 
 use crate::ids::SessionId;
 
-pub use agent_env::{EnvPattern, agent_env};
+pub use agent_env::{EnvPattern, agent_env, is_ours};
 pub use api::{ApiListen, ClientConfig, ClientOptions, resolve_client};
-pub use choice::{AgentHome, AgentName, Approve, LogLevel, Mode, Output, Stdio};
+pub use choice::{AgentHome, AgentName, Approve, LogLevel, Mode, Output, SandboxKind, Stdio};
 pub use duration::{parse_duration, show_duration};
 pub use env::EnvMap;
 pub use fault::{ConfigError, Fault, Origin};
@@ -49,6 +50,7 @@ pub use options::{HubOptions, Options};
 pub use patience::Patience;
 pub use place::{CommandKind, Place, in_container};
 pub use resolve::{Given, resolve};
+pub use sandbox::SandboxConfig;
 pub use session::SessionSettings;
 
 /// Everything that a run, a daemon or `start` needs to know, checked.
@@ -68,6 +70,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Where the workspace goes; by default a folder of its own in the state dir.
     pub workspace_dir: Option<PathBuf>,
+    /// Where the agent runs.
+    pub sandbox: SandboxConfig,
     /// How much is kept on the disk.
     pub keeping: KeepingConfig,
     /// How events are printed.

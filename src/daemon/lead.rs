@@ -13,16 +13,15 @@ use super::housekeeping::Housekeeping;
 use super::launch::{agent_home, environment, keys_in, notices, turn_spec};
 use super::program::{self, Program, RunsAs, runs_as};
 use super::source::JournalSource;
-use super::{DaemonError, HubAccess, Setup, State, commands, install, workspace};
+use super::{DaemonError, HubAccess, Setup, State, commands, install, sandbox, workspace};
 use crate::agent::{self, AgentKind};
-use crate::config::Stdio;
+use crate::config::{SandboxKind, Stdio};
 use crate::event::NoticeLevel;
 use crate::hub::StartError;
 use crate::hub::link::{Inbound, Joined, LinkHandle};
 use crate::ids::{Seq, SessionId};
 use crate::process::Environment;
 use crate::redact::Redactor;
-use crate::sandbox::LocalSandbox;
 use crate::session::{Prompt, Session};
 use crate::spool::{Stdout, Window};
 use crate::tasks::Tasks;
@@ -35,6 +34,7 @@ pub struct Chosen {
     kind: &'static AgentKind,
     program: Program,
     runs_as: RunsAs,
+    sandbox: SandboxKind,
 }
 
 impl Chosen {
@@ -44,25 +44,34 @@ impl Chosen {
         let agent = &setup.config.agent;
         let kind = agent::by_name(agent.name.as_str())
             .map_err(|error| DaemonError::Usage(error.to_string()))?;
-        let runs_as = runs_as(agent.user.as_deref())?;
+        let sandbox = setup.config.sandbox.kind;
+        let runs_as = runs_as(agent.user.as_deref(), sandbox)?;
         let spec = turn_spec(setup, kind, &runs_as)?;
         (kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
-        let program = program::find(kind, agent, &setup.prefix, setup.env)?;
+        let program = match sandbox {
+            SandboxKind::Local => program::find(kind, agent, &setup.prefix, setup.env)?,
+            SandboxKind::Docker => {
+                let command = agent.command.clone();
+                Program::InImage(command.unwrap_or_else(|| kind.command.into()))
+            }
+        };
         Ok(Self {
             kind,
             program,
             runs_as,
+            sandbox,
         })
     }
 
-    /// Whom the CLI runs as.
-    pub fn runs_as(&self) -> &RunsAs {
-        &self.runs_as
+    /// Whom the CLI runs as on this machine; none where it runs in a container, which shows it
+    /// its own folders and no way to them.
+    pub fn runs_here_as(&self) -> Option<&RunsAs> {
+        Some(&self.runs_as).filter(|_| self.sandbox == SandboxKind::Local)
     }
 
     /// Makes sure that the agent's user can get to what will be theirs below `root`.
     pub(super) fn open_way(&self, root: &Path) -> Result<(), DaemonError> {
-        if let RunsAs::Other { user, name, .. } = &self.runs_as {
+        if let Some(RunsAs::Other { user, name, .. }) = self.runs_here_as() {
             program::open_way(root, user, name)?;
         }
         Ok(())
@@ -132,7 +141,7 @@ impl Lead {
 
     /// Whether a session that has its workspace can go on without the Hub's help.
     pub(super) fn can_resume(&self) -> bool {
-        matches!(self.chosen.program, Program::Found { .. })
+        !matches!(self.chosen.program, Program::ToInstall(_))
     }
 
     /// Installs the agent where it is missing, makes the workspace, starts the session's driver,
@@ -160,7 +169,7 @@ impl Lead {
         setup: &Setup<'_>,
         workspace: PathBuf,
     ) -> Result<Led, DaemonError> {
-        let Program::Found { path, .. } = &self.chosen.program else {
+        let (Program::Found { path, .. } | Program::InImage(path)) = &self.chosen.program else {
             let message = "the agent CLI is not installed any more".to_owned();
             return Err(DaemonError::Agent { message });
         };
@@ -178,7 +187,7 @@ impl Lead {
         };
         crash_point!("daemon.joined");
         let program = match &self.chosen.program {
-            Program::Found { path, .. } => path.clone(),
+            Program::Found { path, .. } | Program::InImage(path) => path.clone(),
             Program::ToInstall(release) => install::install(setup, release, &log).await?,
         };
         let runs_as = &self.chosen.runs_as;
@@ -198,6 +207,9 @@ impl Lead {
         if setup.config.keeping.checkpoints {
             self.checkpoint_start(&workspace, &log).await?;
         }
+        let home = agent_home(setup, runs_as);
+        let sandbox = sandbox::sandbox(setup, &self.session, &workspace, &home)?;
+        sandbox::prepare(&sandbox, &program, &log).await?;
         crash_point!("daemon.workspace_made");
         for (code, text) in notices(setup, runs_as) {
             log.notice(NoticeLevel::Info, code, text).await?;
@@ -239,6 +251,7 @@ impl Lead {
     ) -> Result<Led, DaemonError> {
         let context = self.context(setup, program, workspace.clone())?;
         let redactor = Arc::clone(&context.redactor);
+        let sandbox = context.sandbox.clone();
         let agent_version = agent_version(&context.program);
         let (session, driver) = Session::start(Arc::new(context), &self.tasks).await?;
         crash_point!("daemon.session_started");
@@ -260,7 +273,7 @@ impl Lead {
             journal: self.state.journal().clone(),
             session: Some((self.session.clone(), self.chosen.kind.name)),
             runs: setup.config.state_dir.join("runs"),
-            sandbox: LocalSandbox::of_this_program(),
+            sandbox,
             retain: setup.config.keeping.spool_retain,
         };
         let stop = self.tasks.stopping().child_token();
@@ -300,6 +313,7 @@ impl Lead {
         let mut spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
         secrets.extend(keys_in(&environment, &spec));
         let redactor = self.hub.masks.of(secrets)?;
+        let sandbox = sandbox::sandbox(setup, &self.session, &workspace, &spec.home)?;
         let user = match &self.chosen.runs_as {
             RunsAs::Other { user, .. } => Some(user.clone()),
             RunsAs::Ourselves | RunsAs::Root => None,
@@ -332,7 +346,7 @@ impl Lead {
             spool_quota: config.keeping.spool_quota,
             spool_retain: config.keeping.spool_retain,
             checkpoints: config.keeping.checkpoints,
-            sandbox: LocalSandbox::of_this_program(),
+            sandbox,
             journal: self.state.journal().clone(),
             redactor,
             clock: setup.clock,

@@ -32,6 +32,7 @@ mod program;
 mod record;
 mod registry;
 mod retention;
+mod sandbox;
 mod source;
 mod state;
 mod survey;

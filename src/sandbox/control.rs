@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 use super::SandboxError;
+use super::place::Place;
 use crate::process::{Identity, PidFd};
 use crate::spool::control::{Command, MAX_LINE, Notice, Request, Stop, address};
 use crate::spool::{Phase, RunDir, Status};
@@ -25,6 +26,7 @@ const SOCKET_PAUSE: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone)]
 pub struct RunControl {
     dir: RunDir,
+    place: Place,
     shim: Identity,
 }
 
@@ -38,9 +40,10 @@ pub struct RunState {
 }
 
 impl RunControl {
-    pub(super) fn new(dir: &RunDir, shim: Identity) -> Self {
+    pub(super) fn new(dir: &RunDir, place: &Place, shim: Identity) -> Self {
         Self {
             dir: dir.clone(),
+            place: place.clone(),
             shim,
         }
     }
@@ -50,16 +53,21 @@ impl RunControl {
     pub async fn stop(&self, how: Stop) -> Result<(), SandboxError> {
         match self.ask(Command::Stop(how)).await {
             Ok(_) => Ok(()),
-            Err(error) => self.stop_by_signal(error),
+            Err(error) => self.stop_otherwise(error).await,
         }
     }
 
     /// Kills the shim itself, which takes the CLI with it: for a shim that does not do as it is
     /// told. The run then counts as vanished.
-    pub fn destroy(&self) {
-        if let Ok(Some(shim)) = PidFd::open(self.shim) {
-            // Gone meanwhile is as good.
-            let _outcome = shim.signal(Signal::KILL);
+    pub async fn destroy(&self) {
+        match &self.place {
+            Place::Here => {
+                if let Ok(Some(shim)) = PidFd::open(self.shim) {
+                    // Gone meanwhile is as good.
+                    let _outcome = shim.signal(Signal::KILL);
+                }
+            }
+            Place::Container { .. } => self.place.remove().await,
         }
     }
 
@@ -95,13 +103,18 @@ impl RunControl {
         }
     }
 
-    /// The way to stop a shim that cannot be reached: its SIGTERM is an orderly stop.
-    fn stop_by_signal(&self, error: SandboxError) -> Result<(), SandboxError> {
+    /// The way to stop a shim that cannot be reached: its SIGTERM is an orderly stop. One in a
+    /// container is nobody's whom we know by pid.
+    async fn stop_otherwise(&self, error: SandboxError) -> Result<(), SandboxError> {
         let over = matches!(
             Status::read(&self.dir)?,
             Some(Status { phase, .. }) if phase != Phase::Started
         );
         if over {
+            return Ok(());
+        }
+        if let Place::Container { .. } = &self.place {
+            self.place.remove().await;
             return Ok(());
         }
         let shim = PidFd::open(self.shim).ok().flatten();

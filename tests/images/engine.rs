@@ -114,12 +114,22 @@ impl Lines {
         Self { child, lines }
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its exit code, once it has ended by itself.
+    pub(crate) fn code(mut self) -> Option<i32> {
+        while self.next().is_some() {}
+        self.child.wait().unwrap().code()
+    }
+
     pub(crate) fn next(&self) -> Option<String> {
         self.lines.recv_timeout(LIMIT).ok()
     }
 
     /// The next event that fits.
-    pub(crate) fn event(&self, fits: impl Fn(&Value) -> bool) -> Option<Value> {
+    pub(crate) fn event(&self, mut fits: impl FnMut(&Value) -> bool) -> Option<Value> {
         while let Some(line) = self.next() {
             let event: Value = serde_json::from_str(&line).unwrap_or_default();
             if fits(&event) {

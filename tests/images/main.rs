@@ -1,7 +1,11 @@
 //! The images, in real containers: what they are made of, and a session inside one.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test's failure is a panic
 
+#[path = "../support/appears.rs"]
+mod appears;
+mod bench;
 mod engine;
 
+mod beside;
 mod contents;
 mod session;

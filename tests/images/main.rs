@@ -7,5 +7,6 @@ mod bench;
 mod engine;
 
 mod beside;
+mod container;
 mod contents;
 mod session;

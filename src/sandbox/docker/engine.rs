@@ -8,6 +8,7 @@ use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
 use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
+use futures_util::StreamExt as _;
 use tokio::sync::OnceCell;
 
 use super::policy::{LABEL_RUN, LABEL_RUNS};
@@ -18,6 +19,8 @@ use crate::config::EnvMap;
 const SOCKET: &str = "/var/run/docker.sock";
 /// A container that was made just now may not have begun.
 const YOUNG: Duration = Duration::from_mins(2);
+/// Init ends what a dead shim left within 5 s, and then itself.
+const END_LIMIT: Duration = Duration::from_secs(7);
 /// What an engine answers for what is not there.
 const NOT_FOUND: u16 = 404;
 /// The removal of a container is under way already.
@@ -137,11 +140,15 @@ impl Engine {
         }
     }
 
-    /// Whether the kernel killed something in a container for want of memory, as its engine saw.
+    /// Whether the kernel killed something in a container for want of memory, as its engine saw
+    /// when it ended. One whose shim is dead ends within a moment.
     pub(in crate::sandbox) async fn was_out_of_memory(&self, container: &str) -> bool {
         let Ok(client) = self.client().await else {
             return false;
         };
+        let mut end = client.wait_container(container, None);
+        // One that is gone, or does not end, has nothing to say.
+        let _ended = tokio::time::timeout(END_LIMIT, end.next()).await;
         let found = client.inspect_container(container, None).await;
         let state = found.ok().and_then(|found| found.state);
         state.and_then(|state| state.oom_killed).unwrap_or(false)

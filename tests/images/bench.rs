@@ -59,7 +59,7 @@ pub(crate) const GEMINI: Agent = Agent {
     ],
 };
 
-const HUB_KEY: &str = "hub-key-0123456789abcdef";
+pub(crate) const HUB_KEY: &str = "hub-key-0123456789abcdef";
 
 /// A command between two texts; `$COMMAND` stands for it.
 const SCRIPT: &str = r#"

@@ -461,12 +461,12 @@ async fn an_image_is_tried_and_one_that_cannot_run_us_is_refused_with_the_reason
         "aarch64" => ("arm64", "amd64"),
         _ => ("amd64", "arm64"),
     };
-    let bare = Made::new("bare");
-    let (refused, _) = prepared(&bare.0, "git").await;
+    let empty = Made::new("bare");
+    let (refused, _) = prepared(&empty.0, "git").await;
     let refused = refused.unwrap_err();
     assert!(refused.contains("glibc"), "{refused}");
 
-    let foreign = bare.for_another_processor(own, other);
+    let foreign = empty.for_another_processor(own, other);
     let (refused, _) = prepared(&foreign.0, "git").await;
     let refused = refused.unwrap_err();
     assert!(refused.contains(&format!("linux/{other}")), "{refused}");

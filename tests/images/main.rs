@@ -3,6 +3,8 @@
 
 #[path = "../support/appears.rs"]
 mod appears;
+
+mod attack;
 mod bench;
 mod engine;
 

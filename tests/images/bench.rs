@@ -1,12 +1,13 @@
 //! Hub, model, and agents on their way to it.
 
 use std::fs;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::engine::{Container, Lines, RUNNER};
+use crate::engine::{Container, Lines, RUNNER, docker, try_docker};
 
 /// An agent's way to the scripted model, which is at `$URL`.
 pub(crate) struct Agent {
@@ -82,10 +83,15 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new(command: &str) -> Self {
+        Self::at("127.0.0.1", command)
+    }
+
+    /// With Hub and model on another address of this machine.
+    pub(crate) fn at(address: &str, command: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let script = SCRIPT.replace("$COMMAND", command);
         fs::write(dir.path().join("script.toml"), script).unwrap();
-        let (hub, hub_process) = server(dir.path(), &["hub"]);
+        let (hub, hub_process) = server(dir.path(), address, &["hub"]);
         let words = [
             "scripted-model",
             "--script",
@@ -93,7 +99,12 @@ impl Bench {
             "--record",
             "requests.jsonl",
         ];
-        let (model, model_process) = server(dir.path(), &words);
+        let (model, model_process) = server(dir.path(), "127.0.0.1", &words);
+        // The model asks for no key and stays on loopback.
+        let model = match address {
+            "127.0.0.1" => model,
+            address => forward(address, &model),
+        };
         Self {
             dir,
             hub,
@@ -113,6 +124,16 @@ impl Bench {
         answer["sessionId"].as_str().unwrap().to_owned()
     }
 
+    /// What the Hub has of a session.
+    pub(crate) fn history(&self, session: &str) -> String {
+        let address = format!("{}/api/hub/session/{session}/replay", self.hub);
+        let output = Command::new("curl")
+            .args(["--silent", "--fail", &address])
+            .args(["--header", &format!("Authorization: Bearer {HUB_KEY}")])
+            .output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    }
+
     /// A container that leads `session` until its task is done.
     pub(crate) fn start(&self, image: &str, session: &str, agent: &Agent) -> Container {
         let session = format!("AGENT_RUNNER_SESSION={session}");
@@ -120,6 +141,16 @@ impl Bench {
     }
 
     pub(crate) fn start_with(&self, image: &str, agent: &Agent, more: &[&str]) -> Container {
+        self.start_in("host", image, agent, more)
+    }
+
+    pub(crate) fn start_in(
+        &self,
+        network: &str,
+        image: &str,
+        agent: &Agent,
+        more: &[&str],
+    ) -> Container {
         let mut settings = vec![
             format!("AGENTUITY_CODER_URL={}", self.hub),
             format!("AGENTUITY_SDK_KEY={HUB_KEY}"),
@@ -131,7 +162,7 @@ impl Bench {
         }));
         let options = settings.iter().flat_map(|value| ["--env", value]);
         let options: Vec<&str> = options.chain(more.iter().copied()).collect();
-        Container::start(image, &options, &["--once"])
+        Container::start_in(network, image, &options, &["--once"])
     }
 
     /// A command of the program under test on this machine, with `agent` in a container beside it.
@@ -176,12 +207,29 @@ impl Bench {
     }
 }
 
+impl Drop for Bench {
+    fn drop(&mut self) {
+        // Of a test that failed. What is in the folder is gone, and with it all that could end one.
+        let runs = self.dir.path().display().to_string();
+        for container in containers().lines().filter(|line| line.contains(&runs)) {
+            let id = container.split(' ').next().unwrap_or_default();
+            let _gone = try_docker(&["rm", "--force", "--volumes", id]);
+        }
+    }
+}
+
+/// All containers of runs: each one's id, and the folder of its run.
+pub(crate) fn containers() -> String {
+    let format = "{{.ID}} {{.Label \"com.agentuity.agent-runner.run\"}}";
+    docker(&["ps", "--all", "--format", format])
+}
+
 /// Starts a server of this program; its address.
-fn server(dir: &Path, words: &[&str]) -> (String, Lines) {
+fn server(dir: &Path, address: &str, words: &[&str]) -> (String, Lines) {
     let mut command = Command::new(RUNNER);
     command
         .args(words)
-        .args(["--listen", "127.0.0.1:0"])
+        .args(["--listen", &format!("{address}:0")])
         .current_dir(dir)
         .env_clear()
         .env("AGENT_RUNNER_STATE_DIR", dir.join("hub"))
@@ -192,6 +240,29 @@ fn server(dir: &Path, words: &[&str]) -> (String, Lines) {
     let lines = Lines::of(&mut command);
     let first = lines.next().expect("a server says its address");
     (first.strip_prefix("listening ").unwrap().to_owned(), lines)
+}
+
+/// An address whose connections go to that of `server`.
+fn forward(address: &str, server: &str) -> String {
+    let listener = TcpListener::bind((address, 0)).unwrap();
+    let target = server.strip_prefix("http://").unwrap().to_owned();
+    let place = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for near in listener.incoming().flatten() {
+            let Ok(far) = TcpStream::connect(&target) else {
+                return;
+            };
+            let ways = [(near.try_clone(), far.try_clone()), (Ok(far), Ok(near))];
+            for (from, to) in ways {
+                let (mut from, mut to) = (from.unwrap(), to.unwrap());
+                std::thread::spawn(move || {
+                    drop(std::io::copy(&mut from, &mut to));
+                    drop(to.shutdown(Shutdown::Write));
+                });
+            }
+        }
+    });
+    place
 }
 
 pub(crate) fn is_end(event: &Value) -> bool {

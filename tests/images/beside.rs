@@ -44,12 +44,7 @@ fn does_its_task(agent: &Agent) {
 /// The containers of the bench's daemons.
 fn containers(bench: &Bench) -> String {
     let runs = bench.dir.path().display();
-    let all = docker(&[
-        "ps",
-        "--all",
-        "--format",
-        "{{.ID}} {{.Label \"com.agentuity.agent-runner.run\"}}",
-    ]);
+    let all = crate::bench::containers();
     let own = all.lines().filter(|line| line.contains(&runs.to_string()));
     own.collect::<Vec<_>>().join("\n")
 }

@@ -52,8 +52,13 @@ pub(crate) struct Container(String);
 impl Container {
     /// Starts one in the background, with the program under test.
     pub(crate) fn start(image: &str, options: &[&str], command: &[&str]) -> Self {
+        Self::start_in("host", image, options, command)
+    }
+
+    /// The same in another network than this machine's.
+    pub(crate) fn start_in(network: &str, image: &str, options: &[&str], command: &[&str]) -> Self {
         let binary = format!("{RUNNER}:/usr/local/bin/agent-runner:ro");
-        let mut words = vec!["run", "--detach", "--network", "host", "--volume", &binary];
+        let mut words = vec!["run", "--detach", "--network", network, "--volume", &binary];
         words.extend(options);
         words.push(image);
         words.extend(command);

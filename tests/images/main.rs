@@ -7,6 +7,7 @@ mod appears;
 mod attack;
 mod bench;
 mod engine;
+mod faults;
 
 mod beside;
 mod container;

@@ -38,7 +38,7 @@ for process in /proc/[0-9]*; do
     try "the memory of $pid" dd if="$process/mem" of=/dev/null bs=1 count=0
     try "the descriptors of $pid" shows "$process/fd"
     try "the maps of $pid" sh -c 'grep -q . "$0"' "$process/maps"
-    try "the root folder of $pid" ls "$process/root/"
+    try "the root folder of $pid" ls "$process/root"/.
     try "a signal to $pid" kill -CONT "$pid"
     for fd in 0 1 2 3 4 5 6 7 8 9 10 11 12; do
         try "descriptor $fd of $pid" sh -c 'exec 9<>"$0"' "$process/fd/$fd"

@@ -69,29 +69,38 @@ impl Reader<'_> {
             let name = key.get_ref().as_ref();
             if name == setting::AGENTS {
                 self.agents(value);
-                continue;
-            }
-            let known = setting::ALL.iter().find(|setting| setting.key == name);
-            match known {
-                Some(setting) if setting.in_file => {
-                    let raw = match setting.shape {
-                        Shape::Text => self.text(name, value),
-                        Shape::List | Shape::Lines => self.list(name, value),
-                        Shape::Switch => self.switch(name, value),
-                    };
-                    if let Some(raw) = raw {
-                        self.settings.values.insert(setting.key, raw);
-                    }
+            } else if setting::TABLES.contains(&name) {
+                for (key, value) in self.table(name, value).into_iter().flatten() {
+                    self.setting(&format!("{name}.{}", key.get_ref()), key.span(), value);
                 }
-                Some(setting) => self.fault(
-                    key.span(),
-                    format!(
-                        "`{name}` does not belong in a config file; use {}",
-                        setting.variables.first().unwrap_or(&setting.flag)
-                    ),
-                ),
-                None => self.unknown(key.span(), name, setting::file_keys()),
+            } else {
+                self.setting(name, key.span(), value);
             }
+        }
+    }
+
+    fn setting(&mut self, name: &str, at: Range<usize>, value: &Spanned<DeValue<'_>>) {
+        let known = setting::ALL.iter().find(|setting| setting.key == name);
+        match known {
+            Some(setting) if setting.in_file => {
+                let raw = match (setting.shape, value.get_ref()) {
+                    (Shape::Text, _) | (Shape::Lines, DeValue::String(_)) => self.text(name, value),
+                    (Shape::List | Shape::Lines, _) => self.list(name, value),
+                    (Shape::Switch, _) => self.switch(name, value),
+                    (Shape::Number, _) => self.number(name, value),
+                };
+                if let Some(raw) = raw {
+                    self.settings.values.insert(setting.key, raw);
+                }
+            }
+            Some(setting) => self.fault(
+                at,
+                format!(
+                    "`{name}` does not belong in a config file; use {}",
+                    setting.variables.first().unwrap_or(&setting.flag)
+                ),
+            ),
+            None => self.unknown(at, name, setting::file_keys()),
         }
     }
 
@@ -166,6 +175,18 @@ impl Reader<'_> {
             return None;
         };
         Some(self.raw(value.span(), vec![on.to_string()]))
+    }
+
+    fn number(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Raw> {
+        let text = match value.get_ref() {
+            DeValue::Integer(number) => number.as_str().to_owned(),
+            DeValue::String(text) => text.to_string(),
+            _ => {
+                self.wrong_type(key, value, "a number, or a word in quotes");
+                return None;
+            }
+        };
+        Some(self.raw(value.span(), vec![text]))
     }
 
     fn list(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Raw> {

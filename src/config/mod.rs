@@ -14,8 +14,10 @@ mod api;
 mod choice;
 mod duration;
 mod env;
+mod expected;
 mod fault;
 mod file;
+mod git;
 mod keeping;
 mod layers;
 mod nearest;
@@ -27,6 +29,7 @@ mod sandbox;
 mod secret;
 mod session;
 mod setting;
+mod setup;
 mod size;
 
 use std::collections::BTreeMap;
@@ -44,7 +47,9 @@ pub use api::{ApiListen, ClientConfig, ClientOptions, resolve_client};
 pub use choice::{AgentHome, AgentName, Approve, LogLevel, Mode, Output, SandboxKind, Stdio};
 pub use duration::{parse_duration, show_duration};
 pub use env::EnvMap;
+pub use expected::ExpectedReport;
 pub use fault::{ConfigError, Fault, Origin};
+pub use git::{Depth, GitConfig, Push, TokenSource};
 pub use keeping::KeepingConfig;
 pub use options::{HubOptions, Options};
 pub use patience::Patience;
@@ -52,6 +57,7 @@ pub use place::{CommandKind, Place, in_container};
 pub use resolve::{Given, resolve};
 pub use sandbox::SandboxConfig;
 pub use session::SessionSettings;
+pub use setup::{OnFailure, SetupConfig};
 
 /// Everything that a run, a daemon or `start` needs to know, checked.
 #[derive(Debug)]
@@ -60,8 +66,16 @@ pub struct Config {
     pub agent: AgentConfig,
     /// What to do; `None` when nobody said.
     pub task: Option<Task>,
-    /// Where to clone from.
-    pub repo: Option<RepoConfig>,
+    /// What to clone; one repository is the workspace, several are folders in it.
+    pub repos: Vec<RepoConfig>,
+    /// How repositories are cloned and pushed.
+    pub git: GitConfig,
+    /// What prepares the workspace.
+    pub setup: SetupConfig,
+    /// Reports that a turn is expected to leave in the workspace.
+    pub expected: Vec<ExpectedReport>,
+    /// Folders of skills that the agent is to have.
+    pub skills: Vec<PathBuf>,
     /// How long a turn may last.
     pub timeout: Option<Duration>,
     /// How long the agent may be silent.
@@ -144,8 +158,6 @@ pub struct RepoConfig {
     pub url: String,
     /// A branch, a tag or a commit; `None`: the repository's own default.
     pub branch: Option<String>,
-    /// The token for a private repository.
-    pub token: Option<SecretString>,
 }
 
 /// The Hub to join.

@@ -43,15 +43,24 @@ pub struct Options {
     /// Who consents to tool calls [default: auto, which asks nobody]
     #[arg(long, value_name = "auto")]
     pub approve: Option<String>,
-    /// Repository to clone: https URL, file URL or local path
-    #[arg(long, value_name = "URL")]
-    pub repo: Option<String>,
-    /// Branch, tag or commit to check out
-    #[arg(long, value_name = "NAME")]
-    pub branch: Option<String>,
+    /// Repository to clone: https URL, file URL or local path (repeatable)
+    #[arg(long = "repo", value_name = "URL")]
+    pub repos: Vec<String>,
+    /// Branch, tag or commit to check out; of several repositories one each, HEAD for the default
+    #[arg(long = "branch", value_name = "NAME")]
+    pub branches: Vec<String>,
     /// File with the token for a private repository
     #[arg(long, value_name = "FILE")]
     pub git_token_file: Option<String>,
+    /// Script that prepares the workspace, run once before the first turn
+    #[arg(long, value_name = "FILE")]
+    pub setup: Option<String>,
+    /// Report that each turn must leave in the workspace, and its JSON schema (repeatable)
+    #[arg(long = "expect", value_name = "FILE[:SCHEMA]")]
+    pub expected: Vec<String>,
+    /// Folder of a skill that the agent is to have (repeatable)
+    #[arg(long = "skill", value_name = "DIR")]
+    pub skills: Vec<String>,
     /// Longest time for a turn: 90s, 10m, 2h [default: 2h for run, else none]
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<String>,
@@ -143,9 +152,12 @@ impl Options {
             pass_env,
             stdio,
             approve,
-            repo,
-            branch,
+            repos,
+            branches,
             git_token_file,
+            setup,
+            expected,
+            skills,
             timeout,
             patience,
             task_file,
@@ -170,9 +182,8 @@ impl Options {
             (&setting::MCP_CONFIG, mcp_config),
             (&setting::STDIO, stdio),
             (&setting::APPROVE, approve),
-            (&setting::REPO, repo),
-            (&setting::BRANCH, branch),
             (&setting::GIT_TOKEN_FILE, git_token_file),
+            (&setting::SETUP, setup),
             (&setting::TIMEOUT, timeout),
             (&setting::TASK_FILE, task_file),
             (&setting::AGENT_HOME, agent_home),
@@ -192,6 +203,10 @@ impl Options {
             (&setting::AGENT_ARGS, agent_args),
             (&setting::PASS_ENV, pass_env),
             (&setting::PATIENCE, patience),
+            (&setting::REPO, repos),
+            (&setting::BRANCH, branches),
+            (&setting::EXPECT, expected),
+            (&setting::SKILLS, skills),
         ] {
             if !values.is_empty() {
                 typed.insert(setting.key, values.clone());

@@ -21,7 +21,8 @@ use super::patience::Patience;
 use super::place::{CommandKind, Place};
 use super::sandbox::sandbox;
 use super::setting;
-use super::{AgentConfig, Config, HubConfig, RepoConfig, Task};
+use super::{AgentConfig, Config, HubConfig, Task};
+use super::{expected, git, setup};
 
 /// `run`'s default time limit: a turn that nobody watches ends by itself.
 const RUN_TIMEOUT: Duration = Duration::from_hours(2);
@@ -76,7 +77,11 @@ pub(super) fn settle(
     let mut config = Config {
         agent,
         task,
-        repo: repo(&mut layers),
+        repos: git::repos(&mut layers),
+        git: git::git(&mut layers),
+        setup: setup::setup(&mut layers),
+        expected: expected::expected(&mut layers),
+        skills: layers.paths(&setting::SKILLS),
         timeout: timeout(&mut layers, place),
         patience: patience(&mut layers),
         state_dir: state_dir.unwrap_or_default(),
@@ -301,21 +306,6 @@ fn task(layers: &mut Layers<'_>) -> Option<Task> {
         (_, Some(_)) => layers.file(&setting::TASK_FILE).map(Task::File),
         (_, None) => None,
     }
-}
-
-fn repo(layers: &mut Layers<'_>) -> Option<RepoConfig> {
-    let token = layers.secret(&setting::GIT_TOKEN_FILE);
-    let branch = layers.text(&setting::BRANCH);
-    let Some(url) = layers.text(&setting::REPO) else {
-        if let Some(raw) = branch.and_then(|_| layers.raw(&setting::BRANCH)) {
-            layers.fault(
-                raw.origin,
-                "a branch needs a repository: give --repo as well",
-            );
-        }
-        return None;
-    };
-    Some(RepoConfig { url, branch, token })
 }
 
 fn timeout(layers: &mut Layers<'_>, place: &Place) -> Option<Duration> {

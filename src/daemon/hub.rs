@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::masks::Masks;
 use super::source::JournalSource;
 use super::{DaemonError, Setup};
 use crate::clock::Clock;
-use crate::config::{EnvMap, HubConfig};
+use crate::config::{EnvMap, HubConfig, RepoConfig};
 use crate::hub::link::{self, Inbound, LinkConfig, LinkHandle};
 use crate::hub::rest::{Discovery, RestClient, RestError, discover};
 use crate::hub::{Credentials, HubAddress, Timing};
@@ -163,6 +163,15 @@ fn root(error: &RestError) -> String {
     format!(" ({root})")
 }
 
+/// A repository as a session's record has it.
+fn shown(repo: &RepoConfig) -> Value {
+    let mut value = json!({"url": repo.url, "cloneUrl": repo.url});
+    if let (Some(branch), Some(value)) = (&repo.branch, value.as_object_mut()) {
+        value.insert("branch".to_owned(), json!(branch));
+    }
+    value
+}
+
 /// Creates a session; a Hub that is not there yet is waited for.
 pub(super) async fn create_session(
     setup: &Setup<'_>,
@@ -174,12 +183,12 @@ pub(super) async fn create_session(
         "task": task.unwrap_or_default(),
         "metadata": {"agent": setup.config.agent.name.as_str()},
     });
-    if let (Some(repo), Some(request)) = (&setup.config.repo, request.as_object_mut()) {
-        let mut value = json!({"url": repo.url, "cloneUrl": repo.url});
-        if let (Some(branch), Some(value)) = (&repo.branch, value.as_object_mut()) {
-            value.insert("branch".to_owned(), json!(branch));
+    let repos: Vec<_> = setup.config.repos.iter().map(shown).collect();
+    if let (Some(first), Some(request)) = (repos.first(), request.as_object_mut()) {
+        request.insert("repo".to_owned(), first.clone());
+        if repos.len() > 1 {
+            request.insert("repos".to_owned(), repos.into());
         }
-        request.insert("repo".to_owned(), value);
     }
     let began = setup.clock.now();
     loop {

@@ -14,7 +14,6 @@ pub mod pi;
 pub mod protocol;
 pub mod rest;
 mod state;
-mod tls;
 
 pub use address::{HubAddress, InvalidAddress};
 pub use credentials::{Credentials, InvalidCredentials};

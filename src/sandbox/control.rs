@@ -71,6 +71,25 @@ impl RunControl {
         }
     }
 
+    /// The same for who cannot wait: at once for a run on this machine, in a container after a
+    /// moment in which the calling thread stands still.
+    pub fn destroy_at_once(&self) {
+        let apart = Self {
+            place: self.place.apart(),
+            ..self.clone()
+        };
+        let ends = || {
+            let runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = { runtime }.enable_all().build();
+            // Without a thread or a runtime the run ends by its own time limit.
+            if let Ok(runtime) = runtime {
+                runtime.block_on(apart.destroy());
+            }
+        };
+        // A thread that drives tasks may not wait for one.
+        std::thread::scope(|scope| drop(scope.spawn(ends).join()));
+    }
+
     /// Sends one signal to the CLI process.
     pub async fn signal(&self, number: i32) -> Result<(), SandboxError> {
         self.ask(Command::Signal { number }).await.map(drop)

@@ -48,6 +48,20 @@ impl Sandbox {
         }
     }
 
+    /// Whether runs are in containers.
+    pub fn is_container(&self) -> bool {
+        matches!(self, Self::Docker(_))
+    }
+
+    /// The same, where what is started can also read what is at `path`.
+    #[must_use]
+    pub fn showing(&self, path: &Path) -> Self {
+        match self {
+            Self::Local(local) => Self::Local(local.clone()),
+            Self::Docker(docker) => Self::Docker(docker.showing(path)),
+        }
+    }
+
     /// Removes what runs have left outside of their folders, which are in `runs`.
     pub async fn sweep(&self, runs: &Path) {
         match self {

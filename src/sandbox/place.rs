@@ -5,6 +5,7 @@
 use std::io;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::SandboxError;
 use super::docker::Engine;
@@ -12,14 +13,16 @@ use crate::files;
 use crate::process::{Identity, seen_from_here};
 use crate::spool::RunDir;
 
-/// A container's name: the run's own, so that one that was made is found without its id.
+/// A container's name: it follows from the run's folder, so that one that was made is found without
+/// its id.
 #[derive(Debug, Clone)]
 pub(super) struct ContainerName(String);
 
 impl ContainerName {
     pub(super) fn of(dir: &RunDir) -> Self {
-        let run = dir.path().file_name().unwrap_or_default();
-        Self(format!("agent-runner-{}", run.to_string_lossy()))
+        let path = dir.path().as_os_str().as_encoded_bytes();
+        let name = Uuid::new_v5(&Uuid::NAMESPACE_URL, path);
+        Self(format!("agent-runner-{name}"))
     }
 
     pub(super) fn as_str(&self) -> &str {
@@ -86,6 +89,17 @@ impl Place {
         match self {
             Self::Here => Some(inside),
             Self::Container { .. } => seen_from_here(inside),
+        }
+    }
+
+    /// The same with connections of its own: they belong to the runtime that has made them.
+    pub(super) fn apart(&self) -> Self {
+        match self {
+            Self::Here => Self::Here,
+            Self::Container { engine, name } => Self::Container {
+                engine: Engine::at(engine.endpoint()),
+                name: name.clone(),
+            },
         }
     }
 

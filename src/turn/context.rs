@@ -34,6 +34,8 @@ pub struct TurnContext {
     pub environment: Environment,
     /// Where it works.
     pub workspace: PathBuf,
+    /// The folders of it that may be repositories: it itself, or those that were cloned into it.
+    pub repositories: Vec<PathBuf>,
     /// Where everything durable is.
     pub state_dir: PathBuf,
     /// The folder that holds the state dir, or it itself: another user gets through from here on,
@@ -101,7 +103,7 @@ impl TurnContext {
         );
         plan.stdout = self.stdout;
         plan.user.clone_from(&self.user);
-        plan.confined = self.in_container || matches!(self.sandbox, Sandbox::Docker(_));
+        plan.confined = self.in_container || self.sandbox.is_container();
         Ok(plan)
     }
 

@@ -374,7 +374,7 @@ impl Turn {
 
     /// Ends the turn between two attempts.
     async fn stop(&mut self, mut closing: Closing, outcome: Outcome) -> Result<TurnEnd, TurnFault> {
-        if let Some(kept) = checkpoint::of_turn(&self.context, self.row.id).await {
+        for kept in checkpoint::of_turn(&self.context, self.row.id).await {
             closing.add(&kept)?;
         }
         closing.add(&Event::End {

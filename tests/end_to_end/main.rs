@@ -20,6 +20,7 @@ mod bad_input;
 mod bytes;
 mod ends;
 mod fences;
+mod ground;
 mod prompts;
 mod secrets;
 mod session;

@@ -96,6 +96,33 @@ fn a_killed_daemons_agent_goes_on_beside_and_the_next_daemon_takes_it_over() {
     assert_eq!(containers(&bench), "");
 }
 
+#[test]
+fn the_setup_script_runs_in_a_container_too() {
+    let Some(image) = image("claude") else { return };
+    let bench = Bench::new("cat from-setup");
+    let script = bench.dir.path().join("setup.sh");
+    fs::write(
+        &script,
+        "id -u; tr '\\0' ' ' </proc/1/cmdline; echo made >from-setup",
+    )
+    .unwrap();
+    let session = bench.create_session(&json!({"task": "Go on."}));
+    let mut command = bench.beside(&image, &CLAUDE, &["daemon", "--once"]);
+    command.arg("--setup").arg(&script);
+    command.args(["--hub", &bench.hub, "--session", &session]);
+    let events = Lines::of(&mut command);
+    let said = events.event(|event| event["step"] == "setup").unwrap();
+    let text = said["text"].as_str().unwrap();
+    assert!(text.starts_with("1000\n/.agent-runner init shim"), "{text}");
+    let output = events.event(|event| event["type"] == "tool_end").unwrap();
+    assert!(
+        output["output"].as_str().unwrap().contains("made"),
+        "{output}"
+    );
+    assert_eq!(events.event(is_end).unwrap()["outcome"], "completed");
+    assert_eq!(containers(&bench), "");
+}
+
 /// The one workspace that a daemon has made.
 fn workspace(bench: &Bench) -> std::path::PathBuf {
     let folder = bench.dir.path().join("state/workspaces");

@@ -68,8 +68,11 @@ impl Bench {
     }
 
     fn name(&self) -> String {
-        let run = self.dir.path().file_name().unwrap().to_str().unwrap();
-        format!("agent-runner-{run}")
+        let path = self.dir.path().to_str().unwrap().as_bytes();
+        format!(
+            "agent-runner-{}",
+            uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, path)
+        )
     }
 
     fn inspect(&self) -> Value {

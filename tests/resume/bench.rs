@@ -149,6 +149,7 @@ impl Bench {
                 files: PathBuf::new(),
             },
             environment,
+            repositories: vec![self.path("workspace")],
             workspace: self.path("workspace"),
             state_dir: self.path("state"),
             state_root: self.path("state"),

@@ -47,6 +47,16 @@ impl DockerSandbox {
         }
     }
 
+    /// The same with one more folder to be read.
+    pub(super) fn showing(&self, path: &Path) -> Self {
+        let mut policy = Policy::clone(&self.policy);
+        policy.mounted.push(Mounted {
+            path: path.to_owned(),
+            writable: false,
+        });
+        Self::new(self.engine.clone(), policy)
+    }
+
     /// Creates the run's folder and starts the CLI in a container. As [`super::LocalSandbox`].
     pub(super) async fn start(
         &self,

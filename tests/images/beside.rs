@@ -1,12 +1,15 @@
 //! The daemon on this machine, its agent in a container beside it.
 
 use std::fs;
+use std::net::{Shutdown, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::bench::{Agent, Bench, CLAUDE, CODEX, GEMINI, OPENCODE, is_end};
 use crate::engine::{LIMIT, Lines, docker, image};
+use crate::tls::{self, TlsFront};
 
 fn does_its_task(agent: &Agent) {
     let Some(image) = image(agent.name) else {
@@ -97,6 +100,64 @@ fn a_killed_daemons_agent_goes_on_beside_and_the_next_daemon_takes_it_over() {
 }
 
 #[test]
+fn the_engine_is_reached_over_tcp_and_over_tls() {
+    let Some(image) = image("codex") else { return };
+    let plain = engine_over_tcp();
+    let front = TlsFront::before(&plain.replace("tcp://", "http://"));
+    let over_tls = front.url("").replace("https://", "tcp://");
+    let folder = tls::ca_file();
+    let certificates = folder.parent().unwrap();
+    for (host, is_tls) in [
+        (plain.as_str(), false),
+        (over_tls.trim_end_matches('/'), true),
+    ] {
+        let bench = Bench::new("id -u");
+        let mut command = bench.beside(&image, &CODEX, &["run", "Go on."]);
+        command.env("DOCKER_HOST", host);
+        if is_tls {
+            command
+                .env("DOCKER_TLS_VERIFY", "1")
+                .env("DOCKER_CERT_PATH", certificates);
+        }
+        let workspace = bench.dir.path().join("work");
+        fs::create_dir(&workspace).unwrap();
+        let events = Lines::of(command.current_dir(&workspace));
+        let end = events
+            .event(is_end)
+            .unwrap_or_else(|| panic!("no end over {host}"));
+        assert_eq!(end["outcome"], "completed", "{host}: {end}");
+        assert_eq!(containers(&bench), "");
+    }
+}
+
+/// The engine's socket, by an address of TCP.
+fn engine_over_tcp() -> String {
+    let host = std::env::var("DOCKER_HOST").unwrap_or_default();
+    let socket = host
+        .strip_prefix("unix://")
+        .unwrap_or("/var/run/docker.sock")
+        .to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("tcp://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for near in listener.incoming().flatten() {
+            let (mut near, mut far) = (near, UnixStream::connect(&socket).unwrap());
+            let (mut near_again, mut far_again) =
+                (near.try_clone().unwrap(), far.try_clone().unwrap());
+            std::thread::spawn(move || {
+                drop(std::io::copy(&mut near, &mut far));
+                drop(far.shutdown(Shutdown::Write));
+            });
+            std::thread::spawn(move || {
+                drop(std::io::copy(&mut far_again, &mut near_again));
+                drop(near_again.shutdown(Shutdown::Write));
+            });
+        }
+    });
+    address
+}
+
+#[test]
 fn the_setup_script_runs_in_a_container_too() {
     let Some(image) = image("claude") else { return };
     let bench = Bench::new("cat from-setup");
@@ -111,9 +172,18 @@ fn the_setup_script_runs_in_a_container_too() {
     command.arg("--setup").arg(&script);
     command.args(["--hub", &bench.hub, "--session", &session]);
     let events = Lines::of(&mut command);
-    let said = events.event(|event| event["step"] == "setup").unwrap();
-    let text = said["text"].as_str().unwrap();
-    assert!(text.starts_with("1000\n/.agent-runner init shim"), "{text}");
+    let mut said = String::new();
+    events.event(|event| {
+        if event["step"] == "setup" {
+            said.push_str(event["text"].as_str().unwrap());
+        }
+        said.contains("is done")
+    });
+    let is_agent = said.starts_with("1000");
+    assert!(
+        is_agent && said.contains("/.agent-runner init shim"),
+        "{said}"
+    );
     let output = events.event(|event| event["type"] == "tool_end").unwrap();
     assert!(
         output["output"].as_str().unwrap().contains("made"),

@@ -13,3 +13,5 @@ mod beside;
 mod container;
 mod contents;
 mod session;
+#[path = "../git_server/tls.rs"]
+mod tls;

@@ -1,9 +1,11 @@
 //! Makes a run's container, starts it, and hears its shim's first line.
 
+use std::io;
 use std::time::Duration;
 
 use bollard::Docker;
 use bollard::container::{AttachContainerResults, LogOutput};
+use bollard::errors::Error;
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{AttachContainerOptionsBuilder, CreateContainerOptionsBuilder};
 use futures_util::StreamExt as _;
@@ -104,6 +106,12 @@ pub(super) async fn talk(
     }
     let mut heard = Heard::default();
     while let Some(piece) = output.next().await {
+        // Over TLS, an end without its farewell.
+        if let Err(Error::IOError { err }) = &piece
+            && err.kind() == io::ErrorKind::UnexpectedEof
+        {
+            break;
+        }
         match piece.map_err(refused("read from the container"))? {
             LogOutput::StdOut { message } => add(&mut heard.stdout, &message),
             LogOutput::StdErr { message } => add(&mut heard.stderr, &message),

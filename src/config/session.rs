@@ -65,6 +65,12 @@ const OWN: &[&Setting] = &[
     &setting::AGENT_USER,
     &setting::SKIP_INSTALL,
     &setting::WORKSPACE_DIR,
+    &setting::SANDBOX,
+    &setting::SANDBOX_IMAGE,
+    &setting::SANDBOX_NETWORK,
+    &setting::SANDBOX_MEMORY,
+    &setting::SANDBOX_CPUS,
+    &setting::SANDBOX_PIDS,
 ];
 
 /// Those whose value is a path, which means the same from any folder once it is absolute.

@@ -20,9 +20,9 @@ use super::made::Made;
 use super::program::{self, Program, RunsAs, runs_as};
 use super::source::JournalSource;
 use super::{DaemonError, HubAccess, Setup, State};
-use super::{install, repositories, setup_script, workspace};
+use super::{install, repositories, sandbox, setup_script, workspace};
 use crate::agent::{self, AgentKind};
-use crate::config::{Approve, Gate, Stdio};
+use crate::config::{Approve, Gate, SandboxKind, Stdio};
 use crate::event::NoticeLevel;
 use crate::hub::StartError;
 use crate::hub::link::{Inbound, Joined, LinkHandle};
@@ -30,7 +30,7 @@ use crate::hub::rest::SessionDetail;
 use crate::ids::{Seq, SessionId};
 use crate::process::Environment;
 use crate::redact::Redactor;
-use crate::sandbox::LocalSandbox;
+use crate::sandbox::Sandbox;
 use crate::session::{Prompt, Session};
 use crate::spool::{Stdout, User, Window};
 use crate::tasks::Tasks;
@@ -45,6 +45,7 @@ pub struct Chosen {
     kind: &'static AgentKind,
     program: Program,
     runs_as: RunsAs,
+    sandbox: SandboxKind,
 }
 
 impl Chosen {
@@ -54,7 +55,8 @@ impl Chosen {
         let agent = &setup.config.agent;
         let kind = agent::by_name(agent.name.as_str())
             .map_err(|error| DaemonError::Usage(error.to_string()))?;
-        let runs_as = runs_as(agent.user.as_deref())?;
+        let sandbox = setup.config.sandbox.kind;
+        let runs_as = runs_as(agent.user.as_deref(), sandbox)?;
         let spec = turn_spec(setup, kind, &runs_as)?;
         match form(kind, &setup.config.agent)? {
             Some(live) => {
@@ -64,22 +66,30 @@ impl Chosen {
             None => (kind.plan)(&spec).map(drop),
         }
         .map_err(|error| DaemonError::Usage(error.to_string()))?;
-        let program = program::find(kind, agent, &setup.prefix, setup.env)?;
+        let program = match sandbox {
+            SandboxKind::Local => program::find(kind, agent, &setup.prefix, setup.env)?,
+            SandboxKind::Docker => {
+                let command = agent.command.clone();
+                Program::InImage(command.unwrap_or_else(|| kind.command.into()))
+            }
+        };
         Ok(Self {
             kind,
             program,
             runs_as,
+            sandbox,
         })
     }
 
-    /// Whom the CLI runs as.
-    pub fn runs_as(&self) -> &RunsAs {
-        &self.runs_as
+    /// Whom the CLI runs as on this machine; none where it runs in a container, which shows it
+    /// its own folders and no way to them.
+    pub fn runs_here_as(&self) -> Option<&RunsAs> {
+        Some(&self.runs_as).filter(|_| self.sandbox == SandboxKind::Local)
     }
 
     /// Makes sure that the agent's user can get to what will be theirs below `root`.
     pub(super) fn open_way(&self, root: &Path) -> Result<(), DaemonError> {
-        if let RunsAs::Other { user, name, .. } = &self.runs_as {
+        if let Some(RunsAs::Other { user, name, .. }) = self.runs_here_as() {
             program::open_way(root, user, name)?;
         }
         Ok(())
@@ -183,7 +193,7 @@ impl Lead {
 
     /// Whether a session that has its workspace can go on without the Hub's help.
     pub(super) fn can_resume(&self) -> bool {
-        matches!(self.chosen.program, Program::Found { .. })
+        !matches!(self.chosen.program, Program::ToInstall(_))
     }
 
     /// Installs the agent where it is missing, makes the workspace, starts the session's driver,
@@ -211,7 +221,7 @@ impl Lead {
         setup: &Setup<'_>,
         workspace: PathBuf,
     ) -> Result<Led, DaemonError> {
-        let Program::Found { path, .. } = &self.chosen.program else {
+        let (Program::Found { path, .. } | Program::InImage(path)) = &self.chosen.program else {
             let message = "the agent CLI is not installed any more".to_owned();
             return Err(DaemonError::Agent { message });
         };
@@ -234,7 +244,7 @@ impl Lead {
         };
         crash_point!("daemon.joined");
         let program = match &self.chosen.program {
-            Program::Found { path, .. } => path.clone(),
+            Program::Found { path, .. } | Program::InImage(path) => path.clone(),
             Program::ToInstall(release) => install::install(setup, release, &log).await?,
         };
         let runs_as = &self.chosen.runs_as;
@@ -252,9 +262,10 @@ impl Lead {
             Err(error) => return Err(super::hub::rest_error(error)),
         };
         workspace::make_home(setup, &agent_home(setup, runs_as), owner)?;
-        let ground = self.ground(setup, detail.as_ref(), &log, owner).await?;
+        let (detail, log) = (detail.as_ref(), &log);
+        let ground = self.ground(setup, detail, &program, log, owner).await?;
         if setup.config.keeping.checkpoints {
-            self.checkpoint_start(&ground, &log).await?;
+            self.checkpoint_start(&ground, log).await?;
         }
         crash_point!("daemon.workspace_made");
         for (code, text) in notices(setup, runs_as) {
@@ -268,6 +279,7 @@ impl Lead {
         &self,
         setup: &Setup<'_>,
         detail: Option<&SessionDetail>,
+        program: &Path,
         log: &workspace::SetupLog,
         owner: Option<(u32, u32)>,
     ) -> Result<Ground, DaemonError> {
@@ -280,10 +292,13 @@ impl Lead {
             credentials: place.credentials,
             made,
         };
+        let home = agent_home(setup, &self.chosen.runs_as);
+        let sandbox = sandbox::sandbox(setup, &self.session, &ground.workspace, &home)?;
+        sandbox::prepare(&sandbox, program, log).await?;
         let sent = detail.and_then(|detail| detail.rest.get("setupScript")?.as_str());
         let script = setup_script::text(setup, sent)?;
         if let Some(text) = script.filter(|_| !ground.made.setup_done) {
-            self.prepare(setup, text, &ground, log).await?;
+            self.prepare(setup, text, &ground, &sandbox, log).await?;
             ground.made.setup_done = true;
         }
         if ground.made != Made::default() {
@@ -298,11 +313,13 @@ impl Lead {
         setup: &Setup<'_>,
         text: String,
         ground: &Ground,
+        sandbox: &Sandbox,
         log: &workspace::SetupLog,
     ) -> Result<(), DaemonError> {
         let secrets = self.secrets(setup, ground).await?;
         let script = setup_script::Script {
             text,
+            sandbox,
             workspace: &ground.workspace,
             user: self.chosen.other_user(),
             environment: setup_environment(setup, &self.chosen.runs_as)?,
@@ -362,6 +379,7 @@ impl Lead {
         let context = Arc::new(self.context(setup, program, ground, secrets)?);
         HubSide::standing(&context, &self.link);
         let redactor = Arc::clone(&context.redactor);
+        let sandbox = context.sandbox.clone();
         let agent_version = agent_version(&context.program);
         let (session, driver) = Session::start(Arc::clone(&context), &self.tasks).await?;
         crash_point!("daemon.session_started");
@@ -402,7 +420,7 @@ impl Lead {
             journal: self.state.journal().clone(),
             session: Some((self.session.clone(), self.chosen.kind.name)),
             runs: setup.config.state_dir.join("runs"),
-            sandbox: LocalSandbox::of_this_program(),
+            sandbox,
             retain: setup.config.keeping.spool_retain,
         };
         let stop = self.tasks.stopping().child_token();
@@ -440,6 +458,7 @@ impl Lead {
         let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let mut spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let redactor = self.hub.masks.of(secrets)?;
+        let sandbox = sandbox::sandbox(setup, &self.session, &ground.workspace, &spec.home)?;
         let user = self.chosen.other_user();
         let names = environment.iter().filter_map(|(name, _)| name.to_str());
         spec.variables = names.map(str::to_owned).collect();
@@ -475,7 +494,7 @@ impl Lead {
             spool_quota: config.keeping.spool_quota,
             spool_retain: config.keeping.spool_retain,
             checkpoints: config.keeping.checkpoints,
-            sandbox: LocalSandbox::of_this_program(),
+            sandbox,
             journal: self.state.journal().clone(),
             redactor,
             clock: setup.clock,

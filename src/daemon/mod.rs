@@ -35,6 +35,7 @@ mod record;
 mod registry;
 mod repositories;
 mod retention;
+mod sandbox;
 mod setup_script;
 mod source;
 mod state;

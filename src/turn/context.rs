@@ -20,7 +20,7 @@ use crate::ids::{RunId, Seq, SessionId};
 use crate::journal::{Journal, JournalError};
 use crate::process::Environment;
 use crate::redact::Redactor;
-use crate::sandbox::{LocalSandbox, SandboxError};
+use crate::sandbox::{Sandbox, SandboxError};
 use crate::spool::{Plan, RunDir, Stdout, User};
 
 /// The plan's file of the system prompt where the Hub adds to that of the settings.
@@ -75,7 +75,7 @@ pub struct TurnContext {
     /// Whether each turn leaves a checkpoint of the workspace.
     pub checkpoints: bool,
     /// Starts runs.
-    pub sandbox: LocalSandbox,
+    pub sandbox: Sandbox,
     /// Where events go.
     pub journal: Journal,
     /// Masks secrets.
@@ -172,7 +172,7 @@ impl TurnContext {
         );
         plan.stdout = self.stdout;
         plan.user.clone_from(&self.user);
-        plan.confined = self.in_container;
+        plan.confined = self.in_container || self.sandbox.is_container();
         Ok(plan)
     }
 

@@ -18,7 +18,7 @@ use super::source::JournalSource;
 use super::{DaemonError, HubAccess, Setup, State};
 use super::{commands, install, repositories, setup_script, workspace};
 use crate::agent::{self, AgentKind};
-use crate::config::Stdio;
+use crate::config::{ExpectedReport, Stdio};
 use crate::event::NoticeLevel;
 use crate::hub::StartError;
 use crate::hub::link::{Inbound, Joined, LinkHandle};
@@ -30,6 +30,7 @@ use crate::sandbox::LocalSandbox;
 use crate::session::{Prompt, Session};
 use crate::spool::{Stdout, User, Window};
 use crate::tasks::Tasks;
+use crate::turn::report::Expected;
 use crate::turn::{CHECKPOINT_FAILED, TurnContext, TurnFault};
 use crate::workspace::{CheckpointRequest, Credentials, START, checkpoint_apart};
 
@@ -51,6 +52,9 @@ impl Chosen {
         let runs_as = runs_as(agent.user.as_deref())?;
         let spec = turn_spec(setup, kind, &runs_as)?;
         (kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
+        for report in &setup.config.expected {
+            Expected::read(report).map_err(DaemonError::Usage)?;
+        }
         let program = program::find(kind, agent, &setup.prefix, setup.env)?;
         Ok(Self {
             kind,
@@ -120,6 +124,20 @@ struct Ground {
 }
 
 impl Ground {
+    /// The reports of the settings, and those that the Hub expects.
+    fn expected(&self, setup: &Setup<'_>) -> Result<Vec<Expected>, DaemonError> {
+        let sent = self.made.expected.iter().map(|path| ExpectedReport {
+            path: path.clone(),
+            schema: None,
+        });
+        let typed = setup.config.expected.iter().cloned();
+        let all: Vec<ExpectedReport> = typed.collect();
+        let sent = sent.filter(|sent| all.iter().all(|report| report.path != sent.path));
+        let all: Vec<_> = all.iter().cloned().chain(sent).collect();
+        let read = all.iter().map(Expected::read);
+        read.collect::<Result<_, _>>().map_err(DaemonError::Usage)
+    }
+
     /// The folders that may be repositories: those that were cloned, else the workspace.
     fn repositories(&self) -> Vec<PathBuf> {
         let made = self.made.repositories.iter();
@@ -255,6 +273,9 @@ impl Lead {
         let place = workspace::make(setup, detail, log, owner).await?;
         let mut made = Made::read(state_dir, &self.session)?;
         made.found(place.repositories);
+        if let Some(detail) = detail {
+            made.expected = sent_reports(detail)?;
+        }
         let mut ground = Ground {
             workspace: place.path,
             credentials: place.credentials,
@@ -409,6 +430,7 @@ impl Lead {
                 .set(name, value)
                 .map_err(|error| DaemonError::Usage(error.to_string()))?;
         }
+        let expected = ground.expected(setup)?;
         Ok(TurnContext {
             session: self.session.clone(),
             agent: self.chosen.kind,
@@ -430,12 +452,26 @@ impl Lead {
             spool_quota: config.keeping.spool_quota,
             spool_retain: config.keeping.spool_retain,
             checkpoints: config.keeping.checkpoints,
+            expected,
             sandbox: LocalSandbox::of_this_program(),
             journal: self.state.journal().clone(),
             redactor,
             clock: setup.clock,
         })
     }
+}
+
+/// The report that the Hub expects of each turn of the session.
+fn sent_reports(detail: &SessionDetail) -> Result<Vec<PathBuf>, DaemonError> {
+    let metadata = detail.rest.get("metadata");
+    let path = metadata.and_then(|metadata| metadata.get("expectedReportPath")?.as_str());
+    let Some(path) = path.filter(|path| !path.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let place = ExpectedReport::place(path).map_err(|why| {
+        DaemonError::Workspace(format!("the session's metadata.expectedReportPath: {why}"))
+    })?;
+    Ok(vec![place])
 }
 
 /// A session that is led.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::approval::{AnswerError, Answered};
+use super::report::Expected;
 use crate::agent::{AgentKind, AgentSession, LaunchError, LaunchPlan, TurnSpec};
 use crate::clock::Clock;
 use crate::config::Patience;
@@ -57,6 +58,8 @@ pub struct TurnContext {
     pub spool_retain: bool,
     /// Whether each turn leaves a checkpoint of the workspace.
     pub checkpoints: bool,
+    /// The reports that each turn is to leave in the workspace.
+    pub expected: Vec<Expected>,
     /// Starts runs.
     pub sandbox: LocalSandbox,
     /// Where events go.

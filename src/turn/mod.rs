@@ -13,7 +13,8 @@
 //! `shorten` (the same events in fewer bytes). Effects: `run` (one turn), `attempt` (one process),
 //! `pump` (its bytes), `spool_room` (what they take), `provision` (the files that it finds),
 //! `conversation` (which of the CLI's own), `history` (what is on the disk of earlier work), `stored`
-//! (what the CLI itself stored), `checkpoint` (what a turn did to the workspace).
+//! (what the CLI itself stored), `checkpoint` (what a turn did to the workspace), `report` (what it was
+//! to leave there).
 
 pub mod activity;
 pub mod approval;
@@ -28,6 +29,7 @@ pub mod policy;
 mod provision;
 mod pump;
 pub mod recap;
+pub mod report;
 mod run;
 pub mod seen;
 mod shorten;

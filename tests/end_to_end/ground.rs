@@ -201,3 +201,83 @@ fn a_hub_may_not_name_what_a_person_could() {
     }
     bench.assert_no_process_left();
 }
+
+#[test]
+fn a_turn_whose_report_is_missing_or_does_not_fit_is_incomplete() {
+    let bench = Bench::new();
+    let schema = bench.file("schema.json", r#"{"required": ["passed"]}"#);
+    let expect = format!("out/report.json:{schema}");
+    let words = |config: &str| {
+        [
+            "--config", config, "--expect", &expect, "--expect", "notes.md", "Go.",
+        ]
+        .map(str::to_owned)
+    };
+    for (work, code, told) in [
+        ("true", 3, [Some("is missing"), Some("is missing")]),
+        (
+            "mkdir -p out; echo '{}' >out/report.json; echo hi >notes.md",
+            3,
+            [Some("has no `passed`"), None],
+        ),
+        (
+            "echo '{\"passed\": true}' >out/report.json",
+            0,
+            [None, None],
+        ),
+    ] {
+        let config = config_with_work(&bench, work, "");
+        let words = words(&config);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let (ended, events, said) = run(&bench, &words);
+        assert_eq!(ended, code, "{work}: {said}");
+        let reports = of_type(&events, "report");
+        assert_eq!(reports.len(), 2, "{reports:?}");
+        for (report, told) in reports.iter().zip(told) {
+            assert_eq!(report["ok"], told.is_none(), "{report}");
+            let error = report["error"].as_str().unwrap_or_default();
+            assert!(error.contains(told.unwrap_or_default()), "{report}");
+        }
+        let end = events.last().unwrap();
+        let message = end["error"]["message"].as_str().unwrap_or_default();
+        assert_eq!(message.contains("out/report.json"), code == 3, "{end}");
+        if code == 0 {
+            assert_eq!(reports[1]["content"], "hi\n");
+        }
+    }
+}
+
+#[test]
+fn a_hub_may_expect_a_report_within_the_workspace() {
+    let bench = Bench::new();
+    let config = config_with_work(&bench, "echo done >report.md", "");
+    let hub = bench.hub(None);
+    let Some(mut all) = Participants::start(&bench, &hub, None) else {
+        return;
+    };
+    for (path, code, part) in [
+        ("report.md", 0, "\"ok\":true"),
+        ("other.md", 3, "is missing"),
+        ("../x", 66, "expectedReportPath"),
+    ] {
+        let metadata = json!({"expectedReportPath": path});
+        let session = all.create(&json!({"task": "Do it.", "metadata": metadata}));
+        let words = [
+            "daemon",
+            "--once",
+            "--config",
+            &config,
+            "--hub",
+            &hub.url,
+            "--session",
+            &session,
+            "--output",
+            "jsonl",
+        ];
+        let done = bench.start(&mut bench.command(&words)).finish();
+        assert_eq!(done.status.code(), Some(code), "{done:#?}");
+        let said = format!("{}{}", done.out.join("\n"), done.err);
+        assert!(said.contains(part), "{path}: {said}");
+    }
+    bench.assert_no_process_left();
+}

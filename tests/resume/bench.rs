@@ -162,6 +162,7 @@ impl Bench {
             sandbox: LocalSandbox::with_program(&self.runner),
             spool_retain: self.spool_retain,
             checkpoints: false,
+            expected: Vec::new(),
             journal: journal.clone(),
             redactor: Arc::new(Redactor::none()),
             clock: Clock,

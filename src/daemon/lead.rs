@@ -12,13 +12,13 @@ use tokio_util::sync::DropGuard;
 use super::agent_version::agent_version;
 use super::housekeeping::Housekeeping;
 use super::launch::{agent_home, environment, keys_in, notices, setup_environment, turn_spec};
-use super::made::Made;
+use super::made::{Made, MadeRepository};
 use super::program::{self, Program, RunsAs, runs_as};
 use super::source::JournalSource;
 use super::{DaemonError, HubAccess, Setup, State};
-use super::{commands, install, repositories, setup_script, workspace};
+use super::{agents_git, commands, install, publishing, repositories, setup_script, workspace};
 use crate::agent::{self, AgentKind};
-use crate::config::{ExpectedReport, Stdio};
+use crate::config::{ExpectedReport, Push, Stdio};
 use crate::event::NoticeLevel;
 use crate::hub::StartError;
 use crate::hub::link::{Inbound, Joined, LinkHandle};
@@ -32,7 +32,7 @@ use crate::spool::{Stdout, User, Window};
 use crate::tasks::Tasks;
 use crate::turn::report::Expected;
 use crate::turn::{CHECKPOINT_FAILED, TurnContext, TurnFault};
-use crate::workspace::{CheckpointRequest, Credentials, START, checkpoint_apart};
+use crate::workspace::{CheckpointRequest, Credentials, Handing, START, checkpoint_apart};
 
 /// A session's agent: which CLI, its program or how that is got, and whom it runs as.
 #[derive(Debug)]
@@ -360,7 +360,7 @@ impl Lead {
     ) -> Result<Led, DaemonError> {
         let workspace = ground.workspace.clone();
         let secrets = self.secrets(setup, &ground).await?;
-        let context = self.context(setup, program, ground, secrets)?;
+        let (context, handing) = self.context(setup, program, ground, secrets)?;
         let redactor = Arc::clone(&context.redactor);
         let agent_version = agent_version(&context.program);
         let (session, driver) = Session::start(Arc::new(context), &self.tasks).await?;
@@ -387,6 +387,15 @@ impl Lead {
             retain: setup.config.keeping.spool_retain,
         };
         let stop = self.tasks.stopping().child_token();
+        if let Some(handing) = handing {
+            let stop = stop.clone();
+            self.tasks.spawn("git-tokens", async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = handing.serve() => {}
+                }
+            });
+        }
         let keeping = housekeeping.clone().keep(stop.clone());
         self.tasks.spawn("housekeeping", keeping);
         Ok(Led {
@@ -416,7 +425,7 @@ impl Lead {
         program: PathBuf,
         ground: Ground,
         secrets: Vec<SecretString>,
-    ) -> Result<TurnContext, DaemonError> {
+    ) -> Result<(TurnContext, Option<Handing>), DaemonError> {
         let config = setup.config;
         let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let mut spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
@@ -431,7 +440,12 @@ impl Lead {
                 .map_err(|error| DaemonError::Usage(error.to_string()))?;
         }
         let expected = ground.expected(setup)?;
-        Ok(TurnContext {
+        let handing = self.handing(setup, &ground, &mut plain)?;
+        let Ground {
+            made, credentials, ..
+        } = &ground;
+        let publishing = publishing::by_daemon(setup, &self.session, made, credentials)?;
+        let context = TurnContext {
             session: self.session.clone(),
             agent: self.chosen.kind,
             program,
@@ -453,11 +467,54 @@ impl Lead {
             spool_retain: config.keeping.spool_retain,
             checkpoints: config.keeping.checkpoints,
             expected,
+            publishing,
             sandbox: LocalSandbox::of_this_program(),
             journal: self.state.journal().clone(),
             redactor,
             clock: setup.clock,
-        })
+        };
+        Ok((context, handing))
+    }
+
+    /// Tells the agent's git what holds for it; what hands it tokens, where it pushes by itself.
+    fn handing(
+        &self,
+        setup: &Setup<'_>,
+        ground: &Ground,
+        environment: &mut Environment,
+    ) -> Result<Option<Handing>, DaemonError> {
+        let made = &ground.made.repositories;
+        let urls: Vec<_> = made.iter().filter_map(MadeRepository::address).collect();
+        let is_cloned = !made.is_empty();
+        if setup.config.git.push != Some(Push::Agent) || urls.is_empty() {
+            agents_git::tell(environment, is_cloned, None)?;
+            return Ok(None);
+        }
+        let folder = setup
+            .config
+            .state_dir
+            .join("git")
+            .join(self.session.as_str());
+        let fault = |error: std::io::Error| {
+            let at = folder.display();
+            DaemonError::Workspace(format!("the agent's git cannot be served at {at}: {error}"))
+        };
+        let program = std::env::current_exe().map_err(fault)?;
+        let helper = agents_git::Helper {
+            program: &program,
+            folder: &folder,
+            urls: &urls,
+        };
+        agents_git::tell(environment, is_cloned, Some(&helper))?;
+        let user = self.chosen.other_user();
+        let uid = user.map_or_else(|| rustix::process::getuid().as_raw(), |user| user.uid);
+        let credentials = ground.credentials.clone();
+        crate::files::create_private_dir(&folder).map_err(fault)?;
+        if self.chosen.other_user().is_some() {
+            crate::files::let_pass(setup.state_root, &folder).map_err(fault)?;
+        }
+        let handing = Handing::open(&folder, urls, credentials, uid);
+        handing.map(Some).map_err(fault)
     }
 }
 

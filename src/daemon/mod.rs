@@ -14,6 +14,7 @@
 //! to stop; nothing here reads a signal.
 
 mod agent_version;
+mod agents_git;
 mod commands;
 mod ending;
 mod error;
@@ -30,6 +31,7 @@ mod masks;
 mod output;
 mod own_hub;
 mod program;
+mod publishing;
 mod record;
 mod registry;
 mod repositories;

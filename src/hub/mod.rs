@@ -20,3 +20,4 @@ pub use address::{HubAddress, InvalidAddress};
 pub use credentials::{Credentials, InvalidCredentials};
 pub use inbound::{Command, CommandId};
 pub use state::{Phase, StartError, Timing};
+pub use tls::client_config as tls_config;

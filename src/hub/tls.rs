@@ -6,7 +6,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 /// The settings, made once: roots from `SSL_CERT_FILE`, `SSL_CERT_DIR` or the system's store, and
 /// where there are none (a minimal image), the Mozilla roots that are compiled in.
-pub(super) fn client_config() -> Arc<ClientConfig> {
+pub fn client_config() -> Arc<ClientConfig> {
     static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     Arc::clone(CONFIG.get_or_init(|| Arc::new(build())))
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::approval::{AnswerError, Answered};
+use super::publish::Publishing;
 use super::report::Expected;
 use crate::agent::{AgentKind, AgentSession, LaunchError, LaunchPlan, TurnSpec};
 use crate::clock::Clock;
@@ -60,6 +61,8 @@ pub struct TurnContext {
     pub checkpoints: bool,
     /// The reports that each turn is to leave in the workspace.
     pub expected: Vec<Expected>,
+    /// What is pushed after each turn.
+    pub publishing: Option<Publishing>,
     /// Starts runs.
     pub sandbox: LocalSandbox,
     /// Where events go.

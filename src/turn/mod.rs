@@ -14,7 +14,7 @@
 //! `pump` (its bytes), `spool_room` (what they take), `provision` (the files that it finds),
 //! `conversation` (which of the CLI's own), `history` (what is on the disk of earlier work), `stored`
 //! (what the CLI itself stored), `checkpoint` (what a turn did to the workspace), `report` (what it was
-//! to leave there).
+//! to leave there), `publish` (its commits, pushed).
 
 pub mod activity;
 pub mod approval;
@@ -27,6 +27,7 @@ mod history;
 pub mod outcome;
 pub mod policy;
 mod provision;
+mod publish;
 mod pump;
 pub mod recap;
 pub mod report;
@@ -40,4 +41,5 @@ mod stored;
 pub use attempt::Shown;
 pub use checkpoint::CHECKPOINT_FAILED;
 pub use context::{TurnCommand, TurnContext, TurnEnd, TurnFault};
+pub use publish::Publishing;
 pub use run::Turn;

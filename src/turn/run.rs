@@ -15,6 +15,7 @@ use super::conversation::Conversation;
 use super::history;
 use super::outcome::{Process, Stop, Verdict};
 use super::policy::{self, Next, Why};
+use super::publish;
 use super::pump::{Closing, Origin, number};
 use super::report;
 use super::seen::Seen;
@@ -348,8 +349,10 @@ impl Turn {
         report::judge(&reports, &mut outcome, &mut events);
         let kept = checkpoint::of_turn(&self.context, self.row.id).await;
         let ends = |event: &Event| matches!(event, Event::End { .. });
+        let pushed = publish::of_turn(&self.context).await;
         let (before, last): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| !ends(event));
-        for event in before.iter().chain(&reports).chain(&kept).chain(&last) {
+        let after = reports.iter().chain(&pushed).chain(&kept);
+        for event in before.iter().chain(after).chain(&last) {
             end.closing.add(event)?;
         }
         self.store_end(end.closing, outcome).await

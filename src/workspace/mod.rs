@@ -15,7 +15,9 @@ mod error;
 mod fault;
 #[allow(unsafe_code)] // libgit2's global options
 mod git_library;
+mod handing;
 mod policy;
+mod push;
 mod revision;
 mod source;
 mod staging;
@@ -34,6 +36,8 @@ pub use clone::{CloneRequest, Extent, Progress, Workspace, clone};
 pub use credentials::{Credentials, TokenError, host_of};
 pub use error::CloneError;
 pub use git_library::prepare_git;
+pub use handing::{HELPER, Handing, ask as ask_token};
 pub use policy::{AllowList, InvalidAllowed};
+pub use push::{PushError, PushRequest, Pushed, push};
 pub use revision::{InvalidRevision, Revision};
 pub use url::{InvalidRepoUrl, Reach, RepoUrl};

@@ -22,6 +22,7 @@ mod ends;
 mod fences;
 mod ground;
 mod prompts;
+mod pushes;
 mod secrets;
 mod session;
 mod side_by_side;

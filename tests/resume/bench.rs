@@ -163,6 +163,7 @@ impl Bench {
             spool_retain: self.spool_retain,
             checkpoints: false,
             expected: Vec::new(),
+            publishing: None,
             journal: journal.clone(),
             redactor: Arc::new(Redactor::none()),
             clock: Clock,

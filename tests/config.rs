@@ -377,8 +377,8 @@ fn what_is_shown_is_toml_with_origins_and_without_secrets() {
     hub_key = "***" # AGENTUITY_SDK_KEY
     hub_wait = "1m" # default
     git.depth = "1" # default
+    git.max_size = "20GiB" # default
     git.submodules = false # default
-    git.lfs = false # default
     git.push_branch = "agent-runner/{session}" # default
     setup.timeout = "15m" # default
     setup.on_failure = "fail" # default

@@ -36,7 +36,6 @@ pub(super) fn by_daemon(
     Ok((!requests.is_empty()).then(|| Publishing {
         requests,
         credentials: credentials.clone(),
-        tls: crate::hub::tls_config,
     }))
 }
 

@@ -14,10 +14,8 @@ pub mod pi;
 pub mod protocol;
 pub mod rest;
 mod state;
-mod tls;
 
 pub use address::{HubAddress, InvalidAddress};
 pub use credentials::{Credentials, InvalidCredentials};
 pub use inbound::{Command, CommandId};
 pub use state::{Phase, StartError, Timing};
-pub use tls::client_config as tls_config;

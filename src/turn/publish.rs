@@ -3,8 +3,6 @@
 //! Never the turn's failure: what cannot be pushed is kept as a bundle, and the next turn's push
 //! brings it along. A turn whose end is tried again, after a death in between, finds it done.
 
-use std::sync::Arc;
-
 use crate::event::{Event, NoticeLevel};
 use crate::turn::context::TurnContext;
 use crate::workspace::{Credentials, PushRequest, Pushed, push};
@@ -16,8 +14,6 @@ pub struct Publishing {
     pub requests: Vec<PushRequest>,
     /// Where tokens come from.
     pub credentials: Credentials,
-    /// Whom TLS trusts; asked for with the first push.
-    pub tls: fn() -> Arc<rustls::ClientConfig>,
 }
 
 /// Pushes, and says what became of it.
@@ -27,7 +23,7 @@ pub(super) async fn of_turn(context: &TurnContext) -> Vec<Event> {
         return told;
     };
     for request in &publishing.requests {
-        let pushed = push(request, &publishing.credentials, publishing.tls).await;
+        let pushed = push(request, &publishing.credentials).await;
         told.extend(
             words(request, pushed).map(|(level, code, text)| Event::Notice {
                 level,

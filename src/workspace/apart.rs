@@ -31,9 +31,7 @@ use tokio::sync::mpsc;
 use super::cache::Cache;
 use super::checkpoint::{self, Checkpoint, CheckpointRequest};
 use super::push::{self, LocalPush, PackRequest, Packed};
-use super::{
-    CloneRequest, Extent, Progress, Reach, RepoUrl, Revision, Workspace, clone, prepare_git,
-};
+use super::{CloneRequest, Extent, Progress, Reach, RepoUrl, Revision, Workspace, clone};
 use crate::clock::Clock;
 use crate::process;
 
@@ -267,22 +265,12 @@ pub fn serve() -> io::Result<()> {
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;
     let job: Job = serde_json::from_str(&line)?;
-    let ca_file = match &job {
-        Job::Clone(job) => job.ca_file.clone(),
-        Job::Checkpoint(_) | Job::Pack(_) | Job::Refs(_) | Job::Push(_) => None,
-    };
-    // Before there is another thread: it changes this process's environment.
-    let prepared = prepare_git(ca_file.as_deref());
     std::thread::spawn(|| {
         // Nothing follows: the end of stdin is the end of the parent, or its wish.
         let _ended = io::stdin().lock().read_to_end(&mut Vec::new());
         process::end_now(1)
     });
-    let report = match prepared {
-        Ok(()) => run(job).unwrap_or_else(Report::Failed),
-        Err(error) => Report::Failed(format!("libgit2 cannot be used: {}", error.message())),
-    };
-    say(&report)
+    say(&run(job).unwrap_or_else(Report::Failed))
 }
 
 fn run(job: Job) -> Result<Report, String> {

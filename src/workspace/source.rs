@@ -4,8 +4,7 @@ use std::path::Path;
 
 use git2::build::{CheckoutBuilder, CloneLocal, RepoBuilder};
 use git2::{
-    AutotagOption, Direction, FetchOptions, ProxyOptions, RemoteRedirect, Repository,
-    RepositoryInitOptions, RepositoryOpenFlags,
+    AutotagOption, Direction, FetchOptions, Repository, RepositoryInitOptions, RepositoryOpenFlags,
 };
 
 use super::cache::{Cache, Depth, Entry, trim};
@@ -14,18 +13,16 @@ use super::clone::{CloneRequest, Progress};
 use super::fault::Fault;
 use super::revision::Revision;
 
-/// libgit2's name for whether a server may send elsewhere.
-const FOLLOW_REDIRECTS: &str = "http.followRedirects";
-
 /// The repository at this very path; none of a folder above counts.
 pub(super) fn open(path: &Path) -> Result<Repository, git2::Error> {
     Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, &[] as &[&Path])
 }
 
-/// All of it, its objects linked; the branch that is its HEAD.
+/// All of it, its objects linked where that is asked for; the branch that is its HEAD.
 pub(super) fn from_this_machine(
     source: &Path,
     into: &Path,
+    linked: bool,
 ) -> Result<(Repository, Option<String>), Fault> {
     let original = open(source)?;
     let head = original.head().ok();
@@ -38,7 +35,11 @@ pub(super) fn from_this_machine(
     nothing.dry_run();
     let mut builder = RepoBuilder::new();
     builder
-        .clone_local(CloneLocal::Local)
+        .clone_local(if linked {
+            CloneLocal::Local
+        } else {
+            CloneLocal::NoLinks
+        })
         .with_checkout(nothing);
     let repository = builder.clone(source, into)?;
     // libgit2 made the source's branch ours already; which one is ours is decided below.
@@ -112,17 +113,13 @@ fn fetch(
     watch: &Watch<'_>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Fetched, Fault> {
-    // For both connections: a token must not follow to another host. Taken out again below.
-    let mut config = repository.config()?;
-    config.set_bool(FOLLOW_REDIRECTS, false)?;
     let url = request.url.to_string();
     let mut remote = match repository.find_remote("origin") {
         Ok(remote) => remote,
         Err(_) => repository.remote("origin", &url)?,
     };
-    let token = request.token.as_ref();
-    let callbacks = watch.callbacks(token, &mut *progress);
-    let connection = remote.connect_auth(Direction::Fetch, Some(callbacks), Some(proxy()))?;
+    let callbacks = watch.callbacks(&mut *progress);
+    let connection = remote.connect_auth(Direction::Fetch, Some(callbacks), None)?;
     let heads = connection.list()?;
     let names: Vec<String> = heads.iter().map(|head| head.name().to_owned()).collect();
     let default = connection.default_branch().ok();
@@ -137,14 +134,11 @@ fn fetch(
     if !refspecs.is_empty() {
         let mut options = FetchOptions::new();
         options
-            .remote_callbacks(watch.callbacks(token, progress))
-            .proxy_options(proxy())
-            .follow_redirects(RemoteRedirect::None)
+            .remote_callbacks(watch.callbacks(progress))
             .download_tags(AutotagOption::None)
             .depth(i32::try_from(depth).unwrap_or(0));
         remote.fetch(&refspecs, Some(&mut options), None)?;
     }
-    config.remove(FOLLOW_REDIRECTS)?;
     Ok(Fetched { default, refspecs })
 }
 
@@ -183,12 +177,6 @@ fn refspecs(
             .filter_map(|name| name.strip_prefix("refs/heads/"));
         Err(Fault::NoRevision(some_of(branches)))
     }
-}
-
-fn proxy() -> ProxyOptions<'static> {
-    let mut proxy = ProxyOptions::new();
-    proxy.auto();
-    proxy
 }
 
 /// Enough to recognise the name that was meant.

@@ -54,9 +54,12 @@ pub(super) fn clone_into(
                 revision: Some(wanted.commit),
                 into: place.clone(),
                 limit: request.limit,
-                ca_file: None,
+                ca_file: request.ca_file.clone(),
                 cache: request.cache.clone(),
-                extent: Extent::default(),
+                extent: Extent {
+                    submodules: None,
+                    ..request.extent.clone()
+                },
             };
             make(&one, watch, &place, progress)
                 .map_err(|fault| explain(fault, &one, watch, &url, &wanted.path))?;

@@ -15,8 +15,8 @@ use super::LinkConfig;
 use crate::hub::inbound::{Inbound, Refusal, decode};
 use crate::hub::protocol::{CloseCode, Init};
 use crate::hub::state::Ended;
-use crate::hub::tls;
 use crate::ids::SessionId;
+use crate::tls;
 
 /// A Hub's largest message; its `init` with all tools is the largest known.
 const MAX_MESSAGE: usize = 8 << 20;

@@ -74,6 +74,6 @@ fn move_branch(repository: &Repository, job: &LocalPush) -> Result<(), git2::Err
 }
 
 fn opened(target: &std::path::Path) -> io::Result<Repository> {
-    prepare_git(None).map_err(io::Error::other)?;
+    prepare_git().map_err(io::Error::other)?;
     open(target).map_err(io::Error::other)
 }

@@ -15,7 +15,6 @@ mod receive;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 pub(super) use local::LocalPush;
 pub(super) use pack::{PackRequest, Packed};
@@ -100,13 +99,9 @@ enum Remote {
 }
 
 /// Pushes; whatever goes wrong is in the answer.
-pub async fn push(
-    request: &PushRequest,
-    credentials: &Credentials,
-    tls: fn() -> Arc<rustls::ClientConfig>,
-) -> Pushed {
+pub async fn push(request: &PushRequest, credentials: &Credentials) -> Pushed {
     let reference = format!("refs/heads/{}", request.branch);
-    let found = look(request, credentials, tls).await;
+    let found = look(request, credentials).await;
     let (refs, remote) = match found {
         Ok((refs, remote)) => (refs, Ok(remote)),
         Err(error) => (Vec::new(), Err(error)),
@@ -169,7 +164,6 @@ pub async fn push(
 async fn look(
     request: &PushRequest,
     credentials: &Credentials,
-    tls: fn() -> Arc<rustls::ClientConfig>,
 ) -> Result<(Vec<(String, String)>, Remote), PushError> {
     if let Some(folder) = request.url.local_path() {
         let refs = apart::refs_apart(folder).await?;
@@ -184,15 +178,8 @@ async fn look(
             "the daemon does not push over ssh; set git.push = \"agent\"",
         ));
     };
-    let address = request.url.clone();
-    let leads = tokio::task::spawn_blocking(move || address.may_be_connected()).await;
-    if !leads.unwrap_or(false) {
-        return Err(PushError::NoWay(
-            "its address does not lead to the public network",
-        ));
-    }
     let token = credentials.token(&request.url).await?;
-    let server = Server::new(url, token, &tls())?;
+    let server = Server::new(url, token, request.url.reach())?;
     let refs = server.refs().await?.into_iter();
     let refs = refs.map(|found| (found.name, found.commit)).collect();
     Ok((refs, Remote::Server(server)))

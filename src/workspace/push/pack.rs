@@ -43,7 +43,7 @@ pub(crate) struct Packed {
 
 /// Writes the bundle to `out`; nothing where there is nothing to push.
 pub(in crate::workspace) fn pack(request: &PackRequest, out: &mut dyn Write) -> io::Result<Packed> {
-    prepare_git(None).map_err(io::Error::other)?;
+    prepare_git().map_err(io::Error::other)?;
     let repository = open(&request.workspace).map_err(io::Error::other)?;
     let head = match repository.head().and_then(|head| head.peel_to_commit()) {
         Ok(commit) => commit.id(),

@@ -5,7 +5,6 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +13,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::PushError;
+use crate::workspace::resolver;
+use crate::workspace::url::Reach;
 
 /// No commit: the branch is new.
 pub(super) const NONE: &str = "0000000000000000000000000000000000000000";
@@ -54,17 +55,17 @@ impl Server {
     pub(super) fn new(
         url: &Url,
         token: Option<SecretString>,
-        tls: &Arc<rustls::ClientConfig>,
+        reach: Reach,
     ) -> Result<Self, PushError> {
         let client = Client::builder()
-            .tls_backend_preconfigured((**tls).clone())
+            .tls_backend_preconfigured((*crate::tls::client_config()).clone())
             // Some servers know git by its name alone.
             .user_agent(concat!("git/agent-runner-", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_LIMIT)
             .timeout(LIMIT)
             // A redirect would take the token along.
-            .redirect(reqwest::redirect::Policy::none())
-            .build();
+            .redirect(reqwest::redirect::Policy::none());
+        let client = resolver::within(client, reach).build();
         Ok(Self {
             client: client.map_err(network)?,
             url: url.as_str().trim_end_matches('/').to_owned(),

@@ -17,8 +17,12 @@
 
 mod agent;
 mod bare;
+mod clone;
 mod crash;
 mod flood;
+#[path = "../../tests/git_server/mod.rs"]
+#[allow(dead_code, clippy::unwrap_used)] // shared with the tests
+mod git_server;
 mod hub;
 mod idle;
 mod journal;
@@ -31,7 +35,7 @@ mod start;
 use report::Report;
 
 /// What measures which rows.
-const PARTS: [(&str, &[&str]); 8] = [
+const PARTS: [(&str, &[&str]); 9] = [
     ("start", &["P4", "P7", "P8", "P16"]),
     ("flood", &["P1", "P1b", "P2", "P4", "P6"]),
     ("latency", &["P2", "P3"]),
@@ -40,6 +44,7 @@ const PARTS: [(&str, &[&str]); 8] = [
     ("crash", &["P10", "P11"]),
     ("long", &["P14"]),
     ("journal", &["P15"]),
+    ("clone", &["C1", "C2", "C3"]),
 ];
 
 fn main() {
@@ -85,6 +90,11 @@ async fn measure(part: &str, report: &mut Report) {
         "many" => flood::many(report).await,
         "crash" => crash::figures(report).await,
         "journal" => journal::figures(report).await,
+        // it blocks, and has runtimes of its own
+        "clone" => std::thread::scope(|scope| {
+            let measured = scope.spawn(|| clone::figures(report)).join();
+            measured.expect("clones are measured");
+        }),
         _ => latency::long_lines(report).await,
     }
 }

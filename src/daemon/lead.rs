@@ -10,19 +10,19 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::DropGuard;
 
 use super::agent_version::agent_version;
+use super::ground::Ground;
 use super::housekeeping::Housekeeping;
-use super::launch::{agent_home, environment, keys_in, notices, setup_environment, turn_spec};
-use super::made::{Made, MadeRepository};
+use super::launch::{agent_home, environment, notices, turn_spec};
+use super::made::Made;
 use super::program::{self, Program, RunsAs, runs_as};
 use super::source::JournalSource;
 use super::{DaemonError, HubAccess, Setup, State};
-use super::{agents_git, commands, install, publishing, repositories, setup_script, workspace};
+use super::{commands, install, publishing, repositories, workspace};
 use crate::agent::{self, AgentKind};
-use crate::config::{ExpectedReport, Push, Stdio};
+use crate::config::Stdio;
 use crate::event::NoticeLevel;
 use crate::hub::StartError;
 use crate::hub::link::{Inbound, Joined, LinkHandle};
-use crate::hub::rest::SessionDetail;
 use crate::ids::{Seq, SessionId};
 use crate::process::Environment;
 use crate::redact::Redactor;
@@ -31,15 +31,15 @@ use crate::session::{Prompt, Session};
 use crate::spool::{Stdout, User, Window};
 use crate::tasks::Tasks;
 use crate::turn::report::Expected;
-use crate::turn::{CHECKPOINT_FAILED, TurnContext, TurnFault};
-use crate::workspace::{CheckpointRequest, Credentials, Handing, START, checkpoint_apart};
+use crate::turn::{TurnContext, TurnFault};
+use crate::workspace::Handing;
 
 /// A session's agent: which CLI, its program or how that is got, and whom it runs as.
 #[derive(Debug)]
 pub struct Chosen {
-    kind: &'static AgentKind,
+    pub(super) kind: &'static AgentKind,
     program: Program,
-    runs_as: RunsAs,
+    pub(super) runs_as: RunsAs,
 }
 
 impl Chosen {
@@ -77,7 +77,7 @@ impl Chosen {
     }
 
     /// The agent's user, where that is another one.
-    fn other_user(&self) -> Option<User> {
+    pub(super) fn other_user(&self) -> Option<User> {
         match &self.runs_as {
             RunsAs::Other { user, .. } => Some(user.clone()),
             RunsAs::Ourselves | RunsAs::Root => None,
@@ -115,46 +115,13 @@ impl Chosen {
     }
 }
 
-/// Where a session works, made and prepared.
-#[derive(Debug)]
-struct Ground {
-    workspace: PathBuf,
-    made: Made,
-    credentials: Credentials,
-}
-
-impl Ground {
-    /// The reports of the settings, and those that the Hub expects.
-    fn expected(&self, setup: &Setup<'_>) -> Result<Vec<Expected>, DaemonError> {
-        let sent = self.made.expected.iter().map(|path| ExpectedReport {
-            path: path.clone(),
-            schema: None,
-        });
-        let typed = setup.config.expected.iter().cloned();
-        let all: Vec<ExpectedReport> = typed.collect();
-        let sent = sent.filter(|sent| all.iter().all(|report| report.path != sent.path));
-        let all: Vec<_> = all.iter().cloned().chain(sent).collect();
-        let read = all.iter().map(Expected::read);
-        read.collect::<Result<_, _>>().map_err(DaemonError::Usage)
-    }
-
-    /// The folders that may be repositories: those that were cloned, else the workspace.
-    fn repositories(&self) -> Vec<PathBuf> {
-        let made = self.made.repositories.iter();
-        match made.len() {
-            0 => vec![self.workspace.clone()],
-            _ => made.map(|repository| repository.path.clone()).collect(),
-        }
-    }
-}
-
 /// A session on its way to being led.
 #[derive(Debug)]
 pub struct Lead {
-    chosen: Chosen,
-    state: State,
-    hub: HubAccess,
-    session: SessionId,
+    pub(super) chosen: Chosen,
+    pub(super) state: State,
+    pub(super) hub: HubAccess,
+    pub(super) session: SessionId,
     link: Arc<LinkHandle>,
     inbound: mpsc::Receiver<Inbound>,
     tasks: Tasks,
@@ -259,96 +226,6 @@ impl Lead {
             log.notice(NoticeLevel::Info, code, text).await?;
         }
         Ok((program, ground))
-    }
-
-    /// The workspace with its repositories, prepared.
-    async fn ground(
-        &self,
-        setup: &Setup<'_>,
-        detail: Option<&SessionDetail>,
-        log: &workspace::SetupLog,
-        owner: Option<(u32, u32)>,
-    ) -> Result<Ground, DaemonError> {
-        let state_dir = &setup.config.state_dir;
-        let place = workspace::make(setup, detail, log, owner).await?;
-        let mut made = Made::read(state_dir, &self.session)?;
-        made.found(place.repositories);
-        if let Some(detail) = detail {
-            made.expected = sent_reports(detail)?;
-        }
-        let mut ground = Ground {
-            workspace: place.path,
-            credentials: place.credentials,
-            made,
-        };
-        let sent = detail.and_then(|detail| detail.rest.get("setupScript")?.as_str());
-        let script = setup_script::text(setup, sent)?;
-        if let Some(text) = script.filter(|_| !ground.made.setup_done) {
-            self.prepare(setup, text, &ground, log).await?;
-            ground.made.setup_done = true;
-        }
-        if ground.made != Made::default() {
-            ground.made.keep(state_dir, &self.session)?;
-        }
-        Ok(ground)
-    }
-
-    /// Runs the setup script.
-    async fn prepare(
-        &self,
-        setup: &Setup<'_>,
-        text: String,
-        ground: &Ground,
-        log: &workspace::SetupLog,
-    ) -> Result<(), DaemonError> {
-        let secrets = self.secrets(setup, ground).await?;
-        let script = setup_script::Script {
-            text,
-            workspace: &ground.workspace,
-            user: self.chosen.other_user(),
-            environment: setup_environment(setup, &self.chosen.runs_as)?,
-            redactor: &*self.hub.masks.of(secrets)?,
-        };
-        setup_script::run(setup, &script, log).await
-    }
-
-    /// Everything that is to be masked.
-    async fn secrets(
-        &self,
-        setup: &Setup<'_>,
-        ground: &Ground,
-    ) -> Result<Vec<SecretString>, DaemonError> {
-        let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
-        let spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
-        let mut secrets: Vec<_> = self.hub.key.iter().cloned().collect();
-        secrets.extend(ground.credentials.known().await);
-        secrets.extend(keys_in(&environment, &spec));
-        Ok(secrets)
-    }
-
-    /// The checkpoint before the first turn; once there are turns, those have their own.
-    async fn checkpoint_start(
-        &self,
-        ground: &Ground,
-        log: &workspace::SetupLog,
-    ) -> Result<(), DaemonError> {
-        let turns = self.state.journal().turns(&self.session).await?;
-        if turns.iter().any(|turn| turn.attempt > 0) {
-            return Ok(());
-        }
-        for repository in ground.repositories() {
-            let request = CheckpointRequest {
-                workspace: repository,
-                session: self.session.to_string(),
-                name: START.to_owned(),
-            };
-            if let Err(error) = checkpoint_apart(&request).await {
-                let text = error.to_string();
-                log.notice(NoticeLevel::Warning, CHECKPOINT_FAILED, text)
-                    .await?;
-            }
-        }
-        Ok(())
     }
 
     async fn drive(
@@ -475,60 +352,6 @@ impl Lead {
         };
         Ok((context, handing))
     }
-
-    /// Tells the agent's git what holds for it; what hands it tokens, where it pushes by itself.
-    fn handing(
-        &self,
-        setup: &Setup<'_>,
-        ground: &Ground,
-        environment: &mut Environment,
-    ) -> Result<Option<Handing>, DaemonError> {
-        let made = &ground.made.repositories;
-        let urls: Vec<_> = made.iter().filter_map(MadeRepository::address).collect();
-        let is_cloned = !made.is_empty();
-        if setup.config.git.push != Some(Push::Agent) || urls.is_empty() {
-            agents_git::tell(environment, is_cloned, None)?;
-            return Ok(None);
-        }
-        let folder = setup
-            .config
-            .state_dir
-            .join("git")
-            .join(self.session.as_str());
-        let fault = |error: std::io::Error| {
-            let at = folder.display();
-            DaemonError::Workspace(format!("the agent's git cannot be served at {at}: {error}"))
-        };
-        let program = std::env::current_exe().map_err(fault)?;
-        let helper = agents_git::Helper {
-            program: &program,
-            folder: &folder,
-            urls: &urls,
-        };
-        agents_git::tell(environment, is_cloned, Some(&helper))?;
-        let user = self.chosen.other_user();
-        let uid = user.map_or_else(|| rustix::process::getuid().as_raw(), |user| user.uid);
-        let credentials = ground.credentials.clone();
-        crate::files::create_private_dir(&folder).map_err(fault)?;
-        if self.chosen.other_user().is_some() {
-            crate::files::let_pass(setup.state_root, &folder).map_err(fault)?;
-        }
-        let handing = Handing::open(&folder, urls, credentials, uid);
-        handing.map(Some).map_err(fault)
-    }
-}
-
-/// The report that the Hub expects of each turn of the session.
-fn sent_reports(detail: &SessionDetail) -> Result<Vec<PathBuf>, DaemonError> {
-    let metadata = detail.rest.get("metadata");
-    let path = metadata.and_then(|metadata| metadata.get("expectedReportPath")?.as_str());
-    let Some(path) = path.filter(|path| !path.is_empty()) else {
-        return Ok(Vec::new());
-    };
-    let place = ExpectedReport::place(path).map_err(|why| {
-        DaemonError::Workspace(format!("the session's metadata.expectedReportPath: {why}"))
-    })?;
-    Ok(vec![place])
 }
 
 /// A session that is led.

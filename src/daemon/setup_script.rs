@@ -70,7 +70,6 @@ pub(super) async fn run(
     script: &Script<'_>,
     log: &SetupLog,
 ) -> Result<(), DaemonError> {
-    crash_point!("setup.before_run");
     let failure = match attempt(setup, script, log).await {
         Ok(None) => {
             log.setup(STEP, "stdout", "the setup script is done".to_owned())
@@ -144,7 +143,6 @@ async fn attempt(
     plan.confined = setup.in_container;
     let mut run = sandbox.start(&dir, &plan, &[], &script.environment).await?;
     let guard = Guard(run.control());
-    crash_point!("setup.started");
     let stopped = follow(&mut run, script, log).await?;
     drop(guard);
     tell_stderr(&dir, script, log).await?;
@@ -152,7 +150,6 @@ async fn attempt(
         Some(stopped) => judge(setup, &stopped),
         None => Some("was killed by somebody else".to_owned()),
     };
-    crash_point!("setup.done");
     std::fs::remove_dir_all(&folder)?;
     Ok(failure)
 }

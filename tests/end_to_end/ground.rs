@@ -5,10 +5,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::bench::Bench;
 use crate::participants::Participants;
+use crate::running::eventually;
 
 /// A CLI that does `work` in its workspace, and then prints a recording of a whole turn.
 pub(crate) fn config_with_work(bench: &Bench, work: &str, settings: &str) -> String {
@@ -280,4 +282,90 @@ fn a_hub_may_expect_a_report_within_the_workspace() {
         assert!(said.contains(part), "{path}: {said}");
     }
     bench.assert_no_process_left();
+}
+
+#[test]
+fn skills_are_where_the_cli_looks_and_in_no_commit() {
+    let bench = Bench::new();
+    let folder = bench.path("skills/tidy");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("SKILL.md"), "---\nname: tidy\n---\n").unwrap();
+    let config = config_with_work(
+        &bench,
+        "cat .claude/skills/*/SKILL.md >seen; git status --porcelain >status",
+        "",
+    );
+    let hub = bench.hub(None);
+    let Some(mut all) = Participants::start(&bench, &hub, None) else {
+        return;
+    };
+    let sent = json!([{"skillId": "brief", "repo": "a/b", "content": "Be brief.\n"}, {"skillId": "far", "repo": "a/b"}]);
+    let repo = json!({"url": format!("file://{}", bench.text("repo"))});
+    let session = all.create(&json!({"task": "Do it.", "skills": sent, "repo": repo}));
+    let words = [
+        "daemon",
+        "--once",
+        "--config",
+        &config,
+        "--hub",
+        &hub.url,
+        "--session",
+        &session,
+        "--skill",
+        folder.to_str().unwrap(),
+    ];
+    let done = bench.start(&mut bench.command(&words)).finish();
+    assert_eq!(done.code(), 0, "{done:#?}");
+    let workspace = bench.path("state/workspaces").join(&session);
+    let read = |name: &str| fs::read_to_string(workspace.join(name)).unwrap();
+    assert_eq!(read("seen"), "Be brief.\n---\nname: tidy\n---\n");
+    assert_eq!(read("status"), "?? seen\n?? status\n");
+}
+
+#[test]
+fn a_setup_that_the_daemons_death_cut_off_is_ended_and_run_again() {
+    let bench = Bench::new();
+    let script = format!(
+        "sleep 600 &\necho run >>{0}/runs\nwhile [ ! -e {0}/go ]; do sleep 0.05; done\n",
+        bench.path(".").display()
+    );
+    let setup = bench.file("setup.sh", &script);
+    let config = config_with_work(&bench, "true", "");
+    let hub = bench.hub(None);
+    let Some(mut all) = Participants::start(&bench, &hub, None) else {
+        return;
+    };
+    let session = all.create(&json!({"task": "Do it."}));
+    let words = [
+        "daemon",
+        "--once",
+        "--config",
+        &config,
+        "--hub",
+        &hub.url,
+        "--session",
+        &session,
+        "--setup",
+        &setup,
+    ];
+    let runs = || {
+        fs::read_to_string(bench.path("runs"))
+            .unwrap_or_default()
+            .lines()
+            .count()
+    };
+    let first = bench.start(&mut bench.command(&words));
+    eventually("the setup has begun", || runs() == 1);
+    first.signal(Signal::SIGKILL);
+    first.finish();
+    let second = bench.start(&mut bench.command(&words));
+    eventually("the setup has begun again", || runs() == 2);
+    fs::write(bench.path("go"), "").unwrap();
+    assert_eq!(second.finish().code(), 0);
+    bench.assert_no_process_left();
+    // Once it is done it is not run again.
+    let again = bench.start(&mut bench.command(&words));
+    again.signal(Signal::SIGTERM);
+    again.finish();
+    assert_eq!(runs(), 2);
 }

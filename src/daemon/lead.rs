@@ -12,39 +12,37 @@ use tokio_util::sync::DropGuard;
 use super::actions::HubSide;
 use super::agent_version::agent_version;
 use super::commands::{self, Commands, Statuses};
+use super::ground::Ground;
 use super::housekeeping::Housekeeping;
-use super::launch::{
-    agent_home, environment, form, keys_in, notices, setup_environment, turn_spec,
-};
+use super::launch::{agent_home, environment, form, notices, turn_spec};
 use super::made::Made;
 use super::program::{self, Program, RunsAs, runs_as};
 use super::source::JournalSource;
 use super::{DaemonError, HubAccess, Setup, State};
-use super::{install, repositories, sandbox, setup_script, workspace};
+use super::{install, publishing, repositories, sandbox, workspace};
 use crate::agent::{self, AgentKind};
 use crate::config::{Approve, Gate, SandboxKind, Stdio};
 use crate::event::NoticeLevel;
 use crate::hub::StartError;
 use crate::hub::link::{Inbound, Joined, LinkHandle};
-use crate::hub::rest::SessionDetail;
 use crate::ids::{Seq, SessionId};
 use crate::process::Environment;
 use crate::redact::Redactor;
-use crate::sandbox::Sandbox;
 use crate::session::{Prompt, Session};
 use crate::spool::{Stdout, User, Window};
 use crate::tasks::Tasks;
 use crate::turn::approval::Approval;
 use crate::turn::briefing::Briefings;
-use crate::turn::{CHECKPOINT_FAILED, TurnContext, TurnFault};
-use crate::workspace::{CheckpointRequest, Credentials, START, checkpoint_apart};
+use crate::turn::report::Expected;
+use crate::turn::{TurnContext, TurnFault};
+use crate::workspace::Handing;
 
 /// A session's agent: which CLI, its program or how that is got, and whom it runs as.
 #[derive(Debug)]
 pub struct Chosen {
-    kind: &'static AgentKind,
+    pub(super) kind: &'static AgentKind,
     program: Program,
-    runs_as: RunsAs,
+    pub(super) runs_as: RunsAs,
     sandbox: SandboxKind,
 }
 
@@ -66,6 +64,9 @@ impl Chosen {
             None => (kind.plan)(&spec).map(drop),
         }
         .map_err(|error| DaemonError::Usage(error.to_string()))?;
+        for report in &setup.config.expected {
+            Expected::read(report).map_err(DaemonError::Usage)?;
+        }
         let program = match sandbox {
             SandboxKind::Local => program::find(kind, agent, &setup.prefix, setup.env)?,
             SandboxKind::Docker => {
@@ -96,7 +97,7 @@ impl Chosen {
     }
 
     /// The agent's user, where that is another one.
-    fn other_user(&self) -> Option<User> {
+    pub(super) fn other_user(&self) -> Option<User> {
         match &self.runs_as {
             RunsAs::Other { user, .. } => Some(user.clone()),
             RunsAs::Ourselves | RunsAs::Root => None,
@@ -140,32 +141,13 @@ impl Chosen {
     }
 }
 
-/// Where a session works, made and prepared.
-#[derive(Debug)]
-struct Ground {
-    workspace: PathBuf,
-    made: Made,
-    credentials: Credentials,
-}
-
-impl Ground {
-    /// The folders that may be repositories: those that were cloned, else the workspace.
-    fn repositories(&self) -> Vec<PathBuf> {
-        let made = self.made.repositories.iter();
-        match made.len() {
-            0 => vec![self.workspace.clone()],
-            _ => made.map(|repository| repository.path.clone()).collect(),
-        }
-    }
-}
-
 /// A session on its way to being led.
 #[derive(Debug)]
 pub struct Lead {
-    chosen: Chosen,
-    state: State,
-    hub: HubAccess,
-    session: SessionId,
+    pub(super) chosen: Chosen,
+    pub(super) state: State,
+    pub(super) hub: HubAccess,
+    pub(super) session: SessionId,
     link: Arc<LinkHandle>,
     inbound: mpsc::Receiver<Inbound>,
     briefings: Briefings,
@@ -274,99 +256,6 @@ impl Lead {
         Ok((program, ground))
     }
 
-    /// The workspace with its repositories, prepared.
-    async fn ground(
-        &self,
-        setup: &Setup<'_>,
-        detail: Option<&SessionDetail>,
-        program: &Path,
-        log: &workspace::SetupLog,
-        owner: Option<(u32, u32)>,
-    ) -> Result<Ground, DaemonError> {
-        let state_dir = &setup.config.state_dir;
-        let place = workspace::make(setup, detail, log, owner).await?;
-        let mut made = Made::read(state_dir, &self.session)?;
-        made.found(place.repositories);
-        let mut ground = Ground {
-            workspace: place.path,
-            credentials: place.credentials,
-            made,
-        };
-        let home = agent_home(setup, &self.chosen.runs_as);
-        let sandbox = sandbox::sandbox(setup, &self.session, &ground.workspace, &home)?;
-        sandbox::prepare(&sandbox, program, log).await?;
-        let sent = detail.and_then(|detail| detail.rest.get("setupScript")?.as_str());
-        let script = setup_script::text(setup, sent)?;
-        if let Some(text) = script.filter(|_| !ground.made.setup_done) {
-            self.prepare(setup, text, &ground, &sandbox, log).await?;
-            ground.made.setup_done = true;
-        }
-        if ground.made != Made::default() {
-            ground.made.keep(state_dir, &self.session)?;
-        }
-        Ok(ground)
-    }
-
-    /// Runs the setup script.
-    async fn prepare(
-        &self,
-        setup: &Setup<'_>,
-        text: String,
-        ground: &Ground,
-        sandbox: &Sandbox,
-        log: &workspace::SetupLog,
-    ) -> Result<(), DaemonError> {
-        let secrets = self.secrets(setup, ground).await?;
-        let script = setup_script::Script {
-            text,
-            sandbox,
-            workspace: &ground.workspace,
-            user: self.chosen.other_user(),
-            environment: setup_environment(setup, &self.chosen.runs_as)?,
-            redactor: &*self.hub.masks.of(secrets)?,
-        };
-        setup_script::run(setup, &script, log).await
-    }
-
-    /// Everything that is to be masked.
-    async fn secrets(
-        &self,
-        setup: &Setup<'_>,
-        ground: &Ground,
-    ) -> Result<Vec<SecretString>, DaemonError> {
-        let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
-        let spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
-        let mut secrets: Vec<_> = self.hub.credentials.key().into_iter().collect();
-        secrets.extend(ground.credentials.known().await);
-        secrets.extend(keys_in(&environment, &spec));
-        Ok(secrets)
-    }
-
-    /// The checkpoint before the first turn; once there are turns, those have their own.
-    async fn checkpoint_start(
-        &self,
-        ground: &Ground,
-        log: &workspace::SetupLog,
-    ) -> Result<(), DaemonError> {
-        let turns = self.state.journal().turns(&self.session).await?;
-        if turns.iter().any(|turn| turn.attempt > 0) {
-            return Ok(());
-        }
-        for repository in ground.repositories() {
-            let request = CheckpointRequest {
-                workspace: repository,
-                session: self.session.to_string(),
-                name: START.to_owned(),
-            };
-            if let Err(error) = checkpoint_apart(&request).await {
-                let text = error.to_string();
-                log.notice(NoticeLevel::Warning, CHECKPOINT_FAILED, text)
-                    .await?;
-            }
-        }
-        Ok(())
-    }
-
     async fn drive(
         self,
         setup: &Setup<'_>,
@@ -376,7 +265,8 @@ impl Lead {
     ) -> Result<Led, DaemonError> {
         let workspace = ground.workspace.clone();
         let secrets = self.secrets(setup, &ground).await?;
-        let context = Arc::new(self.context(setup, program, ground, secrets)?);
+        let (context, handing) = self.context(setup, program, ground, secrets)?;
+        let context = Arc::new(context);
         HubSide::standing(&context, &self.link);
         let redactor = Arc::clone(&context.redactor);
         let sandbox = context.sandbox.clone();
@@ -424,6 +314,15 @@ impl Lead {
             retain: setup.config.keeping.spool_retain,
         };
         let stop = self.tasks.stopping().child_token();
+        if let Some(handing) = handing {
+            let stop = stop.clone();
+            self.tasks.spawn("git-tokens", async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = handing.serve() => {}
+                }
+            });
+        }
         let keeping = housekeeping.clone().keep(stop.clone());
         self.tasks.spawn("housekeeping", keeping);
         Ok(Led {
@@ -453,7 +352,7 @@ impl Lead {
         program: PathBuf,
         ground: Ground,
         secrets: Vec<SecretString>,
-    ) -> Result<TurnContext, DaemonError> {
+    ) -> Result<(TurnContext, Option<Handing>), DaemonError> {
         let config = setup.config;
         let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let mut spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
@@ -468,7 +367,13 @@ impl Lead {
                 .set(name, value)
                 .map_err(|error| DaemonError::Usage(error.to_string()))?;
         }
-        Ok(TurnContext {
+        let expected = ground.expected(setup)?;
+        let handing = self.handing(setup, &ground, &mut plain)?;
+        let Ground {
+            made, credentials, ..
+        } = &ground;
+        let publishing = publishing::by_daemon(setup, &self.session, made, credentials)?;
+        let context = TurnContext {
             session: self.session.clone(),
             agent: self.chosen.kind,
             program,
@@ -495,10 +400,13 @@ impl Lead {
             spool_retain: config.keeping.spool_retain,
             checkpoints: config.keeping.checkpoints,
             sandbox,
+            expected,
+            publishing,
             journal: self.state.journal().clone(),
             redactor,
             clock: setup.clock,
-        })
+        };
+        Ok((context, handing))
     }
 }
 

@@ -11,6 +11,8 @@ use super::approval::{AnswerError, Answered, Approval};
 use super::briefing::Briefings;
 use super::choices::Choices;
 use super::live::LiveProcess;
+use super::publish::Publishing;
+use super::report::Expected;
 use crate::agent::live::{LiveKind, LivePlan};
 use crate::agent::{AgentKind, AgentSession, LaunchError, LaunchPlan, TurnSpec};
 use crate::clock::Clock;
@@ -74,6 +76,10 @@ pub struct TurnContext {
     pub spool_retain: bool,
     /// Whether each turn leaves a checkpoint of the workspace.
     pub checkpoints: bool,
+    /// The reports that each turn is to leave in the workspace.
+    pub expected: Vec<Expected>,
+    /// What is pushed after each turn.
+    pub publishing: Option<Publishing>,
     /// Starts runs.
     pub sandbox: Sandbox,
     /// Where events go.

@@ -175,6 +175,8 @@ impl Bench {
             sandbox: Sandbox::Local(LocalSandbox::with_program(&self.runner)),
             spool_retain: self.spool_retain,
             checkpoints: false,
+            expected: Vec::new(),
+            publishing: None,
             journal: journal.clone(),
             redactor: Arc::new(Redactor::none()),
             clock: Clock,

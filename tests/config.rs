@@ -470,6 +470,7 @@ fn what_is_shown_is_toml_with_origins_and_without_secrets() {
     hub_wait = "1m" # default
     hub_key_in_url = "auto" # default
     hub_coalesce = "40ms" # default
+    hub_session_file = true # default
     timeout = "none" # default
     patience = ["starting=5m", "model=30m", "tool=2h", "asking=24h", "retrying=1h", "background=10m"] # default
     journal_quota = "4GiB" # default

@@ -5,6 +5,8 @@
 
 #[path = "support/appears.rs"]
 mod appears;
+#[path = "hub_link/filed.rs"]
+mod filed;
 #[path = "hub_link/hub.rs"]
 mod hub;
 #[path = "hub_link/source.rs"]
@@ -431,7 +433,7 @@ fn commands_reach_the_driver_and_its_answers_the_hub() {
             json!({"isStreaming": false})
         );
         for refused in [
-            json!({"type": "fork", "id": "x"}),
+            json!({"type": "from_the_future", "id": "x"}),
             json!({"type": "prompt", "message": "", "id": "x"}),
         ] {
             peer.send(&command(refused)).await;

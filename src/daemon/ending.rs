@@ -96,7 +96,8 @@ impl Registry {
                 agent,
             };
             let (hub, tasks) = (self.hub(), self.farewells());
-            let (link, _no_commands) = hub.link(source, session.clone(), FOR_EVER, tasks);
+            let dir = self.state().dir();
+            let (link, _no_commands) = hub.link(source, dir, session.clone(), FOR_EVER, tasks);
             if let Err(error) = link.ready().await {
                 return tracing::warn!(%session, %error, "the Hub does not take the rest");
             }

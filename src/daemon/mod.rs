@@ -25,6 +25,7 @@ mod hub;
 mod install;
 mod launch;
 mod lead;
+mod link_news;
 mod masks;
 mod output;
 mod own_hub;

@@ -33,6 +33,11 @@ impl EventSource for JournalSource {
         Ok(self.journal.turn_start(session, seq).await?.unwrap_or(seq))
     }
 
+    async fn workspace(&self, session: &SessionId) -> Result<String, SourceError> {
+        let row = self.journal.session(session).await?;
+        Ok(row.map(|row| row.workspace).unwrap_or_default())
+    }
+
     fn tail(&self, session: &SessionId, after: Option<Seq>) -> Tail {
         self.journal.tail(session, after.map_or(0, Seq::get))
     }

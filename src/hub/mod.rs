@@ -7,6 +7,7 @@
 mod acks;
 mod address;
 mod credentials;
+pub mod file;
 pub mod history;
 mod inbound;
 pub mod link;

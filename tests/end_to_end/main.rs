@@ -18,6 +18,7 @@ mod running;
 
 mod bad_input;
 mod bytes;
+mod elsewhere;
 mod ends;
 mod fences;
 mod prompts;

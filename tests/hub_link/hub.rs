@@ -78,6 +78,7 @@ impl Hub {
             credentials: Credentials::new(Some("agc_KEY".into()), Some("org_1".into())).unwrap(),
             key_in_url: KeyInUrl::Auto,
             proxies: Proxies::default(),
+            files: None,
             session: Some("s1".parse().unwrap()),
             driver_instance_id: "driver-1".into(),
             driver_version: "0".into(),

@@ -26,7 +26,7 @@ use super::loops;
 use super::server::Hub;
 use super::store::{SessionRow, StoreError, list_sessions};
 use crate::clock::Clock;
-pub(crate) use history::{event_history, participants, replay};
+pub(crate) use history::{event_history, participants, replay, session_file};
 pub(crate) use record::Standing;
 
 /// Sessions in a list when the caller names no number.

@@ -2,6 +2,7 @@
 
 // The settings for tests do not reach helpers of an integration test.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::print_stdout)] // seeds
 
 #[path = "support/appears.rs"]
 mod appears;
@@ -9,6 +10,8 @@ mod appears;
 mod filed;
 #[path = "hub_link/hub.rs"]
 mod hub;
+#[path = "hub_link/oracle.rs"]
+mod oracle;
 #[path = "hub_link/source.rs"]
 mod source;
 #[path = "hub_link/ways.rs"]
@@ -333,11 +336,16 @@ fn after_the_first_init_every_close_code_is_survived() {
             (4409, Phase::Fenced),
             (4410, Phase::Fenced),
             (4401, Phase::Rejected),
+            (4400, Phase::Rejected),
+            (4403, Phase::Rejected),
             (4404, Phase::Rejected),
             (4500, Phase::Rejected),
+            (4999, Phase::Rejected),
             (4408, Phase::Backoff),
             (4429, Phase::Backoff),
+            (1000, Phase::Backoff),
             (1001, Phase::Backoff),
+            (1011, Phase::Backoff),
             (1012, Phase::Backoff),
         ] {
             let mut peer = hub.join().await;

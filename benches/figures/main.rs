@@ -23,6 +23,7 @@ mod hub;
 mod idle;
 mod journal;
 mod latency;
+mod outage;
 mod place;
 mod report;
 mod series;
@@ -31,7 +32,7 @@ mod start;
 use report::Report;
 
 /// What measures which rows.
-const PARTS: [(&str, &[&str]); 8] = [
+const PARTS: [(&str, &[&str]); 9] = [
     ("start", &["P4", "P7", "P8", "P16"]),
     ("flood", &["P1", "P1b", "P2", "P4", "P6"]),
     ("latency", &["P2", "P3"]),
@@ -40,6 +41,7 @@ const PARTS: [(&str, &[&str]); 8] = [
     ("crash", &["P10", "P11"]),
     ("long", &["P14"]),
     ("journal", &["P15"]),
+    ("outage", &["P12", "P13"]),
 ];
 
 fn main() {
@@ -84,6 +86,7 @@ async fn measure(part: &str, report: &mut Report) {
         "length" => flood::length(report).await,
         "many" => flood::many(report).await,
         "crash" => crash::figures(report).await,
+        "outage" => outage::figures(report).await,
         "journal" => journal::figures(report).await,
         _ => latency::long_lines(report).await,
     }

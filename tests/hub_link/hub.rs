@@ -167,6 +167,7 @@ impl Peer {
                     return Said::Close(frame.map_or(1005, |f| u16::from(f.code)));
                 }
                 Some(Ok(Message::Text(text))) => {
+                    assert!(text.len() <= 256 * 1024, "a frame of {} bytes", text.len());
                     let frame: Value = serde_json::from_str(&text).unwrap();
                     match frame["type"].as_str() {
                         Some("ping") => {

@@ -40,6 +40,7 @@ const TIERS: &[(&str, u8)] = &[
     ("process", 3),
     // The runtime's seam: no tier below the first effects may spawn.
     ("tasks", 3),
+    ("tls", 3),
     ("spool", 4),
     ("init", 5),
     ("install", 5),

@@ -156,11 +156,16 @@ impl Hub {
     }
 
     pub async fn prompt(&self, session: &str) {
+        let command = json!({"type": "prompt", "id": "p", "message": "go"});
+        self.order(session, command).await;
+    }
+
+    /// Sends a command to a session's lead.
+    pub async fn order(&self, session: &str, command: Value) {
         let orders = {
             let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
             rooms.orders.get(session).cloned().expect("it is led")
         };
-        let command = json!({"type": "prompt", "id": "p", "message": "go"});
         orders.send(command).await.expect("the daemon is connected");
     }
 }

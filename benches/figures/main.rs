@@ -16,6 +16,9 @@
 )]
 
 mod agent;
+#[path = "../../tests/conformance/agents.rs"]
+#[allow(dead_code)] // shared with the conformance suite, which uses more of it
+mod agents;
 mod bare;
 mod crash;
 mod flood;
@@ -23,16 +26,18 @@ mod hub;
 mod idle;
 mod journal;
 mod latency;
+mod live;
 mod outage;
 mod place;
 mod report;
 mod series;
 mod start;
+mod talk;
 
 use report::Report;
 
 /// What measures which rows.
-const PARTS: [(&str, &[&str]); 9] = [
+const PARTS: [(&str, &[&str]); 10] = [
     ("start", &["P4", "P7", "P8", "P16"]),
     ("flood", &["P1", "P1b", "P2", "P4", "P6"]),
     ("latency", &["P2", "P3"]),
@@ -42,6 +47,7 @@ const PARTS: [(&str, &[&str]); 9] = [
     ("long", &["P14"]),
     ("journal", &["P15"]),
     ("outage", &["P12", "P13"]),
+    ("live", &["P17"]),
 ];
 
 fn main() {
@@ -88,6 +94,7 @@ async fn measure(part: &str, report: &mut Report) {
         "crash" => crash::figures(report).await,
         "outage" => outage::figures(report).await,
         "journal" => journal::figures(report).await,
+        "live" => live::figures(report).await,
         _ => latency::long_lines(report).await,
     }
 }

@@ -151,6 +151,7 @@ pub(super) fn hub_target(hub: &HubConfig) -> Result<HubTarget, CliError> {
         coalesce: hub.coalesce,
         session_file: hub.session_file,
         wait: hub.wait,
+        gate: hub.gate,
     })
 }
 

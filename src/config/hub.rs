@@ -6,11 +6,11 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
-use super::choice::KeyInUrl;
+use super::GateConfig;
+use super::choice::{Gate, GateDefault, KeyInUrl};
 use super::duration::{parse_duration, show_duration};
 use super::fault::Origin;
 use super::layers::{Layers, quoted};
-use super::place::{CommandKind, Place};
 use super::secret::read_key_file;
 use super::setting;
 use crate::ids::SessionId;
@@ -43,6 +43,8 @@ pub struct HubConfig {
     pub org: Option<String>,
     /// How long an unreachable Hub is tried before the first contact.
     pub wait: Duration,
+    /// Whether tool calls wait for its word.
+    pub gate: GateConfig,
     /// The session to lead; `None`: create one.
     pub session: Option<SessionId>,
     /// End after the session's task.
@@ -60,14 +62,9 @@ impl HubConfig {
     }
 }
 
-pub(super) fn hub(layers: &mut Layers<'_>, place: &Place, once: bool) -> HubConfig {
+pub(super) fn hub(layers: &mut Layers<'_>, once: bool) -> HubConfig {
     let url = layers.value(&setting::HUB, hub_url);
     let key = hub_key(layers);
-    if place.command == CommandKind::Daemon && key.is_none() && layers.raw(&setting::HUB).is_none()
-    {
-        let message = "which Hub? give its URL, or set AGENTUITY_SDK_KEY to find yours";
-        layers.fault(Origin::Flag(setting::HUB.flag.to_owned()), message);
-    }
     let wait = layers.value(&setting::HUB_WAIT, parse_duration);
     if wait.is_none() {
         layers.show(
@@ -90,11 +87,30 @@ pub(super) fn hub(layers: &mut Layers<'_>, place: &Place, once: bool) -> HubConf
         session_file: layers.switch_or(&setting::HUB_SESSION_FILE, true),
         org: layers.text(&setting::HUB_ORG),
         wait: wait.unwrap_or(HUB_WAIT),
+        gate: gate(layers),
         session: layers.value(&setting::SESSION, |text| {
             text.parse()
                 .map_err(|error: crate::ids::InvalidSessionId| error.to_string())
         }),
         once,
+    }
+}
+
+fn gate(layers: &mut Layers<'_>) -> GateConfig {
+    let usual = GateConfig::default();
+    let timeout = layers.value(&setting::HUB_GATE_TIMEOUT, parse_duration);
+    if timeout.is_none() {
+        let value = quoted(&show_duration(usual.timeout));
+        layers.show(setting::HUB_GATE_TIMEOUT.key, value, Origin::Default);
+    }
+    GateConfig {
+        gate: layers.value_or(&setting::HUB_GATE, usual.gate, Gate::parse),
+        timeout: timeout.unwrap_or(usual.timeout),
+        default: layers.value_or(
+            &setting::HUB_GATE_DEFAULT,
+            usual.default,
+            GateDefault::parse,
+        ),
     }
 }
 

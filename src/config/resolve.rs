@@ -19,7 +19,8 @@ use super::options::{HubOptions, Options, Typed};
 use super::patience::Patience;
 use super::place::{CommandKind, Place};
 use super::setting;
-use super::{AgentConfig, Config, RepoConfig, Task};
+use super::{AgentConfig, Config, Task};
+use super::{expected, git, setup};
 
 /// `run`'s default time limit: a turn that nobody watches ends by itself.
 const RUN_TIMEOUT: Duration = Duration::from_hours(2);
@@ -49,7 +50,25 @@ pub struct Given<'a> {
 pub fn resolve(given: &Given<'_>, env: &EnvMap, place: &Place) -> Result<Config, ConfigError> {
     let once = given.hub.is_some_and(|hub| hub.once);
     let must_have_task = place.command == CommandKind::Run && !given.options.print_config;
-    settle(layers(given, env, place), place, once, must_have_task)
+    let mut layers = layers(given, env, place);
+    if place.command == CommandKind::Daemon {
+        must_know_hub(&mut layers);
+    }
+    settle(layers, place, once, must_have_task)
+}
+
+/// The command must say which Hub; a session that a daemon opens again has the daemon's.
+fn must_know_hub(layers: &mut Layers<'_>) {
+    let ways = [&setting::HUB, &setting::HUB_KEY_FILE, &setting::HUB_KEY];
+    let before = layers.faults.len();
+    let is_known = ways.iter().any(|setting| layers.raw(setting).is_some());
+    // What is wrong with one of them is told where it is read.
+    let is_clean = layers.faults.len() == before;
+    layers.faults.truncate(before);
+    if !is_known && is_clean {
+        let message = "which Hub? give its URL, or set AGENTUITY_SDK_KEY to find yours";
+        layers.fault(Origin::Flag(setting::HUB.flag.to_owned()), message);
+    }
 }
 
 /// Takes the values out of their layers, and checks all of them.
@@ -66,12 +85,17 @@ pub(super) fn settle(
             "say what to do: TASK as text, `-` to read it from stdin, or --task-file FILE";
         layers.fault(Origin::Flag("TASK".to_owned()), message);
     }
-    let hub = (place.command != CommandKind::Run).then(|| hub(&mut layers, place, once));
+    let hub = (place.command != CommandKind::Run).then(|| hub(&mut layers, once));
     let mut config = Config {
         agent,
         task,
-        repo: repo(&mut layers),
+        repos: git::repos(&mut layers),
+        git: git::git(&mut layers),
+        setup: setup::setup(&mut layers),
+        expected: expected::expected(&mut layers),
+        skills: layers.paths(&setting::SKILLS),
         timeout: timeout(&mut layers, place),
+        idle_timeout: idle_timeout(&mut layers),
         patience: patience(&mut layers),
         state_dir: state_dir.unwrap_or_default(),
         workspace_dir: layers.path(&setting::WORKSPACE_DIR),
@@ -294,21 +318,6 @@ fn task(layers: &mut Layers<'_>) -> Option<Task> {
     }
 }
 
-fn repo(layers: &mut Layers<'_>) -> Option<RepoConfig> {
-    let token = layers.secret(&setting::GIT_TOKEN_FILE);
-    let branch = layers.text(&setting::BRANCH);
-    let Some(url) = layers.text(&setting::REPO) else {
-        if let Some(raw) = branch.and_then(|_| layers.raw(&setting::BRANCH)) {
-            layers.fault(
-                raw.origin,
-                "a branch needs a repository: give --repo as well",
-            );
-        }
-        return None;
-    };
-    Some(RepoConfig { url, branch, token })
-}
-
 fn timeout(layers: &mut Layers<'_>, place: &Place) -> Option<Duration> {
     let read = |text: &str| match text {
         "none" => Ok(None),
@@ -321,6 +330,22 @@ fn timeout(layers: &mut Layers<'_>, place: &Place) -> Option<Duration> {
     let text = default.map_or_else(|| "none".to_owned(), show_duration);
     layers.show(setting::TIMEOUT.key, quoted(&text), Origin::Default);
     default
+}
+
+/// A process that waits costs memory and nothing else; a person comes back within this.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
+
+fn idle_timeout(layers: &mut Layers<'_>) -> Option<Duration> {
+    let read = |text: &str| match text {
+        "none" => Ok(None),
+        _ => parse_duration(text).map(Some),
+    };
+    if let Some(timeout) = layers.value(&setting::IDLE_TIMEOUT, read) {
+        return timeout;
+    }
+    let text = show_duration(IDLE_TIMEOUT);
+    layers.show(setting::IDLE_TIMEOUT.key, quoted(&text), Origin::Default);
+    Some(IDLE_TIMEOUT)
 }
 
 /// What is not named keeps its default.

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::masks::Masks;
 use super::source::JournalSource;
 use super::{DaemonError, Setup};
 use crate::clock::Clock;
-use crate::config::{EnvMap, HubConfig, KeyInUrl};
+use crate::config::{EnvMap, GateConfig, HubConfig, KeyInUrl, RepoConfig};
 use crate::hub::file;
 use crate::hub::link::{self, Inbound, LinkConfig, LinkHandle, SessionFiles};
 use crate::hub::rest::{Discovery, RestClient, RestError, discover};
@@ -34,6 +34,8 @@ pub struct HubTarget {
     pub session_file: bool,
     /// How long an absent Hub is waited for.
     pub wait: Duration,
+    /// Whether tool calls wait for its word.
+    pub gate: GateConfig,
 }
 
 /// The Hub of a daemon; one client serves all its sessions.
@@ -45,6 +47,7 @@ pub struct HubAccess {
     coalesce: Duration,
     session_file: bool,
     pub(super) wait: Duration,
+    pub(super) gate: GateConfig,
     /// What masks its key and the sessions' own.
     pub(super) masks: Arc<Masks>,
 }
@@ -77,16 +80,17 @@ impl HubAccess {
             coalesce: target.coalesce,
             session_file: target.session_file,
             wait: target.wait,
+            gate: target.gate,
             masks: Arc::default(),
         })
     }
 
-    /// Begins to join a session as its lead, for at most `patience`.
+    /// Begins to join a session as its lead, for at most `patience`. A lead that lives in `home`
+    /// can be started again there.
     pub(super) fn link(
         &self,
         source: JournalSource,
-        state_dir: &Path,
-        session: SessionId,
+        (session, home): (SessionId, Option<&Path>),
         patience: Duration,
         tasks: &Tasks,
     ) -> (LinkHandle, mpsc::Receiver<Inbound>) {
@@ -97,12 +101,13 @@ impl HubAccess {
             key_in_url: self.key_in_url,
             proxies: Proxies::from_environment(),
             files: self.session_file.then(|| SessionFiles {
-                folder: file::folder(state_dir),
+                folder: file::folder(&source.state_dir),
                 rest: self.rest.clone(),
             }),
             session: Some(session),
             driver_instance_id: instance.to_string(),
             driver_version: env!("CARGO_PKG_VERSION").to_owned(),
+            home: home.map(Path::to_owned),
             timing: Timing {
                 hub_wait: patience,
                 join: self.coalesce,
@@ -188,6 +193,15 @@ fn root(error: &RestError) -> String {
     format!(" ({root})")
 }
 
+/// A repository as a session's record has it.
+fn shown(repo: &RepoConfig) -> Value {
+    let mut value = json!({"url": repo.url, "cloneUrl": repo.url});
+    if let (Some(branch), Some(value)) = (&repo.branch, value.as_object_mut()) {
+        value.insert("branch".to_owned(), json!(branch));
+    }
+    value
+}
+
 /// Creates a session; a Hub that is not there yet is waited for.
 pub(super) async fn create_session(
     setup: &Setup<'_>,
@@ -199,12 +213,12 @@ pub(super) async fn create_session(
         "task": task.unwrap_or_default(),
         "metadata": {"agent": setup.config.agent.name.as_str()},
     });
-    if let (Some(repo), Some(request)) = (&setup.config.repo, request.as_object_mut()) {
-        let mut value = json!({"url": repo.url, "cloneUrl": repo.url});
-        if let (Some(branch), Some(value)) = (&repo.branch, value.as_object_mut()) {
-            value.insert("branch".to_owned(), json!(branch));
+    let repos: Vec<_> = setup.config.repos.iter().map(shown).collect();
+    if let (Some(first), Some(request)) = (repos.first(), request.as_object_mut()) {
+        request.insert("repo".to_owned(), first.clone());
+        if repos.len() > 1 {
+            request.insert("repos".to_owned(), repos.into());
         }
-        request.insert("repo".to_owned(), value);
     }
     let began = setup.clock.now();
     loop {

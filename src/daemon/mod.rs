@@ -13,6 +13,7 @@
 //! start would trip over, and touches no other session. The commands (`run`, `daemon`) decide when
 //! to stop; nothing here reads a signal.
 
+mod actions;
 mod agent_version;
 mod commands;
 mod ending;
@@ -26,13 +27,16 @@ mod install;
 mod launch;
 mod lead;
 mod link_news;
+mod made;
 mod masks;
 mod output;
 mod own_hub;
 mod program;
 mod record;
 mod registry;
+mod repositories;
 mod retention;
+mod setup_script;
 mod source;
 mod state;
 mod survey;

@@ -7,7 +7,7 @@ use serde_json::Map;
 use tokio::net::TcpListener;
 
 use super::{DaemonError, HubTarget};
-use crate::config::KeyInUrl;
+use crate::config::{GateConfig, KeyInUrl};
 use crate::files;
 use crate::hub::{Credentials, HubAddress, Timing};
 use crate::ids::SessionId;
@@ -75,6 +75,7 @@ impl OwnHub {
             coalesce: Timing::default().join,
             session_file: true,
             wait: WAIT,
+            gate: GateConfig::default(),
         })
     }
 

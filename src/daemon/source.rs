@@ -1,5 +1,7 @@
 //! The journal as the Hub link's source of events.
 
+use std::path::PathBuf;
+
 use crate::hub::outbox::{Batch, EventSource, EventTail, SourceError};
 use crate::ids::{Seq, SessionId};
 use crate::journal::{self, Change, Journal, Tail};
@@ -9,6 +11,8 @@ use crate::journal::{self, Change, Journal, Tail};
 pub(super) struct JournalSource {
     pub(super) journal: Journal,
     pub(super) agent: &'static str,
+    /// The daemon's own folder.
+    pub(super) state_dir: PathBuf,
 }
 
 impl EventSource for JournalSource {

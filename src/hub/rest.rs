@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 use super::address::{HubAddress, InvalidAddress};
 use super::credentials::Credentials;
 use super::file::MAX_FILE;
-use super::tls;
 use crate::ids::SessionId;
+use crate::tls;
 
 /// The whole of one call.
 const TIMEOUT: Duration = Duration::from_secs(30);

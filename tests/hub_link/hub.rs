@@ -82,6 +82,7 @@ impl Hub {
             session: Some("s1".parse().unwrap()),
             driver_instance_id: "driver-1".into(),
             driver_version: "0".into(),
+            home: None,
             timing: timing(),
             seed: 7,
         }

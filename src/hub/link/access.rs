@@ -8,7 +8,7 @@ use crate::hub::credentials::{Credentials, Key};
 
 /// How we show the key.
 #[derive(Debug)]
-pub(super) struct Access {
+pub(in crate::hub) struct Access {
     mode: KeyInUrl,
     key: Key,
     /// A Hub has let us in that way.
@@ -17,7 +17,7 @@ pub(super) struct Access {
 }
 
 impl Access {
-    pub(super) fn new(mode: KeyInUrl) -> Self {
+    pub(in crate::hub) fn new(mode: KeyInUrl) -> Self {
         Self {
             mode,
             key: match mode {
@@ -30,18 +30,18 @@ impl Access {
     }
 
     /// Whether the next connection has the key in its URL.
-    pub(super) fn key(&self) -> Key {
+    pub(in crate::hub) fn key(&self) -> Key {
         self.key
     }
 
     /// The Hub let us in.
-    pub(super) fn joined(&mut self) {
+    pub(in crate::hub) fn joined(&mut self) {
         self.settled = true;
         self.renewed = false;
     }
 
     /// The Hub refused `used`; whether there is another way to try at once.
-    pub(super) fn refused(
+    pub(in crate::hub) fn refused(
         &mut self,
         credentials: &Credentials,
         used: Option<&SecretString>,

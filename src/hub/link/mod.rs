@@ -7,14 +7,16 @@
 //! It does not decide anything about the session: commands go to the driver as they come, and the
 //! driver answers them. One connection lives in `connection`, how to go on after it in `state`.
 
-mod access;
+pub(super) mod access;
 mod connection;
+pub(super) mod dial;
 mod filing;
 mod news;
 mod run;
 mod socket;
 mod wire;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
@@ -63,6 +65,8 @@ pub struct LinkConfig {
     pub driver_instance_id: String,
     /// Our version.
     pub driver_version: String,
+    /// Where we keep our state: told to a Hub on this machine, which can start us again there.
+    pub home: Option<PathBuf>,
     /// Times and pauses.
     pub timing: Timing,
     /// Where the jitter of pauses begins.
@@ -212,6 +216,12 @@ impl LinkHandle {
             Ok(result) => result.clone().unwrap_or(Err(StartError::Closed)),
             Err(_) => Err(StartError::Closed),
         }
+    }
+
+    /// What the first `init` said, once there was one.
+    pub fn joined(&self) -> Option<Arc<Joined>> {
+        let joined = self.joined.borrow();
+        joined.as_ref()?.as_ref().ok().cloned()
     }
 
     /// How the link stands, now and as it changes.

@@ -6,25 +6,24 @@
 //! reading is silent to us.
 
 use std::future::poll_fn;
+use std::os::unix::ffi::OsStrExt as _;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use secrecy::ExposeSecret as _;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
+use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as WireCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
 use super::LinkConfig;
-use super::wire::{self, Wire};
+use super::dial::{Stream, dial};
 use crate::hub::credentials::Key;
 use crate::hub::inbound::{Inbound, Refusal, decode};
-use crate::hub::protocol::{CloseCode, Init};
+use crate::hub::protocol::{CloseCode, HOME_HEADER, Init};
 use crate::hub::state::Ended;
-use crate::hub::tls;
 use crate::ids::SessionId;
 
 /// A Hub's largest message; its `init` with all tools is the largest known.
@@ -40,7 +39,7 @@ const MAX_UNWRITTEN: usize = 2 << 20;
 
 /// An open connection.
 pub(super) struct Socket {
-    stream: WebSocketStream<MaybeTlsStream<Wire>>,
+    stream: Stream,
     /// Bytes that were queued since everything was last written.
     unwritten: usize,
     /// Why nothing can be written any more; the Hub may have said why before.
@@ -95,40 +94,23 @@ impl Socket {
                 in_url.as_ref().map_or("", |key| key.expose_secret()),
             ),
         ]);
-        // The error could show the URL, and with it the key.
-        let mut request = url
-            .as_str()
-            .into_client_request()
-            .map_err(|_| Ended::Unreachable("the address gives no valid request".to_owned()))?;
-        request
-            .headers_mut()
-            .extend(config.credentials.socket_headers());
+        let mut headers = config.credentials.socket_headers();
+        let home = config.home.as_ref();
+        let home = home.filter(|_| config.address.is_loopback());
+        let home = home.and_then(|home| HeaderValue::from_bytes(home.as_os_str().as_bytes()).ok());
+        if let Some(home) = home {
+            headers.insert(HOME_HEADER, home);
+        }
         let limits = WebSocketConfig::default()
             .max_message_size(Some(MAX_MESSAGE))
             .max_frame_size(Some(MAX_FRAME))
             .read_buffer_size(READ_BUFFER);
-        // Reading the machine's roots takes time and memory that a plain socket has no use for.
-        let tls = match url.scheme() {
-            "wss" => Connector::Rustls(tls::client_config()),
-            _ => Connector::Plain,
-        };
-        let unreachable = |error: &dyn std::fmt::Display| Ended::Unreachable(error.to_string());
-        let proxy = config.proxies.to(&config.address, &url);
-        let proxy = proxy.map_err(|error| unreachable(&error))?;
-        let wire = wire::open(&url, proxy.as_ref()).await;
-        let wire = wire.map_err(|error| unreachable(&error))?;
-        match client_async_tls_with_config(request, wire, Some(limits), Some(tls)).await {
-            Ok((stream, _)) => Ok(Self {
-                stream,
-                unwritten: 0,
-                broken: None,
-            }),
-            Err(Error::Http(answer)) => Err(Ended::Http(answer.status().as_u16())),
-            Err(Error::HttpFormat(_) | Error::Url(_)) => {
-                Err(Ended::Unreachable("the address is not usable".to_owned()))
-            }
-            Err(error) => Err(unreachable(&error)),
-        }
+        let way = (&config.address, &config.proxies);
+        Ok(Self {
+            stream: dial(&url, headers, way, limits).await?,
+            unwritten: 0,
+            broken: None,
+        })
     }
 
     async fn handshake(&mut self, config: &LinkConfig) -> Result<Init, Ended> {

@@ -13,13 +13,13 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::hub::proxy::Proxy;
-use crate::hub::tls;
+use crate::tls;
 
 /// The longest head of a proxy's answer, in bytes.
 const MAX_ANSWER: usize = 16 * 1024;
 
 /// An open way; the WebSocket, and the Hub's own TLS, go on top of it.
-pub(super) enum Wire {
+pub(in crate::hub) enum Wire {
     Tcp(TcpStream),
     /// TLS to the proxy.
     Tls(Box<TlsStream<TcpStream>>),

@@ -482,6 +482,7 @@ fn what_is_shown_is_toml_with_origins_and_without_secrets() {
     hub_wait = "1m" # default
     hub_key_in_url = "auto" # default
     hub_coalesce = "40ms" # default
+    hub_session_file = true # default
     hub_gate_timeout = "30s" # default
     hub_gate = "off" # default
     hub_gate_default = "deny" # default

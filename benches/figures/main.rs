@@ -31,6 +31,7 @@ mod idle;
 mod journal;
 mod latency;
 mod live;
+mod outage;
 mod place;
 mod report;
 mod series;
@@ -49,6 +50,7 @@ const PARTS: [(&str, &[&str]); 10] = [
     ("crash", &["P10", "P11"]),
     ("long", &["P14"]),
     ("journal", &["P15"]),
+    ("outage", &["P12", "P13"]),
     ("live", &["P17"]),
     ("clone", &["C1", "C2", "C3"]),
 ];
@@ -95,6 +97,7 @@ async fn measure(part: &str, report: &mut Report) {
         "length" => flood::length(report).await,
         "many" => flood::many(report).await,
         "crash" => crash::figures(report).await,
+        "outage" => outage::figures(report).await,
         "journal" => journal::figures(report).await,
         "live" => live::figures(report).await,
         // it blocks, and has runtimes of its own

@@ -109,6 +109,7 @@ settings! {
     HUB_ORG: "hub_org" "" ["AGENT_RUNNER_HUB_ORG", "AGENTUITY_ORGID", "AGENTUITY_CLOUD_ORG_ID"] Text true;
     HUB_KEY_IN_URL: "hub_key_in_url" "" ["AGENT_RUNNER_HUB_KEY_IN_URL"] Text true;
     HUB_COALESCE: "hub_coalesce" "" ["AGENT_RUNNER_HUB_COALESCE"] Text true;
+    HUB_SESSION_FILE: "hub_session_file" "" ["AGENT_RUNNER_HUB_SESSION_FILE"] Switch true;
     HUB_WAIT: "hub_wait" "--hub-wait" ["AGENT_RUNNER_HUB_WAIT"] Text true;
     HUB_GATE: "hub_gate" "" ["AGENT_RUNNER_HUB_GATE"] Text true;
     HUB_GATE_TIMEOUT: "hub_gate_timeout" "" ["AGENT_RUNNER_HUB_GATE_TIMEOUT"] Text true;

@@ -94,6 +94,7 @@ impl Registry {
             let source = JournalSource {
                 journal: journal.clone(),
                 agent,
+                state_dir: self.state().dir().to_owned(),
             };
             let (hub, tasks) = (self.hub(), self.farewells());
             let (link, _no_commands) = hub.link(source, (session.clone(), None), FOR_EVER, tasks);

@@ -18,7 +18,7 @@ use super::launch::{agent_home, environment, form, notices, turn_spec};
 use super::made::Made;
 use super::program::{self, Program, RunsAs, runs_as};
 use super::source::JournalSource;
-use super::{DaemonError, HubAccess, Setup, State};
+use super::{DaemonError, HubAccess, Setup, State, link_news};
 use super::{install, publishing, repositories, sandbox, workspace};
 use crate::agent::{self, AgentKind};
 use crate::config::{Approve, Gate, SandboxKind, Stdio};
@@ -26,6 +26,7 @@ use crate::event::NoticeLevel;
 use crate::hub::StartError;
 use crate::hub::link::{Inbound, Joined, LinkHandle};
 use crate::ids::{Seq, SessionId};
+use crate::journal::{Batch, Change};
 use crate::process::Environment;
 use crate::redact::Redactor;
 use crate::session::{Prompt, Session};
@@ -121,6 +122,7 @@ impl Chosen {
         let source = JournalSource {
             journal: state.journal().clone(),
             agent: self.kind.name,
+            state_dir: state.dir().to_owned(),
         };
         let (link, inbound) = hub.link(
             source,
@@ -187,6 +189,7 @@ impl Lead {
                 let task = joined.init.task.clone();
                 let fresh = joined.init.resume.is_none();
                 let task = task.filter(|task| fresh && !task.trim().is_empty());
+                self.take_over(setup, joined, &ground.workspace).await?;
                 self.drive(setup, program, ground, task).await
             }
             Err(error) => {
@@ -194,6 +197,39 @@ impl Lead {
                 Err(error)
             }
         }
+    }
+
+    /// A session that was led elsewhere goes on in the same conversation of the agent's CLI, where
+    /// the CLI has it here; turns look for that.
+    async fn take_over(
+        &self,
+        setup: &Setup<'_>,
+        joined: &Joined,
+        workspace: &Path,
+    ) -> Result<(), DaemonError> {
+        let agent = self.chosen.kind.name;
+        let earlier = joined
+            .driver
+            .as_ref()
+            .filter(|driver| driver.agent == agent);
+        let Some(id) = earlier.and_then(|driver| driver.agent_session.clone()) else {
+            return Ok(());
+        };
+        let journal = self.state.journal();
+        let row = journal.session(&self.session).await?;
+        if row.is_some_and(|row| row.agent_session_id.is_some()) {
+            return Ok(());
+        }
+        let open = Change::OpenSession {
+            workspace: workspace.display().to_string(),
+            at: setup.clock.wall(),
+        };
+        let batch = Batch::new(&self.session, agent).with(open);
+        journal
+            .commit(batch.with(Change::AgentSession { id }))
+            .await?;
+        crash_point!("daemon.session_taken_over");
+        Ok(())
     }
 
     /// Starts the driver of a session that an earlier daemon has made: the agent may be at work,
@@ -294,6 +330,14 @@ impl Lead {
         };
         self.tasks
             .spawn("hub-commands", commands.serve(self.inbound));
+        let log = workspace::SetupLog {
+            journal: self.state.journal().clone(),
+            session: self.session.clone(),
+            agent: self.chosen.kind.name,
+            clock: setup.clock,
+        };
+        self.tasks
+            .spawn("hub-news", link_news::tell(self.link.status(), log));
         if let Some(news) = self.link.news() {
             let hub = HubSide {
                 session: session.clone(),

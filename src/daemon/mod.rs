@@ -28,6 +28,7 @@ mod hub;
 mod install;
 mod launch;
 mod lead;
+mod link_news;
 mod made;
 mod masks;
 mod output;

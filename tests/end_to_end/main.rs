@@ -21,6 +21,7 @@ mod terminal;
 mod bad_input;
 mod bytes;
 mod commands;
+mod elsewhere;
 mod ends;
 mod fences;
 mod ground;

@@ -20,8 +20,12 @@ mod agent;
 #[allow(dead_code)] // shared with the conformance suite, which uses more of it
 mod agents;
 mod bare;
+mod clone;
 mod crash;
 mod flood;
+#[path = "../../tests/git_server/mod.rs"]
+#[allow(dead_code, clippy::unwrap_used)] // shared with the tests
+mod git_server;
 mod hub;
 mod idle;
 mod journal;
@@ -48,6 +52,7 @@ const PARTS: [(&str, &[&str]); 10] = [
     ("journal", &["P15"]),
     ("outage", &["P12", "P13"]),
     ("live", &["P17"]),
+    ("clone", &["C1", "C2", "C3"]),
 ];
 
 fn main() {
@@ -95,6 +100,11 @@ async fn measure(part: &str, report: &mut Report) {
         "outage" => outage::figures(report).await,
         "journal" => journal::figures(report).await,
         "live" => live::figures(report).await,
+        // it blocks, and has runtimes of its own
+        "clone" => std::thread::scope(|scope| {
+            let measured = scope.spawn(|| clone::figures(report)).join();
+            measured.expect("clones are measured");
+        }),
         _ => latency::long_lines(report).await,
     }
 }

@@ -15,10 +15,12 @@
 
 mod actions;
 mod agent_version;
+mod agents_git;
 mod commands;
 mod ending;
 mod error;
 mod footprint;
+mod ground;
 mod host;
 mod hosted;
 mod housekeeping;
@@ -32,11 +34,14 @@ mod masks;
 mod output;
 mod own_hub;
 mod program;
+mod publishing;
 mod record;
 mod registry;
 mod repositories;
 mod retention;
+mod sandbox;
 mod setup_script;
+mod skills;
 mod source;
 mod state;
 mod survey;

@@ -28,6 +28,7 @@ mod ground;
 mod official_lead;
 mod official_tui;
 mod prompts;
+mod pushes;
 mod secrets;
 mod session;
 mod side_by_side;

@@ -228,7 +228,6 @@ impl Lead {
         journal
             .commit(batch.with(Change::AgentSession { id }))
             .await?;
-        crash_point!("daemon.session_taken_over");
         Ok(())
     }
 

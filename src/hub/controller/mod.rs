@@ -59,6 +59,8 @@ pub enum Heard {
         name: String,
         /// Its data.
         data: Value,
+        /// When the Hub had it, in milliseconds since the epoch; 0 where it does not say.
+        at: u64,
     },
     /// A lead has come.
     LeadCame,

@@ -63,8 +63,7 @@ impl Editor {
 
     fn step(&mut self) -> Option<Key> {
         match self.pending.as_slice() {
-            [0x1b] => None,
-            [0x1b, b'[' | b'O'] => None,
+            [0x1b] | [0x1b, b'[' | b'O'] => None,
             [0x1b, b'[', .., last] if !(0x40..=0x7e).contains(last) => {
                 if self.pending.len() > 16 {
                     self.pending.clear();
@@ -125,11 +124,9 @@ impl Editor {
             5 => self.cursor = self.line.len(),
             2 => self.left(),
             6 => self.right(),
-            8 | 0x7f => {
-                if self.cursor > 0 {
-                    self.left();
-                    self.delete();
-                }
+            8 | 0x7f if self.cursor > 0 => {
+                self.left();
+                self.delete();
             }
             11 => self.line.truncate(self.cursor),
             21 => {

@@ -104,15 +104,13 @@ async fn attach(context: &Context, session: Option<SessionId>) -> Result<ExitCod
     if tokio::time::timeout(LEAVE, tasks.stop()).await.is_err() {
         tracing::debug!("the Hub was not told in time that we leave");
     }
-    match ended? {
-        Some(why) => Err(CliError::new(Exit::HubRefused, why)),
-        None => {
-            if io::stderr().is_terminal() {
-                eprintln!("detached; session {session} goes on");
-            }
-            Ok(ExitCode::SUCCESS)
-        }
+    if let Some(why) = ended? {
+        return Err(CliError::new(Exit::HubRefused, why));
     }
+    if io::stderr().is_terminal() {
+        eprintln!("detached; session {session} goes on");
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The one session that runs; no guess where another may be meant.
@@ -284,12 +282,11 @@ impl Attached {
                     None => break None,
                 },
                 bytes = keys.recv(), if self.typing => {
-                    let keys = match bytes {
-                        Some(bytes) => self.front.keys(&bytes),
-                        None => {
-                            self.typing = false;
-                            self.front.rest()
-                        }
+                    let keys = if let Some(bytes) = bytes {
+                        self.front.keys(&bytes)
+                    } else {
+                        self.typing = false;
+                        self.front.rest()
                     };
                     self.press(keys, &mut view, &mut out).await
                 }

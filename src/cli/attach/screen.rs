@@ -4,8 +4,6 @@
 //! cut so that it never wraps, and the prompt line, of which the part around the cursor is shown.
 //! Everything above is written once and belongs to the terminal, which scrolls and keeps it.
 
-use std::fmt::Write as _;
-
 /// What is on the last two rows.
 #[derive(Debug, Default)]
 pub(super) struct Screen {
@@ -66,10 +64,7 @@ impl Screen {
         match std::mem::take(&mut self.rows) {
             0 => {}
             1 => out.push_str("\r\x1b[J"),
-            rows => {
-                // Writing to a string cannot fail.
-                let _ = write!(out, "\r\x1b[{}A\x1b[J", rows - 1);
-            }
+            rows => out.extend(["\r\x1b[", &(rows - 1).to_string(), "A\x1b[J"]),
         }
         out
     }
@@ -101,7 +96,7 @@ fn draw_prompt(out: &mut String, prompt: Prompt<'_>, width: usize) {
     });
     out.push_str(prompt.mark);
     out.extend(before.iter().chain(after).map(|c| visible(*c)));
-    let _ = write!(out, "\r\x1b[{}C", mark + column);
+    out.extend(["\r\x1b[", &(mark + column).to_string(), "C"]);
 }
 
 /// A pasted line break must not move the cursor.
@@ -232,7 +227,7 @@ mod tests {
         }
     }
 
-    fn prompt<'a>(line: &'a [char], cursor: usize) -> Prompt<'a> {
+    fn prompt(line: &[char], cursor: usize) -> Prompt<'_> {
         Prompt {
             mark: "> ",
             line,
@@ -248,7 +243,7 @@ mod tests {
             .iter()
             .enumerate()
         {
-            terminal.write(&screen.draw(piece, prompt(&typed[..count + 1], count + 1), 40));
+            terminal.write(&screen.draw(piece, prompt(&typed[..=count], count + 1), 40));
         }
         assert_eq!(terminal.text(), ["I look at it.", "Then more", "> fix i"]);
         assert_eq!(terminal.column, 7);

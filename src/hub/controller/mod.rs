@@ -107,9 +107,9 @@ impl Controller {
     /// after [`Heard::Over`].
     pub fn start(config: ControllerConfig, tasks: &Tasks) -> (Self, mpsc::Receiver<Heard>) {
         let (said, to_say) = mpsc::channel(SAID);
-        let (heard, hears) = mpsc::channel(HEARD);
-        tasks.spawn("hub-controller", socket::run(config, heard, to_say, Clock));
-        (Self { said }, hears)
+        let (sender, heard) = mpsc::channel(HEARD);
+        tasks.spawn("hub-controller", socket::run(config, sender, to_say, Clock));
+        (Self { said }, heard)
     }
 
     /// Tells the lead something.

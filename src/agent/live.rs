@@ -32,6 +32,8 @@ pub struct LiveSpec {
     pub model: Option<String>,
     /// The conversation to go on with, by the CLI's own id; where the protocol says it.
     pub resume: Option<String>,
+    /// Who serves the model; where the protocol says it.
+    pub provider: Option<String>,
     /// How hard the model thinks; where the protocol says it.
     pub effort: Option<String>,
     /// Text that is added to the CLI's own system prompt; where the protocol says it.
@@ -74,7 +76,8 @@ pub struct Message {
 }
 
 /// The answer to a request.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// The call may go on.
     Allow {
@@ -243,6 +246,8 @@ pub struct LiveKind {
     pub can_steer: bool,
     /// Whether the model can be changed without a new process.
     pub can_set_model: bool,
+    /// Whether whoever permits a call can give it another input.
+    pub can_change_input: bool,
     /// Which calls wait for consent when all shall.
     pub holds: Holds,
     /// Whether it tells at least all that the exec form tells: `--mode auto` takes it then.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
-use super::choice::KeyInUrl;
+use super::GateConfig;
+use super::choice::{Gate, GateDefault, KeyInUrl};
 use super::duration::{parse_duration, show_duration};
 use super::fault::Origin;
 use super::layers::{Layers, quoted};
@@ -36,10 +37,14 @@ pub struct HubConfig {
     pub key_in_url: KeyInUrl,
     /// How long streamed text is joined before it is sent.
     pub coalesce: Duration,
+    /// Whether the Hub gets the session's file, too.
+    pub session_file: bool,
     /// The organization that the session belongs to.
     pub org: Option<String>,
     /// How long an unreachable Hub is tried before the first contact.
     pub wait: Duration,
+    /// Whether tool calls wait for its word.
+    pub gate: GateConfig,
     /// The session to lead; `None`: create one.
     pub session: Option<SessionId>,
     /// End after the session's task.
@@ -79,13 +84,33 @@ pub(super) fn hub(layers: &mut Layers<'_>, once: bool) -> HubConfig {
         key_file,
         key_in_url: layers.value_or(&setting::HUB_KEY_IN_URL, KeyInUrl::Auto, KeyInUrl::parse),
         coalesce: coalesce(layers),
+        session_file: layers.switch_or(&setting::HUB_SESSION_FILE, true),
         org: layers.text(&setting::HUB_ORG),
         wait: wait.unwrap_or(HUB_WAIT),
+        gate: gate(layers),
         session: layers.value(&setting::SESSION, |text| {
             text.parse()
                 .map_err(|error: crate::ids::InvalidSessionId| error.to_string())
         }),
         once,
+    }
+}
+
+fn gate(layers: &mut Layers<'_>) -> GateConfig {
+    let usual = GateConfig::default();
+    let timeout = layers.value(&setting::HUB_GATE_TIMEOUT, parse_duration);
+    if timeout.is_none() {
+        let value = quoted(&show_duration(usual.timeout));
+        layers.show(setting::HUB_GATE_TIMEOUT.key, value, Origin::Default);
+    }
+    GateConfig {
+        gate: layers.value_or(&setting::HUB_GATE, usual.gate, Gate::parse),
+        timeout: timeout.unwrap_or(usual.timeout),
+        default: layers.value_or(
+            &setting::HUB_GATE_DEFAULT,
+            usual.default,
+            GateDefault::parse,
+        ),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::api;
 use super::approval::approval;
-use super::choice::{AgentHome, AgentName, LogLevel, Mode, Output, Stdio};
+use super::choice::{AgentHome, AgentName, LogLevel, Mode, Output, SandboxKind, Stdio};
 use super::duration::{parse_duration, show_duration};
 use super::env::EnvMap;
 use super::fault::{ConfigError, Fault, Origin};
@@ -18,8 +18,10 @@ use super::nearest::nearest;
 use super::options::{HubOptions, Options, Typed};
 use super::patience::Patience;
 use super::place::{CommandKind, Place};
+use super::sandbox::sandbox;
 use super::setting;
-use super::{AgentConfig, Config, RepoConfig, Task};
+use super::{AgentConfig, Config, Task};
+use super::{expected, git, setup};
 
 /// `run`'s default time limit: a turn that nobody watches ends by itself.
 const RUN_TIMEOUT: Duration = Duration::from_hours(2);
@@ -77,7 +79,8 @@ pub(super) fn settle(
     once: bool,
     must_have_task: bool,
 ) -> Result<Config, ConfigError> {
-    let (state_dir, agent) = (state_dir(&mut layers), agent(&mut layers, place));
+    let (state_dir, sandbox) = (state_dir(&mut layers), sandbox(&mut layers));
+    let agent = agent(&mut layers, place, sandbox.kind);
     let task = task(&mut layers);
     if task.is_none() && must_have_task && layers.faults.is_empty() {
         let message =
@@ -88,11 +91,17 @@ pub(super) fn settle(
     let mut config = Config {
         agent,
         task,
-        repo: repo(&mut layers),
+        repos: git::repos(&mut layers),
+        git: git::git(&mut layers),
+        setup: setup::setup(&mut layers),
+        expected: expected::expected(&mut layers),
+        skills: layers.paths(&setting::SKILLS),
         timeout: timeout(&mut layers, place),
+        idle_timeout: idle_timeout(&mut layers),
         patience: patience(&mut layers),
         state_dir: state_dir.unwrap_or_default(),
         workspace_dir: layers.path(&setting::WORKSPACE_DIR),
+        sandbox,
         keeping: keeping(&mut layers),
         output: layers.value_or(&setting::OUTPUT, Output::Pretty, Output::parse),
         hub,
@@ -208,9 +217,11 @@ pub(super) fn state_dir(layers: &mut Layers<'_>) -> Option<PathBuf> {
     dir
 }
 
-fn agent(layers: &mut Layers<'_>, place: &Place) -> AgentConfig {
-    // A person's own login and settings serve what they start themselves.
-    let persons_own = place.command != CommandKind::Daemon && !place.container;
+fn agent(layers: &mut Layers<'_>, place: &Place, sandbox: SandboxKind) -> AgentConfig {
+    // A person's own login and settings serve what they start themselves, and are nothing to show
+    // to what is locked up.
+    let is_at_home = !place.container && sandbox == SandboxKind::Local;
+    let persons_own = place.command != CommandKind::Daemon && is_at_home;
     let home = if persons_own {
         AgentHome::User
     } else {
@@ -312,21 +323,6 @@ fn task(layers: &mut Layers<'_>) -> Option<Task> {
     }
 }
 
-fn repo(layers: &mut Layers<'_>) -> Option<RepoConfig> {
-    let token = layers.secret(&setting::GIT_TOKEN_FILE);
-    let branch = layers.text(&setting::BRANCH);
-    let Some(url) = layers.text(&setting::REPO) else {
-        if let Some(raw) = branch.and_then(|_| layers.raw(&setting::BRANCH)) {
-            layers.fault(
-                raw.origin,
-                "a branch needs a repository: give --repo as well",
-            );
-        }
-        return None;
-    };
-    Some(RepoConfig { url, branch, token })
-}
-
 fn timeout(layers: &mut Layers<'_>, place: &Place) -> Option<Duration> {
     let read = |text: &str| match text {
         "none" => Ok(None),
@@ -339,6 +335,22 @@ fn timeout(layers: &mut Layers<'_>, place: &Place) -> Option<Duration> {
     let text = default.map_or_else(|| "none".to_owned(), show_duration);
     layers.show(setting::TIMEOUT.key, quoted(&text), Origin::Default);
     default
+}
+
+/// A process that waits costs memory and nothing else; a person comes back within this.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
+
+fn idle_timeout(layers: &mut Layers<'_>) -> Option<Duration> {
+    let read = |text: &str| match text {
+        "none" => Ok(None),
+        _ => parse_duration(text).map(Some),
+    };
+    if let Some(timeout) = layers.value(&setting::IDLE_TIMEOUT, read) {
+        return timeout;
+    }
+    let text = show_duration(IDLE_TIMEOUT);
+    layers.show(setting::IDLE_TIMEOUT.key, quoted(&text), Origin::Default);
+    Some(IDLE_TIMEOUT)
 }
 
 /// What is not named keeps its default.

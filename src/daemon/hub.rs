@@ -4,16 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::masks::Masks;
 use super::source::JournalSource;
 use super::{DaemonError, Setup};
 use crate::clock::Clock;
-use crate::config::{EnvMap, HubConfig, KeyInUrl};
+use crate::config::{EnvMap, GateConfig, HubConfig, KeyInUrl, RepoConfig};
 use crate::hub::controller::ControllerConfig;
-use crate::hub::link::{self, Inbound, LinkConfig, LinkHandle};
+use crate::hub::file;
+use crate::hub::link::{self, Inbound, LinkConfig, LinkHandle, SessionFiles};
 use crate::hub::rest::{Discovery, RestClient, RestError, discover};
 use crate::hub::{Credentials, HubAddress, Proxies, Timing};
 use crate::ids::SessionId;
@@ -30,8 +31,12 @@ pub struct HubTarget {
     pub key_in_url: KeyInUrl,
     /// How long streamed text is joined.
     pub coalesce: Duration,
+    /// Whether the Hub gets the session's file, too.
+    pub session_file: bool,
     /// How long an absent Hub is waited for.
     pub wait: Duration,
+    /// Whether tool calls wait for its word.
+    pub gate: GateConfig,
 }
 
 /// The Hub of a daemon; one client serves all its sessions.
@@ -41,7 +46,9 @@ pub struct HubAccess {
     pub(super) credentials: Credentials,
     key_in_url: KeyInUrl,
     coalesce: Duration,
+    session_file: bool,
     pub(super) wait: Duration,
+    pub(super) gate: GateConfig,
     /// What masks its key and the sessions' own.
     pub(super) masks: Arc<Masks>,
 }
@@ -72,7 +79,9 @@ impl HubAccess {
             credentials,
             key_in_url: target.key_in_url,
             coalesce: target.coalesce,
+            session_file: target.session_file,
             wait: target.wait,
+            gate: target.gate,
             masks: Arc::default(),
         })
     }
@@ -92,6 +101,10 @@ impl HubAccess {
             credentials: self.credentials.clone(),
             key_in_url: self.key_in_url,
             proxies: Proxies::from_environment(),
+            files: self.session_file.then(|| SessionFiles {
+                folder: file::folder(&source.state_dir),
+                rest: self.rest.clone(),
+            }),
             session: Some(session),
             driver_instance_id: instance.to_string(),
             driver_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -203,6 +216,15 @@ fn root(error: &RestError) -> String {
     format!(" ({root})")
 }
 
+/// A repository as a session's record has it.
+fn shown(repo: &RepoConfig) -> Value {
+    let mut value = json!({"url": repo.url, "cloneUrl": repo.url});
+    if let (Some(branch), Some(value)) = (&repo.branch, value.as_object_mut()) {
+        value.insert("branch".to_owned(), json!(branch));
+    }
+    value
+}
+
 /// Creates a session; a Hub that is not there yet is waited for.
 pub(super) async fn create_session(
     setup: &Setup<'_>,
@@ -214,12 +236,12 @@ pub(super) async fn create_session(
         "task": task.unwrap_or_default(),
         "metadata": {"agent": setup.config.agent.name.as_str()},
     });
-    if let (Some(repo), Some(request)) = (&setup.config.repo, request.as_object_mut()) {
-        let mut value = json!({"url": repo.url, "cloneUrl": repo.url});
-        if let (Some(branch), Some(value)) = (&repo.branch, value.as_object_mut()) {
-            value.insert("branch".to_owned(), json!(branch));
+    let repos: Vec<_> = setup.config.repos.iter().map(shown).collect();
+    if let (Some(first), Some(request)) = (repos.first(), request.as_object_mut()) {
+        request.insert("repo".to_owned(), first.clone());
+        if repos.len() > 1 {
+            request.insert("repos".to_owned(), repos.into());
         }
-        request.insert("repo".to_owned(), value);
     }
     let began = setup.clock.now();
     loop {

@@ -13,11 +13,14 @@
 //! start would trip over, and touches no other session. The commands (`run`, `daemon`) decide when
 //! to stop; nothing here reads a signal.
 
+mod actions;
 mod agent_version;
+mod agents_git;
 mod commands;
 mod ending;
 mod error;
 mod footprint;
+mod ground;
 mod host;
 mod hosted;
 mod housekeeping;
@@ -25,13 +28,20 @@ mod hub;
 mod install;
 mod launch;
 mod lead;
+mod link_news;
+mod made;
 mod masks;
 mod output;
 mod own_hub;
 mod program;
+mod publishing;
 mod record;
 mod registry;
+mod repositories;
 mod retention;
+mod sandbox;
+mod setup_script;
+mod skills;
 mod source;
 mod state;
 mod survey;

@@ -7,7 +7,7 @@ use serde_json::Map;
 use tokio::net::TcpListener;
 
 use super::{DaemonError, HubTarget};
-use crate::config::KeyInUrl;
+use crate::config::{GateConfig, KeyInUrl};
 use crate::files;
 use crate::hub::{Credentials, HubAddress, Timing};
 use crate::ids::SessionId;
@@ -73,7 +73,9 @@ impl OwnHub {
             credentials: credentials.map_err(|error| DaemonError::Internal(error.to_string()))?,
             key_in_url: KeyInUrl::Never,
             coalesce: Timing::default().join,
+            session_file: true,
             wait: WAIT,
+            gate: GateConfig::default(),
         })
     }
 

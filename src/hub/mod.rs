@@ -8,6 +8,7 @@ mod acks;
 mod address;
 pub mod controller;
 mod credentials;
+pub mod file;
 pub mod history;
 mod inbound;
 pub mod link;
@@ -17,7 +18,6 @@ pub mod protocol;
 mod proxy;
 pub mod rest;
 mod state;
-mod tls;
 
 pub use address::{HubAddress, InvalidAddress};
 pub use credentials::{Credentials, InvalidCredentials, Reread};

@@ -270,6 +270,9 @@ impl Numbered {
             Change::RenewConversation => transaction
                 .prepare_cached("UPDATE session SET agent_session_id = NULL WHERE id = ?1")?
                 .execute([session])?,
+            Change::LiveRun { run } => transaction
+                .prepare_cached("UPDATE session SET live_run = ?2 WHERE id = ?1")?
+                .execute(params![session, run.map(|run| run.to_string())])?,
             Change::Acked { seq } => transaction
                 .prepare_cached("UPDATE session SET acked_seq = max(acked_seq, ?2) WHERE id = ?1")?
                 .execute(params![session, signed(*seq)])?,

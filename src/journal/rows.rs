@@ -176,6 +176,11 @@ pub enum Change {
         /// Now.
         at: Timestamp,
     },
+    /// The session's long-lived process begins, or is gone. A promise: who comes next finds it.
+    LiveRun {
+        /// Its run.
+        run: Option<RunId>,
+    },
     /// The CLI's own session id.
     AgentSession {
         /// As the CLI said it.
@@ -215,6 +220,7 @@ impl Change {
             | Self::CancelTurn { .. }
             | Self::Choose { .. }
             | Self::RenewConversation
+            | Self::LiveRun { .. }
             | Self::EndTurn { .. } => true,
             Self::Progress { .. } | Self::AgentSession { .. } | Self::Acked { .. } => false,
         }
@@ -237,6 +243,8 @@ pub struct SessionRow {
     pub choices: Option<String>,
     /// No daemon opens it again.
     pub closed_at: Option<Timestamp>,
+    /// Its long-lived process.
+    pub live_run: Option<RunId>,
 }
 
 /// Where a turn is in its life.

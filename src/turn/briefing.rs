@@ -36,6 +36,10 @@ struct State {
     attended: bool,
     /// How long they are waited for.
     limit: Duration,
+    /// They did not answer the last time that they were waited for.
+    silent: bool,
+    /// People are being asked about this one: its answer comes, however late.
+    held: Option<EventId>,
     /// Added to every run, around what is said of each.
     prefix: Option<String>,
     suffix: Option<String>,
@@ -45,14 +49,38 @@ struct State {
     current: Briefing,
 }
 
+impl State {
+    /// Whether there is nothing to wait for any more.
+    fn has_answer(&self, prompt: EventId) -> bool {
+        !self.attended || matches!(&self.said, Some((said, _)) if *said == prompt)
+    }
+
+    /// The answer counts from here on; why the run must not begin.
+    fn begin(&mut self, prompt: EventId) -> Option<String> {
+        self.held = None;
+        let said = self.said.take().filter(|(said, _)| *said == prompt);
+        if said.is_none() && self.attended && !self.silent {
+            // Once is enough: until it answers again, nobody waits for it.
+            tracing::warn!(limit = ?self.limit, "the Hub did not answer to a run's begin in time");
+            self.silent = true;
+        }
+        self.current = said.map(|(_, briefing)| briefing).unwrap_or_default();
+        self.current.blocked.take()
+    }
+}
+
 impl Briefings {
     /// Whether somebody is there to answer, and how long they are waited for.
-    pub fn attend(&self, attended: bool, limit: Duration) {
+    /// Whether they have just come.
+    pub fn attend(&self, attended: bool, limit: Duration) -> bool {
+        let mut came = false;
         self.0.send_if_modified(|state| {
             let changed = state.attended != attended || state.limit != limit;
+            came = attended && !state.attended;
             (state.attended, state.limit) = (attended, limit);
             changed
         });
+        came
     }
 
     /// Text that is added to every run.
@@ -64,8 +92,18 @@ impl Briefings {
 
     /// Answers the prompt that is this event.
     pub fn say(&self, prompt: EventId, briefing: Briefing) {
-        self.0
-            .send_modify(|state| state.said = Some((prompt, briefing)));
+        self.0.send_modify(|state| {
+            state.said = Some((prompt, briefing));
+            state.silent = false;
+        });
+    }
+
+    /// The answer to this prompt takes longer, and comes for certain.
+    pub fn hold(&self, prompt: EventId) {
+        self.0.send_modify(|state| {
+            state.held = Some(prompt);
+            state.silent = false;
+        });
     }
 
     /// Waits for the answer to the prompt that is this event, and lets it count; why the run must
@@ -73,23 +111,14 @@ impl Briefings {
     pub async fn begin(&self, prompt: EventId) -> Result<(), String> {
         let mut news = self.0.subscribe();
         let limit = news.borrow().limit;
-        let answered = news.wait_for(|state| {
-            !state.attended || matches!(&state.said, Some((said, _)) if *said == prompt)
-        });
-        if tokio::time::timeout(limit, answered).await.is_err() {
-            tracing::warn!(
-                ?limit,
-                "the Hub has not answered to the run's begin in time"
-            );
+        let answer = news.wait_for(|state| state.silent || state.has_answer(prompt));
+        if tokio::time::timeout(limit, answer).await.is_err() {
+            let late = |state: &State| state.held != Some(prompt) || state.has_answer(prompt);
+            // The state is ours: it does not go while we wait.
+            drop(news.wait_for(late).await);
         }
         let mut blocked = None;
-        self.0.send_modify(|state| {
-            state.current = match state.said.take() {
-                Some((said, briefing)) if said == prompt => briefing,
-                _ => Briefing::default(),
-            };
-            blocked = state.current.blocked.take();
-        });
+        self.0.send_modify(|state| blocked = state.begin(prompt));
         blocked.map_or(Ok(()), Err)
     }
 
@@ -151,6 +180,15 @@ mod tests {
             Ok(()),
             "in vain, and goes on"
         );
+        briefings.attend(true, Duration::from_hours(1));
+        assert_eq!(briefings.begin(event(5)).await, Ok(()), "in vain only once");
+        briefings.hold(event(6));
+        let held = briefings.begin(event(6));
+        let answer = async { briefings.say(event(6), suffix("late")) };
+        assert_eq!(tokio::join!(held, answer).0, Ok(()));
+        assert_eq!(briefings.text(None).as_deref(), Some("late"));
+        briefings.attend(false, Duration::ZERO);
+        assert_eq!(briefings.begin(event(7)).await, Ok(()));
         assert_eq!(briefings.text(None), None, "each run has its own");
     }
 

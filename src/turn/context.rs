@@ -7,9 +7,13 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use super::approval::{AnswerError, Answered};
+use super::approval::{AnswerError, Answered, Approval};
 use super::briefing::Briefings;
 use super::choices::Choices;
+use super::live::LiveProcess;
+use super::publish::Publishing;
+use super::report::Expected;
+use crate::agent::live::{LiveKind, LivePlan};
 use crate::agent::{AgentKind, AgentSession, LaunchError, LaunchPlan, TurnSpec};
 use crate::clock::Clock;
 use crate::config::Patience;
@@ -18,7 +22,7 @@ use crate::ids::{RunId, Seq, SessionId};
 use crate::journal::{Journal, JournalError};
 use crate::process::Environment;
 use crate::redact::Redactor;
-use crate::sandbox::{LocalSandbox, SandboxError};
+use crate::sandbox::{Sandbox, SandboxError};
 use crate::spool::{Plan, RunDir, Stdout, User};
 
 /// The plan's file of the system prompt where the Hub adds to that of the settings.
@@ -43,11 +47,19 @@ pub struct TurnContext {
     pub environment: Environment,
     /// Where it works.
     pub workspace: PathBuf,
+    /// The folders of it that may be repositories: it itself, or those that were cloned into it.
+    pub repositories: Vec<PathBuf>,
     /// Where everything durable is.
     pub state_dir: PathBuf,
     /// The folder that holds the state dir, or it itself: another user gets through from here on,
     /// to what is handed over and nothing else.
     pub state_root: PathBuf,
+    /// The live form, where the session runs in that; else each turn has a process.
+    pub live: Option<&'static LiveKind>,
+    /// How long a live process is kept that nobody talks to; none: as long as the session.
+    pub idle_timeout: Option<Duration>,
+    /// Who consents to what the agent does.
+    pub approval: Approval,
     /// PTY or pipe.
     pub stdout: Stdout,
     /// The user that it runs as; none: ours.
@@ -64,14 +76,44 @@ pub struct TurnContext {
     pub spool_retain: bool,
     /// Whether each turn leaves a checkpoint of the workspace.
     pub checkpoints: bool,
+    /// The reports that each turn is to leave in the workspace.
+    pub expected: Vec<Expected>,
+    /// What is pushed after each turn.
+    pub publishing: Option<Publishing>,
     /// Starts runs.
-    pub sandbox: LocalSandbox,
+    pub sandbox: Sandbox,
     /// Where events go.
     pub journal: Journal,
     /// Masks secrets.
     pub redactor: Arc<Redactor>,
     /// Stamps and ids.
     pub clock: Clock,
+}
+
+/// How a CLI is started.
+#[derive(Debug)]
+pub(super) enum Start {
+    /// For one turn.
+    Exec(LaunchPlan),
+    /// For many.
+    Live(LivePlan),
+}
+
+impl Start {
+    /// The process.
+    pub(super) const fn launch(&self) -> &LaunchPlan {
+        match self {
+            Self::Exec(plan) => plan,
+            Self::Live(plan) => &plan.launch,
+        }
+    }
+
+    fn launch_mut(&mut self) -> &mut LaunchPlan {
+        match self {
+            Self::Exec(plan) => plan,
+            Self::Live(plan) => &mut plan.launch,
+        }
+    }
 }
 
 impl TurnContext {
@@ -93,12 +135,12 @@ impl TurnContext {
         spec
     }
 
-    /// How the CLI is started for that conversation.
-    pub(super) fn plan(
+    /// How the CLI is started for that conversation, in the session's form.
+    pub(super) fn start(
         &self,
         agent_session: AgentSession,
         run: RunId,
-    ) -> Result<LaunchPlan, LaunchError> {
+    ) -> Result<Start, LaunchError> {
         let files = self.run_dir(run).launch_files();
         let mut spec = TurnSpec {
             agent_session,
@@ -110,11 +152,15 @@ impl TurnContext {
             spec.system_prompt_file = Some(spec.files.join(SYSTEM_PROMPT));
             spec.system_prompt.clone().unwrap_or_default()
         });
-        let mut plan = (self.agent.plan)(&spec)?;
+        let mut start = match self.live {
+            None => Start::Exec((self.agent.plan)(&spec)?),
+            Some(kind) => Start::Live((kind.plan)(&spec, self.approval.asks())?),
+        };
         if let Some(text) = told {
-            plan.files.push((SYSTEM_PROMPT, text.into_bytes()));
+            let file = (SYSTEM_PROMPT, text.into_bytes());
+            start.launch_mut().files.push(file);
         }
-        Ok(plan)
+        Ok(start)
     }
 
     /// What the shim is told; the environment travels beside it.
@@ -132,7 +178,7 @@ impl TurnContext {
         );
         plan.stdout = self.stdout;
         plan.user.clone_from(&self.user);
-        plan.confined = self.in_container;
+        plan.confined = self.in_container || self.sandbox.is_container();
         Ok(plan)
     }
 
@@ -202,6 +248,8 @@ pub struct TurnEnd {
     pub agent_session: Option<String>,
     /// The place of its last event.
     pub last_seq: Option<Seq>,
+    /// Its process, where that goes on.
+    pub process: Option<Box<LiveProcess>>,
 }
 
 /// Why a turn cannot be driven any further: the daemon has to restart.

@@ -93,7 +93,10 @@ impl Bench {
             .env_clear()
             .env("PATH", path)
             .env("HOME", self.path("home"))
-            .env("AGENT_RUNNER_STATE_DIR", self.path("state"));
+            .env("AGENT_RUNNER_MODE", "exec")
+            .env("AGENT_RUNNER_STATE_DIR", self.path("state"))
+            // Hubs name repositories of the test's own.
+            .env("AGENT_RUNNER_GIT_ALLOW_HOSTS", self.dir.path());
         command
     }
 

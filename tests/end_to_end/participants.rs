@@ -95,6 +95,38 @@ impl Participants {
         self.try_ask(&mut json!({"do": "command", "command": command}))
     }
 
+    /// Sends a command, under its own id, without waiting for the answer.
+    pub(crate) fn send(&mut self, command: &Value) {
+        self.ask(json!({"do": "send", "command": command}));
+    }
+
+    /// The answer to the command of that id.
+    pub(crate) fn answer_to(&self, id: &str) -> Value {
+        let line = self.line(&format!("answer to {id}"), |line| {
+            let frame = &line["frame"];
+            line["from"] == "controller" && frame["data"]["response"]["id"] == id
+        });
+        line["frame"]["data"]["response"].clone()
+    }
+
+    /// A person at the controller answers a question.
+    pub(crate) fn answer_person(&mut self, request: &Value, result: &Value) {
+        let id = request["data"]["id"].clone();
+        self.ask(json!({"do": "answer", "ui": id, "result": result}));
+    }
+
+    /// The first question of that kind that a person at the controller is asked, beyond `known`.
+    pub(crate) fn question(&self, method: &str, known: usize) -> Value {
+        let mut seen = 0;
+        let line = self.line(&format!("{method} number {}", known + 1), |line| {
+            let frame = &line["frame"];
+            let asked = line["from"] == "controller" && frame["event"] == "rpc_ui_request";
+            seen += usize::from(asked && frame["data"]["method"] == method);
+            seen > known
+        });
+        line["frame"].clone()
+    }
+
     /// Waits until each viewer has got that broadcast for the `count`th time.
     pub(crate) fn broadcast(&self, event: &str, count: usize) {
         for from in ["observer", "stream", "controller"] {

@@ -39,6 +39,7 @@ pub(super) const LIVE: LiveKind = LiveKind {
     plan: launch::plan,
     can_steer: true,
     can_set_model: true,
+    can_change_input: false,
     holds: Holds::AllBut("commands that only read and that it knows (`ls`, `cat`, `git status`)"),
     richer_than_exec: true,
     open: |spec| Box::new(CodexLive::new(spec)),

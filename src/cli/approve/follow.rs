@@ -28,17 +28,15 @@ pub(super) async fn run(
     session: Option<&SessionId>,
     json: bool,
 ) -> Result<ExitCode, CliError> {
-    let mut terminal = match Terminal::is_there() && !json {
-        true => Some(Terminal::open()?),
-        false => None,
-    };
+    let asks = Terminal::is_there() && !json;
+    let mut terminal = asks.then(Terminal::open).transpose()?;
     let mut seen = Seen::default();
     // Who is there at once is told at once that nobody is.
     find(client, session).await?;
     let following = async {
         loop {
             let waiting = look(client, session, &mut seen).await?;
-            for found in seen.new(waiting) {
+            for found in seen.unseen(waiting) {
                 match &mut terminal {
                     Some(terminal) => ask(client, &found, terminal, session).await?,
                     None => show(&found, json),
@@ -56,7 +54,7 @@ pub(super) async fn run(
 
 impl Seen {
     /// Those that were not shown yet.
-    fn new(&mut self, waiting: Vec<Found>) -> Vec<Found> {
+    fn unseen(&mut self, waiting: Vec<Found>) -> Vec<Found> {
         let key = |found: &Found| (found.session_id.clone(), found.request.request_id.clone());
         let keys: BTreeSet<_> = waiting.iter().map(key).collect();
         let is_new = |found: &Found| !self.shown.contains(&key(found));

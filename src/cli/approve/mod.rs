@@ -32,6 +32,7 @@ use terminal::Terminal;
 
 /// What the command takes.
 #[derive(Debug, clap::Args)]
+#[allow(clippy::struct_excessive_bools)] // each is a flag of its own
 pub(super) struct Arguments {
     /// Which request [default: the only one that waits]
     #[arg(value_name = "REQUEST_ID", conflicts_with_all = ["list", "follow"])]
@@ -40,8 +41,15 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ID", env = "AGENT_RUNNER_SESSION")]
     session: Option<SessionId>,
     /// Do not permit it; the agent is told the message
-    #[arg(long, value_name = "MESSAGE", num_args = 0..=1, require_equals = true, group = "answers")]
-    deny: Option<Option<String>>,
+    #[arg(
+        long,
+        value_name = "MESSAGE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        group = "answers"
+    )]
+    deny: Option<String>,
     /// Do not permit it, and end the turn
     #[arg(long, group = "answers")]
     cancel: bool,
@@ -87,9 +95,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     }
     if arguments.list {
         let found = runtime()?.block_on(find(client, session))?;
-        return match arguments.json {
-            true => print_json(&found),
-            false => print(&listing(&found)),
+        return if arguments.json {
+            print_json(&found)
+        } else {
+            print(&listing(&found))
         };
     }
     runtime()?.block_on(answer(client, arguments))
@@ -124,14 +133,13 @@ async fn send(
 
 /// What waits, in the session or in all of them.
 async fn find(client: &Client, session: Option<&SessionId>) -> Result<Vec<Found>, ClientError> {
-    let sessions = match session {
-        Some(session) => vec![session.clone()],
-        None => {
-            let list: SessionList = client.get("/v1/sessions").await?;
-            let asking = |session: &SessionSummary| session.requests > 0;
-            let sessions = list.sessions.into_iter().filter(asking);
-            sessions.map(|session| session.id).collect()
-        }
+    let sessions = if let Some(session) = session {
+        vec![session.clone()]
+    } else {
+        let list: SessionList = client.get("/v1/sessions").await?;
+        let asking = |session: &SessionSummary| session.requests > 0;
+        let sessions = list.sessions.into_iter().filter(asking);
+        sessions.map(|session| session.id).collect()
     };
     let mut found = Vec::new();
     for session_id in sessions {
@@ -181,7 +189,8 @@ fn usage(message: &str) -> CliError {
 /// The answer that was typed.
 fn said(arguments: &Arguments, request: &RequestWaiting) -> Result<AnswerRequest, String> {
     if let Some(message) = &arguments.deny {
-        return Ok(talk::answer(Decision::Deny, message.clone()));
+        let message = Some(message.clone()).filter(|message| !message.trim().is_empty());
+        return Ok(talk::answer(Decision::Deny, message));
     }
     if arguments.cancel {
         return Ok(talk::answer(Decision::Cancel, None));

@@ -28,6 +28,7 @@ use super::{CliError, Exit};
 use crate::config::{CommandKind, HubOptions, Options};
 use crate::daemon::{HubAccess, rest_error};
 use crate::event::NoticeLevel;
+use crate::hub::StartError;
 use crate::hub::controller::{Controller, Heard, Said};
 use crate::hub::rest::Listed;
 use crate::ids::SessionId;
@@ -104,8 +105,8 @@ async fn attach(context: &Context, session: Option<SessionId>) -> Result<ExitCod
     if tokio::time::timeout(LEAVE, tasks.stop()).await.is_err() {
         tracing::debug!("the Hub was not told in time that we leave");
     }
-    if let Some(why) = ended? {
-        return Err(CliError::new(Exit::HubRefused, why));
+    if let Some(error) = ended? {
+        return Err(error);
     }
     if io::stderr().is_terminal() {
         eprintln!("detached; session {session} goes on");
@@ -252,8 +253,8 @@ enum Goes {
 }
 
 impl Attached {
-    /// Until the person leaves, or the Hub says that it is over, and why.
-    async fn serve(mut self) -> Result<Option<String>, CliError> {
+    /// Until the person leaves, or there is nothing more to hear, and why.
+    async fn serve(mut self) -> Result<Option<CliError>, CliError> {
         let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let mut view = View::new(colour);
         let mut keys = terminal::typed()?;
@@ -267,14 +268,18 @@ impl Attached {
                 break None; // nobody sees it any more
             }
             out.clear();
-            if let Some(why) = view.over() {
-                break Some(why.to_owned());
+            if let Some(over) = view.over() {
+                let exit = match over {
+                    StartError::Unreachable { .. } => Exit::HubUnreachable,
+                    StartError::Refused(_) | StartError::Closed => Exit::HubRefused,
+                };
+                break Some(CliError::new(exit, over.to_string()));
             }
             if self.is_done(&view) {
                 break None;
             }
             if let (false, false, Some(why)) = (self.typing, view.is_led(), view.failure()) {
-                break Some(why.to_owned());
+                break Some(CliError::new(Exit::HubRefused, why));
             }
             let goes = tokio::select! {
                 heard = self.heard.recv() => match heard {

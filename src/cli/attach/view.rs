@@ -8,6 +8,7 @@ use super::translate::{Translator, entry, notice};
 use super::typed::Typed;
 use crate::cli::render::{Transcript, summary};
 use crate::event::{Event, NoticeLevel};
+use crate::hub::StartError;
 use crate::hub::controller::{Asked, Heard, History, Said};
 
 /// The session as it is shown.
@@ -25,7 +26,7 @@ pub(super) struct View {
     shown_to: Option<u64>,
     /// Why nobody leads the session although that was asked for.
     failure: Option<String>,
-    over: Option<String>,
+    over: Option<StartError>,
 }
 
 /// Methods that only tell something: nobody waits for their answer.
@@ -79,8 +80,8 @@ impl View {
     }
 
     /// Why there is nothing more to hear.
-    pub(super) fn over(&self) -> Option<&str> {
-        self.over.as_deref()
+    pub(super) const fn over(&self) -> Option<&StartError> {
+        self.over.as_ref()
     }
 
     /// A prompt was said: the agent will work, though nobody has told us yet.

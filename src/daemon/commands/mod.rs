@@ -153,7 +153,6 @@ impl Commands {
             Command::Fixed { agrees: false, is } => Err(format!("cannot be changed: {is}")),
             Command::GetCommands => Ok(Some(json!({"commands": []}))),
             Command::GetForkMessages => Ok(Some(json!({"messages": []}))),
-            Command::Unsupported(why) => Err(why.to_owned()),
             Command::Other(name) => Err(format!("this driver does not support `{name}`")),
             known => {
                 told.catch_up(&self.context).await?;

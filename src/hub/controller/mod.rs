@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::address::HubAddress;
 use super::credentials::Credentials;
 use super::proxy::Proxies;
-use super::state::Timing;
+use super::state::{StartError, Timing};
 use crate::clock::Clock;
 use crate::config::KeyInUrl;
 use crate::ids::SessionId;
@@ -73,7 +73,7 @@ pub enum Heard {
     /// The connection is lost, and tried again.
     Lost(String),
     /// The Hub does not let us in.
-    Over(String),
+    Over(StartError),
 }
 
 /// What a session looked like when we came.

@@ -68,8 +68,6 @@ pub enum Command {
     GetCommands,
     /// Name the messages that the session can be forked at.
     GetForkMessages,
-    /// What no session of ours can do, and why.
-    Unsupported(&'static str),
     /// A command of this type that no lead of ours knows.
     Other(String),
 }
@@ -157,14 +155,15 @@ fn change(name: &str, command: &Value) -> Result<Command, String> {
         "bash" => Command::Bash(full(command, "command")?),
         "abort_bash" => Command::AbortBash,
         "" => return Err("the command has no type".to_owned()),
-        _ => fixed(name, command),
+        _ => return fixed(name, command),
     })
 }
 
 /// What is as it is, and what there is none of.
-fn fixed(name: &str, command: &Value) -> Command {
+fn fixed(name: &str, command: &Value) -> Result<Command, String> {
     let is = |key: &str, value: &Value| command.get(key) == Some(value);
-    match name {
+    let none = |why: &str| Err(why.to_owned());
+    Ok(match name {
         "set_steering_mode" => Command::Fixed {
             agrees: is("mode", &"all".into()),
             is: "each steering message is given to the agent at once (`all`)",
@@ -181,18 +180,20 @@ fn fixed(name: &str, command: &Value) -> Command {
             agrees: is("enabled", &true.into()),
             is: "an agent that died is started again by the runner's own rules",
         },
-        "abort_retry" => Command::Unsupported("a retry ends with its turn; send `abort`"),
-        "export_html" => Command::Unsupported(
-            "this lead writes no HTML; the Hub's replay has the whole conversation",
-        ),
-        "switch_session" => Command::Unsupported(
-            "a lead stays with its session; join the other one, or send `new_session`",
-        ),
-        "fork" | "clone" => Command::Unsupported(
-            "the agents' CLIs cannot go back to an earlier message; send `new_session`",
-        ),
+        "abort_retry" => return none("a retry ends with its turn; send `abort`"),
+        "export_html" => {
+            return none("this lead writes no HTML; the Hub's replay has the whole conversation");
+        }
+        "switch_session" => {
+            return none(
+                "a lead stays with its session; join the other one, or send `new_session`",
+            );
+        }
+        "fork" | "clone" => {
+            return none("no agent's CLI goes back to an earlier message; send `new_session`");
+        }
         other => Command::Other(other.to_owned()),
-    }
+    })
 }
 
 fn full(command: &Value, key: &str) -> Result<String, String> {
@@ -311,6 +312,7 @@ mod tests {
             r#"{"type":"set_model","provider":"p"}"#,
             r#"{"type":"set_session_name","name":"a\nb"}"#,
             r#"{"type":"bash","command":""}"#,
+            r#"{"type":"fork","entryId":"1"}"#,
             "{}",
             "7",
         ] {

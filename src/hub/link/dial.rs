@@ -11,7 +11,7 @@ use super::wire::{self, Wire};
 use crate::hub::address::HubAddress;
 use crate::hub::proxy::Proxies;
 use crate::hub::state::Ended;
-use crate::hub::tls;
+use crate::tls;
 
 /// An open WebSocket.
 pub(in crate::hub) type Stream = WebSocketStream<MaybeTlsStream<Wire>>;

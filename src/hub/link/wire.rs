@@ -13,7 +13,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::hub::proxy::Proxy;
-use crate::hub::tls;
+use crate::tls;
 
 /// The longest head of a proxy's answer, in bytes.
 const MAX_ANSWER: usize = 16 * 1024;

@@ -45,14 +45,11 @@ impl Places {
 
 impl Place {
     /// Whether every way of naming it is one that `patterns` permit.
-    pub(super) fn is_within<'p>(
-        &self,
-        patterns: impl Iterator<Item = &'p PathPattern> + Clone,
-    ) -> bool {
-        let forms = self.forms.iter().flatten();
-        let permitted =
-            |form: &PathBuf| patterns.clone().any(|pattern| self.matches(pattern, form));
-        self.forms.is_some() && forms.into_iter().all(permitted)
+    pub(super) fn is_within(&self, patterns: &[&PathPattern]) -> bool {
+        let permitted = |form: &PathBuf| patterns.iter().any(|one| self.matches(one, form));
+        self.forms
+            .as_ref()
+            .is_some_and(|forms| forms.iter().all(permitted))
     }
 
     /// Whether a way of naming it is as the pattern says; none where that cannot be told.
@@ -125,7 +122,7 @@ mod tests {
         std::os::unix::fs::symlink(dir.path().join("none"), work.join("src/dangling")).unwrap();
         let places = Places::new(&work);
         let pattern = PathPattern::parse("src/**").unwrap();
-        let is_within = |path: &str| places.find(path, None).is_within([&pattern].into_iter());
+        let is_within = |path: &str| places.find(path, None).is_within(&[&pattern]);
         assert!(is_within("src/a.rs"));
         assert!(is_within("src/new/b.rs"));
         assert!(is_within("src/x/../c.rs"));
@@ -167,11 +164,7 @@ mod tests {
         let pattern = PathPattern::parse("a").unwrap();
         for path in [dir.path().join("real/a"), dir.path().join("link/a")] {
             let place = places.find(path.to_str().unwrap(), None);
-            assert!(
-                place.is_within([&pattern].into_iter()),
-                "{}",
-                path.display()
-            );
+            assert!(place.is_within(&[&pattern]), "{}", path.display());
         }
     }
 }

@@ -35,6 +35,7 @@ const PATH_FIELDS: &[&str] = &[
     "filePath",
     "source",
     "destination",
+    "grant_root",
 ];
 
 /// What becomes of a request.
@@ -56,6 +57,8 @@ pub enum Ruling {
 pub struct Approval {
     config: ApprovalConfig,
     places: Places,
+    /// What is permitted waits for the Hub's word all the same.
+    gated: bool,
 }
 
 /// What a rule that denies says of a request.
@@ -83,12 +86,20 @@ impl Approval {
         Self {
             config: config.clone(),
             places: Places::new(workspace),
+            gated: false,
         }
+    }
+
+    /// The same, where what is permitted waits for the Hub's word all the same.
+    #[must_use]
+    pub fn gated(mut self, gated: bool) -> Self {
+        self.gated = gated;
+        self
     }
 
     /// Whether the CLI is to ask before it uses a tool.
     pub fn asks(&self) -> bool {
-        self.config.mode != Approve::Auto
+        self.gated || self.config.mode != Approve::Auto
     }
 
     /// How long a request waits before it is denied; none: as long as its turn.
@@ -98,6 +109,14 @@ impl Approval {
 
     /// What becomes of a request.
     pub fn decide(&self, asked: &Asked) -> Ruling {
+        match self.settled(asked) {
+            Ruling::Allow if self.gated => Ruling::Ask,
+            ruling => ruling,
+        }
+    }
+
+    /// What the settings say of a request: with [`Ruling::Ask`] it needs a person.
+    pub fn settled(&self, asked: &Asked) -> Ruling {
         match self.config.mode {
             Approve::Ask => Ruling::Ask,
             Approve::Policy => self.by_rules(asked),
@@ -199,10 +218,7 @@ impl<'a> Subject<'a> {
         let paths: Vec<_> = paths.flatten().collect();
         if FILE_TOOLS.contains(&self.tool)
             && !self.paths.is_empty()
-            && self
-                .paths
-                .iter()
-                .all(|place| place.is_within(paths.iter().copied()))
+            && self.paths.iter().all(|place| place.is_within(&paths))
         {
             return true;
         }
@@ -226,10 +242,13 @@ impl<'a> Subject<'a> {
                 };
                 let (commands, doubt) = script.reach();
                 let is_denied = |words: &Vec<String>| {
-                    patterns.iter().any(|pattern| match doubt {
-                        true => pattern.begins(words),
-                        false => pattern.matches(words),
-                    })
+                    let mut patterns = patterns.iter();
+                    if doubt {
+                        // where it ends is not known either
+                        patterns.any(|pattern| pattern.begins(words))
+                    } else {
+                        patterns.any(|pattern| pattern.matches(words))
+                    }
                 };
                 found(commands.iter().any(is_denied), doubt)
             }

@@ -247,9 +247,10 @@ impl Reader {
             target.push(c);
         }
         let is_number = !target.is_empty() && target.chars().all(|c| c.is_ascii_digit());
-        let is_nowhere = match is_descriptor {
-            true => is_number || target == "-",
-            false => target == "/dev/null",
+        let is_nowhere = if is_descriptor {
+            is_number || target == "-"
+        } else {
+            target == "/dev/null"
         };
         is_nowhere.then_some(())
     }

@@ -18,6 +18,7 @@ mod running;
 #[path = "../support/terminal.rs"]
 mod terminal;
 
+mod attach;
 mod bad_input;
 mod bytes;
 mod commands;

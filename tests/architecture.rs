@@ -28,6 +28,8 @@ const TIERS: &[(&str, u8)] = &[
     ("turn::call", 3),
     ("turn::activity", 4),
     ("turn::approval", 4),
+    ("turn::choices", 4),
+    ("turn::briefing", 4),
     ("turn::silence", 5),
     ("turn::seen", 5),
     ("turn::recap", 6),
@@ -36,6 +38,7 @@ const TIERS: &[(&str, u8)] = &[
     ("process", 3),
     // The runtime's seam: no tier below the first effects may spawn.
     ("tasks", 3),
+    ("tls", 3),
     ("spool", 4),
     ("init", 5),
     ("install", 5),

@@ -69,6 +69,26 @@ impl fmt::Display for AgentName {
 }
 
 choice! {
+    /// Whether tool calls wait for the Hub's word.
+    Gate {
+        /// None does.
+        Off = "off",
+        /// Each does that the agent's CLI lets us hold.
+        Ask = "ask",
+    }
+}
+
+choice! {
+    /// What becomes of a call about which the Hub says nothing in time.
+    GateDefault {
+        /// It goes on.
+        Allow = "allow",
+        /// It does not.
+        Deny = "deny",
+    }
+}
+
+choice! {
     /// How many turns one process of the CLI serves.
     Mode {
         /// Many, where that tells more.
@@ -111,6 +131,18 @@ choice! {
         Deny = "deny",
         /// It is permitted.
         Allow = "allow",
+    }
+}
+
+choice! {
+    /// Whether the Hub's key stands in the URL of the WebSocket, where logs of servers show it.
+    KeyInUrl {
+        /// Where the Hub refuses us without.
+        Auto = "auto",
+        /// Always.
+        Always = "always",
+        /// Never.
+        Never = "never",
     }
 }
 

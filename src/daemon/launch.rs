@@ -8,7 +8,8 @@ use secrecy::SecretString;
 use super::{DaemonError, RunsAs, Setup};
 use crate::agent::live::LiveKind;
 use crate::agent::{AgentKind, AgentSession, EnvFallback, TurnSpec};
-use crate::config::{AgentConfig, AgentHome, Approve, Mode, agent_env};
+use crate::config::{AgentConfig, AgentHome, Approve, Mode, TokenSource, agent_env};
+use crate::process::Environment;
 use crate::redact::settings::{in_json, in_variable};
 
 /// A name and a value.
@@ -117,6 +118,17 @@ pub(super) fn environment(
     environment.extend(plan.env);
     environment.retain(|(name, _)| name != "HOME");
     environment.push(("HOME".into(), spec.home.into()));
+    if let Some((name, address)) = &setup.config.git.author {
+        for (variable, value) in [
+            ("GIT_AUTHOR_NAME", name),
+            ("GIT_AUTHOR_EMAIL", address),
+            ("GIT_COMMITTER_NAME", name),
+            ("GIT_COMMITTER_EMAIL", address),
+        ] {
+            environment.retain(|(known, _)| known != variable);
+            environment.push((variable.into(), value.into()));
+        }
+    }
     if let RunsAs::Other { name, .. } = runs_as {
         environment.retain(|(variable, _)| variable != "USER");
         environment.push(("USER".into(), name.into()));
@@ -134,7 +146,35 @@ pub fn environment_to_send(setup: &Setup<'_>) -> Result<Vec<Variable>, DaemonErr
     let spec = turn_spec(setup, kind, &runs_as)?;
     let plan = (kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
     let none = std::collections::BTreeMap::new();
-    Ok(agent_env(setup.env, plan.env_pass, &none, &agent.pass_env))
+    let mut chosen = agent_env(setup.env, plan.env_pass, &none, &agent.pass_env);
+    // The daemon needs it, the agent never sees it.
+    if let Some(TokenSource::Variable(name)) = &setup.config.git.token
+        && let Some(token) = setup.env.value(name)
+        && !chosen.iter().any(|(known, _)| known == name.as_str())
+    {
+        chosen.push((name.into(), token.to_owned()));
+    }
+    Ok(chosen)
+}
+
+/// The environment of what prepares the workspace: the agent's, without the vendor's keys.
+pub(super) fn setup_environment(
+    setup: &Setup<'_>,
+    runs_as: &RunsAs,
+) -> Result<Environment, DaemonError> {
+    let none = std::collections::BTreeMap::new();
+    let mut chosen = Environment::new();
+    let home = agent_home(setup, runs_as).into_os_string();
+    let own = agent_env(setup.env, &[], &none, &setup.config.agent.pass_env);
+    let user = match runs_as {
+        RunsAs::Other { name, .. } => Some(("USER".into(), name.into())),
+        RunsAs::Ourselves | RunsAs::Root => None,
+    };
+    for (name, value) in own.into_iter().chain([("HOME".into(), home)]).chain(user) {
+        let set = chosen.set(name, value);
+        set.map_err(|error| DaemonError::Usage(error.to_string()))?;
+    }
+    Ok(chosen)
 }
 
 /// Sets what the CLI knows by another name only.

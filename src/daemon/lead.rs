@@ -4,31 +4,40 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use secrecy::SecretString;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::DropGuard;
 
+use super::actions::HubSide;
 use super::agent_version::agent_version;
+use super::commands::{self, Commands, Statuses};
 use super::housekeeping::Housekeeping;
-use super::launch::{agent_home, environment, form, keys_in, notices, turn_spec};
+use super::launch::{
+    agent_home, environment, form, keys_in, notices, setup_environment, turn_spec,
+};
+use super::made::Made;
 use super::program::{self, Program, RunsAs, runs_as};
 use super::source::JournalSource;
-use super::{DaemonError, HubAccess, Setup, State, commands, install, workspace};
+use super::{DaemonError, HubAccess, Setup, State};
+use super::{install, repositories, setup_script, workspace};
 use crate::agent::{self, AgentKind};
-use crate::config::{Approve, Stdio};
+use crate::config::{Approve, Gate, Stdio};
 use crate::event::NoticeLevel;
 use crate::hub::StartError;
 use crate::hub::link::{Inbound, Joined, LinkHandle};
+use crate::hub::rest::SessionDetail;
 use crate::ids::{Seq, SessionId};
 use crate::process::Environment;
 use crate::redact::Redactor;
 use crate::sandbox::LocalSandbox;
 use crate::session::{Prompt, Session};
-use crate::spool::{Stdout, Window};
+use crate::spool::{Stdout, User, Window};
 use crate::tasks::Tasks;
 use crate::turn::approval::Approval;
+use crate::turn::briefing::Briefings;
 use crate::turn::{CHECKPOINT_FAILED, TurnContext, TurnFault};
-use crate::workspace::{CheckpointRequest, START, checkpoint_apart};
+use crate::workspace::{CheckpointRequest, Credentials, START, checkpoint_apart};
 
 /// A session's agent: which CLI, its program or how that is got, and whom it runs as.
 #[derive(Debug)]
@@ -76,6 +85,14 @@ impl Chosen {
         Ok(())
     }
 
+    /// The agent's user, where that is another one.
+    fn other_user(&self) -> Option<User> {
+        match &self.runs_as {
+            RunsAs::Other { user, .. } => Some(user.clone()),
+            RunsAs::Ourselves | RunsAs::Root => None,
+        }
+    }
+
     /// The agent's name.
     pub fn agent(&self) -> &'static str {
         self.kind.name
@@ -94,7 +111,12 @@ impl Chosen {
             journal: state.journal().clone(),
             agent: self.kind.name,
         };
-        let (link, inbound) = hub.link(source, session.clone(), patience, tasks);
+        let (link, inbound) = hub.link(
+            source,
+            (session.clone(), Some(state.dir())),
+            patience,
+            tasks,
+        );
         Lead {
             chosen: self,
             state: state.clone(),
@@ -102,7 +124,27 @@ impl Chosen {
             session,
             link: Arc::new(link),
             inbound,
+            briefings: Briefings::default(),
             tasks: tasks.clone(),
+        }
+    }
+}
+
+/// Where a session works, made and prepared.
+#[derive(Debug)]
+struct Ground {
+    workspace: PathBuf,
+    made: Made,
+    credentials: Credentials,
+}
+
+impl Ground {
+    /// The folders that may be repositories: those that were cloned, else the workspace.
+    fn repositories(&self) -> Vec<PathBuf> {
+        let made = self.made.repositories.iter();
+        match made.len() {
+            0 => vec![self.workspace.clone()],
+            _ => made.map(|repository| repository.path.clone()).collect(),
         }
     }
 }
@@ -116,6 +158,7 @@ pub struct Lead {
     session: SessionId,
     link: Arc<LinkHandle>,
     inbound: mpsc::Receiver<Inbound>,
+    briefings: Briefings,
     tasks: Tasks,
 }
 
@@ -148,11 +191,11 @@ impl Lead {
     pub async fn start(self, setup: &Setup<'_>, joined: &Joined) -> Result<Led, DaemonError> {
         let made = self.make(setup).await;
         match made {
-            Ok((program, workspace)) => {
+            Ok((program, ground)) => {
                 let task = joined.init.task.clone();
                 let fresh = joined.init.resume.is_none();
                 let task = task.filter(|task| fresh && !task.trim().is_empty());
-                self.drive(setup, program, workspace, task).await
+                self.drive(setup, program, ground, task).await
             }
             Err(error) => {
                 self.farewell().await?;
@@ -173,11 +216,16 @@ impl Lead {
             return Err(DaemonError::Agent { message });
         };
         let program = path.clone();
-        self.drive(setup, program, workspace, None).await
+        let ground = Ground {
+            made: Made::read(&setup.config.state_dir, &self.session)?,
+            credentials: repositories::wanted(setup, None)?.credentials,
+            workspace,
+        };
+        self.drive(setup, program, ground, None).await
     }
 
     /// The agent's executable and the workspace.
-    async fn make(&self, setup: &Setup<'_>) -> Result<(PathBuf, PathBuf), DaemonError> {
+    async fn make(&self, setup: &Setup<'_>) -> Result<(PathBuf, Ground), DaemonError> {
         let log = workspace::SetupLog {
             journal: self.state.journal().clone(),
             session: self.session.clone(),
@@ -194,61 +242,128 @@ impl Lead {
             RunsAs::Other { user, .. } => Some((user.uid, user.gid)),
             RunsAs::Ourselves | RunsAs::Root => None,
         };
-        let detail = if setup.config.repo.is_some() {
-            None
-        } else {
-            let asked = self.hub.rest.session(&self.session).await;
-            Some(asked.map_err(super::hub::rest_error)?)
+        let detail = match self.hub.rest.session(&self.session).await {
+            Ok(detail) => Some(detail),
+            // What to clone is known without it.
+            Err(error) if !setup.config.repos.is_empty() => {
+                tracing::warn!(%error, "the session is made without what the Hub knows of it");
+                None
+            }
+            Err(error) => return Err(super::hub::rest_error(error)),
         };
-        let trusted = self.hub.address().is_loopback();
         workspace::make_home(setup, &agent_home(setup, runs_as), owner)?;
-        let workspace = workspace::make(setup, detail.as_ref(), trusted, &log, owner).await?;
+        let ground = self.ground(setup, detail.as_ref(), &log, owner).await?;
         if setup.config.keeping.checkpoints {
-            self.checkpoint_start(&workspace, &log).await?;
+            self.checkpoint_start(&ground, &log).await?;
         }
         crash_point!("daemon.workspace_made");
         for (code, text) in notices(setup, runs_as) {
             log.notice(NoticeLevel::Info, code, text).await?;
         }
-        Ok((program, workspace))
+        Ok((program, ground))
+    }
+
+    /// The workspace with its repositories, prepared.
+    async fn ground(
+        &self,
+        setup: &Setup<'_>,
+        detail: Option<&SessionDetail>,
+        log: &workspace::SetupLog,
+        owner: Option<(u32, u32)>,
+    ) -> Result<Ground, DaemonError> {
+        let state_dir = &setup.config.state_dir;
+        let place = workspace::make(setup, detail, log, owner).await?;
+        let mut made = Made::read(state_dir, &self.session)?;
+        made.found(place.repositories);
+        let mut ground = Ground {
+            workspace: place.path,
+            credentials: place.credentials,
+            made,
+        };
+        let sent = detail.and_then(|detail| detail.rest.get("setupScript")?.as_str());
+        let script = setup_script::text(setup, sent)?;
+        if let Some(text) = script.filter(|_| !ground.made.setup_done) {
+            self.prepare(setup, text, &ground, log).await?;
+            ground.made.setup_done = true;
+        }
+        if ground.made != Made::default() {
+            ground.made.keep(state_dir, &self.session)?;
+        }
+        Ok(ground)
+    }
+
+    /// Runs the setup script.
+    async fn prepare(
+        &self,
+        setup: &Setup<'_>,
+        text: String,
+        ground: &Ground,
+        log: &workspace::SetupLog,
+    ) -> Result<(), DaemonError> {
+        let secrets = self.secrets(setup, ground).await?;
+        let script = setup_script::Script {
+            text,
+            workspace: &ground.workspace,
+            user: self.chosen.other_user(),
+            environment: setup_environment(setup, &self.chosen.runs_as)?,
+            redactor: &*self.hub.masks.of(secrets)?,
+        };
+        setup_script::run(setup, &script, log).await
+    }
+
+    /// Everything that is to be masked.
+    async fn secrets(
+        &self,
+        setup: &Setup<'_>,
+        ground: &Ground,
+    ) -> Result<Vec<SecretString>, DaemonError> {
+        let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
+        let spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
+        let mut secrets: Vec<_> = self.hub.credentials.key().into_iter().collect();
+        secrets.extend(ground.credentials.known().await);
+        secrets.extend(keys_in(&environment, &spec));
+        Ok(secrets)
     }
 
     /// The checkpoint before the first turn; once there are turns, those have their own.
     async fn checkpoint_start(
         &self,
-        workspace: &Path,
+        ground: &Ground,
         log: &workspace::SetupLog,
     ) -> Result<(), DaemonError> {
         let turns = self.state.journal().turns(&self.session).await?;
         if turns.iter().any(|turn| turn.attempt > 0) {
             return Ok(());
         }
-        let request = CheckpointRequest {
-            workspace: workspace.to_owned(),
-            session: self.session.to_string(),
-            name: START.to_owned(),
-        };
-        match checkpoint_apart(&request).await {
-            Ok(_) => Ok(()),
-            Err(error) => {
+        for repository in ground.repositories() {
+            let request = CheckpointRequest {
+                workspace: repository,
+                session: self.session.to_string(),
+                name: START.to_owned(),
+            };
+            if let Err(error) = checkpoint_apart(&request).await {
                 let text = error.to_string();
                 log.notice(NoticeLevel::Warning, CHECKPOINT_FAILED, text)
-                    .await
+                    .await?;
             }
         }
+        Ok(())
     }
 
     async fn drive(
         self,
         setup: &Setup<'_>,
         program: PathBuf,
-        workspace: PathBuf,
+        ground: Ground,
         task: Option<String>,
     ) -> Result<Led, DaemonError> {
-        let context = self.context(setup, program, workspace.clone())?;
+        let workspace = ground.workspace.clone();
+        let secrets = self.secrets(setup, &ground).await?;
+        let context = Arc::new(self.context(setup, program, ground, secrets)?);
+        HubSide::standing(&context, &self.link);
         let redactor = Arc::clone(&context.redactor);
         let agent_version = agent_version(&context.program);
-        let (session, driver) = Session::start(Arc::new(context), &self.tasks).await?;
+        let (session, driver) = Session::start(Arc::clone(&context), &self.tasks).await?;
         crash_point!("daemon.session_started");
         let stored = self.state.journal().session(&self.session).await?;
         let untaken = stored.is_some_and(|row| !row.task_taken);
@@ -261,9 +376,28 @@ impl Lead {
             session.prompt(prompt).await?;
         }
         crash_point!("daemon.task_queued");
-        let model = setup.config.agent.model.clone();
-        let serve = commands::serve(session.clone(), Arc::clone(&self.link), self.inbound, model);
-        self.tasks.spawn("hub-commands", serve);
+        commands::clear(&context).await;
+        let statuses = Statuses::default();
+        let commands = Commands {
+            session: session.clone(),
+            link: Arc::clone(&self.link),
+            context: Arc::clone(&context),
+            statuses: statuses.clone(),
+        };
+        self.tasks
+            .spawn("hub-commands", commands.serve(self.inbound));
+        if let Some(news) = self.link.news() {
+            let hub = HubSide {
+                session: session.clone(),
+                link: Arc::clone(&self.link),
+                approval: approval(setup, &self.hub, &context.workspace),
+                context: Arc::clone(&context),
+                gate: self.hub.gate,
+                is_live: context.live.is_some(),
+                statuses,
+            };
+            self.tasks.spawn("hub-actions", hub.serve(news));
+        }
         let housekeeping = Housekeeping {
             journal: self.state.journal().clone(),
             session: Some((self.session.clone(), self.chosen.kind.name)),
@@ -299,19 +433,14 @@ impl Lead {
         &self,
         setup: &Setup<'_>,
         program: PathBuf,
-        workspace: PathBuf,
+        ground: Ground,
+        secrets: Vec<SecretString>,
     ) -> Result<TurnContext, DaemonError> {
         let config = setup.config;
         let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
-        let mut secrets: Vec<_> = self.hub.key.iter().cloned().collect();
-        secrets.extend(config.repo.as_ref().and_then(|repo| repo.token.clone()));
         let mut spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
-        secrets.extend(keys_in(&environment, &spec));
         let redactor = self.hub.masks.of(secrets)?;
-        let user = match &self.chosen.runs_as {
-            RunsAs::Other { user, .. } => Some(user.clone()),
-            RunsAs::Ourselves | RunsAs::Root => None,
-        };
+        let user = self.chosen.other_user();
         let names = environment.iter().filter_map(|(name, _)| name.to_str());
         spec.variables = names.map(str::to_owned).collect();
         let mut plain = Environment::new();
@@ -325,11 +454,14 @@ impl Lead {
             agent: self.chosen.kind,
             program,
             spec,
+            choices: watch::Sender::default(),
+            briefings: self.briefings.clone(),
             environment: plain,
+            repositories: ground.repositories(),
             live: form(self.chosen.kind, &config.agent)?,
             idle_timeout: config.idle_timeout,
-            approval: Approval::new(&config.agent.approval, &workspace),
-            workspace,
+            approval: approval(setup, &self.hub, &ground.workspace),
+            workspace: ground.workspace,
             state_dir: config.state_dir.clone(),
             state_root: setup.state_root.to_owned(),
             stdout: match config.agent.stdio {
@@ -349,6 +481,12 @@ impl Lead {
             clock: setup.clock,
         })
     }
+}
+
+/// Who consents to what the agent does, the Hub included.
+fn approval(setup: &Setup<'_>, hub: &HubAccess, workspace: &Path) -> Approval {
+    let gated = hub.gate.gate == Gate::Ask;
+    Approval::new(&setup.config.agent.approval, workspace).gated(gated)
 }
 
 /// A session that is led.

@@ -10,7 +10,9 @@ use super::protocol::CloseCode;
 /// The link's times. The defaults are those of the official clients where they have any.
 #[derive(Debug, Clone)]
 pub struct Timing {
-    /// Connect, handshake and `init` together.
+    /// A way to the Hub, TLS and the WebSocket's own handshake.
+    pub connect: Duration,
+    /// From there until the Hub's `init`.
     pub init: Duration,
     /// How long an absent Hub is waited for before the first `init`.
     pub hub_wait: Duration,
@@ -40,6 +42,7 @@ impl Default for Timing {
     fn default() -> Self {
         let s = Duration::from_secs;
         Self {
+            connect: s(15),
             init: s(30),
             hub_wait: s(60),
             ping: s(10),
@@ -130,6 +133,18 @@ enum Kind {
 }
 
 impl Ended {
+    /// Whether the key is what the Hub does not like.
+    pub(super) fn refuses_key(&self) -> bool {
+        match self {
+            Self::Close { code, .. } => *code == CloseCode::AUTH_REQUIRED,
+            Self::Rejected { close, .. } => {
+                close.is_none_or(|code| code == CloseCode::AUTH_REQUIRED)
+            }
+            Self::Http(status) => *status == 401,
+            _ => false,
+        }
+    }
+
     fn kind(&self) -> Kind {
         let by_code = |code: CloseCode| match code {
             code if code.is_fenced() => Kind::Fenced,

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::approval::{AnswerError, Answered, Approval};
+use super::briefing::Briefings;
+use super::choices::Choices;
 use super::live::LiveProcess;
 use crate::agent::live::{LiveKind, LivePlan};
 use crate::agent::{AgentKind, AgentSession, LaunchError, LaunchPlan, TurnSpec};
@@ -21,6 +23,9 @@ use crate::redact::Redactor;
 use crate::sandbox::{LocalSandbox, SandboxError};
 use crate::spool::{Plan, RunDir, Stdout, User};
 
+/// The plan's file of the system prompt where the Hub adds to that of the settings.
+const SYSTEM_PROMPT: &str = "system-prompt.md";
+
 /// What all turns of a session share.
 #[derive(Debug)]
 pub struct TurnContext {
@@ -32,10 +37,16 @@ pub struct TurnContext {
     pub program: PathBuf,
     /// What the user chose for it; the conversation is set for each turn.
     pub spec: TurnSpec,
+    /// What participants have chosen over that; the session's driver keeps it.
+    pub choices: watch::Sender<Choices>,
+    /// What the Hub says before a run begins.
+    pub briefings: Briefings,
     /// Its environment, complete but for what the launch plan adds.
     pub environment: Environment,
     /// Where it works.
     pub workspace: PathBuf,
+    /// The folders of it that may be repositories: it itself, or those that were cloned into it.
+    pub repositories: Vec<PathBuf>,
     /// Where everything durable is.
     pub state_dir: PathBuf,
     /// The folder that holds the state dir, or it itself: another user gets through from here on,
@@ -90,6 +101,13 @@ impl Start {
             Self::Live(plan) => &plan.launch,
         }
     }
+
+    fn launch_mut(&mut self) -> &mut LaunchPlan {
+        match self {
+            Self::Exec(plan) => plan,
+            Self::Live(plan) => &mut plan.launch,
+        }
+    }
 }
 
 impl TurnContext {
@@ -98,19 +116,17 @@ impl TurnContext {
         RunDir::new(self.state_dir.join("runs").join(run.to_string()))
     }
 
-    /// How the CLI is started for that conversation.
-    pub(super) fn plan(
-        &self,
-        agent_session: AgentSession,
-        run: RunId,
-    ) -> Result<LaunchPlan, LaunchError> {
-        let files = self.run_dir(run).launch_files();
-        (self.agent.plan)(&TurnSpec {
-            agent_session,
-            workspace: self.workspace.clone(),
-            files,
-            ..self.spec.clone()
-        })
+    /// What is asked of the CLI now: the settings, what was chosen over them, what the Hub said of
+    /// the run. The text of its system prompt is also a file of the plan's.
+    pub(super) fn spec_now(&self) -> TurnSpec {
+        let mut spec = self.spec.clone();
+        let choices = self.choices.borrow();
+        spec.model = choices.model.clone().or(spec.model);
+        spec.effort = choices.effort.clone().or(spec.effort);
+        if let Some(text) = self.briefings.text(spec.system_prompt.as_deref()) {
+            spec.system_prompt = Some(text);
+        }
+        spec
     }
 
     /// How the CLI is started for that conversation, in the session's form.
@@ -119,17 +135,26 @@ impl TurnContext {
         agent_session: AgentSession,
         run: RunId,
     ) -> Result<Start, LaunchError> {
-        let Some(kind) = self.live else {
-            return self.plan(agent_session, run).map(Start::Exec);
-        };
         let files = self.run_dir(run).launch_files();
-        let spec = TurnSpec {
+        let mut spec = TurnSpec {
             agent_session,
             workspace: self.workspace.clone(),
             files,
-            ..self.spec.clone()
+            ..self.spec_now()
         };
-        (kind.plan)(&spec, self.approval.asks()).map(Start::Live)
+        let told = (spec.system_prompt != self.spec.system_prompt).then(|| {
+            spec.system_prompt_file = Some(spec.files.join(SYSTEM_PROMPT));
+            spec.system_prompt.clone().unwrap_or_default()
+        });
+        let mut start = match self.live {
+            None => Start::Exec((self.agent.plan)(&spec)?),
+            Some(kind) => Start::Live((kind.plan)(&spec, self.approval.asks())?),
+        };
+        if let Some(text) = told {
+            let file = (SYSTEM_PROMPT, text.into_bytes());
+            start.launch_mut().files.push(file);
+        }
+        Ok(start)
     }
 
     /// What the shim is told; the environment travels beside it.

@@ -7,7 +7,7 @@ use super::context::{TurnContext, TurnFault};
 use super::recap::Recap;
 use super::seen::Seen;
 use crate::agent::{ConversationFile, Homes, LaunchPlan};
-use crate::event::Envelope;
+use crate::event::{Envelope, Event, NEW_CONVERSATION};
 use crate::ids::{Seq, TurnId};
 
 /// The most turns that a recap goes back: what lies further back no longer fits into one.
@@ -46,7 +46,12 @@ pub(super) async fn recap(context: &TurnContext) -> Result<Recap, TurnFault> {
         cursor = before(start);
     }
     let mut recap = Recap::default();
-    read(context, first, |envelope| recap.event(&envelope.event)).await?;
+    read(context, first, |envelope| match &envelope.event {
+        // What was before is over, and nobody wants to hear of it.
+        Event::Notice { code, .. } if code == NEW_CONVERSATION => recap = Recap::default(),
+        event => recap.event(event),
+    })
+    .await?;
     Ok(recap)
 }
 

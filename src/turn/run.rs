@@ -13,7 +13,7 @@ use super::approval::AnswerError;
 use super::attempt::{Attempt, AttemptEnd, Launch, until};
 use super::checkpoint;
 use super::context::{TurnCommand, TurnContext, TurnEnd, TurnFault};
-use super::conversation::Conversation;
+use super::conversation::{Conversation, Opening};
 use super::history;
 use super::live::{Course, LiveAttempt, LiveProcess, Rest, Saved};
 use super::outcome::{Process, Stop, Verdict};
@@ -23,7 +23,7 @@ use super::seen::Seen;
 use super::shown::Shown;
 use crate::agent::LaunchError;
 use crate::event::{ErrorClass, Event, Outcome, TurnError};
-use crate::ids::RunId;
+use crate::ids::{EventId, RunId};
 use crate::journal::{Batch, Change, TurnRow, TurnState};
 
 /// A turn on its way.
@@ -191,11 +191,11 @@ impl Turn {
         }
         self.seen.begin_attempt();
         let (context, task) = (&self.context, &self.row.prompt);
-        let opening = self
+        let mut opening = self
             .conversation
             .open(context, task, &self.seen, run)
             .await?;
-        events.extend(opening.notice);
+        events.extend(opening.notice.take());
         // Asked before the new attempt's row, which has none yet.
         let earlier = if self.conversation.is_resumed() {
             self.earlier().await?
@@ -209,6 +209,8 @@ impl Turn {
                 .events
                 .push(number(&origin, self.context.clock, &mut ordinal, event)?);
         }
+        let announced = begin.events.first().filter(|_| self.row.attempt == 1);
+        let announced = announced.map(|event| event.event_id);
         let begin = begin.with(Change::BeginAttempt {
             turn: self.row.id,
             attempt: self.row.attempt,
@@ -219,6 +221,12 @@ impl Turn {
         self.context.journal.commit(begin).await?;
         crash_point!("turn.attempt_begun");
         let seen = std::mem::take(&mut self.seen);
+        if let Some(prompt) = announced
+            && let Err(error) = self.brief(prompt, &mut opening, run).await
+        {
+            let closing = Closing::new(origin, self.context.clock, ordinal, seen);
+            return Ok(Err(Failed { closing, error }));
+        }
         let started = match opening.plan {
             Ok(plan) => {
                 let (context, seen) = (Arc::clone(&self.context), seen.clone());
@@ -236,6 +244,20 @@ impl Turn {
             closing: Closing::new(origin, self.context.clock, ordinal, seen),
             error,
         }))
+    }
+
+    /// Waits for what the Hub says of the run, which may be part of the plan.
+    async fn brief(
+        &self,
+        prompt: EventId,
+        opening: &mut Opening,
+        run: RunId,
+    ) -> Result<(), TurnError> {
+        match self.context.briefings.begin(prompt).await {
+            Ok(()) => opening.plan_again(&self.context, run),
+            Err(why) => return Err(blocked(&why)),
+        }
+        Ok(())
     }
 
     fn decide(&self, end: &AttemptEnd) -> Next {
@@ -427,7 +449,7 @@ impl Turn {
 
     /// Ends the turn between two attempts.
     async fn stop(&mut self, mut closing: Closing, outcome: Outcome) -> Result<TurnEnd, TurnFault> {
-        if let Some(kept) = checkpoint::of_turn(&self.context, self.row.id).await {
+        for kept in checkpoint::of_turn(&self.context, self.row.id).await {
             closing.add(&kept)?;
         }
         closing.add(&Event::End {
@@ -472,6 +494,12 @@ impl Turn {
         let elapsed = self.context.clock.now().duration_since(self.began);
         u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+/// The Hub's refusal of a run.
+fn blocked(why: &str) -> TurnError {
+    let message = format!("the Hub did not let the run begin: {why}");
+    TurnError::new(ErrorClass::Permission, message)
 }
 
 fn launch_failure(error: &LaunchError) -> TurnError {

@@ -29,7 +29,7 @@ use tokio::sync::mpsc;
 
 use super::cache::Cache;
 use super::checkpoint::{self, Checkpoint, CheckpointRequest};
-use super::{CloneRequest, Progress, RepoUrl, Revision, Workspace, clone, prepare_git};
+use super::{CloneRequest, Extent, Progress, Reach, RepoUrl, Revision, Workspace, clone};
 use crate::clock::Clock;
 use crate::process;
 
@@ -53,6 +53,8 @@ struct CloneJob {
     limit_ms: u64,
     ca_file: Option<PathBuf>,
     cache: Option<Cache>,
+    reach: Reach,
+    extent: Extent,
 }
 
 /// What a worker says.
@@ -90,6 +92,8 @@ pub async fn clone_apart(
         limit_ms: u64::try_from(request.limit.as_millis()).unwrap_or(u64::MAX),
         ca_file: request.ca_file.clone(),
         cache: request.cache.clone(),
+        reach: request.url.reach(),
+        extent: request.extent.clone(),
     });
     let what = format!("cloned {}", request.url);
     work(&job, None, &what, Some(progress)).await
@@ -208,22 +212,12 @@ pub fn serve() -> io::Result<()> {
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;
     let job: Job = serde_json::from_str(&line)?;
-    let ca_file = match &job {
-        Job::Clone(job) => job.ca_file.clone(),
-        Job::Checkpoint(_) => None,
-    };
-    // Before there is another thread: it changes this process's environment.
-    let prepared = prepare_git(ca_file.as_deref());
     std::thread::spawn(|| {
         // Nothing follows: the end of stdin is the end of the parent, or its wish.
         let _ended = io::stdin().lock().read_to_end(&mut Vec::new());
         process::end_now(1)
     });
-    let report = match prepared {
-        Ok(()) => run(job).unwrap_or_else(Report::Failed),
-        Err(error) => Report::Failed(format!("libgit2 cannot be used: {}", error.message())),
-    };
-    say(&report)
+    say(&run(job).unwrap_or_else(Report::Failed))
 }
 
 fn run(job: Job) -> Result<Report, String> {
@@ -250,13 +244,14 @@ fn request(job: CloneJob) -> Result<CloneRequest, String> {
     let url = RepoUrl::parse(&job.url, Path::new("/")).map_err(|error| error.to_string())?;
     let revision = job.revision.as_deref().map(Revision::parse).transpose();
     Ok(CloneRequest {
-        url,
+        url: url.with_reach(job.reach),
         revision: revision.map_err(|error| error.to_string())?,
         token: job.token.map(SecretString::from),
         into: job.into,
         limit: Duration::from_millis(job.limit_ms),
         ca_file: job.ca_file,
         cache: job.cache,
+        extent: job.extent,
     })
 }
 

@@ -1,11 +1,10 @@
-//! What libgit2 asks while it talks to a server: credentials, and whether to go on.
+//! What libgit2 asks while it talks to a server: whether to go on.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use git2::{Cred, CredentialType, ErrorClass, ErrorCode, RemoteCallbacks};
-use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::clock::Clock;
 
@@ -17,8 +16,6 @@ pub(super) enum Stopped {
     No,
     Cancelled,
     TimedOut,
-    NoToken,
-    TokenRefused,
 }
 
 /// Watches one clone.
@@ -40,34 +37,25 @@ impl Watch<'_> {
         self.stopped.get() == Stopped::No
     }
 
-    /// Callbacks that give `token` and report to `progress`.
+    /// Callbacks that report to `progress`.
     pub(super) fn callbacks<'c>(
         &'c self,
-        token: Option<&'c SecretString>,
         progress: &'c mut dyn FnMut(Progress),
     ) -> RemoteCallbacks<'c> {
         let mut callbacks = RemoteCallbacks::new();
         let mut asked = false;
-        callbacks.credentials(move |_url, _user, allowed| {
+        callbacks.credentials(move |_url, user, allowed| {
             // libgit2 asks again as long as the server says no.
-            let stop = |why, message| {
-                self.stopped.set(why);
-                Err(git2::Error::new(
-                    ErrorCode::Auth,
-                    ErrorClass::Callback,
-                    message,
-                ))
-            };
-            match token {
-                None => stop(Stopped::NoToken, "no token"),
-                Some(_) if asked => stop(Stopped::TokenRefused, "token refused"),
-                Some(token) if allowed.contains(CredentialType::USER_PASS_PLAINTEXT) => {
-                    asked = true;
-                    // Hosts take any user name beside a token; this one is GitHub's own.
-                    Cred::userpass_plaintext("x-access-token", token.expose_secret())
-                }
-                Some(_) => stop(Stopped::TokenRefused, "the server takes no token"),
+            if cfg!(feature = "ssh") && allowed.contains(CredentialType::SSH_KEY) && !asked {
+                asked = true;
+                return Cred::ssh_key_from_agent(user.unwrap_or("git"));
             }
+            let said = "the server takes none of the keys";
+            Err(git2::Error::new(
+                ErrorCode::Auth,
+                ErrorClass::Callback,
+                said,
+            ))
         });
         callbacks.transfer_progress(move |stats| {
             progress(Progress::Receiving {

@@ -18,9 +18,12 @@ use super::callbacks::{Stopped, Watch};
 use super::error::CloneError;
 use super::fault::Fault;
 use super::git_library::prepare_git;
+use super::http::{Access, with_access};
+use super::policy::AllowList;
 use super::revision::Revision;
 use super::source::{from_network, from_this_machine, open, some_of};
 use super::staging::Staging;
+use super::submodules;
 use super::url::RepoUrl;
 
 /// What to clone, and where to.
@@ -36,10 +39,31 @@ pub struct CloneRequest {
     pub into: PathBuf,
     /// In no more time than this.
     pub limit: Duration,
-    /// Certificates to trust besides the machine's; the first clone of a process decides.
+    /// Certificates to trust besides the machine's, as a PEM file.
     pub ca_file: Option<PathBuf>,
     /// Where fetched objects are kept for the next clone.
     pub cache: Option<Cache>,
+    /// How much of it.
+    pub extent: Extent,
+}
+
+/// How much of a repository is cloned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// So many commits of a branch or tag, over the network; 0: all.
+    pub depth: u32,
+    /// Its submodules as well, from where this list allows it.
+    pub submodules: Option<AllowList>,
+}
+
+impl Default for Extent {
+    /// The newest commit, and no submodules.
+    fn default() -> Self {
+        Self {
+            depth: 1,
+            submodules: None,
+        }
+    }
 }
 
 /// How far a clone is.
@@ -70,7 +94,8 @@ pub struct Workspace {
 }
 
 /// Makes the workspace. Blocks; ends soon after `cancelled` is set (a silent server's own limit is
-/// a minute). A clone from the network is shallow, one from this machine whole and linked.
+/// a minute). A clone from the network is as deep as asked for, one from this machine whole and
+/// linked.
 pub fn clone(
     request: &CloneRequest,
     clock: Clock,
@@ -84,7 +109,7 @@ pub fn clone(
         clock,
         stopped: Cell::new(Stopped::No),
     };
-    prepare_git(request.ca_file.as_deref()).map_err(|source| CloneError::Git {
+    prepare_git().map_err(|source| CloneError::Git {
         url: url.clone(),
         source,
     })?;
@@ -102,6 +127,9 @@ pub fn clone(
     })?;
     let made = make(request, &watch, staging.path(), progress);
     let (commit, branch) = made.map_err(|fault| fault.explain(request, &watch))?;
+    if let Some(allowed) = &request.extent.submodules {
+        submodules::clone_into(staging.path(), request, allowed, &watch, progress)?;
+    }
     if !watch.go_on() {
         return Err(Fault::Stopped.explain(request, &watch));
     }
@@ -115,7 +143,7 @@ pub fn clone(
 }
 
 /// The commit and the branch that were checked out.
-type CheckedOut = (Option<String>, Option<String>);
+pub(super) type CheckedOut = (Option<String>, Option<String>);
 
 fn existing(path: &Path, url: &str) -> Option<Workspace> {
     let repository = match open(path) {
@@ -163,7 +191,7 @@ fn given_away(path: &Path, url: &str) -> Option<Workspace> {
     })
 }
 
-fn make(
+pub(super) fn make(
     request: &CloneRequest,
     watch: &Watch<'_>,
     into: &Path,
@@ -174,7 +202,14 @@ fn make(
     }
     let (repository, default) = match request.url.local_path() {
         Some(source) => from_this_machine(source, into)?,
-        None => from_network(request, watch, into, progress)?,
+        None if request.url.may_be_connected() => {
+            let access = Access {
+                token: request.token.clone(),
+                ca_file: request.ca_file.clone(),
+            };
+            with_access(access, || from_network(request, watch, into, progress))?
+        }
+        None => return Err(Fault::NotPublic),
     };
     check_out(
         &repository,

@@ -10,6 +10,7 @@ use super::error::CloneError;
 pub(super) enum Fault {
     Git(git2::Error),
     NoRevision(Vec<String>),
+    NotPublic,
     Stopped,
 }
 
@@ -29,12 +30,11 @@ impl Fault {
                 let limit = request.limit;
                 return CloneError::TimedOut { url, limit };
             }
-            Stopped::NoToken => return CloneError::AuthNeeded { url },
-            Stopped::TokenRefused => return CloneError::AuthRefused { url },
             Stopped::No => {}
         }
         match self {
             Self::Stopped => CloneError::Cancelled { url },
+            Self::NotPublic => CloneError::NotPublic { url },
             Self::NoRevision(known) => CloneError::NoRevision {
                 url,
                 revision: request
@@ -55,6 +55,7 @@ fn explain_git(source: git2::Error, request: &CloneRequest) -> CloneError {
     let message = source.message().to_owned();
     match source.code() {
         ErrorCode::Certificate => CloneError::Certificate { url, message },
+        ErrorCode::Auth if request.token.is_none() => CloneError::AuthNeeded { url },
         ErrorCode::Auth => CloneError::AuthRefused { url },
         ErrorCode::Owner => CloneError::ForeignOwner { url },
         ErrorCode::NotFound if request.url.local_path().is_some() => CloneError::NotFound { url },

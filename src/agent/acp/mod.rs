@@ -410,3 +410,6 @@ impl<V: Vendor> Acp<V> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

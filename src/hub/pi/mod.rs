@@ -26,6 +26,7 @@ mod tools;
 
 pub use frame::{Class, Frame, MAX_DATA};
 pub use mapper::Mapper;
+pub use message::vendor;
 
 #[cfg(test)]
 mod tests;

@@ -301,7 +301,7 @@ impl Run {
         self.subagents
             .end(call, result.output, result.is_error, out);
         let output = bounded_output(result.output);
-        // Four frames say it, so it is encoded once.
+        // Three frames say it, so it is encoded once.
         let content = text_content(&output);
         let mut details = json!({});
         if let Some(code) = result.exit_code {
@@ -309,6 +309,9 @@ impl Run {
         }
         if let Some(ms) = result.duration_ms {
             set(&mut details, "duration", ms);
+        }
+        if output.len() != result.output.len() {
+            set(&mut details, "truncated", true);
         }
         let is_error = result.is_error;
         out.state(
@@ -341,11 +344,12 @@ impl Run {
             &content,
             (is_error, &details),
         );
-        out.state("message_start", &Shown { message: &message });
+        let start = message.shortened(&output);
+        // Its end follows at once and holds the whole.
+        out.state("message_start", &Shown { message: &start });
         out.state("message_end", &Shown { message: &message });
-        let message = message.shortened(&output);
-        self.transcript.push(message.clone());
-        self.model_turn(out).results.push(message);
+        self.transcript.push(start.clone());
+        self.model_turn(out).results.push(start);
     }
 
     /// Closes all that is open but the run itself.

@@ -15,6 +15,7 @@
 //! into batches).
 
 mod account;
+mod adapt;
 mod attempt;
 mod course;
 mod obey;

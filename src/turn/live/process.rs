@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::adapt::Wanted;
 use super::course::Course;
 use super::saved::{Saved, save};
 use crate::agent::live::{Dialog, Heard, LiveKind, LivePlan, LiveReader, LiveSpec, Told};
@@ -62,6 +63,8 @@ pub struct LiveProcess {
     pub(in crate::turn) last_turn: Option<(TurnId, u32)>,
     /// It cannot be spoken to any more.
     pub(super) is_mute: bool,
+    /// What it was started with, where this daemon did.
+    pub(super) wanted: Option<Wanted>,
 }
 
 impl std::fmt::Debug for LiveProcess {
@@ -101,6 +104,7 @@ impl LiveProcess {
         let reader = LiveReader::new(kind, spec, Arc::clone(&context.redactor));
         Self {
             room: SpoolRoom::new(&context, &dir),
+            wanted: Some(Wanted::of(&context)),
             context,
             kind,
             run,
@@ -213,6 +217,7 @@ impl LiveProcess {
             told: Vec::new(),
             last_turn,
             is_mute,
+            wanted: None,
         };
         let frames = process.hear_own_frames()?;
         Ok(Opened {

@@ -390,3 +390,6 @@ pub(super) fn response(request_id: &str, decision: &str, by: Answerer) -> Event 
         by: by.name().to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

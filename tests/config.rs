@@ -462,6 +462,10 @@ fn what_is_shown_is_toml_with_origins_and_without_secrets() {
         .collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
     state_dir = "~/.local/state/agent-runner" # default
+    sandbox = "local" # default
+    sandbox_network = "bridge" # default
+    sandbox_memory = "4GiB" # default
+    sandbox_pids = "2048" # default
     agent = "claude" # default
     mode = "auto" # default
     approve = "auto" # default
@@ -478,12 +482,13 @@ fn what_is_shown_is_toml_with_origins_and_without_secrets() {
     hub_wait = "1m" # default
     hub_key_in_url = "auto" # default
     hub_coalesce = "40ms" # default
+    hub_session_file = true # default
     hub_gate_timeout = "30s" # default
     hub_gate = "off" # default
     hub_gate_default = "deny" # default
     git.depth = "1" # default
+    git.max_size = "20GiB" # default
     git.submodules = false # default
-    git.lfs = false # default
     git.push_branch = "agent-runner/{session}" # default
     setup.timeout = "15m" # default
     setup.on_failure = "fail" # default

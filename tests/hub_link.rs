@@ -2,11 +2,16 @@
 
 // The settings for tests do not reach helpers of an integration test.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::print_stdout)] // seeds
 
 #[path = "support/appears.rs"]
 mod appears;
+#[path = "hub_link/filed.rs"]
+mod filed;
 #[path = "hub_link/hub.rs"]
 mod hub;
+#[path = "hub_link/oracle.rs"]
+mod oracle;
 #[path = "hub_link/source.rs"]
 mod source;
 #[path = "hub_link/ways.rs"]
@@ -331,11 +336,16 @@ fn after_the_first_init_every_close_code_is_survived() {
             (4409, Phase::Fenced),
             (4410, Phase::Fenced),
             (4401, Phase::Rejected),
+            (4400, Phase::Rejected),
+            (4403, Phase::Rejected),
             (4404, Phase::Rejected),
             (4500, Phase::Rejected),
+            (4999, Phase::Rejected),
             (4408, Phase::Backoff),
             (4429, Phase::Backoff),
+            (1000, Phase::Backoff),
             (1001, Phase::Backoff),
+            (1011, Phase::Backoff),
             (1012, Phase::Backoff),
         ] {
             let mut peer = hub.join().await;
@@ -431,7 +441,7 @@ fn commands_reach_the_driver_and_its_answers_the_hub() {
             json!({"isStreaming": false})
         );
         for refused in [
-            json!({"type": "fork", "id": "x"}),
+            json!({"type": "from_the_future", "id": "x"}),
             json!({"type": "prompt", "message": "", "id": "x"}),
         ] {
             peer.send(&command(refused)).await;

@@ -52,7 +52,7 @@ async fn lead(context: Context, hub: HubConfig, named: Named) -> Result<Ended, C
     let state = State::take(
         view.state_root,
         &view.config.state_dir,
-        Some(chosen.runs_as()),
+        chosen.runs_here_as(),
         &view.config.keeping,
     )?;
     let footprint = state.footprint();

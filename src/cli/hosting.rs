@@ -149,6 +149,7 @@ pub(super) fn hub_target(hub: &HubConfig) -> Result<HubTarget, CliError> {
         credentials: credentials(hub)?,
         key_in_url: hub.key_in_url,
         coalesce: hub.coalesce,
+        session_file: hub.session_file,
         wait: hub.wait,
         gate: hub.gate,
     })

@@ -88,7 +88,7 @@ async fn turn(setup: &Setup<'_>, folder: &Folder, task: String) -> Result<ExitCo
     let state = State::take(
         setup.state_root,
         &setup.config.state_dir,
-        Some(chosen.runs_as()),
+        chosen.runs_here_as(),
         &setup.config.keeping,
     )?;
     let tasks = Tasks::new();

@@ -157,6 +157,16 @@ choice! {
 }
 
 choice! {
+    /// Where agents run.
+    SandboxKind {
+        /// As processes of this machine.
+        Local = "local",
+        /// In a container each, made through Docker's API.
+        Docker = "docker",
+    }
+}
+
+choice! {
     /// How events are printed.
     Output {
         /// For people.

@@ -37,6 +37,8 @@ pub struct HubConfig {
     pub key_in_url: KeyInUrl,
     /// How long streamed text is joined before it is sent.
     pub coalesce: Duration,
+    /// Whether the Hub gets the session's file, too.
+    pub session_file: bool,
     /// The organization that the session belongs to.
     pub org: Option<String>,
     /// How long an unreachable Hub is tried before the first contact.
@@ -82,6 +84,7 @@ pub(super) fn hub(layers: &mut Layers<'_>, once: bool) -> HubConfig {
         key_file,
         key_in_url: layers.value_or(&setting::HUB_KEY_IN_URL, KeyInUrl::Auto, KeyInUrl::parse),
         coalesce: coalesce(layers),
+        session_file: layers.switch_or(&setting::HUB_SESSION_FILE, true),
         org: layers.text(&setting::HUB_ORG),
         wait: wait.unwrap_or(HUB_WAIT),
         gate: gate(layers),

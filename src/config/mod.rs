@@ -27,6 +27,7 @@ mod options;
 mod patience;
 mod place;
 mod resolve;
+mod sandbox;
 mod secret;
 mod session;
 mod setting;
@@ -39,14 +40,14 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use agent_env::{EnvPattern, agent_env};
+pub use agent_env::{EnvPattern, agent_env, is_ours};
 pub use api::{ApiListen, ClientConfig, ClientOptions, resolve_client};
 pub use approval::{
     About, ApprovalConfig, ApprovalRule, CommandPattern, HostPattern, PathPattern, WordPattern,
 };
 pub use choice::{
     AgentHome, AgentName, Approve, Gate, GateDefault, KeyInUrl, LogLevel, Mode, Otherwise, Output,
-    Stdio,
+    SandboxKind, Stdio,
 };
 pub use duration::{parse_duration, show_duration};
 pub use env::EnvMap;
@@ -59,6 +60,7 @@ pub use options::{HubOptions, Options};
 pub use patience::Patience;
 pub use place::{CommandKind, Place, in_container};
 pub use resolve::{Given, resolve};
+pub use sandbox::SandboxConfig;
 pub use session::SessionSettings;
 pub use setup::{OnFailure, SetupConfig};
 pub use waking::{WakeCommand, resolve_waking};
@@ -90,6 +92,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Where the workspace goes; by default a folder of its own in the state dir.
     pub workspace_dir: Option<PathBuf>,
+    /// Where the agent runs.
+    pub sandbox: SandboxConfig,
     /// How much is kept on the disk.
     pub keeping: KeepingConfig,
     /// How events are printed.

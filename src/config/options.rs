@@ -86,6 +86,15 @@ pub struct Options {
     /// User that the CLI runs as (needs root)
     #[arg(long, value_name = "NAME")]
     pub agent_user: Option<String>,
+    /// Where the agent runs: on this machine, or in a container beside us [default: local]
+    #[arg(long, value_name = "local|docker")]
+    pub sandbox: Option<String>,
+    /// Image of the container [default: agent-runner:<agent>]
+    #[arg(long, value_name = "IMAGE")]
+    pub sandbox_image: Option<String>,
+    /// Network of the container: none, bridge, host or a network's name [default: bridge]
+    #[arg(long, value_name = "NETWORK")]
+    pub sandbox_network: Option<String>,
     /// Folder for everything durable [default: $XDG_STATE_HOME/agent-runner]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<String>,
@@ -167,6 +176,9 @@ impl Options {
             task_file,
             agent_home,
             agent_user,
+            sandbox,
+            sandbox_image,
+            sandbox_network,
             state_dir,
             workspace_dir,
             output,
@@ -192,6 +204,9 @@ impl Options {
             (&setting::TASK_FILE, task_file),
             (&setting::AGENT_HOME, agent_home),
             (&setting::AGENT_USER, agent_user),
+            (&setting::SANDBOX, sandbox),
+            (&setting::SANDBOX_IMAGE, sandbox_image),
+            (&setting::SANDBOX_NETWORK, sandbox_network),
             (&setting::STATE_DIR, state_dir),
             (&setting::WORKSPACE_DIR, workspace_dir),
             (&setting::OUTPUT, output),

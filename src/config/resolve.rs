@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::api;
 use super::approval::approval;
-use super::choice::{AgentHome, AgentName, LogLevel, Mode, Output, Stdio};
+use super::choice::{AgentHome, AgentName, LogLevel, Mode, Output, SandboxKind, Stdio};
 use super::duration::{parse_duration, show_duration};
 use super::env::EnvMap;
 use super::fault::{ConfigError, Fault, Origin};
@@ -18,6 +18,7 @@ use super::nearest::nearest;
 use super::options::{HubOptions, Options, Typed};
 use super::patience::Patience;
 use super::place::{CommandKind, Place};
+use super::sandbox::sandbox;
 use super::setting;
 use super::{AgentConfig, Config, Task};
 use super::{expected, git, setup};
@@ -78,7 +79,8 @@ pub(super) fn settle(
     once: bool,
     must_have_task: bool,
 ) -> Result<Config, ConfigError> {
-    let (state_dir, agent) = (state_dir(&mut layers), agent(&mut layers, place));
+    let (state_dir, sandbox) = (state_dir(&mut layers), sandbox(&mut layers));
+    let agent = agent(&mut layers, place, sandbox.kind);
     let task = task(&mut layers);
     if task.is_none() && must_have_task && layers.faults.is_empty() {
         let message =
@@ -99,6 +101,7 @@ pub(super) fn settle(
         patience: patience(&mut layers),
         state_dir: state_dir.unwrap_or_default(),
         workspace_dir: layers.path(&setting::WORKSPACE_DIR),
+        sandbox,
         keeping: keeping(&mut layers),
         output: layers.value_or(&setting::OUTPUT, Output::Pretty, Output::parse),
         hub,
@@ -214,9 +217,11 @@ pub(super) fn state_dir(layers: &mut Layers<'_>) -> Option<PathBuf> {
     dir
 }
 
-fn agent(layers: &mut Layers<'_>, place: &Place) -> AgentConfig {
-    // A person's own login and settings serve what they start themselves.
-    let persons_own = place.command != CommandKind::Daemon && !place.container;
+fn agent(layers: &mut Layers<'_>, place: &Place, sandbox: SandboxKind) -> AgentConfig {
+    // A person's own login and settings serve what they start themselves, and are nothing to show
+    // to what is locked up.
+    let is_at_home = !place.container && sandbox == SandboxKind::Local;
+    let persons_own = place.command != CommandKind::Daemon && is_at_home;
     let home = if persons_own {
         AgentHome::User
     } else {

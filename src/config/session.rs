@@ -49,8 +49,8 @@ const OWN: &[&Setting] = &[
     &setting::GIT_TOKEN_HOST,
     &setting::GIT_ALLOW_HOSTS,
     &setting::GIT_DEPTH,
+    &setting::GIT_MAX_SIZE,
     &setting::GIT_SUBMODULES,
-    &setting::GIT_LFS,
     &setting::GIT_PUSH,
     &setting::GIT_PUSH_BRANCH,
     &setting::GIT_AUTHOR,
@@ -65,6 +65,12 @@ const OWN: &[&Setting] = &[
     &setting::AGENT_USER,
     &setting::SKIP_INSTALL,
     &setting::WORKSPACE_DIR,
+    &setting::SANDBOX,
+    &setting::SANDBOX_IMAGE,
+    &setting::SANDBOX_NETWORK,
+    &setting::SANDBOX_MEMORY,
+    &setting::SANDBOX_CPUS,
+    &setting::SANDBOX_PIDS,
 ];
 
 /// Those whose value is a path, which means the same from any folder once it is absolute.

@@ -68,8 +68,8 @@ settings! {
     GIT_TOKEN_HOST: "git.token_host" "" ["AGENT_RUNNER_GIT_TOKEN_HOST"] Text true;
     GIT_ALLOW_HOSTS: "git.allow_hosts" "" ["AGENT_RUNNER_GIT_ALLOW_HOSTS"] List true;
     GIT_DEPTH: "git.depth" "" ["AGENT_RUNNER_GIT_DEPTH"] Number true;
+    GIT_MAX_SIZE: "git.max_size" "" ["AGENT_RUNNER_GIT_MAX_SIZE"] Text true;
     GIT_SUBMODULES: "git.submodules" "" ["AGENT_RUNNER_GIT_SUBMODULES"] Switch true;
-    GIT_LFS: "git.lfs" "" ["AGENT_RUNNER_GIT_LFS"] Switch true;
     GIT_PUSH: "git.push" "" ["AGENT_RUNNER_GIT_PUSH"] Text true;
     GIT_PUSH_BRANCH: "git.push_branch" "" ["AGENT_RUNNER_GIT_PUSH_BRANCH"] Text true;
     GIT_AUTHOR: "git.author" "" ["AGENT_RUNNER_GIT_AUTHOR"] Text true;
@@ -87,6 +87,12 @@ settings! {
     AGENT_USER: "agent_user" "--agent-user" ["AGENT_RUNNER_AGENT_USER"] Text true;
     SKIP_INSTALL: "skip_install" "--skip-install" ["AGENT_RUNNER_SKIP_INSTALL"] Switch true;
     STATE_DIR: "state_dir" "--state-dir" ["AGENT_RUNNER_STATE_DIR"] Text true;
+    SANDBOX: "sandbox" "--sandbox" ["AGENT_RUNNER_SANDBOX"] Text true;
+    SANDBOX_IMAGE: "sandbox_image" "--sandbox-image" ["AGENT_RUNNER_SANDBOX_IMAGE"] Text true;
+    SANDBOX_NETWORK: "sandbox_network" "--sandbox-network" ["AGENT_RUNNER_SANDBOX_NETWORK"] Text true;
+    SANDBOX_MEMORY: "sandbox_memory" "" ["AGENT_RUNNER_SANDBOX_MEMORY"] Text true;
+    SANDBOX_CPUS: "sandbox_cpus" "" ["AGENT_RUNNER_SANDBOX_CPUS"] Text true;
+    SANDBOX_PIDS: "sandbox_pids" "" ["AGENT_RUNNER_SANDBOX_PIDS"] Text true;
     WORKSPACE_DIR: "workspace_dir" "--workspace-dir" ["AGENT_RUNNER_WORKSPACE_DIR"] Text true;
     JOURNAL_QUOTA: "journal_quota" "" ["AGENT_RUNNER_JOURNAL_QUOTA"] Text true;
     JOURNAL_RETAIN: "journal_retain" "" ["AGENT_RUNNER_JOURNAL_RETAIN"] Text true;
@@ -103,6 +109,7 @@ settings! {
     HUB_ORG: "hub_org" "" ["AGENT_RUNNER_HUB_ORG", "AGENTUITY_ORGID", "AGENTUITY_CLOUD_ORG_ID"] Text true;
     HUB_KEY_IN_URL: "hub_key_in_url" "" ["AGENT_RUNNER_HUB_KEY_IN_URL"] Text true;
     HUB_COALESCE: "hub_coalesce" "" ["AGENT_RUNNER_HUB_COALESCE"] Text true;
+    HUB_SESSION_FILE: "hub_session_file" "" ["AGENT_RUNNER_HUB_SESSION_FILE"] Switch true;
     HUB_WAIT: "hub_wait" "--hub-wait" ["AGENT_RUNNER_HUB_WAIT"] Text true;
     HUB_GATE: "hub_gate" "" ["AGENT_RUNNER_HUB_GATE"] Text true;
     HUB_GATE_TIMEOUT: "hub_gate_timeout" "" ["AGENT_RUNNER_HUB_GATE_TIMEOUT"] Text true;

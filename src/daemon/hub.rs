@@ -12,7 +12,8 @@ use super::source::JournalSource;
 use super::{DaemonError, Setup};
 use crate::clock::Clock;
 use crate::config::{EnvMap, GateConfig, HubConfig, KeyInUrl, RepoConfig};
-use crate::hub::link::{self, Inbound, LinkConfig, LinkHandle};
+use crate::hub::file;
+use crate::hub::link::{self, Inbound, LinkConfig, LinkHandle, SessionFiles};
 use crate::hub::rest::{Discovery, RestClient, RestError, discover};
 use crate::hub::{Credentials, HubAddress, Proxies, Timing};
 use crate::ids::SessionId;
@@ -29,6 +30,8 @@ pub struct HubTarget {
     pub key_in_url: KeyInUrl,
     /// How long streamed text is joined.
     pub coalesce: Duration,
+    /// Whether the Hub gets the session's file, too.
+    pub session_file: bool,
     /// How long an absent Hub is waited for.
     pub wait: Duration,
     /// Whether tool calls wait for its word.
@@ -42,6 +45,7 @@ pub struct HubAccess {
     pub(super) credentials: Credentials,
     key_in_url: KeyInUrl,
     coalesce: Duration,
+    session_file: bool,
     pub(super) wait: Duration,
     pub(super) gate: GateConfig,
     /// What masks its key and the sessions' own.
@@ -74,6 +78,7 @@ impl HubAccess {
             credentials,
             key_in_url: target.key_in_url,
             coalesce: target.coalesce,
+            session_file: target.session_file,
             wait: target.wait,
             gate: target.gate,
             masks: Arc::default(),
@@ -95,6 +100,10 @@ impl HubAccess {
             credentials: self.credentials.clone(),
             key_in_url: self.key_in_url,
             proxies: Proxies::from_environment(),
+            files: self.session_file.then(|| SessionFiles {
+                folder: file::folder(&source.state_dir),
+                rest: self.rest.clone(),
+            }),
             session: Some(session),
             driver_instance_id: instance.to_string(),
             driver_version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -1,6 +1,7 @@
 //! What the agent is started with: its home, its environment, what the settings ask of it.
 
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
@@ -8,7 +9,7 @@ use secrecy::SecretString;
 use super::{DaemonError, RunsAs, Setup};
 use crate::agent::live::LiveKind;
 use crate::agent::{AgentKind, AgentSession, EnvFallback, TurnSpec};
-use crate::config::{AgentConfig, AgentHome, Approve, Mode, TokenSource, agent_env};
+use crate::config::{AgentConfig, AgentHome, Approve, Mode, SandboxKind, TokenSource, agent_env};
 use crate::process::Environment;
 use crate::redact::settings::{in_json, in_variable};
 
@@ -113,6 +114,9 @@ pub(super) fn environment(
     let spec = turn_spec(setup, kind, runs_as)?;
     let plan = (kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
     let mut environment = agent_env(setup.env, plan.env_pass, &agent.env, &agent.pass_env);
+    if setup.config.sandbox.kind == SandboxKind::Docker {
+        environment.retain(|(name, _)| !is_of_this_machine(name) || is_named(&agent.env, name));
+    }
     fall_back(&plan.env_fallback, &mut environment);
     // what a plan sets itself is known here as well, so that its keys are masked
     environment.extend(plan.env);
@@ -136,16 +140,34 @@ pub(super) fn environment(
     Ok(environment)
 }
 
+/// What names a place of this machine, which means nothing in a container: the image has its own.
+fn is_of_this_machine(name: &OsStr) -> bool {
+    const PLACES: [&str; 6] = [
+        "NODE_EXTRA_CA_CERTS",
+        "PATH",
+        "SHELL",
+        "SSL_CERT_DIR",
+        "SSL_CERT_FILE",
+        "TMPDIR",
+    ];
+    PLACES.iter().any(|place| name == *place)
+}
+
+fn is_named(variables: &BTreeMap<String, String>, name: &OsStr) -> bool {
+    name.to_str()
+        .is_some_and(|name| variables.contains_key(name))
+}
+
 /// What of our environment a daemon needs to start this agent for us: what the agent may see of
 /// it, but for what the settings themselves hold.
 pub fn environment_to_send(setup: &Setup<'_>) -> Result<Vec<Variable>, DaemonError> {
     let agent = &setup.config.agent;
     let kind = crate::agent::by_name(agent.name.as_str())
         .map_err(|error| DaemonError::Usage(error.to_string()))?;
-    let runs_as = super::runs_as(agent.user.as_deref())?;
+    let runs_as = super::runs_as(agent.user.as_deref(), setup.config.sandbox.kind)?;
     let spec = turn_spec(setup, kind, &runs_as)?;
     let plan = (kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
-    let none = std::collections::BTreeMap::new();
+    let none = BTreeMap::new();
     let mut chosen = agent_env(setup.env, plan.env_pass, &none, &agent.pass_env);
     // The daemon needs it, the agent never sees it.
     if let Some(TokenSource::Variable(name)) = &setup.config.git.token
@@ -162,10 +184,13 @@ pub(super) fn setup_environment(
     setup: &Setup<'_>,
     runs_as: &RunsAs,
 ) -> Result<Environment, DaemonError> {
-    let none = std::collections::BTreeMap::new();
+    let none = BTreeMap::new();
     let mut chosen = Environment::new();
     let home = agent_home(setup, runs_as).into_os_string();
-    let own = agent_env(setup.env, &[], &none, &setup.config.agent.pass_env);
+    let mut own = agent_env(setup.env, &[], &none, &setup.config.agent.pass_env);
+    if setup.config.sandbox.kind == SandboxKind::Docker {
+        own.retain(|(name, _)| !is_of_this_machine(name));
+    }
     let user = match runs_as {
         RunsAs::Other { name, .. } => Some(("USER".into(), name.into())),
         RunsAs::Ourselves | RunsAs::Root => None,
@@ -214,6 +239,12 @@ pub(super) fn notices(setup: &Setup<'_>, runs_as: &RunsAs) -> Vec<(&'static str,
             "runs_as_root",
             "the agent runs as root: give --agent-user, or create a user `agent`, to run it with \
              fewer rights"
+                .to_owned(),
+        )),
+        RunsAs::Ourselves if setup.config.sandbox.kind == SandboxKind::Docker => notices.push((
+            "runs_as_same_user",
+            "in its container the agent runs as the same user as what watches it there; start \
+             agent-runner as root to part them"
                 .to_owned(),
         )),
         RunsAs::Ourselves => notices.push((

@@ -12,39 +12,39 @@ use tokio_util::sync::DropGuard;
 use super::actions::HubSide;
 use super::agent_version::agent_version;
 use super::commands::{self, Commands, Statuses};
+use super::ground::Ground;
 use super::housekeeping::Housekeeping;
-use super::launch::{
-    agent_home, environment, form, keys_in, notices, setup_environment, turn_spec,
-};
+use super::launch::{agent_home, environment, form, notices, turn_spec};
 use super::made::Made;
 use super::program::{self, Program, RunsAs, runs_as};
 use super::source::JournalSource;
-use super::{DaemonError, HubAccess, Setup, State};
-use super::{install, repositories, setup_script, workspace};
+use super::{DaemonError, HubAccess, Setup, State, link_news};
+use super::{install, publishing, repositories, sandbox, workspace};
 use crate::agent::{self, AgentKind};
-use crate::config::{Approve, Gate, Stdio};
+use crate::config::{Approve, Gate, SandboxKind, Stdio};
 use crate::event::NoticeLevel;
 use crate::hub::StartError;
 use crate::hub::link::{Inbound, Joined, LinkHandle};
-use crate::hub::rest::SessionDetail;
 use crate::ids::{Seq, SessionId};
+use crate::journal::{Batch, Change};
 use crate::process::Environment;
 use crate::redact::Redactor;
-use crate::sandbox::LocalSandbox;
 use crate::session::{Prompt, Session};
 use crate::spool::{Stdout, User, Window};
 use crate::tasks::Tasks;
 use crate::turn::approval::Approval;
 use crate::turn::briefing::Briefings;
-use crate::turn::{CHECKPOINT_FAILED, TurnContext, TurnFault};
-use crate::workspace::{CheckpointRequest, Credentials, START, checkpoint_apart};
+use crate::turn::report::Expected;
+use crate::turn::{TurnContext, TurnFault};
+use crate::workspace::Handing;
 
 /// A session's agent: which CLI, its program or how that is got, and whom it runs as.
 #[derive(Debug)]
 pub struct Chosen {
-    kind: &'static AgentKind,
+    pub(super) kind: &'static AgentKind,
     program: Program,
-    runs_as: RunsAs,
+    pub(super) runs_as: RunsAs,
+    sandbox: SandboxKind,
 }
 
 impl Chosen {
@@ -54,7 +54,8 @@ impl Chosen {
         let agent = &setup.config.agent;
         let kind = agent::by_name(agent.name.as_str())
             .map_err(|error| DaemonError::Usage(error.to_string()))?;
-        let runs_as = runs_as(agent.user.as_deref())?;
+        let sandbox = setup.config.sandbox.kind;
+        let runs_as = runs_as(agent.user.as_deref(), sandbox)?;
         let spec = turn_spec(setup, kind, &runs_as)?;
         match form(kind, &setup.config.agent)? {
             Some(live) => {
@@ -64,29 +65,40 @@ impl Chosen {
             None => (kind.plan)(&spec).map(drop),
         }
         .map_err(|error| DaemonError::Usage(error.to_string()))?;
-        let program = program::find(kind, agent, &setup.prefix, setup.env)?;
+        for report in &setup.config.expected {
+            Expected::read(report).map_err(DaemonError::Usage)?;
+        }
+        let program = match sandbox {
+            SandboxKind::Local => program::find(kind, agent, &setup.prefix, setup.env)?,
+            SandboxKind::Docker => {
+                let command = agent.command.clone();
+                Program::InImage(command.unwrap_or_else(|| kind.command.into()))
+            }
+        };
         Ok(Self {
             kind,
             program,
             runs_as,
+            sandbox,
         })
     }
 
-    /// Whom the CLI runs as.
-    pub fn runs_as(&self) -> &RunsAs {
-        &self.runs_as
+    /// Whom the CLI runs as on this machine; none where it runs in a container, which shows it
+    /// its own folders and no way to them.
+    pub fn runs_here_as(&self) -> Option<&RunsAs> {
+        Some(&self.runs_as).filter(|_| self.sandbox == SandboxKind::Local)
     }
 
     /// Makes sure that the agent's user can get to what will be theirs below `root`.
     pub(super) fn open_way(&self, root: &Path) -> Result<(), DaemonError> {
-        if let RunsAs::Other { user, name, .. } = &self.runs_as {
+        if let Some(RunsAs::Other { user, name, .. }) = self.runs_here_as() {
             program::open_way(root, user, name)?;
         }
         Ok(())
     }
 
     /// The agent's user, where that is another one.
-    fn other_user(&self) -> Option<User> {
+    pub(super) fn other_user(&self) -> Option<User> {
         match &self.runs_as {
             RunsAs::Other { user, .. } => Some(user.clone()),
             RunsAs::Ourselves | RunsAs::Root => None,
@@ -110,6 +122,7 @@ impl Chosen {
         let source = JournalSource {
             journal: state.journal().clone(),
             agent: self.kind.name,
+            state_dir: state.dir().to_owned(),
         };
         let (link, inbound) = hub.link(
             source,
@@ -130,32 +143,13 @@ impl Chosen {
     }
 }
 
-/// Where a session works, made and prepared.
-#[derive(Debug)]
-struct Ground {
-    workspace: PathBuf,
-    made: Made,
-    credentials: Credentials,
-}
-
-impl Ground {
-    /// The folders that may be repositories: those that were cloned, else the workspace.
-    fn repositories(&self) -> Vec<PathBuf> {
-        let made = self.made.repositories.iter();
-        match made.len() {
-            0 => vec![self.workspace.clone()],
-            _ => made.map(|repository| repository.path.clone()).collect(),
-        }
-    }
-}
-
 /// A session on its way to being led.
 #[derive(Debug)]
 pub struct Lead {
-    chosen: Chosen,
-    state: State,
-    hub: HubAccess,
-    session: SessionId,
+    pub(super) chosen: Chosen,
+    pub(super) state: State,
+    pub(super) hub: HubAccess,
+    pub(super) session: SessionId,
     link: Arc<LinkHandle>,
     inbound: mpsc::Receiver<Inbound>,
     briefings: Briefings,
@@ -183,7 +177,7 @@ impl Lead {
 
     /// Whether a session that has its workspace can go on without the Hub's help.
     pub(super) fn can_resume(&self) -> bool {
-        matches!(self.chosen.program, Program::Found { .. })
+        !matches!(self.chosen.program, Program::ToInstall(_))
     }
 
     /// Installs the agent where it is missing, makes the workspace, starts the session's driver,
@@ -195,6 +189,7 @@ impl Lead {
                 let task = joined.init.task.clone();
                 let fresh = joined.init.resume.is_none();
                 let task = task.filter(|task| fresh && !task.trim().is_empty());
+                self.take_over(setup, joined, &ground.workspace).await?;
                 self.drive(setup, program, ground, task).await
             }
             Err(error) => {
@@ -204,6 +199,39 @@ impl Lead {
         }
     }
 
+    /// A session that was led elsewhere goes on in the same conversation of the agent's CLI, where
+    /// the CLI has it here; turns look for that.
+    async fn take_over(
+        &self,
+        setup: &Setup<'_>,
+        joined: &Joined,
+        workspace: &Path,
+    ) -> Result<(), DaemonError> {
+        let agent = self.chosen.kind.name;
+        let earlier = joined
+            .driver
+            .as_ref()
+            .filter(|driver| driver.agent == agent);
+        let Some(id) = earlier.and_then(|driver| driver.agent_session.clone()) else {
+            return Ok(());
+        };
+        let journal = self.state.journal();
+        let row = journal.session(&self.session).await?;
+        if row.is_some_and(|row| row.agent_session_id.is_some()) {
+            return Ok(());
+        }
+        let open = Change::OpenSession {
+            workspace: workspace.display().to_string(),
+            at: setup.clock.wall(),
+        };
+        let batch = Batch::new(&self.session, agent).with(open);
+        journal
+            .commit(batch.with(Change::AgentSession { id }))
+            .await?;
+        crash_point!("daemon.session_taken_over");
+        Ok(())
+    }
+
     /// Starts the driver of a session that an earlier daemon has made: the agent may be at work,
     /// and waits for no Hub.
     pub(super) async fn resume(
@@ -211,7 +239,7 @@ impl Lead {
         setup: &Setup<'_>,
         workspace: PathBuf,
     ) -> Result<Led, DaemonError> {
-        let Program::Found { path, .. } = &self.chosen.program else {
+        let (Program::Found { path, .. } | Program::InImage(path)) = &self.chosen.program else {
             let message = "the agent CLI is not installed any more".to_owned();
             return Err(DaemonError::Agent { message });
         };
@@ -234,7 +262,7 @@ impl Lead {
         };
         crash_point!("daemon.joined");
         let program = match &self.chosen.program {
-            Program::Found { path, .. } => path.clone(),
+            Program::Found { path, .. } | Program::InImage(path) => path.clone(),
             Program::ToInstall(release) => install::install(setup, release, &log).await?,
         };
         let runs_as = &self.chosen.runs_as;
@@ -252,102 +280,16 @@ impl Lead {
             Err(error) => return Err(super::hub::rest_error(error)),
         };
         workspace::make_home(setup, &agent_home(setup, runs_as), owner)?;
-        let ground = self.ground(setup, detail.as_ref(), &log, owner).await?;
+        let (detail, log) = (detail.as_ref(), &log);
+        let ground = self.ground(setup, detail, &program, log, owner).await?;
         if setup.config.keeping.checkpoints {
-            self.checkpoint_start(&ground, &log).await?;
+            self.checkpoint_start(&ground, log).await?;
         }
         crash_point!("daemon.workspace_made");
         for (code, text) in notices(setup, runs_as) {
             log.notice(NoticeLevel::Info, code, text).await?;
         }
         Ok((program, ground))
-    }
-
-    /// The workspace with its repositories, prepared.
-    async fn ground(
-        &self,
-        setup: &Setup<'_>,
-        detail: Option<&SessionDetail>,
-        log: &workspace::SetupLog,
-        owner: Option<(u32, u32)>,
-    ) -> Result<Ground, DaemonError> {
-        let state_dir = &setup.config.state_dir;
-        let place = workspace::make(setup, detail, log, owner).await?;
-        let mut made = Made::read(state_dir, &self.session)?;
-        made.found(place.repositories);
-        let mut ground = Ground {
-            workspace: place.path,
-            credentials: place.credentials,
-            made,
-        };
-        let sent = detail.and_then(|detail| detail.rest.get("setupScript")?.as_str());
-        let script = setup_script::text(setup, sent)?;
-        if let Some(text) = script.filter(|_| !ground.made.setup_done) {
-            self.prepare(setup, text, &ground, log).await?;
-            ground.made.setup_done = true;
-        }
-        if ground.made != Made::default() {
-            ground.made.keep(state_dir, &self.session)?;
-        }
-        Ok(ground)
-    }
-
-    /// Runs the setup script.
-    async fn prepare(
-        &self,
-        setup: &Setup<'_>,
-        text: String,
-        ground: &Ground,
-        log: &workspace::SetupLog,
-    ) -> Result<(), DaemonError> {
-        let secrets = self.secrets(setup, ground).await?;
-        let script = setup_script::Script {
-            text,
-            workspace: &ground.workspace,
-            user: self.chosen.other_user(),
-            environment: setup_environment(setup, &self.chosen.runs_as)?,
-            redactor: &*self.hub.masks.of(secrets)?,
-        };
-        setup_script::run(setup, &script, log).await
-    }
-
-    /// Everything that is to be masked.
-    async fn secrets(
-        &self,
-        setup: &Setup<'_>,
-        ground: &Ground,
-    ) -> Result<Vec<SecretString>, DaemonError> {
-        let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
-        let spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
-        let mut secrets: Vec<_> = self.hub.credentials.key().into_iter().collect();
-        secrets.extend(ground.credentials.known().await);
-        secrets.extend(keys_in(&environment, &spec));
-        Ok(secrets)
-    }
-
-    /// The checkpoint before the first turn; once there are turns, those have their own.
-    async fn checkpoint_start(
-        &self,
-        ground: &Ground,
-        log: &workspace::SetupLog,
-    ) -> Result<(), DaemonError> {
-        let turns = self.state.journal().turns(&self.session).await?;
-        if turns.iter().any(|turn| turn.attempt > 0) {
-            return Ok(());
-        }
-        for repository in ground.repositories() {
-            let request = CheckpointRequest {
-                workspace: repository,
-                session: self.session.to_string(),
-                name: START.to_owned(),
-            };
-            if let Err(error) = checkpoint_apart(&request).await {
-                let text = error.to_string();
-                log.notice(NoticeLevel::Warning, CHECKPOINT_FAILED, text)
-                    .await?;
-            }
-        }
-        Ok(())
     }
 
     async fn drive(
@@ -359,9 +301,11 @@ impl Lead {
     ) -> Result<Led, DaemonError> {
         let workspace = ground.workspace.clone();
         let secrets = self.secrets(setup, &ground).await?;
-        let context = Arc::new(self.context(setup, program, ground, secrets)?);
+        let (context, handing) = self.context(setup, program, ground, secrets)?;
+        let context = Arc::new(context);
         HubSide::standing(&context, &self.link);
         let redactor = Arc::clone(&context.redactor);
+        let sandbox = context.sandbox.clone();
         let agent_version = agent_version(&context.program);
         let (session, driver) = Session::start(Arc::clone(&context), &self.tasks).await?;
         crash_point!("daemon.session_started");
@@ -386,6 +330,14 @@ impl Lead {
         };
         self.tasks
             .spawn("hub-commands", commands.serve(self.inbound));
+        let log = workspace::SetupLog {
+            journal: self.state.journal().clone(),
+            session: self.session.clone(),
+            agent: self.chosen.kind.name,
+            clock: setup.clock,
+        };
+        self.tasks
+            .spawn("hub-news", link_news::tell(self.link.status(), log));
         if let Some(news) = self.link.news() {
             let hub = HubSide {
                 session: session.clone(),
@@ -402,10 +354,19 @@ impl Lead {
             journal: self.state.journal().clone(),
             session: Some((self.session.clone(), self.chosen.kind.name)),
             runs: setup.config.state_dir.join("runs"),
-            sandbox: LocalSandbox::of_this_program(),
+            sandbox,
             retain: setup.config.keeping.spool_retain,
         };
         let stop = self.tasks.stopping().child_token();
+        if let Some(handing) = handing {
+            let stop = stop.clone();
+            self.tasks.spawn("git-tokens", async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = handing.serve() => {}
+                }
+            });
+        }
         let keeping = housekeeping.clone().keep(stop.clone());
         self.tasks.spawn("housekeeping", keeping);
         Ok(Led {
@@ -435,11 +396,12 @@ impl Lead {
         program: PathBuf,
         ground: Ground,
         secrets: Vec<SecretString>,
-    ) -> Result<TurnContext, DaemonError> {
+    ) -> Result<(TurnContext, Option<Handing>), DaemonError> {
         let config = setup.config;
         let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let mut spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let redactor = self.hub.masks.of(secrets)?;
+        let sandbox = sandbox::sandbox(setup, &self.session, &ground.workspace, &spec.home)?;
         let user = self.chosen.other_user();
         let names = environment.iter().filter_map(|(name, _)| name.to_str());
         spec.variables = names.map(str::to_owned).collect();
@@ -449,7 +411,13 @@ impl Lead {
                 .set(name, value)
                 .map_err(|error| DaemonError::Usage(error.to_string()))?;
         }
-        Ok(TurnContext {
+        let expected = ground.expected(setup)?;
+        let handing = self.handing(setup, &ground, &mut plain)?;
+        let Ground {
+            made, credentials, ..
+        } = &ground;
+        let publishing = publishing::by_daemon(setup, &self.session, made, credentials)?;
+        let context = TurnContext {
             session: self.session.clone(),
             agent: self.chosen.kind,
             program,
@@ -475,11 +443,14 @@ impl Lead {
             spool_quota: config.keeping.spool_quota,
             spool_retain: config.keeping.spool_retain,
             checkpoints: config.keeping.checkpoints,
-            sandbox: LocalSandbox::of_this_program(),
+            sandbox,
+            expected,
+            publishing,
             journal: self.state.journal().clone(),
             redactor,
             clock: setup.clock,
-        })
+        };
+        Ok((context, handing))
     }
 }
 

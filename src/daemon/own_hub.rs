@@ -73,6 +73,7 @@ impl OwnHub {
             credentials: credentials.map_err(|error| DaemonError::Internal(error.to_string()))?,
             key_in_url: KeyInUrl::Never,
             coalesce: Timing::default().join,
+            session_file: true,
             wait: WAIT,
             gate: GateConfig::default(),
         })

@@ -8,6 +8,7 @@ mod acks;
 mod address;
 pub mod controller;
 mod credentials;
+pub mod file;
 pub mod history;
 mod inbound;
 pub mod link;

@@ -11,13 +11,14 @@ use serde_json::{Map, Value};
 
 use super::address::{HubAddress, InvalidAddress};
 use super::credentials::Credentials;
+use super::file::MAX_FILE;
 use crate::ids::SessionId;
 use crate::tls;
 
 /// The whole of one call.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// A Hub's answer: a session's detail is the largest.
-const MAX_ANSWER: usize = 4 << 20;
+/// A Hub's answer: a session file is the largest.
+const MAX_ANSWER: usize = 2 * MAX_FILE;
 const USER_AGENT: &str = concat!("agent-runner/", env!("CARGO_PKG_VERSION"));
 
 /// A REST call that failed.
@@ -125,6 +126,15 @@ pub struct SessionDetail {
     pub rest: Map<String, Value>,
 }
 
+/// A session file at the Hub.
+#[derive(Debug, Clone, Deserialize)]
+pub struct FileCopy {
+    /// Its name there.
+    pub path: String,
+    /// Its lines.
+    pub content: String,
+}
+
 /// A client of one Hub's REST interface.
 #[derive(Debug, Clone)]
 pub struct RestClient {
@@ -170,6 +180,16 @@ impl RestClient {
     pub async fn session(&self, id: &SessionId) -> Result<SessionDetail, RestError> {
         let url = self.address.rest(&["hub", "session", id.as_str()]);
         self.ask(&url, None).await
+    }
+
+    /// The session file as the Hub has it; none where the Hub has none, or does not give it.
+    pub async fn session_file(&self, id: &SessionId) -> Result<Option<FileCopy>, RestError> {
+        let url = self.address.rest(&["hub", "session", id.as_str(), "file"]);
+        match self.ask(&url, None).await {
+            Ok(copy) => Ok(Some(copy)),
+            Err(RestError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Gets, or posts `body`. A key that is refused is looked up again once.
@@ -302,7 +322,7 @@ async fn read<T: DeserializeOwned>(
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(|e| unreachable(url, e))? {
         if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(nonsense(url, "it is longer than 4 MiB"));
+            return Err(nonsense(url, "it is too long"));
         }
         body.extend_from_slice(&chunk);
     }

@@ -344,6 +344,33 @@ mod tests {
     }
 
     #[test]
+    fn a_thousand_clients_come_back_at_a_thousand_times() {
+        const BINS: usize = 20;
+        let (now, timing) = (Instant::now(), Timing::default());
+        let mut bins = [0u32; BINS];
+        for seed in 0..1_000 {
+            let mut machine = Reconnect::new(timing.clone(), seed, now);
+            machine.joined();
+            for _ in 0..10 {
+                let next = machine.ended(&Ended::Silent, Duration::ZERO, now).unwrap();
+                if machine.failures == 10 {
+                    let part = next.after.as_secs_f64() / timing.backoff_cap.as_secs_f64();
+                    let bin = (0..BINS)
+                        .rfind(|bin| part * 20.0 >= f64::from(u32::try_from(*bin).unwrap()));
+                    bins[bin.unwrap()] += 1;
+                }
+            }
+        }
+        let expected = 1_000.0 / 20.0;
+        let chi: f64 = bins
+            .iter()
+            .map(|n| (f64::from(*n) - expected).powi(2) / expected)
+            .sum();
+        // The 0.999 quantile of 19 degrees of freedom.
+        assert!(chi < 43.8, "{chi}: {bins:?}");
+    }
+
+    #[test]
     fn pauses_double_up_to_their_cap_with_full_jitter() {
         let now = Instant::now();
         let timing = Timing::default();

@@ -104,6 +104,7 @@ fn router(hub: Arc<Hub>) -> Router {
         .route("/api/hub/session/{id}/archive", post(rest::archive))
         .route("/api/hub/session/{id}/resume", post(rest::resume))
         .route("/api/hub/session/{id}/replay", get(rest::replay))
+        .route("/api/hub/session/{id}/file", get(rest::session_file))
         .route(
             "/api/hub/session/{id}/participants",
             get(rest::participants),

@@ -12,8 +12,8 @@ use super::frame;
 use super::room::{Participant, Room};
 use super::store::{
     FileResume, ParticipantRow, SessionRow, Store, StoreError, Write, archive_session,
-    delete_session, file_resume, find_session, insert_event, insert_participant, insert_session,
-    leave_participant, marked_events, newest_event, update_session,
+    delete_session, file_content, file_resume, find_session, insert_event, insert_participant,
+    insert_session, leave_participant, marked_events, newest_event, update_session,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::hub::protocol::{CloseCode, Role};
@@ -163,6 +163,19 @@ impl Sessions {
     /// Where an earlier lead's session file lies.
     pub(crate) async fn resume(&self, key: i64) -> Result<Option<FileResume>, StoreError> {
         self.store.read(move |db| file_resume(db, key)).await
+    }
+
+    /// The session file that was written to last: its path and its lines.
+    pub(crate) async fn file(&self, key: i64) -> Result<Option<(String, String)>, StoreError> {
+        self.store
+            .read(move |db| match file_resume(db, key)? {
+                Some(file) => {
+                    let content = file_content(db, key, &file.path)?;
+                    Ok(Some((file.path, content)))
+                }
+                None => Ok(None),
+            })
+            .await
     }
 
     /// Notes that someone has come.

@@ -11,6 +11,8 @@ use super::approval::{AnswerError, Answered, Approval};
 use super::briefing::Briefings;
 use super::choices::Choices;
 use super::live::LiveProcess;
+use super::publish::Publishing;
+use super::report::Expected;
 use crate::agent::live::{LiveKind, LivePlan};
 use crate::agent::{AgentKind, AgentSession, LaunchError, LaunchPlan, TurnSpec};
 use crate::clock::Clock;
@@ -20,7 +22,7 @@ use crate::ids::{RunId, Seq, SessionId};
 use crate::journal::{Journal, JournalError};
 use crate::process::Environment;
 use crate::redact::Redactor;
-use crate::sandbox::{LocalSandbox, SandboxError};
+use crate::sandbox::{Sandbox, SandboxError};
 use crate::spool::{Plan, RunDir, Stdout, User};
 
 /// The plan's file of the system prompt where the Hub adds to that of the settings.
@@ -74,8 +76,12 @@ pub struct TurnContext {
     pub spool_retain: bool,
     /// Whether each turn leaves a checkpoint of the workspace.
     pub checkpoints: bool,
+    /// The reports that each turn is to leave in the workspace.
+    pub expected: Vec<Expected>,
+    /// What is pushed after each turn.
+    pub publishing: Option<Publishing>,
     /// Starts runs.
-    pub sandbox: LocalSandbox,
+    pub sandbox: Sandbox,
     /// Where events go.
     pub journal: Journal,
     /// Masks secrets.
@@ -172,7 +178,7 @@ impl TurnContext {
         );
         plan.stdout = self.stdout;
         plan.user.clone_from(&self.user);
-        plan.confined = self.in_container;
+        plan.confined = self.in_container || self.sandbox.is_container();
         Ok(plan)
     }
 

@@ -78,6 +78,7 @@ impl Hub {
             credentials: Credentials::new(Some("agc_KEY".into()), Some("org_1".into())).unwrap(),
             key_in_url: KeyInUrl::Auto,
             proxies: Proxies::default(),
+            files: None,
             session: Some("s1".parse().unwrap()),
             driver_instance_id: "driver-1".into(),
             driver_version: "0".into(),
@@ -167,6 +168,7 @@ impl Peer {
                     return Said::Close(frame.map_or(1005, |f| u16::from(f.code)));
                 }
                 Some(Ok(Message::Text(text))) => {
+                    assert!(text.len() <= 256 * 1024, "a frame of {} bytes", text.len());
                     let frame: Value = serde_json::from_str(&text).unwrap();
                     match frame["type"].as_str() {
                         Some("ping") => {

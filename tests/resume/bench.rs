@@ -13,7 +13,7 @@ use agent_runner::config::{ApprovalConfig, Approve, Otherwise, Patience};
 use agent_runner::journal::{self, Journal, Tail};
 use agent_runner::process::Environment;
 use agent_runner::redact::Redactor;
-use agent_runner::sandbox::LocalSandbox;
+use agent_runner::sandbox::{LocalSandbox, Sandbox};
 use agent_runner::scripted_model::{Options, Record, Script, serve};
 use agent_runner::session::{Prompt, Session};
 use agent_runner::spool::Stdout;
@@ -172,9 +172,11 @@ impl Bench {
             timeout: Some(LIMIT),
             patience: self.patience,
             spool_quota: self.spool_quota,
-            sandbox: LocalSandbox::with_program(&self.runner),
+            sandbox: Sandbox::Local(LocalSandbox::with_program(&self.runner)),
             spool_retain: self.spool_retain,
             checkpoints: false,
+            expected: Vec::new(),
+            publishing: None,
             journal: journal.clone(),
             redactor: Arc::new(Redactor::none()),
             clock: Clock,

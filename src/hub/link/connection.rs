@@ -175,6 +175,7 @@ impl<'a> Connection<'a> {
         for _ in 0..BURST {
             match next {
                 Some(Outgoing::Frame(frame)) => self.send_frame(frame),
+                Some(Outgoing::Told(text)) => self.send_told(text),
                 Some(Outgoing::Mark(seq)) => self.window.mark(seq),
                 None => break,
             }
@@ -190,6 +191,7 @@ impl<'a> Connection<'a> {
         }
         match next {
             Some(Outgoing::Frame(frame)) => self.send_frame(frame),
+            Some(Outgoing::Told(text)) => self.send_told(text),
             Some(Outgoing::Mark(seq)) => self.window.mark(seq),
             None => {}
         }
@@ -203,6 +205,12 @@ impl<'a> Connection<'a> {
         self.points.sent(&frame);
         crash_point!("hub.before_frame");
         self.send_event(frame.id, Some(frame.seq), frame.event, &frame.data);
+    }
+
+    fn send_told(&mut self, text: String) {
+        crash_point!("hub.before_file_line");
+        self.window.told(text.len());
+        self.socket.queue(text);
     }
 
     fn send_event(&mut self, id: String, seq: Option<Seq>, event: &'static str, data: &str) {

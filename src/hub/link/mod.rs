@@ -10,6 +10,7 @@
 pub(super) mod access;
 mod connection;
 pub(super) mod dial;
+mod filing;
 mod news;
 mod run;
 mod socket;
@@ -22,9 +23,11 @@ use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use self::filing::SessionFiles;
 pub use self::news::{News, Point, UiRequest};
 use super::address::HubAddress;
 use super::credentials::Credentials;
+use super::file::Driver;
 use super::inbound::{Command, CommandId};
 use super::outbox::EventSource;
 use super::protocol::Init;
@@ -54,6 +57,8 @@ pub struct LinkConfig {
     pub key_in_url: KeyInUrl,
     /// What may stand between.
     pub proxies: Proxies,
+    /// Where the session file is kept; `None`: there is none.
+    pub files: Option<SessionFiles>,
     /// The session; absent, the Hub makes one and says which.
     pub session: Option<SessionId>,
     /// One id for each start of the daemon, the same on every reconnect.
@@ -75,6 +80,8 @@ pub struct Joined {
     pub session: SessionId,
     /// What the first `init` said.
     pub init: Init,
+    /// Who led it last, as its file says.
+    pub driver: Option<Driver>,
 }
 
 /// How the link stands, for `get_state` and the heartbeat.

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::access::Access;
 use super::connection::{Connection, Over, Shared};
+use super::filing::Kept;
 use super::socket::Socket;
 use super::{Closing, Inbound, Joined, LinkConfig, LinkStatus, News, Word};
 use crate::clock::Clock;
@@ -46,6 +47,7 @@ struct Memory {
     written: Option<Seq>,
     opening: Vec<(String, &'static str, Value)>,
     store: Option<tokio::task::JoinHandle<()>>,
+    file: Option<Kept>,
 }
 
 impl<S: EventSource> Link<S> {
@@ -158,9 +160,17 @@ impl<S: EventSource> Link<S> {
                 self.status.subscribe(),
             );
             memory.store = Some(tasks.spawn("hub-acked", store));
+            if let Some(files) = &self.config.files {
+                let opened = Kept::open(files, &session, init.resume.as_ref()).await;
+                memory.file = opened.inspect_err(file_fault).ok();
+            }
+            let driver = memory.file.as_ref().and_then(Kept::driver);
             let session = session.clone();
-            self.joined
-                .send_replace(Some(Ok(Arc::new(Joined { session, init }))));
+            self.joined.send_replace(Some(Ok(Arc::new(Joined {
+                session,
+                init,
+                driver,
+            }))));
         } else if memory.session.as_ref() != Some(&session) {
             // Our events belong to the session that we joined.
             return Err(Ended::Nonsense(format!(
@@ -181,7 +191,8 @@ impl<S: EventSource> Link<S> {
             written: memory.written,
         };
         let join = self.config.timing.join;
-        let outbox = Outbox::new(resume, to).run(&self.source, session, join);
+        let filing = memory.file.as_mut().map(|file| file.connect(memory.acked));
+        let outbox = Outbox::new(resume, filing, to).run(&self.source, session, join);
         let shared = Shared {
             config: &self.config,
             clock: self.clock,
@@ -216,6 +227,10 @@ impl<S: EventSource> Link<S> {
             }
         });
     }
+}
+
+fn file_fault(error: &std::io::Error) {
+    tracing::error!(%error, "the session goes on without a session file");
 }
 
 /// What opens the session: said once, and again until it is acknowledged.

@@ -84,7 +84,7 @@ pub(super) fn set(object: &mut Value, name: &str, value: impl Into<Value>) {
 }
 
 /// Cuts every string within `value` to `limit` bytes.
-pub(super) fn cut_strings(value: &mut Value, limit: usize) {
+pub(in super::super) fn cut_strings(value: &mut Value, limit: usize) {
     match value {
         Value::String(text) if text.len() > limit => *text = cut(text, limit),
         Value::Array(items) => items.iter_mut().for_each(|v| cut_strings(v, limit)),

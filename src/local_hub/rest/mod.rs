@@ -27,7 +27,7 @@ use super::server::Hub;
 use super::store::{SessionRow, StoreError, list_sessions};
 use super::waking::{self, Begun};
 use crate::clock::Clock;
-pub(crate) use history::{event_history, participants, replay};
+pub(crate) use history::{event_history, participants, replay, session_file};
 pub(crate) use record::Standing;
 
 /// Sessions in a list when the caller names no number.

@@ -492,3 +492,18 @@ pub(crate) fn file_resume(db: &Connection, session: i64) -> rusqlite::Result<Opt
     })
     .optional()
 }
+
+/// The lines of a session file; a line that was sent again stands once.
+pub(crate) fn file_content(db: &Connection, session: i64, path: &str) -> rusqlite::Result<String> {
+    let mut lines = db.prepare_cached(
+        "SELECT line FROM file_line WHERE session = ?1 AND path = ?2
+         GROUP BY line ORDER BY min(ordinal)",
+    )?;
+    let mut content = String::new();
+    let mut rows = lines.query(params![session, path])?;
+    while let Some(row) = rows.next()? {
+        content.push_str(row.get_ref(0)?.as_str()?);
+        content.push('\n');
+    }
+    Ok(content)
+}

@@ -30,6 +30,7 @@ mod masks;
 mod output;
 mod own_hub;
 mod program;
+mod reach;
 mod record;
 mod registry;
 mod repositories;

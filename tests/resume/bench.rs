@@ -155,6 +155,7 @@ impl Bench {
             state_root: self.path("state"),
             stdout: Stdout::Pipe,
             user: None,
+            reach: None,
             in_container: false,
             timeout: Some(LIMIT),
             patience: self.patience,

@@ -132,11 +132,19 @@ pub fn hand_over(top: &Path, path: &Path, (uid, gid): (u32, u32)) -> io::Result<
         }
         lchown(&next, Some(uid), Some(gid))?;
     }
-    let above = path
+    match path.parent() {
+        Some(above) => let_pass(top, above),
+        None => Ok(()),
+    }
+}
+
+/// Lets other users pass through `path` and the folders between `top` and it; they stay closed to
+/// reading.
+pub fn let_pass(top: &Path, path: &Path) -> io::Result<()> {
+    for folder in path
         .ancestors()
-        .skip(1)
-        .take_while(|folder| folder.starts_with(top));
-    for folder in above {
+        .take_while(|folder| folder.starts_with(top))
+    {
         std::fs::set_permissions(folder, Permissions::from_mode(0o711))?;
     }
     Ok(())

@@ -1,7 +1,11 @@
 //! Clones of real repositories: from a folder, from a file URL, and from git's own HTTP server.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's own fixtures
 
+#[path = "workspace/extent.rs"]
+mod extent;
 mod git_server;
+#[path = "workspace/hostile.rs"]
+mod hostile;
 #[path = "git_server/tls.rs"]
 mod tls;
 
@@ -13,8 +17,7 @@ use std::time::Duration;
 
 use agent_runner::clock::Clock;
 use agent_runner::workspace::{
-    AllowList, Cache, CloneError, CloneRequest, Extent, Progress, Reach, RepoUrl, Revision,
-    Workspace, clone,
+    Cache, CloneError, CloneRequest, Extent, Progress, RepoUrl, Revision, Workspace, clone,
 };
 use git_server::{Behaviour, GitServer};
 use secrecy::SecretString;
@@ -22,12 +25,12 @@ use tempfile::TempDir;
 use tls::TlsFront;
 
 /// A folder with a repository of three commits, a tag, a branch, and a place for workspaces.
-struct Bench {
-    dir: TempDir,
+pub(crate) struct Bench {
+    pub(crate) dir: TempDir,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let bench = Self {
             dir: tempfile::tempdir().unwrap(),
         };
@@ -42,11 +45,11 @@ impl Bench {
         bench
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn git(&self, folder: &str, words: &[&str]) -> String {
+    pub(crate) fn git(&self, folder: &str, words: &[&str]) -> String {
         let output = Command::new("git")
             .current_dir(self.path(folder))
             .args(["-c", "user.name=A", "-c", "user.email=a@example.com"])
@@ -60,7 +63,7 @@ impl Bench {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    fn request(&self, url: &str) -> CloneRequest {
+    pub(crate) fn request(&self, url: &str) -> CloneRequest {
         CloneRequest {
             url: RepoUrl::parse(url, self.dir.path()).unwrap(),
             revision: None,
@@ -81,17 +84,17 @@ impl Bench {
     }
 
     /// Nothing but the folder for workspaces, and nothing in it.
-    fn assert_nothing_left(&self) {
+    pub(crate) fn assert_nothing_left(&self) {
         let left = fs::read_dir(self.path("workspaces")).map_or(0, Iterator::count);
         assert_eq!(left, 0);
     }
 }
 
-fn run(request: &CloneRequest) -> Result<Workspace, CloneError> {
+pub(crate) fn run(request: &CloneRequest) -> Result<Workspace, CloneError> {
     clone(request, Clock, &AtomicBool::new(false), &mut |_| {})
 }
 
-fn count_commits(bench: &Bench) -> String {
+pub(crate) fn count_commits(bench: &Bench) -> String {
     bench.git("workspaces/w", &["rev-list", "--count", "HEAD"])
 }
 
@@ -505,7 +508,7 @@ fn a_cache_that_is_full_forgets_and_one_that_is_broken_is_made_anew() {
     }
 }
 
-fn holds(folder: &Path, needle: &[u8]) -> bool {
+pub(crate) fn holds(folder: &Path, needle: &[u8]) -> bool {
     fs::read_dir(folder).unwrap().any(|entry| {
         let path = entry.unwrap().path();
         if path.is_dir() {
@@ -514,131 +517,4 @@ fn holds(folder: &Path, needle: &[u8]) -> bool {
         let bytes = fs::read(&path).unwrap();
         bytes.windows(needle.len()).any(|window| window == needle)
     })
-}
-
-/// A repository with a submodule at `address`.
-fn outer(bench: &Bench, address: &str) {
-    bench.git(".", &["init", "-q", "-b", "main", "outer"]);
-    let module = bench.path("origin");
-    bench.git(
-        "outer",
-        &[
-            "submodule",
-            "-q",
-            "add",
-            module.to_str().unwrap(),
-            "deep/inner",
-        ],
-    );
-    bench.git(
-        "outer",
-        &[
-            "config",
-            "-f",
-            ".gitmodules",
-            "submodule.deep/inner.url",
-            address,
-        ],
-    );
-    bench.git("outer", &["add", "."]);
-    bench.git("outer", &["commit", "-q", "-m", "one"]);
-}
-
-fn with_submodules(bench: &Bench, url: &str, allowed: &[&str]) -> CloneRequest {
-    let allowed: Vec<String> = allowed.iter().map(|&entry| entry.to_owned()).collect();
-    let submodules = Some(AllowList::parse(&allowed).unwrap());
-    CloneRequest {
-        extent: Extent {
-            submodules,
-            ..Extent::default()
-        },
-        ..bench.request(url)
-    }
-}
-
-#[test]
-fn submodules_are_cloned_where_asked_for_from_their_repositorys_own_server() {
-    let bench = Bench::new();
-    outer(&bench, "../origin");
-    let behaviour = Behaviour {
-        token: Some("t-0k3n"),
-        ..Behaviour::default()
-    };
-    let server = GitServer::start(bench.dir.path(), behaviour);
-    let mut request = with_submodules(&bench, &server.url("outer"), &[]);
-    request.token = Some(SecretString::from("t-0k3n"));
-    let workspace = run(&request).unwrap();
-    let inner = workspace.path.join("deep/inner");
-    assert_eq!(fs::read_to_string(inner.join("c.txt")).unwrap(), "three");
-    assert_eq!(bench.git("workspaces/w", &["status", "--porcelain"]), "");
-    let status = bench.git("workspaces/w", &["submodule", "status"]);
-    assert!(!status.starts_with(['-', '+', 'U']), "{status}");
-    assert!(!holds(&workspace.path, b"t-0k3n"));
-}
-
-#[test]
-fn submodules_lead_to_no_other_place_than_the_settings_allow() {
-    let bench = Bench::new();
-    let thief = GitServer::start(bench.dir.path(), Behaviour::default());
-    let origin = format!("file://{}", bench.path("origin").display());
-    for address in [
-        origin.as_str(),
-        &thief.url("origin"),
-        "ext::touch reached",
-        "/etc",
-    ] {
-        outer(&bench, address);
-        let server = GitServer::start(bench.dir.path(), Behaviour::default());
-        let request = with_submodules(&bench, &server.url("outer"), &[]);
-        let error = run(&request).unwrap_err();
-        assert!(
-            matches!(error, CloneError::Submodule { .. }),
-            "{address}: {error}"
-        );
-        assert!(error.to_string().contains("deep/inner"), "{error}");
-        bench.assert_nothing_left();
-        if address == origin {
-            let allowed = bench.dir.path().to_str().unwrap();
-            run(&with_submodules(&bench, &server.url("outer"), &[allowed])).unwrap();
-            assert!(bench.path("workspaces/w/deep/inner/a.txt").exists());
-            fs::remove_dir_all(bench.path("workspaces/w")).unwrap();
-        }
-        fs::remove_dir_all(bench.path("outer")).unwrap();
-    }
-    assert_eq!(thief.requests(), 0);
-}
-
-#[test]
-fn a_clone_over_http_is_as_deep_as_asked_for_with_and_without_the_cache() {
-    let bench = Bench::new();
-    let server = GitServer::start(bench.dir.path(), Behaviour::default());
-    for (depth, commits) in [(1, "1"), (2, "2"), (0, "3"), (1, "1")] {
-        for cache in [None, Some(bench.path("cache"))] {
-            let limit = 1 << 30;
-            let request = CloneRequest {
-                cache: cache.map(|path| Cache { path, limit }),
-                extent: Extent {
-                    depth,
-                    ..Extent::default()
-                },
-                ..bench.request(&server.url("origin"))
-            };
-            run(&request).unwrap();
-            assert_eq!(count_commits(&bench), commits, "{depth}");
-            bench.git("workspaces/w", &["fsck", "--strict"]);
-            fs::remove_dir_all(bench.path("workspaces/w")).unwrap();
-        }
-    }
-}
-
-#[test]
-fn an_address_that_a_hub_named_is_looked_up_before_it_is_connected_to() {
-    let bench = Bench::new();
-    let server = GitServer::start(bench.dir.path(), Behaviour::default());
-    let mut request = bench.request(&server.url("origin").replace("127.0.0.1", "localhost"));
-    request.url = request.url.with_reach(Reach::Public);
-    let error = run(&request).unwrap_err();
-    assert!(matches!(error, CloneError::NotPublic { .. }), "{error}");
-    assert_eq!(server.requests(), 0);
-    bench.assert_nothing_left();
 }

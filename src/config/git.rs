@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
+use super::keeping::size;
 use super::layers::{Layers, quoted};
 use super::secret::read_key_file;
 use super::setting;
@@ -24,10 +25,10 @@ pub struct GitConfig {
     pub allow_hosts: Vec<String>,
     /// How much of the past a clone over the network holds.
     pub depth: Depth,
+    /// The most bytes of a clone, received or checked out.
+    pub max_size: u64,
     /// Whether submodules are cloned.
     pub submodules: bool,
-    /// Whether files that Git LFS keeps elsewhere are fetched.
-    pub lfs: bool,
     /// Who pushes the session's commits; `None`: the daemon, where there is a token.
     pub push: Option<Push>,
     /// The branch that the daemon pushes to; `{session}` stands for the session's id.
@@ -135,8 +136,8 @@ pub(super) fn git(layers: &mut Layers<'_>) -> GitConfig {
         token_host: layers.value(&setting::GIT_TOKEN_HOST, host),
         allow_hosts: layers.list(&setting::GIT_ALLOW_HOSTS, any),
         depth: layers.value_or(&setting::GIT_DEPTH, Depth::Commits(1), Depth::parse),
+        max_size: size(layers, &setting::GIT_MAX_SIZE, 20 << 30, 1 << 20),
         submodules: layers.switch(&setting::GIT_SUBMODULES),
-        lfs: layers.switch(&setting::GIT_LFS),
         push: layers.value(&setting::GIT_PUSH, Push::parse),
         push_branch: layers.value_or(
             &setting::GIT_PUSH_BRANCH,

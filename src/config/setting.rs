@@ -58,6 +58,8 @@ settings! {
     PASS_ENV: "pass_env" "--pass-env" ["AGENT_RUNNER_PASS_ENV"] List true;
     STDIO: "stdio" "--stdio" ["AGENT_RUNNER_STDIO"] Text true;
     APPROVE: "approve" "--approve" ["AGENT_RUNNER_APPROVE"] Text true;
+    APPROVAL_TIMEOUT: "approval.timeout" "--approval-timeout" ["AGENT_RUNNER_APPROVAL_TIMEOUT"] Text true;
+    APPROVAL_OTHERWISE: "approval.otherwise" "--approval-otherwise" ["AGENT_RUNNER_APPROVAL_OTHERWISE"] Text true;
     REPO: "repo" "--repo" ["AGENT_RUNNER_REPO"] Lines true;
     BRANCH: "branch" "--branch" ["AGENT_RUNNER_BRANCH"] Lines true;
     GIT_TOKEN_FILE: "git_token_file" "--git-token-file" ["AGENT_RUNNER_GIT_TOKEN_FILE"] Text true;
@@ -66,8 +68,8 @@ settings! {
     GIT_TOKEN_HOST: "git.token_host" "" ["AGENT_RUNNER_GIT_TOKEN_HOST"] Text true;
     GIT_ALLOW_HOSTS: "git.allow_hosts" "" ["AGENT_RUNNER_GIT_ALLOW_HOSTS"] List true;
     GIT_DEPTH: "git.depth" "" ["AGENT_RUNNER_GIT_DEPTH"] Number true;
+    GIT_MAX_SIZE: "git.max_size" "" ["AGENT_RUNNER_GIT_MAX_SIZE"] Text true;
     GIT_SUBMODULES: "git.submodules" "" ["AGENT_RUNNER_GIT_SUBMODULES"] Switch true;
-    GIT_LFS: "git.lfs" "" ["AGENT_RUNNER_GIT_LFS"] Switch true;
     GIT_PUSH: "git.push" "" ["AGENT_RUNNER_GIT_PUSH"] Text true;
     GIT_PUSH_BRANCH: "git.push_branch" "" ["AGENT_RUNNER_GIT_PUSH_BRANCH"] Text true;
     GIT_AUTHOR: "git.author" "" ["AGENT_RUNNER_GIT_AUTHOR"] Text true;
@@ -77,6 +79,7 @@ settings! {
     EXPECT: "expect" "--expect" ["AGENT_RUNNER_EXPECT"] Lines true;
     SKILLS: "skills" "--skill" ["AGENT_RUNNER_SKILL"] Lines true;
     TIMEOUT: "timeout" "--timeout" ["AGENT_RUNNER_TIMEOUT"] Text true;
+    IDLE_TIMEOUT: "idle_timeout" "--idle-timeout" ["AGENT_RUNNER_IDLE_TIMEOUT"] Text true;
     PATIENCE: "patience" "--patience" ["AGENT_RUNNER_PATIENCE"] List true;
     TASK: "task" "TASK" ["AGENT_RUNNER_TASK"] Text false;
     TASK_FILE: "task_file" "--task-file" ["AGENT_RUNNER_TASK_FILE"] Text true;
@@ -105,10 +108,17 @@ settings! {
     HUB_KEY_FILE: "hub_key_file" "--hub-key-file" ["AGENT_RUNNER_HUB_KEY_FILE"] Text true;
     HUB_KEY: "hub_key" "" ["AGENT_RUNNER_HUB_KEY", "AGENTUITY_SDK_KEY", "AGENTUITY_CODER_API_KEY", "AGENTUITY_CLI_KEY"] Text false;
     HUB_ORG: "hub_org" "" ["AGENT_RUNNER_HUB_ORG", "AGENTUITY_ORGID", "AGENTUITY_CLOUD_ORG_ID"] Text true;
+    HUB_KEY_IN_URL: "hub_key_in_url" "" ["AGENT_RUNNER_HUB_KEY_IN_URL"] Text true;
+    HUB_COALESCE: "hub_coalesce" "" ["AGENT_RUNNER_HUB_COALESCE"] Text true;
+    HUB_SESSION_FILE: "hub_session_file" "" ["AGENT_RUNNER_HUB_SESSION_FILE"] Switch true;
     HUB_WAIT: "hub_wait" "--hub-wait" ["AGENT_RUNNER_HUB_WAIT"] Text true;
+    HUB_GATE: "hub_gate" "" ["AGENT_RUNNER_HUB_GATE"] Text true;
+    HUB_GATE_TIMEOUT: "hub_gate_timeout" "" ["AGENT_RUNNER_HUB_GATE_TIMEOUT"] Text true;
+    HUB_GATE_DEFAULT: "hub_gate_default" "" ["AGENT_RUNNER_HUB_GATE_DEFAULT"] Text true;
     API: "api" "--api" ["AGENT_RUNNER_API"] Text true;
     API_LISTEN: "api_listen" "--api-listen" ["AGENT_RUNNER_API_LISTEN"] Text true;
     API_TOKEN_FILE: "api_token_file" "--api-token-file" ["AGENT_RUNNER_API_TOKEN_FILE"] Text true;
+    WAKE_COMMAND: "wake_command" "--wake-command" ["AGENT_RUNNER_WAKE_COMMAND"] Lines true;
     SESSION: "session" "--session" ["AGENT_RUNNER_SESSION"] Text false;
 }
 
@@ -117,6 +127,8 @@ pub(super) const AGENTS: &str = "agents";
 
 /// The tables whose keys stand in [`ALL`] with the table's name before them.
 pub(super) const TABLES: &[&str] = &["git", "setup"];
+/// The table in the file that holds settings and rules of approval.
+pub(super) const APPROVAL: &str = "approval";
 
 /// The keys that the config file may hold.
 pub(super) fn file_keys() -> impl Iterator<Item = &'static str> {
@@ -124,5 +136,5 @@ pub(super) fn file_keys() -> impl Iterator<Item = &'static str> {
         .iter()
         .filter(|setting| setting.in_file)
         .map(|setting| setting.key);
-    keys.chain([AGENTS])
+    keys.chain([AGENTS, APPROVAL])
 }

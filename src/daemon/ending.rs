@@ -94,9 +94,10 @@ impl Registry {
             let source = JournalSource {
                 journal: journal.clone(),
                 agent,
+                state_dir: self.state().dir().to_owned(),
             };
             let (hub, tasks) = (self.hub(), self.farewells());
-            let (link, _no_commands) = hub.link(source, session.clone(), FOR_EVER, tasks);
+            let (link, _no_commands) = hub.link(source, (session.clone(), None), FOR_EVER, tasks);
             if let Err(error) = link.ready().await {
                 return tracing::warn!(%session, %error, "the Hub does not take the rest");
             }

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 
 use super::{DaemonError, RunsAs, Setup};
+use crate::agent::live::LiveKind;
 use crate::agent::{AgentKind, AgentSession, EnvFallback, TurnSpec};
-use crate::config::{AgentHome, Approve, SandboxKind, TokenSource, agent_env};
+use crate::config::{AgentConfig, AgentHome, Approve, Mode, SandboxKind, TokenSource, agent_env};
 use crate::process::Environment;
 use crate::redact::settings::{in_json, in_variable};
 
@@ -43,6 +44,32 @@ pub(super) fn turn_spec(
         workspace: PathBuf::new(),
         files: PathBuf::new(),
     })
+}
+
+/// The live form, where the session is to run in it.
+pub(super) fn form(
+    kind: &'static AgentKind,
+    agent: &AgentConfig,
+) -> Result<Option<&'static LiveKind>, DaemonError> {
+    let asks = agent.approval.mode != Approve::Auto;
+    let refuse = |text: String| Err(DaemonError::Usage(text));
+    match (agent.mode, &kind.live) {
+        (Mode::Exec, _) if asks => refuse(format!(
+            "--approve {}: with --mode exec nothing can wait for consent; leave --mode out",
+            agent.approval.mode
+        )),
+        (_, None) if asks => refuse(format!(
+            "--approve {}: {} cannot wait for consent; use --approve auto",
+            agent.approval.mode, kind.name
+        )),
+        (Mode::Live, None) => refuse(format!(
+            "--mode live: {} has no live form; use --mode auto or exec",
+            kind.name
+        )),
+        (Mode::Exec, _) | (Mode::Auto, None) => Ok(None),
+        (Mode::Live, Some(live)) => Ok(Some(live)),
+        (Mode::Auto, Some(live)) => Ok(Some(live).filter(|live| asks || live.richer_than_exec)),
+    }
 }
 
 /// The text of a file that an option names.
@@ -226,7 +253,7 @@ pub(super) fn notices(setup: &Setup<'_>, runs_as: &RunsAs) -> Vec<(&'static str,
         )),
         RunsAs::Other { .. } => {}
     }
-    if setup.config.agent.approve == Approve::Auto {
+    if setup.config.agent.approval.mode == Approve::Auto {
         notices.push((
             "approve_auto",
             "the agent asks nobody before it uses a tool (--approve auto)".to_owned(),

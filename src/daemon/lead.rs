@@ -5,40 +5,45 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::DropGuard;
 
+use super::actions::HubSide;
 use super::agent_version::agent_version;
+use super::commands::{self, Commands, Statuses};
+use super::ground::Ground;
 use super::housekeeping::Housekeeping;
-use super::launch::{agent_home, environment, keys_in, notices, setup_environment, turn_spec};
+use super::launch::{agent_home, environment, form, notices, turn_spec};
 use super::made::Made;
 use super::program::{self, Program, RunsAs, runs_as};
 use super::source::JournalSource;
-use super::{DaemonError, HubAccess, Setup, State};
-use super::{commands, install, reach, repositories, sandbox, setup_script, workspace};
+use super::{DaemonError, HubAccess, Setup, State, link_news};
+use super::{install, publishing, reach, repositories, sandbox, workspace};
 use crate::agent::{self, AgentKind};
-use crate::config::{SandboxKind, Stdio};
+use crate::config::{Approve, Gate, SandboxKind, Stdio};
 use crate::event::NoticeLevel;
 use crate::hub::StartError;
 use crate::hub::link::{Inbound, Joined, LinkHandle};
-use crate::hub::rest::SessionDetail;
 use crate::ids::{Seq, SessionId};
+use crate::journal::{Batch, Change};
 use crate::process::Environment;
 use crate::redact::Redactor;
-use crate::sandbox::Sandbox;
 use crate::session::{Prompt, Session};
 use crate::spool::{Stdout, User, Window};
 use crate::tasks::Tasks;
-use crate::turn::{CHECKPOINT_FAILED, TurnContext, TurnFault};
-use crate::workspace::{CheckpointRequest, Credentials, START, checkpoint_apart};
+use crate::turn::approval::Approval;
+use crate::turn::briefing::Briefings;
+use crate::turn::report::Expected;
+use crate::turn::{TurnContext, TurnFault};
+use crate::workspace::Handing;
 
 /// A session's agent: which CLI, its program or how that is got, and whom it runs as.
 #[derive(Debug)]
 pub struct Chosen {
-    kind: &'static AgentKind,
+    pub(super) kind: &'static AgentKind,
     program: Program,
-    runs_as: RunsAs,
+    pub(super) runs_as: RunsAs,
     sandbox: SandboxKind,
 }
 
@@ -53,7 +58,17 @@ impl Chosen {
         let sandbox = setup.config.sandbox.kind;
         let runs_as = runs_as(agent.user.as_deref(), sandbox)?;
         let spec = turn_spec(setup, kind, &runs_as)?;
-        (kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
+        match form(kind, &setup.config.agent)? {
+            Some(live) => {
+                let asks = agent.approval.mode != Approve::Auto;
+                (live.plan)(&spec, asks).map(drop)
+            }
+            None => (kind.plan)(&spec).map(drop),
+        }
+        .map_err(|error| DaemonError::Usage(error.to_string()))?;
+        for report in &setup.config.expected {
+            Expected::read(report).map_err(DaemonError::Usage)?;
+        }
         let program = match sandbox {
             SandboxKind::Local => program::find(kind, agent, &setup.prefix, setup.env)?,
             SandboxKind::Docker => {
@@ -84,7 +99,7 @@ impl Chosen {
     }
 
     /// The agent's user, where that is another one.
-    fn other_user(&self) -> Option<User> {
+    pub(super) fn other_user(&self) -> Option<User> {
         match &self.runs_as {
             RunsAs::Other { user, .. } => Some(user.clone()),
             RunsAs::Ourselves | RunsAs::Root => None,
@@ -108,8 +123,14 @@ impl Chosen {
         let source = JournalSource {
             journal: state.journal().clone(),
             agent: self.kind.name,
+            state_dir: state.dir().to_owned(),
         };
-        let (link, inbound) = hub.link(source, session.clone(), patience, tasks);
+        let (link, inbound) = hub.link(
+            source,
+            (session.clone(), Some(state.dir())),
+            patience,
+            tasks,
+        );
         Lead {
             chosen: self,
             state: state.clone(),
@@ -117,26 +138,8 @@ impl Chosen {
             session,
             link: Arc::new(link),
             inbound,
+            briefings: Briefings::default(),
             tasks: tasks.clone(),
-        }
-    }
-}
-
-/// Where a session works, made and prepared.
-#[derive(Debug)]
-struct Ground {
-    workspace: PathBuf,
-    made: Made,
-    credentials: Credentials,
-}
-
-impl Ground {
-    /// The folders that may be repositories: those that were cloned, else the workspace.
-    fn repositories(&self) -> Vec<PathBuf> {
-        let made = self.made.repositories.iter();
-        match made.len() {
-            0 => vec![self.workspace.clone()],
-            _ => made.map(|repository| repository.path.clone()).collect(),
         }
     }
 }
@@ -144,12 +147,13 @@ impl Ground {
 /// A session on its way to being led.
 #[derive(Debug)]
 pub struct Lead {
-    chosen: Chosen,
-    state: State,
-    hub: HubAccess,
-    session: SessionId,
+    pub(super) chosen: Chosen,
+    pub(super) state: State,
+    pub(super) hub: HubAccess,
+    pub(super) session: SessionId,
     link: Arc<LinkHandle>,
     inbound: mpsc::Receiver<Inbound>,
+    briefings: Briefings,
     tasks: Tasks,
 }
 
@@ -186,6 +190,7 @@ impl Lead {
                 let task = joined.init.task.clone();
                 let fresh = joined.init.resume.is_none();
                 let task = task.filter(|task| fresh && !task.trim().is_empty());
+                self.take_over(setup, joined, &ground.workspace).await?;
                 self.drive(setup, program, ground, task).await
             }
             Err(error) => {
@@ -193,6 +198,39 @@ impl Lead {
                 Err(error)
             }
         }
+    }
+
+    /// A session that was led elsewhere goes on in the same conversation of the agent's CLI, where
+    /// the CLI has it here; turns look for that.
+    async fn take_over(
+        &self,
+        setup: &Setup<'_>,
+        joined: &Joined,
+        workspace: &Path,
+    ) -> Result<(), DaemonError> {
+        let agent = self.chosen.kind.name;
+        let earlier = joined
+            .driver
+            .as_ref()
+            .filter(|driver| driver.agent == agent);
+        let Some(id) = earlier.and_then(|driver| driver.agent_session.clone()) else {
+            return Ok(());
+        };
+        let journal = self.state.journal();
+        let row = journal.session(&self.session).await?;
+        if row.is_some_and(|row| row.agent_session_id.is_some()) {
+            return Ok(());
+        }
+        let open = Change::OpenSession {
+            workspace: workspace.display().to_string(),
+            at: setup.clock.wall(),
+        };
+        let batch = Batch::new(&self.session, agent).with(open);
+        journal
+            .commit(batch.with(Change::AgentSession { id }))
+            .await?;
+        crash_point!("daemon.session_taken_over");
+        Ok(())
     }
 
     /// Starts the driver of a session that an earlier daemon has made: the agent may be at work,
@@ -255,99 +293,6 @@ impl Lead {
         Ok((program, ground))
     }
 
-    /// The workspace with its repositories, prepared.
-    async fn ground(
-        &self,
-        setup: &Setup<'_>,
-        detail: Option<&SessionDetail>,
-        program: &Path,
-        log: &workspace::SetupLog,
-        owner: Option<(u32, u32)>,
-    ) -> Result<Ground, DaemonError> {
-        let state_dir = &setup.config.state_dir;
-        let place = workspace::make(setup, detail, log, owner).await?;
-        let mut made = Made::read(state_dir, &self.session)?;
-        made.found(place.repositories);
-        let mut ground = Ground {
-            workspace: place.path,
-            credentials: place.credentials,
-            made,
-        };
-        let home = agent_home(setup, &self.chosen.runs_as);
-        let sandbox = sandbox::sandbox(setup, &self.session, &ground.workspace, &home)?;
-        sandbox::prepare(&sandbox, program, log).await?;
-        let sent = detail.and_then(|detail| detail.rest.get("setupScript")?.as_str());
-        let script = setup_script::text(setup, sent)?;
-        if let Some(text) = script.filter(|_| !ground.made.setup_done) {
-            self.prepare(setup, text, &ground, &sandbox, log).await?;
-            ground.made.setup_done = true;
-        }
-        if ground.made != Made::default() {
-            ground.made.keep(state_dir, &self.session)?;
-        }
-        Ok(ground)
-    }
-
-    /// Runs the setup script.
-    async fn prepare(
-        &self,
-        setup: &Setup<'_>,
-        text: String,
-        ground: &Ground,
-        sandbox: &Sandbox,
-        log: &workspace::SetupLog,
-    ) -> Result<(), DaemonError> {
-        let secrets = self.secrets(setup, ground).await?;
-        let script = setup_script::Script {
-            text,
-            sandbox,
-            workspace: &ground.workspace,
-            user: self.chosen.other_user(),
-            environment: setup_environment(setup, &self.chosen.runs_as)?,
-            redactor: &*self.hub.masks.of(secrets)?,
-        };
-        setup_script::run(setup, &script, log).await
-    }
-
-    /// Everything that is to be masked.
-    async fn secrets(
-        &self,
-        setup: &Setup<'_>,
-        ground: &Ground,
-    ) -> Result<Vec<SecretString>, DaemonError> {
-        let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
-        let spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
-        let mut secrets: Vec<_> = self.hub.key.iter().cloned().collect();
-        secrets.extend(ground.credentials.known().await);
-        secrets.extend(keys_in(&environment, &spec));
-        Ok(secrets)
-    }
-
-    /// The checkpoint before the first turn; once there are turns, those have their own.
-    async fn checkpoint_start(
-        &self,
-        ground: &Ground,
-        log: &workspace::SetupLog,
-    ) -> Result<(), DaemonError> {
-        let turns = self.state.journal().turns(&self.session).await?;
-        if turns.iter().any(|turn| turn.attempt > 0) {
-            return Ok(());
-        }
-        for repository in ground.repositories() {
-            let request = CheckpointRequest {
-                workspace: repository,
-                session: self.session.to_string(),
-                name: START.to_owned(),
-            };
-            if let Err(error) = checkpoint_apart(&request).await {
-                let text = error.to_string();
-                log.notice(NoticeLevel::Warning, CHECKPOINT_FAILED, text)
-                    .await?;
-            }
-        }
-        Ok(())
-    }
-
     async fn drive(
         self,
         setup: &Setup<'_>,
@@ -357,11 +302,13 @@ impl Lead {
     ) -> Result<Led, DaemonError> {
         let workspace = ground.workspace.clone();
         let secrets = self.secrets(setup, &ground).await?;
-        let context = self.context(setup, program, ground, secrets)?;
+        let (context, handing) = self.context(setup, program, ground, secrets)?;
+        let context = Arc::new(context);
+        HubSide::standing(&context, &self.link);
         let redactor = Arc::clone(&context.redactor);
         let sandbox = context.sandbox.clone();
         let agent_version = agent_version(&context.program);
-        let (session, driver) = Session::start(Arc::new(context), &self.tasks).await?;
+        let (session, driver) = Session::start(Arc::clone(&context), &self.tasks).await?;
         crash_point!("daemon.session_started");
         let stored = self.state.journal().session(&self.session).await?;
         let untaken = stored.is_some_and(|row| !row.task_taken);
@@ -374,9 +321,36 @@ impl Lead {
             session.prompt(prompt).await?;
         }
         crash_point!("daemon.task_queued");
-        let model = setup.config.agent.model.clone();
-        let serve = commands::serve(session.clone(), Arc::clone(&self.link), self.inbound, model);
-        self.tasks.spawn("hub-commands", serve);
+        commands::clear(&context).await;
+        let statuses = Statuses::default();
+        let commands = Commands {
+            session: session.clone(),
+            link: Arc::clone(&self.link),
+            context: Arc::clone(&context),
+            statuses: statuses.clone(),
+        };
+        self.tasks
+            .spawn("hub-commands", commands.serve(self.inbound));
+        let log = workspace::SetupLog {
+            journal: self.state.journal().clone(),
+            session: self.session.clone(),
+            agent: self.chosen.kind.name,
+            clock: setup.clock,
+        };
+        self.tasks
+            .spawn("hub-news", link_news::tell(self.link.status(), log));
+        if let Some(news) = self.link.news() {
+            let hub = HubSide {
+                session: session.clone(),
+                link: Arc::clone(&self.link),
+                approval: approval(setup, &self.hub, &context.workspace),
+                context: Arc::clone(&context),
+                gate: self.hub.gate,
+                is_live: context.live.is_some(),
+                statuses,
+            };
+            self.tasks.spawn("hub-actions", hub.serve(news));
+        }
         let housekeeping = Housekeeping {
             journal: self.state.journal().clone(),
             session: Some((self.session.clone(), self.chosen.kind.name)),
@@ -385,6 +359,15 @@ impl Lead {
             retain: setup.config.keeping.spool_retain,
         };
         let stop = self.tasks.stopping().child_token();
+        if let Some(handing) = handing {
+            let stop = stop.clone();
+            self.tasks.spawn("git-tokens", async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = handing.serve() => {}
+                }
+            });
+        }
         let keeping = housekeeping.clone().keep(stop.clone());
         self.tasks.spawn("housekeeping", keeping);
         Ok(Led {
@@ -414,7 +397,7 @@ impl Lead {
         program: PathBuf,
         ground: Ground,
         secrets: Vec<SecretString>,
-    ) -> Result<TurnContext, DaemonError> {
+    ) -> Result<(TurnContext, Option<Handing>), DaemonError> {
         let config = setup.config;
         let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let mut spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
@@ -430,13 +413,24 @@ impl Lead {
                 .set(name, value)
                 .map_err(|error| DaemonError::Usage(error.to_string()))?;
         }
-        Ok(TurnContext {
+        let expected = ground.expected(setup)?;
+        let handing = self.handing(setup, &ground, &mut plain)?;
+        let Ground {
+            made, credentials, ..
+        } = &ground;
+        let publishing = publishing::by_daemon(setup, &self.session, made, credentials)?;
+        let context = TurnContext {
             session: self.session.clone(),
             agent: self.chosen.kind,
             program,
             spec,
+            choices: watch::Sender::default(),
+            briefings: self.briefings.clone(),
             environment: plain,
             repositories: ground.repositories(),
+            live: form(self.chosen.kind, &config.agent)?,
+            idle_timeout: config.idle_timeout,
+            approval: approval(setup, &self.hub, &ground.workspace),
             workspace: ground.workspace,
             state_dir: config.state_dir.clone(),
             state_root: setup.state_root.to_owned(),
@@ -453,11 +447,20 @@ impl Lead {
             spool_retain: config.keeping.spool_retain,
             checkpoints: config.keeping.checkpoints,
             sandbox,
+            expected,
+            publishing,
             journal: self.state.journal().clone(),
             redactor,
             clock: setup.clock,
-        })
+        };
+        Ok((context, handing))
     }
+}
+
+/// Who consents to what the agent does, the Hub included.
+fn approval(setup: &Setup<'_>, hub: &HubAccess, workspace: &Path) -> Approval {
+    let gated = hub.gate.gate == Gate::Ask;
+    Approval::new(&setup.config.agent.approval, workspace).gated(gated)
 }
 
 /// A session that is led.
@@ -494,6 +497,8 @@ impl Led {
 
     /// Ends in order: what the Hub does not have yet is sent, within its time; then farewell.
     pub async fn close(self) {
+        // Its process goes, if one is left; a session that was paused has none.
+        self.session.pause(false).await;
         crash_point!("daemon.before_close");
         let last = self.state.journal().last_seq(&self.session_id).await;
         self.link.close(last.ok().and_then(Seq::new)).await;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::DaemonError;
 use crate::files;
 use crate::ids::SessionId;
-use crate::workspace::Reach;
+use crate::workspace::{Reach, RepoUrl};
 
 /// What was made for a session. Unknown fields, of a newer program, are left out when it is read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,14 @@ pub(super) struct MadeRepository {
     /// The commit that was checked out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) commit: Option<String>,
+}
+
+impl MadeRepository {
+    /// Its address.
+    pub(super) fn address(&self) -> Option<RepoUrl> {
+        let url = RepoUrl::parse(&self.url, Path::new("/")).ok()?;
+        Some(url.with_reach(self.reach))
+    }
 }
 
 impl Made {

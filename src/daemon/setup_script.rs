@@ -73,7 +73,6 @@ pub(super) async fn run(
     script: &Script<'_>,
     log: &SetupLog,
 ) -> Result<(), DaemonError> {
-    crash_point!("setup.before_run");
     let failure = match attempt(setup, script, log).await {
         Ok(None) => {
             log.setup(STEP, "stdout", "the setup script is done".to_owned())
@@ -147,7 +146,6 @@ async fn attempt(
     let sandbox = script.sandbox.showing(&folder.join(PLACE));
     let mut run = sandbox.start(&dir, &plan, &[], &script.environment).await?;
     let guard = Guard(run.control());
-    crash_point!("setup.started");
     let stopped = follow(&mut run, script, log).await?;
     drop(guard);
     tell_stderr(&dir, script, log).await?;
@@ -155,7 +153,6 @@ async fn attempt(
         Some(stopped) => judge(setup, &stopped),
         None => Some("was killed by somebody else".to_owned()),
     };
-    crash_point!("setup.done");
     std::fs::remove_dir_all(&folder)?;
     Ok(failure)
 }

@@ -158,7 +158,7 @@ async fn make_one(
     let (url, reach) = (repo.url.to_string(), repo.url.reach());
     let token = credentials.token(&repo.url).await;
     let token = token.map_err(|error| DaemonError::Workspace(error.to_string()))?;
-    let made = clone(setup, repo, token, into, log).await?;
+    let made = clone(setup, repo, token, into, log, owner).await?;
     if let Some(owner) = owner.filter(|_| !made.reused) {
         give(setup, &made.path, owner)?;
     }
@@ -198,6 +198,7 @@ async fn clone(
     token: Option<SecretString>,
     into: PathBuf,
     log: &SetupLog,
+    owner: Option<(u32, u32)>,
 ) -> Result<Workspace, DaemonError> {
     let git = &setup.config.git;
     let request = CloneRequest {
@@ -217,6 +218,8 @@ async fn clone(
                 Depth::Full => 0,
             },
             submodules: git.submodules.then(|| allowed(setup)).transpose()?,
+            most: git.max_size,
+            linked: owner.is_none(),
         },
     };
     let mut throttle = Throttle {

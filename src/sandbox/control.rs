@@ -10,6 +10,7 @@ use tokio::net::UnixStream;
 
 use super::SandboxError;
 use super::place::Place;
+use crate::ids::SpoolOffset;
 use crate::process::{Identity, PidFd};
 use crate::spool::control::{Command, MAX_LINE, Notice, Request, Stop, address};
 use crate::spool::{Phase, RunDir, Status};
@@ -37,6 +38,15 @@ pub struct RunState {
     pub spool_bytes: u64,
     /// Whether the CLI's output is left unread, because of the quota or the disk.
     pub held: bool,
+}
+
+/// A frame's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// How long the output was when it was sent.
+    pub at: SpoolOffset,
+    /// How long the record of the input is with it.
+    pub end: SpoolOffset,
 }
 
 impl RunControl {
@@ -97,9 +107,24 @@ impl RunControl {
 
     /// Sends a frame to the CLI's stdin, where that is a pipe. When this returns the frame is
     /// recorded and on its way, behind all earlier ones.
-    pub async fn write_stdin(&self, frame: &[u8]) -> Result<(), SandboxError> {
+    pub async fn write_stdin(&self, frame: &[u8]) -> Result<Sent, SandboxError> {
         let data = base64::engine::general_purpose::STANDARD.encode(frame);
-        self.ask(Command::Stdin { data }).await.map(drop)
+        match self.ask(Command::Stdin { data }).await? {
+            Notice::Sent {
+                spool_bytes,
+                input_bytes,
+                ..
+            } => Ok(Sent {
+                at: SpoolOffset::new(spool_bytes),
+                end: SpoolOffset::new(input_bytes),
+            }),
+            other => Err(self.refused(format!("it answered {other:?}"))),
+        }
+    }
+
+    /// Kills what the CLI has started since that tick of the kernel's clock, and not the CLI.
+    pub async fn sweep(&self, since: u64) -> Result<(), SandboxError> {
+        self.ask(Command::Sweep { since }).await.map(drop)
     }
 
     /// Closes the CLI's stdin, behind all frames.

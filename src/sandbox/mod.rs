@@ -15,7 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use attach::{Attach, Ending};
-pub use control::{RunControl, RunState};
+pub use control::{RunControl, RunState, Sent};
 pub use local::LocalSandbox;
 pub use run::{Change, RunHandle};
 

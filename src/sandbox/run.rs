@@ -203,7 +203,9 @@ impl RunHandle {
                     let ending = ended(&self.dir, &self.place, last).await;
                     return Ok(self.over(ending));
                 }
-                Woken::Notice(Notice::Done { .. } | Notice::Refused { .. }) => {}
+                Woken::Notice(
+                    Notice::Done { .. } | Notice::Sent { .. } | Notice::Refused { .. },
+                ) => {}
                 Woken::SocketLost => self.lose_socket(),
                 Woken::Time => {
                     let bytes = self.spool_bytes();

@@ -16,6 +16,7 @@ pub(super) enum Stopped {
     No,
     Cancelled,
     TimedOut,
+    TooLarge,
 }
 
 /// Watches one clone.
@@ -24,6 +25,8 @@ pub(super) struct Watch<'a> {
     pub(super) deadline: Instant,
     pub(super) clock: Clock,
     pub(super) stopped: Cell<Stopped>,
+    /// The most bytes.
+    pub(super) most: u64,
 }
 
 impl Watch<'_> {
@@ -33,6 +36,14 @@ impl Watch<'_> {
             self.stopped.set(Stopped::Cancelled);
         } else if self.clock.now() >= self.deadline {
             self.stopped.set(Stopped::TimedOut);
+        }
+        self.stopped.get() == Stopped::No
+    }
+
+    /// Whether so many bytes are few enough.
+    pub(super) fn has_room_for(&self, bytes: u64) -> bool {
+        if bytes > self.most {
+            self.stopped.set(Stopped::TooLarge);
         }
         self.stopped.get() == Stopped::No
     }
@@ -63,7 +74,7 @@ impl Watch<'_> {
                 total: stats.total_objects(),
                 bytes: stats.received_bytes() as u64,
             });
-            self.go_on()
+            self.has_room_for(stats.received_bytes() as u64) && self.go_on()
         });
         callbacks.sideband_progress(|_| self.go_on());
         callbacks

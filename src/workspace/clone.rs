@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use git2::build::CheckoutBuilder;
-use git2::{ErrorCode, Repository};
+use git2::{ErrorCode, ObjectType, Repository, Tree, TreeWalkMode, TreeWalkResult};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
@@ -54,14 +54,21 @@ pub struct Extent {
     pub depth: u32,
     /// Its submodules as well, from where this list allows it.
     pub submodules: Option<AllowList>,
+    /// No more bytes than this, received or checked out.
+    pub most: u64,
+    /// A repository of this machine shares its objects' files with the clone, where the file system
+    /// lets it. Not for a clone that another user is to own: the files would be theirs as well.
+    pub linked: bool,
 }
 
 impl Default for Extent {
-    /// The newest commit, and no submodules.
+    /// The newest commit, no submodules, 20 GiB.
     fn default() -> Self {
         Self {
             depth: 1,
             submodules: None,
+            most: 20 << 30,
+            linked: true,
         }
     }
 }
@@ -108,6 +115,7 @@ pub fn clone(
         deadline: clock.now() + request.limit,
         clock,
         stopped: Cell::new(Stopped::No),
+        most: request.extent.most,
     };
     prepare_git().map_err(|source| CloneError::Git {
         url: url.clone(),
@@ -201,15 +209,15 @@ pub(super) fn make(
         return Err(Fault::Stopped);
     }
     let (repository, default) = match request.url.local_path() {
-        Some(source) => from_this_machine(source, into)?,
-        None if request.url.may_be_connected() => {
+        Some(source) => from_this_machine(source, into, request.extent.linked)?,
+        None => {
             let access = Access {
                 token: request.token.clone(),
                 ca_file: request.ca_file.clone(),
+                reach: request.url.reach(),
             };
             with_access(access, || from_network(request, watch, into, progress))?
         }
-        None => return Err(Fault::NotPublic),
     };
     check_out(
         &repository,
@@ -264,6 +272,9 @@ fn check_out(
             Err(_) => return Ok((None, None)),
         },
     };
+    if !watch.has_room_for(files_size(repository, &commit.tree()?)?) {
+        return Err(Fault::Stopped);
+    }
     let mut checkout = CheckoutBuilder::new();
     checkout
         .force()
@@ -273,6 +284,22 @@ fn check_out(
         return Err(Fault::Stopped);
     }
     Ok((Some(commit.id().to_string()), branch))
+}
+
+/// The bytes of all files of a tree, from what the objects say of themselves: a small pack may hold
+/// large ones.
+fn files_size(repository: &Repository, tree: &Tree<'_>) -> Result<u64, git2::Error> {
+    let objects = repository.odb()?;
+    let mut size = 0_u64;
+    tree.walk(TreeWalkMode::PreOrder, |_, entry| {
+        if entry.kind() == Some(ObjectType::Blob)
+            && let Ok((bytes, _)) = objects.read_header(entry.id())
+        {
+            size = size.saturating_add(bytes as u64);
+        }
+        TreeWalkResult::Ok
+    })?;
+    Ok(size)
 }
 
 fn absent(repository: &Repository) -> Fault {

@@ -125,6 +125,14 @@ pub enum CloneError {
         /// What it had.
         limit: Duration,
     },
+    /// It is larger than the settings allow.
+    #[error("{url} is larger than {} MiB; where that is meant, raise git.max_size", .most >> 20)]
+    TooLarge {
+        /// Where.
+        url: String,
+        /// Bytes.
+        most: u64,
+    },
     /// Anything else that libgit2 reports.
     #[error("cannot clone {url}: {source}")]
     Git {

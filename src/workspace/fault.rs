@@ -5,12 +5,12 @@ use git2::ErrorCode;
 use super::callbacks::{Stopped, Watch};
 use super::clone::CloneRequest;
 use super::error::CloneError;
+use super::resolver;
 
 /// What stopped a clone, before it is put into words.
 pub(super) enum Fault {
     Git(git2::Error),
     NoRevision(Vec<String>),
-    NotPublic,
     Stopped,
 }
 
@@ -30,11 +30,14 @@ impl Fault {
                 let limit = request.limit;
                 return CloneError::TimedOut { url, limit };
             }
+            Stopped::TooLarge => {
+                let most = request.extent.most;
+                return CloneError::TooLarge { url, most };
+            }
             Stopped::No => {}
         }
         match self {
             Self::Stopped => CloneError::Cancelled { url },
-            Self::NotPublic => CloneError::NotPublic { url },
             Self::NoRevision(known) => CloneError::NoRevision {
                 url,
                 revision: request
@@ -54,6 +57,7 @@ fn explain_git(source: git2::Error, request: &CloneRequest) -> CloneError {
     let url = request.url.to_string();
     let message = source.message().to_owned();
     match source.code() {
+        _ if message.contains(resolver::REFUSED) => CloneError::NotPublic { url },
         ErrorCode::Certificate => CloneError::Certificate { url, message },
         ErrorCode::Auth if request.token.is_none() => CloneError::AuthNeeded { url },
         ErrorCode::Auth => CloneError::AuthRefused { url },

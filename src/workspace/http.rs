@@ -19,6 +19,8 @@ use secrecy::SecretString;
 
 use exchange::{Exchange, Line};
 
+use super::url::Reach;
+
 /// What the addresses that are asked on this thread are asked with.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Access {
@@ -26,6 +28,8 @@ pub(super) struct Access {
     pub(super) token: Option<SecretString>,
     /// Certificates to trust besides the machine's.
     pub(super) ca_file: Option<PathBuf>,
+    /// Where the connection may lead.
+    pub(super) reach: Reach,
 }
 
 thread_local! {
@@ -99,7 +103,7 @@ impl Server {
         if let Some(line) = self.line.get() {
             return Ok(Arc::clone(line));
         }
-        let opened = Line::open(self.access.ca_file.as_deref());
+        let opened = Line::open(self.access.ca_file.as_deref(), self.access.reach);
         let line = Arc::new(opened.map_err(|why| failed(ErrorCode::GenericError, &why))?);
         Ok(Arc::clone(self.line.get_or_init(|| line)))
     }

@@ -15,8 +15,11 @@ mod error;
 mod fault;
 #[allow(unsafe_code)] // libgit2's global options
 mod git_library;
+mod handing;
 mod http;
 mod policy;
+mod push;
+mod resolver;
 mod revision;
 mod source;
 mod staging;
@@ -34,6 +37,8 @@ pub use checkpoint::{
 pub use clone::{CloneRequest, Extent, Progress, Workspace, clone};
 pub use credentials::{Credentials, TokenError, host_of};
 pub use error::CloneError;
+pub use handing::{HELPER, Handing, ask as ask_token};
 pub use policy::{AllowList, InvalidAllowed};
+pub use push::{PushError, PushRequest, Pushed, push};
 pub use revision::{InvalidRevision, Revision};
 pub use url::{InvalidRepoUrl, Reach, RepoUrl};

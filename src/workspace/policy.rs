@@ -1,12 +1,10 @@
 //! Which addresses a Hub may name: those that a stranger could send.
 //!
 //! https to a public host, without credentials, and nothing else, unless the settings allow it. Where
-//! they allow anything, they allow only that. A name is looked up just before it is connected to, and
-//! must not lead to this machine, this network or a cloud's metadata. libgit2 looks it up once more:
-//! who controls the name's DNS can answer twice differently, so that where this matters an egress
-//! proxy has to guard the network.
+//! they allow anything, they allow only that. Where a name leads is seen when it is connected to
+//! ([`resolver`](super::resolver)).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -137,20 +135,8 @@ pub(super) fn private_name(url: &Url) -> Option<&'static str> {
     }
 }
 
-/// Looks the host up: whether every address that it has is of the public network. One that cannot
-/// be looked up is left to the connection, which may go through a proxy that can.
-pub(super) fn leads_to_public(url: &Url) -> bool {
-    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
-        return false;
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    match (host, port).to_socket_addrs() {
-        Ok(mut found) => found.all(|address| is_public(address.ip())),
-        Err(_) => true,
-    }
-}
-
-fn is_public(address: IpAddr) -> bool {
+/// Whether an address is of the public network.
+pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),
@@ -262,8 +248,6 @@ mod tests {
             assert!(private_name(&url(text)).is_some(), "{text}");
         }
         assert_eq!(private_name(&url("https://github.com/a/b")), None);
-        assert!(!leads_to_public(&url("https://127.0.0.1/r")));
-        assert!(!leads_to_public(&url("https://[::1]:8443/r")));
     }
 
     #[test]

@@ -18,10 +18,11 @@ pub(super) fn open(path: &Path) -> Result<Repository, git2::Error> {
     Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, &[] as &[&Path])
 }
 
-/// All of it, its objects linked; the branch that is its HEAD.
+/// All of it, its objects linked where that is asked for; the branch that is its HEAD.
 pub(super) fn from_this_machine(
     source: &Path,
     into: &Path,
+    linked: bool,
 ) -> Result<(Repository, Option<String>), Fault> {
     let original = open(source)?;
     let head = original.head().ok();
@@ -34,7 +35,11 @@ pub(super) fn from_this_machine(
     nothing.dry_run();
     let mut builder = RepoBuilder::new();
     builder
-        .clone_local(CloneLocal::Local)
+        .clone_local(if linked {
+            CloneLocal::Local
+        } else {
+            CloneLocal::NoLinks
+        })
         .with_checkout(nothing);
     let repository = builder.clone(source, into)?;
     // libgit2 made the source's branch ours already; which one is ours is decided below.

@@ -56,7 +56,10 @@ pub(super) fn clone_into(
                 limit: request.limit,
                 ca_file: request.ca_file.clone(),
                 cache: request.cache.clone(),
-                extent: Extent::default(),
+                extent: Extent {
+                    submodules: None,
+                    ..request.extent.clone()
+                },
             };
             make(&one, watch, &place, progress)
                 .map_err(|fault| explain(fault, &one, watch, &url, &wanted.path))?;

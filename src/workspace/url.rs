@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
-use super::policy::{AllowList, leads_to_public, private_name};
+use super::policy::{AllowList, private_name};
 
 /// A repository's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,10 +21,11 @@ pub struct RepoUrl {
 }
 
 /// Where the connection to an address may lead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reach {
     /// Anywhere: a person chose the address, or the settings allow its host.
+    #[default]
     Anywhere,
     /// To the public network alone.
     Public,
@@ -147,14 +148,6 @@ impl RepoUrl {
     /// Where the connection may lead.
     pub fn reach(&self) -> Reach {
         self.reach
-    }
-
-    /// Whether the host's addresses are where the connection may lead.
-    pub(super) fn may_be_connected(&self) -> bool {
-        match (&self.kind, self.reach) {
-            (Kind::Remote(url), Reach::Public) => leads_to_public(url),
-            (Kind::Remote(_), Reach::Anywhere) | (Kind::Local(_), _) => true,
-        }
     }
 
     /// The folder, where the repository lies on this machine.

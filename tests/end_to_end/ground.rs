@@ -5,10 +5,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::bench::Bench;
 use crate::participants::Participants;
+use crate::running::eventually;
 
 /// A CLI that does `work` in its workspace, and then prints a recording of a whole turn.
 pub(crate) fn config_with_work(bench: &Bench, work: &str, settings: &str) -> String {
@@ -200,4 +202,170 @@ fn a_hub_may_not_name_what_a_person_could() {
         );
     }
     bench.assert_no_process_left();
+}
+
+#[test]
+fn a_turn_whose_report_is_missing_or_does_not_fit_is_incomplete() {
+    let bench = Bench::new();
+    let schema = bench.file("schema.json", r#"{"required": ["passed"]}"#);
+    let expect = format!("out/report.json:{schema}");
+    let words = |config: &str| {
+        [
+            "--config", config, "--expect", &expect, "--expect", "notes.md", "Go.",
+        ]
+        .map(str::to_owned)
+    };
+    for (work, code, told) in [
+        ("true", 3, [Some("is missing"), Some("is missing")]),
+        (
+            "mkdir -p out; echo '{}' >out/report.json; echo hi >notes.md",
+            3,
+            [Some("has no `passed`"), None],
+        ),
+        (
+            "echo '{\"passed\": true}' >out/report.json",
+            0,
+            [None, None],
+        ),
+    ] {
+        let config = config_with_work(&bench, work, "");
+        let words = words(&config);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let (ended, events, said) = run(&bench, &words);
+        assert_eq!(ended, code, "{work}: {said}");
+        let reports = of_type(&events, "report");
+        assert_eq!(reports.len(), 2, "{reports:?}");
+        for (report, told) in reports.iter().zip(told) {
+            assert_eq!(report["ok"], told.is_none(), "{report}");
+            let error = report["error"].as_str().unwrap_or_default();
+            assert!(error.contains(told.unwrap_or_default()), "{report}");
+        }
+        let end = events.last().unwrap();
+        let message = end["error"]["message"].as_str().unwrap_or_default();
+        assert_eq!(message.contains("out/report.json"), code == 3, "{end}");
+        if code == 0 {
+            assert_eq!(reports[1]["content"], "hi\n");
+        }
+    }
+}
+
+#[test]
+fn a_hub_may_expect_a_report_within_the_workspace() {
+    let bench = Bench::new();
+    let config = config_with_work(&bench, "echo done >report.md", "");
+    let hub = bench.hub(None);
+    let Some(mut all) = Participants::start(&bench, &hub, None) else {
+        return;
+    };
+    for (path, code, part) in [
+        ("report.md", 0, "\"ok\":true"),
+        ("other.md", 3, "is missing"),
+        ("../x", 66, "expectedReportPath"),
+    ] {
+        let metadata = json!({"expectedReportPath": path});
+        let session = all.create(&json!({"task": "Do it.", "metadata": metadata}));
+        let words = [
+            "daemon",
+            "--once",
+            "--config",
+            &config,
+            "--hub",
+            &hub.url,
+            "--session",
+            &session,
+            "--output",
+            "jsonl",
+        ];
+        let done = bench.start(&mut bench.command(&words)).finish();
+        assert_eq!(done.status.code(), Some(code), "{done:#?}");
+        let said = format!("{}{}", done.out.join("\n"), done.err);
+        assert!(said.contains(part), "{path}: {said}");
+    }
+    bench.assert_no_process_left();
+}
+
+#[test]
+fn skills_are_where_the_cli_looks_and_in_no_commit() {
+    let bench = Bench::new();
+    let folder = bench.path("skills/tidy");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("SKILL.md"), "---\nname: tidy\n---\n").unwrap();
+    let config = config_with_work(
+        &bench,
+        "cat .claude/skills/*/SKILL.md >seen; git status --porcelain >status",
+        "",
+    );
+    let hub = bench.hub(None);
+    let Some(mut all) = Participants::start(&bench, &hub, None) else {
+        return;
+    };
+    let sent = json!([{"skillId": "brief", "repo": "a/b", "content": "Be brief.\n"}, {"skillId": "far", "repo": "a/b"}]);
+    let repo = json!({"url": format!("file://{}", bench.text("repo"))});
+    let session = all.create(&json!({"task": "Do it.", "skills": sent, "repo": repo}));
+    let words = [
+        "daemon",
+        "--once",
+        "--config",
+        &config,
+        "--hub",
+        &hub.url,
+        "--session",
+        &session,
+        "--skill",
+        folder.to_str().unwrap(),
+    ];
+    let done = bench.start(&mut bench.command(&words)).finish();
+    assert_eq!(done.code(), 0, "{done:#?}");
+    let workspace = bench.path("state/workspaces").join(&session);
+    let read = |name: &str| fs::read_to_string(workspace.join(name)).unwrap();
+    assert_eq!(read("seen"), "Be brief.\n---\nname: tidy\n---\n");
+    assert_eq!(read("status"), "?? seen\n?? status\n");
+}
+
+#[test]
+fn a_setup_that_the_daemons_death_cut_off_is_ended_and_run_again() {
+    let bench = Bench::new();
+    let script = format!(
+        "sleep 600 &\necho run >>{0}/runs\nwhile [ ! -e {0}/go ]; do sleep 0.05; done\n",
+        bench.path(".").display()
+    );
+    let setup = bench.file("setup.sh", &script);
+    let config = config_with_work(&bench, "true", "");
+    let hub = bench.hub(None);
+    let Some(mut all) = Participants::start(&bench, &hub, None) else {
+        return;
+    };
+    let session = all.create(&json!({"task": "Do it."}));
+    let words = [
+        "daemon",
+        "--once",
+        "--config",
+        &config,
+        "--hub",
+        &hub.url,
+        "--session",
+        &session,
+        "--setup",
+        &setup,
+    ];
+    let runs = || {
+        fs::read_to_string(bench.path("runs"))
+            .unwrap_or_default()
+            .lines()
+            .count()
+    };
+    let first = bench.start(&mut bench.command(&words));
+    eventually("the setup has begun", || runs() == 1);
+    first.signal(Signal::SIGKILL);
+    first.finish();
+    let second = bench.start(&mut bench.command(&words));
+    eventually("the setup has begun again", || runs() == 2);
+    fs::write(bench.path("go"), "").unwrap();
+    assert_eq!(second.finish().code(), 0);
+    bench.assert_no_process_left();
+    // Once it is done it is not run again.
+    let again = bench.start(&mut bench.command(&words));
+    again.signal(Signal::SIGTERM);
+    again.finish();
+    assert_eq!(runs(), 2);
 }

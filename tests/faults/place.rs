@@ -116,6 +116,7 @@ impl Place {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.path("home"))
             .env("AGENT_RUNNER_STATE_DIR", self.path("state"))
+            .env("AGENT_RUNNER_MODE", "exec")
             .env("AGENT_RUNNER_CRASH_LOG", self.path("passed"))
             .stdin(Stdio::null())
             .stdout(output("stdout"))

@@ -175,7 +175,7 @@ fn rebuild(image: &str, base: &str, name: &str, buildkit: &str) -> bool {
     true
 }
 
-/// PATH, with a client in front that speaks BuildKit: newer ones do with a plugin only, Debian's
+/// PATH, with a client in front that speaks `BuildKit`: newer ones do with a plugin only, Debian's
 /// does by itself.
 fn client_first() -> std::ffi::OsString {
     let path = std::env::var_os("PATH").unwrap();

@@ -11,7 +11,11 @@ use agent_runner::agent::{self, Evidence};
 use agent_runner::event::Event;
 use agent_runner::ids::SpoolOffset;
 use agent_runner::redact::Redactor;
+use secrecy::SecretString;
 use serde_json::Value;
+
+/// The agents with a live form.
+const LIVE: [&str; 4] = ["claude", "codex", "opencode", "gemini"];
 
 /// All dialogs of an agent, by name.
 fn dialogs(agent: &str) -> Vec<(String, PathBuf, Recording)> {
@@ -31,14 +35,17 @@ fn dialogs(agent: &str) -> Vec<(String, PathBuf, Recording)> {
     paths.into_iter().map(read).collect()
 }
 
-fn reader(agent: &str) -> LiveReader {
+fn reader(agent: &str, redactor: Redactor) -> LiveReader {
     let live = agent::by_name(agent).unwrap().live.as_ref().unwrap();
-    LiveReader::new(live, &LiveSpec::default(), Arc::new(Redactor::none()))
+    LiveReader::new(live, &LiveSpec::default(), Arc::new(redactor))
 }
 
 /// What a dialog tells when its output comes in chunks of that many bytes.
 fn told(agent: &str, recording: &Recording, chunk: usize) -> Vec<Told> {
-    let mut reader = reader(agent);
+    told_by(reader(agent, Redactor::none()), recording, chunk)
+}
+
+fn told_by(mut reader: LiveReader, recording: &Recording, chunk: usize) -> Vec<Told> {
     let mut all = Vec::new();
     let mut frames = recording.input.iter();
     let mut next = frames.next();
@@ -81,7 +88,7 @@ fn every_dialog_gives_its_events() {
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
-    for agent in ["claude", "codex"] {
+    for agent in LIVE {
         settings.set_snapshot_path(format!("../corpus/{agent}/live/events"));
         settings.bind(|| {
             for (name, _, recording) in dialogs(agent) {
@@ -102,7 +109,7 @@ fn shown(told: &Told) -> String {
 
 #[test]
 fn a_dialog_tells_the_same_however_its_bytes_are_chunked() {
-    for agent in ["claude", "codex"] {
+    for agent in LIVE {
         for (name, _, recording) in dialogs(agent) {
             let whole = told(agent, &recording, usize::MAX);
             let sizes: &[usize] = if recording.output.len() > 200_000 {
@@ -119,11 +126,11 @@ fn a_dialog_tells_the_same_however_its_bytes_are_chunked() {
 
 #[test]
 fn a_dialog_goes_on_from_every_snapshot() {
-    for agent in ["claude", "codex"] {
+    for agent in LIVE {
         let live = agent::by_name(agent).unwrap().live.as_ref().unwrap();
         for (name, _, recording) in dialogs(agent) {
             let whole = told(agent, &recording, usize::MAX);
-            let mut reader = reader(agent);
+            let mut reader = reader(agent, Redactor::none());
             let mut all = Vec::new();
             let mut at = 0;
             for line in recording
@@ -151,10 +158,53 @@ fn a_dialog_goes_on_from_every_snapshot() {
     }
 }
 
+/// A secret that the model says in two pieces is in neither of them, nor in both together.
+#[test]
+fn a_secret_that_is_spread_over_pieces_is_masked() {
+    for agent in LIVE {
+        let mut spread = 0;
+        for (name, _, recording) in dialogs(agent) {
+            let whole = told(agent, &recording, usize::MAX);
+            let pieces: Vec<(&str, &str)> = whole.iter().filter_map(piece).collect();
+            let pair = pieces.windows(2).find(|pair| {
+                let long = pair
+                    .iter()
+                    .all(|(_, text)| text.is_ascii() && text.len() >= 4);
+                long && pair[0].0 == pair[1].0
+            });
+            let Some([(_, one), (_, other)]) = pair else {
+                continue;
+            };
+            let secret = [&one[one.len() - 4..], &other[..4]].concat();
+            let redactor = Redactor::new(&[SecretString::from(secret.clone())]).unwrap();
+            let masked = told_by(reader(agent, redactor), &recording, usize::MAX);
+            let text: String = masked
+                .iter()
+                .filter_map(piece)
+                .map(|(_, text)| text)
+                .collect();
+            assert!(!text.contains(&secret), "{agent}/{name}: {secret:?}");
+            assert!(text.contains("***"), "{agent}/{name}");
+            spread += 1;
+        }
+        assert!(spread > 0, "{agent}");
+    }
+}
+
+/// A piece of text, with the message that it belongs to.
+fn piece(told: &Told) -> Option<(&str, &str)> {
+    match told {
+        Told::Event(Event::Token {
+            text, message_id, ..
+        }) => Some((message_id.as_deref()?, text)),
+        _ => None,
+    }
+}
+
 /// Each call ends once, each turn once, each request is answered or withdrawn.
 #[test]
 fn what_begins_in_a_dialog_ends() {
-    for agent in ["claude", "codex"] {
+    for agent in LIVE {
         for (name, _, recording) in dialogs(agent) {
             let (mut calls, mut requests) = (Vec::new(), Vec::new());
             for told in told(agent, &recording, usize::MAX) {
@@ -208,6 +258,27 @@ fn the_turns_of_a_dialog_end_as_they_did() {
         ends("codex", "errors"),
         ["failed", done, "failed", "failed", done, "failed"]
     );
+    let failed = "failed";
+    assert_eq!(
+        ends("opencode", "all"),
+        [done, done, done, done, done, cut, failed]
+    );
+    // by itself it ends a turn at a refused call; told to, it goes on
+    assert_eq!(
+        ends("opencode", "consent"),
+        [done, failed, done, done, done]
+    );
+    assert_eq!(
+        ends("opencode", "refused_failed_cancelled"),
+        [done, done, failed, done, cut, cut, done]
+    );
+    assert_eq!(ends("gemini", "acp_cancel"), [cut, cut, done]);
+    assert_eq!(
+        ends("gemini", "acp_basic"),
+        [
+            done, done, done, done, done, done, done, failed, failed, done
+        ]
+    );
 }
 
 #[test]
@@ -238,7 +309,7 @@ fn the_command_replays_a_dialog_and_refuses_what_is_none() {
     let exec = replay("claude", "plain_text.pipe.jsonl");
     assert_eq!(exec.status.code(), Some(64));
     assert!(String::from_utf8_lossy(&exec.stderr).contains("holds no dialog"));
-    let none = replay("gemini", "plain_text.pipe.jsonl");
+    let none = replay("pi", "plain.pipe.jsonl");
     assert_eq!(none.status.code(), Some(64));
 }
 
@@ -252,7 +323,7 @@ fn a_damaged_dialog_is_read_to_its_end() {
         random ^= random << 17;
         usize::try_from(random % below as u64).unwrap()
     };
-    for agent in ["claude", "codex"] {
+    for agent in LIVE {
         for (_, _, mut recording) in dialogs(agent) {
             recording.output.truncate(60_000);
             for _ in 0..10 {

@@ -15,7 +15,7 @@ use crate::spool::control::Stop as Ladder;
 use crate::turn::silence::{Look, Silence};
 
 /// A CLI that has said that it is done gets no interrupt: it would be taken for the turn's.
-const LEAVE: Ladder = Ladder {
+pub(in crate::turn) const LEAVE: Ladder = Ladder {
     interrupt_grace_ms: 0,
     term_grace_ms: 5_000,
 };
@@ -35,9 +35,7 @@ impl Attempt {
     }
 
     pub(super) fn show(&self, shown: &Shown) {
-        let doing = self.silence.doing().clone();
-        // Nobody may look.
-        let _unseen = shown.send(Some((doing, self.context.clock.wall())));
+        shown.doing(self.silence.doing().clone(), self.context.clock.wall());
     }
 
     /// The one moment at which something is due although nothing happens.

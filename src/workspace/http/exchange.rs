@@ -16,6 +16,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
 use super::failed;
+use crate::workspace::resolver;
+use crate::workspace::url::Reach;
 
 /// A server that accepts no connection for so long is down.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -35,9 +37,9 @@ pub(super) struct Line {
 
 impl Line {
     /// Trusts `ca_file` besides the machine's roots.
-    pub(super) fn open(ca_file: Option<&Path>) -> Result<Self, String> {
+    pub(super) fn open(ca_file: Option<&Path>, reach: Reach) -> Result<Self, String> {
         let tls = crate::tls::client_config_with(ca_file)?;
-        let client = Client::builder()
+        let client = resolver::within(Client::builder(), reach)
             .tls_backend_preconfigured(tls)
             .connect_timeout(CONNECT)
             .read_timeout(SILENCE)

@@ -7,12 +7,12 @@ use super::work::Work;
 use crate::agent::codex::command;
 use crate::agent::live::{Answer, Asked};
 
-const CONSENT: &[&str] = &[
-    "item/commandExecution/requestApproval",
-    "item/fileChange/requestApproval",
-    "item/permissions/requestApproval",
-    "item/tool/requestUserInput",
-];
+const COMMAND: &str = "item/commandExecution/requestApproval";
+const FILES: &str = "item/fileChange/requestApproval";
+const PERMISSIONS: &str = "item/permissions/requestApproval";
+const QUESTION: &str = "item/tool/requestUserInput";
+
+const CONSENT: &[&str] = &[COMMAND, FILES, PERMISSIONS, QUESTION];
 
 /// A request for consent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -32,18 +32,7 @@ impl Waiting {
     pub(super) fn new(id: &str, method: &str, params: Value, work: &Work) -> Self {
         let text = |name: &str| params.get(name).and_then(Value::as_str);
         let item = text("itemId");
-        let call = item.and_then(|item| work.call(item));
-        let (tool, input) = match (call, text("command")) {
-            (Some(call), _) => (call.name.clone(), call.input.clone()),
-            (None, Some(command)) => {
-                let (tool, input) = command::call(command);
-                (tool.to_owned(), input)
-            }
-            (None, None) => (
-                method.rsplit('/').nth(1).unwrap_or(method).to_owned(),
-                params.clone(),
-            ),
-        };
+        let (tool, input) = subject(method, &params, work);
         let asked = Asked {
             request_id: id.to_owned(),
             call_id: item.map(str::to_owned),
@@ -60,19 +49,77 @@ impl Waiting {
     /// The result that stands for an answer.
     pub(super) fn result(&self, answer: &Answer) -> Value {
         match (self.method.as_str(), answer) {
-            ("item/tool/requestUserInput", Answer::Allow { input }) => {
+            (QUESTION, Answer::Allow { input }) => {
                 json!({"answers": input.as_ref().and_then(|input| input.get("answers"))})
             }
-            ("item/tool/requestUserInput", _) => json!({"answers": {}}),
-            ("item/permissions/requestApproval", Answer::Allow { .. }) => {
+            (QUESTION, _) => json!({"answers": {}}),
+            (PERMISSIONS, Answer::Allow { .. }) => {
                 json!({"permissions": self.params.get("permissions"), "scope": "turn"})
             }
-            ("item/permissions/requestApproval", _) => json!({"permissions": {}}),
+            (PERMISSIONS, _) => json!({"permissions": {}}),
             (_, Answer::Allow { .. }) => json!({"decision": "accept"}),
             (_, Answer::Deny { .. }) => json!({"decision": "decline"}),
             (_, Answer::Stop) => json!({"decision": "cancel"}),
         }
     }
+}
+
+/// The tool that is to be used, and with what: the whole of it, since rules judge by it.
+fn subject(method: &str, params: &Value, work: &Work) -> (String, Value) {
+    let text = |name: &str| params.get(name).and_then(Value::as_str);
+    let item = text("itemId").unwrap_or_default();
+    let calls: Vec<_> = work.calls(item).collect();
+    match method {
+        QUESTION => {
+            let questions = json!({ "questions": params.get("questions") });
+            return ("request_user_input".to_owned(), questions);
+        }
+        // consent to something else that a command does (network), which is not the command
+        COMMAND if text("kind").is_some_and(|kind| kind != "command") => {}
+        COMMAND => {
+            let of_call = calls
+                .first()
+                .map(|call| (call.name.clone(), call.input.clone()));
+            let of_command = || {
+                let (tool, input) = command::call(text("command")?);
+                Some((tool.to_owned(), input))
+            };
+            if let Some((tool, mut input)) = of_call.or_else(of_command) {
+                // paths are meant from the folder that the command is run in
+                if let (Value::Object(fields), Some(cwd)) = (&mut input, text("cwd")) {
+                    fields.insert("cwd".to_owned(), cwd.into());
+                }
+                return (tool, input);
+            }
+        }
+        FILES => {
+            let (tool, mut input) = match calls.as_slice() {
+                [] => ("fileChange".to_owned(), json!({})),
+                [call] => (call.name.clone(), call.input.clone()),
+                several => (
+                    "edit".to_owned(),
+                    json!({
+                        "file_paths": several.iter().flat_map(|call| files(&call.input)).collect::<Vec<_>>(),
+                        "changes": several.iter().map(|call| &call.input).collect::<Vec<_>>(),
+                    }),
+                ),
+            };
+            // consent to all writes in that folder from here on
+            if let (Value::Object(fields), Some(root)) = (&mut input, text("grantRoot")) {
+                fields.insert("grant_root".to_owned(), root.into());
+            }
+            return (tool, input);
+        }
+        _ => {}
+    }
+    let tool = method.rsplit('/').nth(1).unwrap_or(method);
+    (tool.to_owned(), params.clone())
+}
+
+/// The files that a change is about.
+fn files(input: &Value) -> impl Iterator<Item = &str> {
+    let fields = ["file_path", "move_path"].into_iter();
+    fields.filter_map(|field| input.get(field).and_then(Value::as_str))
 }
 
 /// What a result says, as events word it.

@@ -77,9 +77,9 @@ impl Work {
         }
     }
 
-    /// The open call of an item.
-    pub(super) fn call(&self, item: &str) -> Option<&OpenCall> {
-        self.open.iter().find(|call| call.item == item)
+    /// The open calls of an item: one for each file of a patch, else one.
+    pub(super) fn calls(&self, item: &str) -> impl Iterator<Item = &OpenCall> {
+        self.open.iter().filter(move |call| call.item == item)
     }
 
     /// A notification about the work in a thread; `main` is the conversation's. The reason is for
@@ -158,7 +158,7 @@ impl Work {
 
     /// Output of a command that its turn left running is nobody's any more.
     fn output(&self, params: &Params<'_>, out: &mut Vec<Event>) -> Option<()> {
-        let Some(call) = self.call(params.item_id.as_deref()?) else {
+        let Some(call) = self.calls(params.item_id.as_deref()?).next() else {
             return Some(());
         };
         out.push(Event::ToolDelta {

@@ -466,6 +466,7 @@ fn what_is_shown_is_toml_with_origins_and_without_secrets() {
     sandbox_network = "bridge" # default
     sandbox_memory = "4GiB" # default
     sandbox_pids = "2048" # default
+    landlock = false # default
     agent = "claude" # default
     mode = "auto" # default
     approve = "auto" # default

@@ -71,6 +71,7 @@ const OWN: &[&Setting] = &[
     &setting::SANDBOX_MEMORY,
     &setting::SANDBOX_CPUS,
     &setting::SANDBOX_PIDS,
+    &setting::LANDLOCK,
 ];
 
 /// Those whose value is a path, which means the same from any folder once it is absolute.

@@ -93,6 +93,7 @@ settings! {
     SANDBOX_MEMORY: "sandbox_memory" "" ["AGENT_RUNNER_SANDBOX_MEMORY"] Text true;
     SANDBOX_CPUS: "sandbox_cpus" "" ["AGENT_RUNNER_SANDBOX_CPUS"] Text true;
     SANDBOX_PIDS: "sandbox_pids" "" ["AGENT_RUNNER_SANDBOX_PIDS"] Text true;
+    LANDLOCK: "landlock" "" ["AGENT_RUNNER_LANDLOCK"] Switch true;
     WORKSPACE_DIR: "workspace_dir" "--workspace-dir" ["AGENT_RUNNER_WORKSPACE_DIR"] Text true;
     JOURNAL_QUOTA: "journal_quota" "" ["AGENT_RUNNER_JOURNAL_QUOTA"] Text true;
     JOURNAL_RETAIN: "journal_retain" "" ["AGENT_RUNNER_JOURNAL_RETAIN"] Text true;

@@ -129,7 +129,9 @@ impl LiveProcess {
     pub(in crate::turn) async fn start(&mut self, plan: &LivePlan) -> Result<(), TurnError> {
         let sandbox = |message: String| TurnError::new(ErrorClass::Sandbox, message);
         let context = Arc::clone(&self.context);
-        let mut shim_plan = context.shim_plan(&plan.launch).map_err(sandbox)?;
+        let mut shim_plan = context
+            .shim_plan(&plan.launch, &self.dir)
+            .map_err(sandbox)?;
         shim_plan.stdin = Stdin::Pipe;
         let environment = context.environment(&plan.launch).map_err(sandbox)?;
         provision::write(&context, &self.dir, &plan.launch)

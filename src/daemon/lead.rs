@@ -19,7 +19,7 @@ use super::source::JournalSource;
 use super::{DaemonError, HubAccess, Setup, State};
 use super::{commands, install, publishing, repositories, workspace};
 use crate::agent::{self, AgentKind};
-use crate::config::Stdio;
+use crate::config::{Push, Stdio};
 use crate::event::NoticeLevel;
 use crate::hub::StartError;
 use crate::hub::link::{Inbound, Joined, LinkHandle};
@@ -317,7 +317,8 @@ impl Lead {
                 .map_err(|error| DaemonError::Usage(error.to_string()))?;
         }
         let expected = ground.expected(setup)?;
-        let handing = self.handing(setup, &ground, &mut plain)?;
+        let hands = config.git.push == Some(Push::Agent);
+        let handing = self.handing(setup, &ground, &mut plain, hands)?;
         let Ground {
             made, credentials, ..
         } = &ground;

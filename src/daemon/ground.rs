@@ -218,10 +218,9 @@ fn lfs_script(repositories: &[PathBuf]) -> String {
          echo 'git.lfs needs git-lfs on the PATH of the agent: install it' >&2\nexit 1\n}\n",
     );
     for repository in repositories {
-        let at = agents_git::quoted(repository);
-        text.push_str(&format!(
-            "cd {at}\ngit lfs install --local --skip-repo\ngit lfs pull\n"
-        ));
+        text.push_str("cd ");
+        text.push_str(&agents_git::quoted(repository));
+        text.push_str("\ngit lfs install --local --skip-repo\ngit lfs pull\n");
     }
     text
 }

@@ -490,6 +490,7 @@ fn what_is_shown_is_toml_with_origins_and_without_secrets() {
     git.depth = "1" # default
     git.max_size = "20GiB" # default
     git.submodules = false # default
+    git.lfs = false # default
     git.push_branch = "agent-runner/{session}" # default
     setup.timeout = "15m" # default
     setup.on_failure = "fail" # default

@@ -32,6 +32,8 @@ pub struct LiveSpec {
     pub model: Option<String>,
     /// The conversation to go on with, by the CLI's own id; where the protocol says it.
     pub resume: Option<String>,
+    /// Who serves the model; where the protocol says it.
+    pub provider: Option<String>,
     /// How hard the model thinks; where the protocol says it.
     pub effort: Option<String>,
     /// Text that is added to the CLI's own system prompt; where the protocol says it.

@@ -1,5 +1,6 @@
 //! Recorded dialogs with live agents.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,6 +12,7 @@ use agent_runner::agent::{self, Evidence};
 use agent_runner::event::Event;
 use agent_runner::ids::SpoolOffset;
 use agent_runner::redact::Redactor;
+use secrecy::SecretString;
 use serde_json::Value;
 
 /// The agents with a live form.
@@ -34,14 +36,17 @@ fn dialogs(agent: &str) -> Vec<(String, PathBuf, Recording)> {
     paths.into_iter().map(read).collect()
 }
 
-fn reader(agent: &str) -> LiveReader {
+fn reader(agent: &str, redactor: Redactor) -> LiveReader {
     let live = agent::by_name(agent).unwrap().live.as_ref().unwrap();
-    LiveReader::new(live, &LiveSpec::default(), Arc::new(Redactor::none()))
+    LiveReader::new(live, &LiveSpec::default(), Arc::new(redactor))
 }
 
 /// What a dialog tells when its output comes in chunks of that many bytes.
 fn told(agent: &str, recording: &Recording, chunk: usize) -> Vec<Told> {
-    let mut reader = reader(agent);
+    told_by(reader(agent, Redactor::none()), recording, chunk)
+}
+
+fn told_by(mut reader: LiveReader, recording: &Recording, chunk: usize) -> Vec<Told> {
     let mut all = Vec::new();
     let mut frames = recording.input.iter();
     let mut next = frames.next();
@@ -126,7 +131,7 @@ fn a_dialog_goes_on_from_every_snapshot() {
         let live = agent::by_name(agent).unwrap().live.as_ref().unwrap();
         for (name, _, recording) in dialogs(agent) {
             let whole = told(agent, &recording, usize::MAX);
-            let mut reader = reader(agent);
+            let mut reader = reader(agent, Redactor::none());
             let mut all = Vec::new();
             let mut at = 0;
             for line in recording
@@ -151,6 +156,52 @@ fn a_dialog_goes_on_from_every_snapshot() {
             }
             assert!(whole.starts_with(&all), "{agent}/{name}");
         }
+    }
+}
+
+/// A secret that the model says in two pieces is in neither of them, nor in both together.
+#[test]
+fn a_secret_that_is_spread_over_pieces_is_masked() {
+    for agent in LIVE {
+        let mut spread = 0;
+        for (name, _, recording) in dialogs(agent) {
+            let whole = told(agent, &recording, usize::MAX);
+            let pieces: Vec<(&str, &str)> = whole.iter().filter_map(piece).collect();
+            let pair = pieces.windows(2).find(|pair| {
+                let long = pair
+                    .iter()
+                    .all(|(_, text)| text.is_ascii() && text.len() >= 4);
+                long && pair[0].0 == pair[1].0
+                    // a secret ends where its words do
+                    && !pair[0].1[pair[0].1.len() - 4..].starts_with(' ')
+                    && !pair[1].1[..4].ends_with(' ')
+            });
+            let Some([(_, one), (_, other)]) = pair else {
+                continue;
+            };
+            let secret = [&one[one.len() - 4..], &other[..4]].concat();
+            let redactor = Redactor::new(&[SecretString::from(secret.clone())]).unwrap();
+            let masked = told_by(reader(agent, redactor), &recording, usize::MAX);
+            let mut messages: BTreeMap<&str, String> = BTreeMap::new();
+            for (id, text) in masked.iter().filter_map(piece) {
+                messages.entry(id).or_default().push_str(text);
+            }
+            let has = |what: &str| messages.values().any(|text| text.contains(what));
+            assert!(!has(&secret), "{agent}/{name}: {secret:?} {messages:?}");
+            assert!(has("***"), "{agent}/{name}");
+            spread += 1;
+        }
+        assert!(spread > 0, "{agent}");
+    }
+}
+
+/// A piece of text, with the message that it belongs to.
+fn piece(told: &Told) -> Option<(&str, &str)> {
+    match told {
+        Told::Event(Event::Token {
+            text, message_id, ..
+        }) => Some((message_id.as_deref()?, text)),
+        _ => None,
     }
 }
 
@@ -210,6 +261,27 @@ fn the_turns_of_a_dialog_end_as_they_did() {
     assert_eq!(
         ends("codex", "errors"),
         ["failed", done, "failed", "failed", done, "failed"]
+    );
+    let failed = "failed";
+    assert_eq!(
+        ends("opencode", "all"),
+        [done, done, done, done, done, cut, failed]
+    );
+    // by itself it ends a turn at a refused call; told to, it goes on
+    assert_eq!(
+        ends("opencode", "consent"),
+        [done, failed, done, done, done]
+    );
+    assert_eq!(
+        ends("opencode", "refused_failed_cancelled"),
+        [done, done, failed, done, cut, cut, done]
+    );
+    assert_eq!(ends("gemini", "acp_cancel"), [cut, cut, done]);
+    assert_eq!(
+        ends("gemini", "acp_basic"),
+        [
+            done, done, done, done, done, done, done, failed, failed, done
+        ]
     );
 }
 

@@ -273,6 +273,7 @@ impl<V: Vendor> Acp<V> {
             return "a request that the runner answers by itself";
         };
         self.taken_up(out);
+        self.work.message_ends();
         let asked = &waiting.asked;
         out.push(Told::Event(Event::PermissionRequest {
             request_id: asked.request_id.clone(),
@@ -410,3 +411,6 @@ impl<V: Vendor> Acp<V> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

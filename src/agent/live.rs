@@ -271,6 +271,11 @@ impl Asked {
     }
 }
 
+/// Whether what failed ([`Told::Failed`]) was to go on with a conversation: it is lost then.
+pub fn is_resumption(what: &str) -> bool {
+    matches!(what, "thread/resume" | "session/resume" | "session/load")
+}
+
 impl Answer {
     /// As events word it.
     pub const fn decision(&self) -> &'static str {

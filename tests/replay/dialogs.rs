@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use agent_runner::agent::live::recording::{self, Recording};
-use agent_runner::agent::live::{Heard, LiveReader, LiveSpec, Told};
+use agent_runner::agent::live::{Heard, Holds, LiveKind, LiveReader, LiveSpec, Told};
 use agent_runner::agent::{self, Evidence};
 use agent_runner::event::Event;
 use agent_runner::ids::SpoolOffset;
@@ -343,4 +343,137 @@ fn a_damaged_dialog_is_read_to_its_end() {
             }
         }
     }
+}
+
+/// What the recordings of a form show, as far as that can be told from the stored events; the rows
+/// of the table in `docs/agents.md`.
+const SHOWN: &[(&str, fn(&str) -> bool)] = &[
+    ("text in pieces, while it is written", in_pieces),
+    ("reasoning", |events| has(events, "thinking", "")),
+    ("output of a command, while it runs", |events| {
+        has(events, "tool_delta", r#""stream":"output""#)
+    }),
+    ("exit codes", |events| {
+        has(events, "tool_end", r#""exit_code":"#)
+    }),
+    ("diff of a changed file", |events| {
+        has(events, "file_change", r#""diff":"#)
+    }),
+    ("output of a command that ended", |events| {
+        let mut ends = events.lines().filter(|line| line.starts_with("tool_end "));
+        ends.any(|line| {
+            line.contains(r#""name":"shell""#)
+                && line.contains(r#""output":"#)
+                && line.contains(r#""is_error":false"#)
+        })
+    }),
+    ("tokens", |events| has(events, "usage", "")),
+    ("cost", |events| has(events, "usage", "cost_usd")),
+    ("how full the context is", |events| {
+        has(events, "context", "max_tokens")
+    }),
+    ("limits of the plan", |events| has(events, "rate_limit", "")),
+    ("notice when a request is made again", |events| {
+        has(events, "notice", r#""code":"api_retry""#)
+    }),
+    ("consent to a call", |events| {
+        has(events, "permission_request", "")
+    }),
+    ("an interrupt that leaves the process", |events| {
+        events.contains("evidence: Interrupted")
+    }),
+];
+
+fn has(events: &str, kind: &str, what: &str) -> bool {
+    let mut lines = events.lines();
+    lines.any(|line| {
+        let rest = line.strip_prefix(kind);
+        rest.is_some_and(|rest| rest.starts_with(' ') && rest.contains(what))
+    })
+}
+
+/// Two pieces of one message.
+fn in_pieces(events: &str) -> bool {
+    let tokens: Vec<Value> = events
+        .lines()
+        .filter_map(|line| serde_json::from_str(line.strip_prefix("token ")?).ok())
+        .collect();
+    let of = |token: &Value| token["message_id"].as_str().map(str::to_owned);
+    tokens
+        .windows(2)
+        .any(|pair| of(&pair[0]).is_some() && of(&pair[0]) == of(&pair[1]))
+}
+
+/// The stored events of all recordings in a folder.
+fn stored(agent: &str, folder: &str) -> String {
+    let folder = super::corpus::path(agent, folder);
+    let files = fs::read_dir(folder).unwrap();
+    let mut all = String::new();
+    for file in files {
+        all.push_str(&fs::read_to_string(file.unwrap().path()).unwrap());
+        // no message goes on in another recording
+        all.push_str("\ntoken {}\n");
+    }
+    all
+}
+
+/// `UPDATE_DOCS=1 cargo test --test replay the_docs` writes it.
+#[test]
+fn the_docs_show_what_each_form_gives() {
+    let mut table = String::from("| |");
+    for agent in LIVE {
+        table.push_str(&format!(" {agent} exec | {agent} live |"));
+    }
+    table.push_str("\n|---|");
+    table.push_str(&":-:|".repeat(2 * LIVE.len()));
+    let mark = |yes: bool| if yes { "yes" } else { "–" };
+    for (row, shows) in SHOWN {
+        table.push_str(&format!("\n| {row} |"));
+        for agent in LIVE {
+            for folder in ["events", "live/events"] {
+                table.push_str(&format!(" {} |", mark(shows(&stored(agent, folder)))));
+            }
+        }
+    }
+    let kinds = LIVE.map(|agent| agent::by_name(agent).unwrap().live.as_ref().unwrap());
+    let rows: [(&str, fn(&LiveKind) -> bool); 3] = [
+        ("a message into the running turn", |kind| kind.can_steer),
+        ("another model without a new process", |kind| {
+            kind.can_set_model
+        }),
+        ("taken by `--mode auto` where nobody is asked", |kind| {
+            kind.richer_than_exec
+        }),
+    ];
+    for (row, can) in rows {
+        table.push_str(&format!("\n| {row} |"));
+        for kind in kinds {
+            let exec = row.starts_with("taken") && !can(kind);
+            table.push_str(&format!(" {} | {} |", mark(exec), mark(can(kind))));
+        }
+    }
+    table.push_str("\n\n| | waits for consent with `--approve ask` or `policy` |\n|---|---|");
+    for (agent, kind) in LIVE.iter().zip(kinds) {
+        let holds = match kind.holds {
+            Holds::All => "every call".to_owned(),
+            Holds::AllBut(what) => format!("every call but {what}"),
+        };
+        table.push_str(&format!("\n| {agent} | {holds} |"));
+    }
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/agents.md");
+    let docs = fs::read_to_string(file).unwrap();
+    let (begin, end) = (
+        "<!-- begin of the forms -->\n\n",
+        "\n\n<!-- end of the forms -->",
+    );
+    let (head, rest) = docs.split_once(begin).unwrap();
+    let (found, tail) = rest.split_once(end).unwrap();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(file, [head, begin, &table, end, tail].concat()).unwrap();
+        return;
+    }
+    assert_eq!(
+        found, table,
+        "UPDATE_DOCS=1 cargo test --test replay the_docs"
+    );
 }

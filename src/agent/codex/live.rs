@@ -39,7 +39,7 @@ pub(super) const LIVE: LiveKind = LiveKind {
     plan: launch::plan,
     can_steer: true,
     can_set_model: true,
-    holds: Holds::AllBut("commands that only read and that it knows (`ls`, `cat`, `git status`)"),
+    holds: Holds::AllBut("its to-do list and images that it opens"),
     richer_than_exec: true,
     open: |spec| Box::new(CodexLive::new(spec)),
     restore: |bytes| Ok(Box::new(snapshot::load::<CodexLive>(VERSION, bytes)?)),

@@ -246,6 +246,8 @@ pub struct LiveKind {
     pub can_steer: bool,
     /// Whether the model can be changed without a new process.
     pub can_set_model: bool,
+    /// Whether whoever permits a call can give it another input.
+    pub can_change_input: bool,
     /// Which calls wait for consent when all shall.
     pub holds: Holds,
     /// Whether it tells at least all that the exec form tells: `--mode auto` takes it then.

@@ -11,6 +11,7 @@ mod doctor;
 mod end;
 mod error;
 mod events;
+mod git_credential;
 mod git_worker;
 mod hosting;
 mod hub;
@@ -88,6 +89,8 @@ enum Command {
     Background(background::Arguments),
     #[command(hide = true, name = workspace::WORKER_COMMAND)]
     GitWorker,
+    #[command(hide = true, name = workspace::HELPER)]
+    GitCredential(git_credential::Arguments),
     #[command(hide = true)]
     Shim(shim::Arguments),
 }
@@ -124,6 +127,7 @@ pub fn main() -> ExitCode {
         Command::Restore(arguments) => checkpoints::restore(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::GitWorker => git_worker::run(),
+        Command::GitCredential(arguments) => git_credential::run(&arguments),
         Command::Shim(arguments) => shim::run(&arguments),
     };
     result.unwrap_or_else(|error| error.report())

@@ -69,6 +69,26 @@ impl fmt::Display for AgentName {
 }
 
 choice! {
+    /// Whether tool calls wait for the Hub's word.
+    Gate {
+        /// None does.
+        Off = "off",
+        /// Each does that the agent's CLI lets us hold.
+        Ask = "ask",
+    }
+}
+
+choice! {
+    /// What becomes of a call about which the Hub says nothing in time.
+    GateDefault {
+        /// It goes on.
+        Allow = "allow",
+        /// It does not.
+        Deny = "deny",
+    }
+}
+
+choice! {
     /// How many turns one process of the CLI serves.
     Mode {
         /// Many, where that tells more.
@@ -115,12 +135,34 @@ choice! {
 }
 
 choice! {
+    /// Whether the Hub's key stands in the URL of the WebSocket, where logs of servers show it.
+    KeyInUrl {
+        /// Where the Hub refuses us without.
+        Auto = "auto",
+        /// Always.
+        Always = "always",
+        /// Never.
+        Never = "never",
+    }
+}
+
+choice! {
     /// Whose home folder the CLI sees.
     AgentHome {
         /// The user's own, with their login and settings.
         User = "user",
         /// One in the state dir.
         State = "state",
+    }
+}
+
+choice! {
+    /// Where agents run.
+    SandboxKind {
+        /// As processes of this machine.
+        Local = "local",
+        /// In a container each, made through Docker's API.
+        Docker = "docker",
     }
 }
 

@@ -252,9 +252,7 @@ impl Numbered {
                     signed(self.after())
                 ])?
         }
-            Change::AgentSession { .. } | Change::Acked { .. } | Change::LiveRun { .. } => {
-                self.learn(transaction, change)?
-            }
+            other => self.learn(transaction, other)?,
     };
         Ok(())
     }
@@ -266,6 +264,12 @@ impl Numbered {
             Change::AgentSession { id } => transaction
                 .prepare_cached("UPDATE session SET agent_session_id = ?2 WHERE id = ?1")?
                 .execute(params![session, id])?,
+            Change::Choose { choices } => transaction
+                .prepare_cached("UPDATE session SET choices = ?2 WHERE id = ?1")?
+                .execute(params![session, choices])?,
+            Change::RenewConversation => transaction
+                .prepare_cached("UPDATE session SET agent_session_id = NULL WHERE id = ?1")?
+                .execute([session])?,
             Change::LiveRun { run } => transaction
                 .prepare_cached("UPDATE session SET live_run = ?2 WHERE id = ?1")?
                 .execute(params![session, run.map(|run| run.to_string())])?,

@@ -186,6 +186,13 @@ pub enum Change {
         /// As the CLI said it.
         id: String,
     },
+    /// What participants have chosen over the settings. A promise.
+    Choose {
+        /// Opaque to the journal.
+        choices: String,
+    },
+    /// The next turn begins a conversation of the CLI anew. A promise.
+    RenewConversation,
     /// The Hub has all events up to here; never goes back.
     Acked {
         /// Contiguous prefix.
@@ -211,6 +218,8 @@ impl Change {
             | Self::EndAttempt { .. }
             | Self::TakePrompt
             | Self::CancelTurn { .. }
+            | Self::Choose { .. }
+            | Self::RenewConversation
             | Self::LiveRun { .. }
             | Self::EndTurn { .. } => true,
             Self::Progress { .. } | Self::AgentSession { .. } | Self::Acked { .. } => false,
@@ -231,6 +240,7 @@ pub struct SessionRow {
     pub acked_seq: u64,
     pub created_at: Timestamp,
     pub settings: Option<String>,
+    pub choices: Option<String>,
     /// No daemon opens it again.
     pub closed_at: Option<Timestamp>,
     /// Its long-lived process.

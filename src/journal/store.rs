@@ -32,7 +32,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, JournalError> {
 }
 
 const SESSION_COLUMNS: &str = "id, agent, agent_session_id, workspace, task_taken, acked_seq, created_at, settings, closed_at,
-     live_run";
+     live_run, choices";
 
 pub(super) fn session(
     connection: &Connection,
@@ -74,6 +74,7 @@ fn session_row(row: &Row<'_>) -> Result<SessionRow, JournalError> {
             .get::<_, Option<String>>(9)?
             .map(|run| parse("run id", &run))
             .transpose()?,
+        choices: row.get(10)?,
     })
 }
 

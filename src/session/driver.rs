@@ -17,11 +17,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::state::SessionState;
-use crate::event::{Event, Outcome};
+use crate::agent::live::Answer;
+use crate::event::{Event, NEW_CONVERSATION, NoticeLevel, Outcome};
 use crate::ids::{EventId, TurnId};
 use crate::journal::{Batch, Change, JournalError, NewEvent, TurnRow, TurnState};
 use crate::tasks::Tasks;
 use crate::turn::approval::{AnswerError, Answered};
+use crate::turn::choices::Choices;
 use crate::turn::{
     LiveProcess, Rest, RestFrom, Showing, Shown, Turn, TurnCommand, TurnContext, TurnEnd, TurnFault,
 };
@@ -51,6 +53,9 @@ pub enum SessionError {
     /// The daemon is going.
     #[error("the session is stopping; send it again when the daemon is back")]
     Stopping,
+    /// A turn runs or waits.
+    #[error("the session is at work; abort it or wait until it rests")]
+    Busy,
     /// What was accepted would not be durable.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -68,6 +73,8 @@ enum Request {
         done: oneshot::Sender<bool>,
     },
     Answer(Answered, oneshot::Sender<Result<(), AnswerError>>),
+    Choose(Choices, oneshot::Sender<Result<(), SessionError>>),
+    Renew(oneshot::Sender<Result<(), SessionError>>),
 }
 
 /// A handle to a running session; clones share it.
@@ -95,6 +102,9 @@ impl Session {
         crash_point!("session.opened");
         let turns = context.journal.turns(&context.session).await?;
         let row = context.journal.session(&context.session).await?;
+        let chosen = row.as_ref().and_then(|row| row.choices.as_deref());
+        let choices = chosen.map(Choices::from_json).unwrap_or_default();
+        context.choices.send_replace(choices.clone());
         let prompts = turns.len();
         let queue: VecDeque<_> = turns
             .into_iter()
@@ -111,6 +121,7 @@ impl Session {
             queued: queue.len(),
             prompts,
             agent_session: row.and_then(|row| row.agent_session_id),
+            choices,
             ..SessionState::default()
         };
         let (publish, state) = watch::channel(state);
@@ -195,6 +206,17 @@ impl Session {
             Err(_) if !self.state.borrow().stopped => Err(AnswerError::NotWaiting(request_id)),
             Err(_) => Err(AnswerError::Stopping),
         }
+    }
+
+    /// Lets these choices count from here on; durable when it returns. Whether a running process
+    /// of the agent takes them up is its form's matter; the next one does.
+    pub async fn choose(&self, choices: Choices) -> Result<(), SessionError> {
+        self.ask(|reply| Request::Choose(choices, reply)).await
+    }
+
+    /// Lets the next turn begin a conversation of the agent's CLI anew. Only at rest.
+    pub async fn renew(&self) -> Result<(), SessionError> {
+        self.ask(Request::Renew).await
     }
 
     /// The state, and news of it.
@@ -348,6 +370,10 @@ impl Driver {
                 self.cancel_queue().await?;
                 self.idle_waiters.extend(done);
             }
+            Request::Answer(answer, done) if self.changes_in_vain(&answer) => {
+                let error = AnswerError::FixedInput(self.context.agent.name);
+                drop(done.send(Err(error)));
+            }
             Request::Answer(answer, done) => match &self.running {
                 Some(running) => {
                     let order = TurnCommand::Answer { answer, done };
@@ -355,12 +381,42 @@ impl Driver {
                 }
                 None => drop(done.send(Err(AnswerError::NotWaiting(answer.request_id)))),
             },
+            Request::Choose(choices, reply) => drop(reply.send(self.choose(choices).await)),
+            Request::Renew(reply) => {
+                // What waits warm knows the old conversation.
+                let rested = if self.is_at_rest() {
+                    self.rest.take()
+                } else {
+                    None
+                };
+                let rests = rested.is_some();
+                if let Some(rest) = rested {
+                    rest.end().await?;
+                }
+                drop(reply.send(self.renew().await));
+                if rests {
+                    let context = Arc::clone(&self.context);
+                    self.rest = Some(Rest::begin(context, &self.tasks, RestFrom::Warm));
+                }
+            }
             Request::Pause { at_once, done } => {
                 self.order(TurnCommand::Pause { at_once }).await;
                 self.pausing.push(done);
             }
         }
         Ok(())
+    }
+
+    /// Whether an answer gives a call another input, and its agent cannot take one. The answers to
+    /// a question are an input too.
+    fn changes_in_vain(&self, answered: &Answered) -> bool {
+        let changes = matches!(answered.answer, Answer::Allow { input: Some(_) });
+        let can_change = self.context.live.is_some_and(|live| live.can_change_input);
+        let state = self.publish.borrow();
+        let mut asked = state.asked.iter().map(|waiting| &waiting.asked);
+        let is_question =
+            asked.any(|asked| asked.request_id == answered.request_id && asked.is_question());
+        changes && !can_change && !is_question
     }
 
     async fn accept(&mut self, prompt: Prompt) -> Result<TurnId, SessionError> {
@@ -418,6 +474,43 @@ impl Driver {
         self.accept(prompt).await.map(drop)
     }
 
+    async fn choose(&mut self, choices: Choices) -> Result<(), SessionError> {
+        let json = serde_json::to_string(&choices).map_err(|error| unwritable(&error))?;
+        let change = Change::Choose { choices: json };
+        self.context
+            .journal
+            .commit(self.batch().with(change))
+            .await?;
+        crash_point!("session.choices_stored");
+        self.context.choices.send_replace(choices.clone());
+        self.publish.send_modify(|state| state.choices = choices);
+        Ok(())
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.running.is_none() && self.queue.is_empty()
+    }
+
+    async fn renew(&mut self) -> Result<(), SessionError> {
+        if !self.is_at_rest() {
+            return Err(SessionError::Busy);
+        }
+        let event = Event::Notice {
+            level: NoticeLevel::Info,
+            code: NEW_CONVERSATION.to_owned(),
+            text: "the agent begins a new conversation with the next prompt".to_owned(),
+        };
+        let id = EventId::derive(self.context.clock.new_uuid(), 0);
+        let at = self.context.clock.wall();
+        let notice = NewEvent::encode(&event, id, at, None).map_err(|error| unwritable(&error))?;
+        let mut batch = self.batch().with(Change::RenewConversation);
+        batch.events.push(notice);
+        self.context.journal.commit(batch).await?;
+        crash_point!("session.conversation_renewed");
+        self.publish.send_modify(|state| state.agent_session = None);
+        Ok(())
+    }
+
     /// Every accepted prompt has an honest end, also one that never ran.
     async fn cancel_queue(&mut self) -> Result<(), TurnFault> {
         while let Some(turn) = self.queue.pop_front() {
@@ -473,6 +566,11 @@ impl Driver {
     fn batch(&self) -> Batch {
         Batch::new(&self.context.session, self.context.agent.name)
     }
+}
+
+/// Plain values always have a JSON form.
+fn unwritable(error: &serde_json::Error) -> SessionError {
+    JournalError::Corrupt(format!("a value has no JSON: {error}")).into()
 }
 
 /// The running turn's end; never, while none runs.

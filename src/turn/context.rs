@@ -5,10 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::approval::{AnswerError, Answered, Approval};
+use super::briefing::Briefings;
+use super::choices::Choices;
 use super::live::LiveProcess;
+use super::publish::Publishing;
+use super::report::Expected;
 use crate::agent::live::{LiveKind, LivePlan};
 use crate::agent::{AgentKind, AgentSession, LaunchError, LaunchPlan, TurnSpec};
 use crate::clock::Clock;
@@ -18,8 +22,11 @@ use crate::ids::{RunId, Seq, SessionId};
 use crate::journal::{Journal, JournalError};
 use crate::process::Environment;
 use crate::redact::Redactor;
-use crate::sandbox::{LocalSandbox, SandboxError};
+use crate::sandbox::{Sandbox, SandboxError};
 use crate::spool::{Plan, RunDir, Stdout, User};
+
+/// The plan's file of the system prompt where the Hub adds to that of the settings.
+const SYSTEM_PROMPT: &str = "system-prompt.md";
 
 /// What all turns of a session share.
 #[derive(Debug)]
@@ -32,10 +39,16 @@ pub struct TurnContext {
     pub program: PathBuf,
     /// What the user chose for it; the conversation is set for each turn.
     pub spec: TurnSpec,
+    /// What participants have chosen over that; the session's driver keeps it.
+    pub choices: watch::Sender<Choices>,
+    /// What the Hub says before a run begins.
+    pub briefings: Briefings,
     /// Its environment, complete but for what the launch plan adds.
     pub environment: Environment,
     /// Where it works.
     pub workspace: PathBuf,
+    /// The folders of it that may be repositories: it itself, or those that were cloned into it.
+    pub repositories: Vec<PathBuf>,
     /// Where everything durable is.
     pub state_dir: PathBuf,
     /// The folder that holds the state dir, or it itself: another user gets through from here on,
@@ -63,8 +76,12 @@ pub struct TurnContext {
     pub spool_retain: bool,
     /// Whether each turn leaves a checkpoint of the workspace.
     pub checkpoints: bool,
+    /// The reports that each turn is to leave in the workspace.
+    pub expected: Vec<Expected>,
+    /// What is pushed after each turn.
+    pub publishing: Option<Publishing>,
     /// Starts runs.
-    pub sandbox: LocalSandbox,
+    pub sandbox: Sandbox,
     /// Where events go.
     pub journal: Journal,
     /// Masks secrets.
@@ -98,6 +115,13 @@ impl Start {
             Self::Live(plan) => &plan.launch,
         }
     }
+
+    fn launch_mut(&mut self) -> &mut LaunchPlan {
+        match self {
+            Self::Exec(plan) => plan,
+            Self::Live(plan) => &mut plan.launch,
+        }
+    }
 }
 
 impl TurnContext {
@@ -106,19 +130,17 @@ impl TurnContext {
         RunDir::new(self.state_dir.join("runs").join(run.to_string()))
     }
 
-    /// How the CLI is started for that conversation.
-    pub(super) fn plan(
-        &self,
-        agent_session: AgentSession,
-        run: RunId,
-    ) -> Result<LaunchPlan, LaunchError> {
-        let files = self.run_dir(run).launch_files();
-        (self.agent.plan)(&TurnSpec {
-            agent_session,
-            workspace: self.workspace.clone(),
-            files,
-            ..self.spec.clone()
-        })
+    /// What is asked of the CLI now: the settings, what was chosen over them, what the Hub said of
+    /// the run. The text of its system prompt is also a file of the plan's.
+    pub(super) fn spec_now(&self) -> TurnSpec {
+        let mut spec = self.spec.clone();
+        let choices = self.choices.borrow();
+        spec.model = choices.model.clone().or(spec.model);
+        spec.effort = choices.effort.clone().or(spec.effort);
+        if let Some(text) = self.briefings.text(spec.system_prompt.as_deref()) {
+            spec.system_prompt = Some(text);
+        }
+        spec
     }
 
     /// How the CLI is started for that conversation, in the session's form.
@@ -127,17 +149,26 @@ impl TurnContext {
         agent_session: AgentSession,
         run: RunId,
     ) -> Result<Start, LaunchError> {
-        let Some(kind) = self.live else {
-            return self.plan(agent_session, run).map(Start::Exec);
-        };
         let files = self.run_dir(run).launch_files();
-        let spec = TurnSpec {
+        let mut spec = TurnSpec {
             agent_session,
             workspace: self.workspace.clone(),
             files,
-            ..self.spec.clone()
+            ..self.spec_now()
         };
-        (kind.plan)(&spec, self.approval.asks()).map(Start::Live)
+        let told = (spec.system_prompt != self.spec.system_prompt).then(|| {
+            spec.system_prompt_file = Some(spec.files.join(SYSTEM_PROMPT));
+            spec.system_prompt.clone().unwrap_or_default()
+        });
+        let mut start = match self.live {
+            None => Start::Exec((self.agent.plan)(&spec)?),
+            Some(kind) => Start::Live((kind.plan)(&spec, self.approval.asks())?),
+        };
+        if let Some(text) = told {
+            let file = (SYSTEM_PROMPT, text.into_bytes());
+            start.launch_mut().files.push(file);
+        }
+        Ok(start)
     }
 
     /// What the shim is told; the environment travels beside it.
@@ -155,7 +186,7 @@ impl TurnContext {
         );
         plan.stdout = self.stdout;
         plan.user.clone_from(&self.user);
-        plan.confined = self.in_container;
+        plan.confined = self.in_container || self.sandbox.is_container();
         Ok(plan)
     }
 

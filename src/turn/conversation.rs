@@ -27,9 +27,18 @@ pub(super) struct Conversation {
 /// How an attempt is started and what it tells the agent.
 pub(super) struct Opening {
     pub(super) plan: Result<Start, LaunchError>,
+    /// Which conversation that is.
+    pub(super) agent_session: AgentSession,
     pub(super) prompt: String,
     /// What is said of a conversation that was lost.
     pub(super) notice: Option<Event>,
+}
+
+impl Opening {
+    /// The same conversation, with what is asked of the CLI now.
+    pub(super) fn plan_again(&mut self, context: &TurnContext, run: RunId) {
+        self.plan = context.start(self.agent_session.clone(), run);
+    }
 }
 
 impl Conversation {
@@ -89,13 +98,15 @@ impl Conversation {
     ) -> Result<Opening, TurnFault> {
         self.resumed = None;
         if let (None, Some(id)) = (&self.lost, &self.id) {
-            let plan = context.start(AgentSession::Resume(id.clone()), run);
+            let agent_session = AgentSession::Resume(id.clone());
+            let plan = context.start(agent_session.clone(), run);
             // A plan that cannot be made is the turn's end, whatever the conversation.
             let there = |plan: &Start| history::has_conversation(context, plan.launch(), id);
             if plan.as_ref().map_or(true, there) {
                 self.resumed = Some(id.clone());
                 return Ok(Opening {
                     plan,
+                    agent_session,
                     prompt: seen.next_prompt(),
                     notice: None,
                 });
@@ -104,8 +115,14 @@ impl Conversation {
                 "the agent's CLI has no record of its conversation {id} any more"
             ));
         }
+        if self.id.is_none() && self.lost.is_none() && history::is_from_elsewhere(context)? {
+            let why = "the session was led from elsewhere, and its conversation is not here";
+            self.lost = Some(why.to_owned());
+        }
+        let agent_session = AgentSession::New(Uuid::new_v4());
         let mut opening = Opening {
-            plan: context.start(AgentSession::New(Uuid::new_v4()), run),
+            plan: context.start(agent_session.clone(), run),
+            agent_session,
             prompt: seen.next_prompt(),
             notice: None,
         };

@@ -13,17 +13,19 @@ use super::approval::AnswerError;
 use super::attempt::{Attempt, AttemptEnd, Launch, until};
 use super::checkpoint;
 use super::context::{TurnCommand, TurnContext, TurnEnd, TurnFault};
-use super::conversation::Conversation;
+use super::conversation::{Conversation, Opening};
 use super::history;
 use super::live::{Course, LiveAttempt, LiveProcess, Rest, Saved};
 use super::outcome::{Process, Stop, Verdict};
 use super::policy::{self, Next, Why};
+use super::publish;
 use super::pump::{Closing, Origin, number};
+use super::report;
 use super::seen::Seen;
 use super::shown::Shown;
 use crate::agent::LaunchError;
 use crate::event::{ErrorClass, Event, Outcome, TurnError};
-use crate::ids::RunId;
+use crate::ids::{EventId, RunId};
 use crate::journal::{Batch, Change, TurnRow, TurnState};
 
 /// A turn on its way.
@@ -191,11 +193,11 @@ impl Turn {
         }
         self.seen.begin_attempt();
         let (context, task) = (&self.context, &self.row.prompt);
-        let opening = self
+        let mut opening = self
             .conversation
             .open(context, task, &self.seen, run)
             .await?;
-        events.extend(opening.notice);
+        events.extend(opening.notice.take());
         // Asked before the new attempt's row, which has none yet.
         let earlier = if self.conversation.is_resumed() {
             self.earlier().await?
@@ -209,6 +211,8 @@ impl Turn {
                 .events
                 .push(number(&origin, self.context.clock, &mut ordinal, event)?);
         }
+        let announced = begin.events.first().filter(|_| self.row.attempt == 1);
+        let announced = announced.map(|event| event.event_id);
         let begin = begin.with(Change::BeginAttempt {
             turn: self.row.id,
             attempt: self.row.attempt,
@@ -219,6 +223,12 @@ impl Turn {
         self.context.journal.commit(begin).await?;
         crash_point!("turn.attempt_begun");
         let seen = std::mem::take(&mut self.seen);
+        if let Some(prompt) = announced
+            && let Err(error) = self.brief(prompt, &mut opening, run).await
+        {
+            let closing = Closing::new(origin, self.context.clock, ordinal, seen);
+            return Ok(Err(Failed { closing, error }));
+        }
         let started = match opening.plan {
             Ok(plan) => {
                 let (context, seen) = (Arc::clone(&self.context), seen.clone());
@@ -236,6 +246,20 @@ impl Turn {
             closing: Closing::new(origin, self.context.clock, ordinal, seen),
             error,
         }))
+    }
+
+    /// Waits for what the Hub says of the run, which may be part of the plan.
+    async fn brief(
+        &self,
+        prompt: EventId,
+        opening: &mut Opening,
+        run: RunId,
+    ) -> Result<(), TurnError> {
+        match self.context.briefings.begin(prompt).await {
+            Ok(()) => opening.plan_again(&self.context, run),
+            Err(why) => return Err(blocked(&why)),
+        }
+        Ok(())
     }
 
     fn decide(&self, end: &AttemptEnd) -> Next {
@@ -390,16 +414,20 @@ impl Turn {
     async fn close(mut self, mut end: AttemptEnd) -> Result<TurnEnd, TurnFault> {
         let verdict =
             Verdict::new(end.evidence, end.process, end.cause).explained(end.hang.as_deref());
-        let outcome = match &verdict {
+        let mut outcome = match &verdict {
             Verdict::Ended { outcome, .. } => *outcome,
             Verdict::Crashed { .. } => Outcome::Crashed,
             Verdict::Paused => Outcome::Unknown,
         };
-        let events = verdict.into_events(&end.output, false, Some(self.duration_ms()));
+        let mut events = verdict.into_events(&end.output, false, Some(self.duration_ms()));
+        let reports = report::of_turn(&self.context).await;
+        report::judge(&reports, &mut outcome, &mut events);
         let kept = checkpoint::of_turn(&self.context, self.row.id).await;
         let ends = |event: &Event| matches!(event, Event::End { .. });
+        let pushed = publish::of_turn(&self.context).await;
         let (before, last): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| !ends(event));
-        for event in before.iter().chain(&kept).chain(&last) {
+        let after = reports.iter().chain(&pushed).chain(&kept);
+        for event in before.iter().chain(after).chain(&last) {
             end.closing.add(event)?;
         }
         self.store_end(end.closing, outcome, end.kept).await
@@ -427,7 +455,7 @@ impl Turn {
 
     /// Ends the turn between two attempts.
     async fn stop(&mut self, mut closing: Closing, outcome: Outcome) -> Result<TurnEnd, TurnFault> {
-        if let Some(kept) = checkpoint::of_turn(&self.context, self.row.id).await {
+        for kept in checkpoint::of_turn(&self.context, self.row.id).await {
             closing.add(&kept)?;
         }
         closing.add(&Event::End {
@@ -472,6 +500,12 @@ impl Turn {
         let elapsed = self.context.clock.now().duration_since(self.began);
         u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+/// The Hub's refusal of a run.
+fn blocked(why: &str) -> TurnError {
+    let message = format!("the Hub did not let the run begin: {why}");
+    TurnError::new(ErrorClass::Permission, message)
 }
 
 fn launch_failure(error: &LaunchError) -> TurnError {

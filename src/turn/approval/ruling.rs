@@ -57,6 +57,8 @@ pub enum Ruling {
 pub struct Approval {
     config: ApprovalConfig,
     places: Places,
+    /// What is permitted waits for the Hub's word all the same.
+    gated: bool,
 }
 
 /// What a rule that denies says of a request.
@@ -84,12 +86,20 @@ impl Approval {
         Self {
             config: config.clone(),
             places: Places::new(workspace),
+            gated: false,
         }
+    }
+
+    /// The same, where what is permitted waits for the Hub's word all the same.
+    #[must_use]
+    pub fn gated(mut self, gated: bool) -> Self {
+        self.gated = gated;
+        self
     }
 
     /// Whether the CLI is to ask before it uses a tool.
     pub fn asks(&self) -> bool {
-        self.config.mode != Approve::Auto
+        self.gated || self.config.mode != Approve::Auto
     }
 
     /// How long a request waits before it is denied; none: as long as its turn.
@@ -99,6 +109,14 @@ impl Approval {
 
     /// What becomes of a request.
     pub fn decide(&self, asked: &Asked) -> Ruling {
+        match self.settled(asked) {
+            Ruling::Allow if self.gated => Ruling::Ask,
+            ruling => ruling,
+        }
+    }
+
+    /// What the settings say of a request: with [`Ruling::Ask`] it needs a person.
+    pub fn settled(&self, asked: &Asked) -> Ruling {
         match self.config.mode {
             Approve::Ask => Ruling::Ask,
             Approve::Policy => self.by_rules(asked),

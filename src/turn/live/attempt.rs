@@ -133,6 +133,17 @@ impl LiveAttempt {
         self.process.start(plan).await
     }
 
+    /// Whether its process was started, or is to be, with what is wanted now.
+    pub(in crate::turn) fn is_as_wanted(&self) -> bool {
+        self.process.is_as_wanted()
+    }
+
+    /// Ends its process before anything was said to it; what was seen of the turn.
+    pub(in crate::turn) async fn part(mut self) -> Result<Closing, TurnFault> {
+        self.process.end().await?;
+        Ok(self.account.close(self.process.ordinal, None)?)
+    }
+
     /// The turn ends: its process could not be started.
     pub(in crate::turn) fn unstarted(self) -> Result<Closing, TurnFault> {
         Ok(self.account.close(self.process.ordinal, None)?)

@@ -15,6 +15,7 @@
 //! (whether it hangs), `ending`, `rest` (no turn), `account` (events into batches).
 
 mod account;
+mod adapt;
 mod attempt;
 mod course;
 mod ending;

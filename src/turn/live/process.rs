@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::adapt::Wanted;
 use super::course::Course;
 use super::saved::{Saved, save};
 use crate::agent::live::{Dialog, Heard, LiveKind, LivePlan, LiveReader, LiveSpec, Told};
@@ -21,7 +22,7 @@ use crate::exit::Exit;
 use crate::files;
 use crate::ids::{RunId, SpoolOffset, TurnId};
 use crate::journal::Change as Stored;
-use crate::sandbox::{Attach, Change, Ending, RunControl, RunHandle, SandboxError};
+use crate::sandbox::{self, Attach, Change, Ending, RunControl, RunHandle, SandboxError};
 use crate::spool::control::Stop as Ladder;
 use crate::spool::{Reclaimer, RunDir, Stdin, Tail, read_inputs};
 use crate::turn::attempt::describe;
@@ -67,6 +68,8 @@ pub struct LiveProcess {
     pub(in crate::turn) last_turn: Option<(TurnId, u32)>,
     /// It cannot be spoken to any more.
     pub(super) is_mute: bool,
+    /// What it was started with, where this daemon did.
+    pub(super) wanted: Option<Wanted>,
 }
 
 impl std::fmt::Debug for LiveProcess {
@@ -107,6 +110,7 @@ impl LiveProcess {
         Self {
             room: SpoolRoom::new(&context, &dir),
             input_room: None,
+            wanted: Some(Wanted::of(&context)),
             context,
             kind,
             run,
@@ -145,7 +149,7 @@ impl LiveProcess {
         self.tail = match handle.tail(SpoolOffset::START) {
             Ok(tail) => Some(tail),
             // A shim that was killed early has made no spool.
-            Err(_) if handle.identities().is_none() => None,
+            Err(_) if handle.is_over() => None,
             Err(error) => return Err(sandbox(describe(&error))),
         };
         self.room = SpoolRoom::new(&context, &self.dir);
@@ -165,7 +169,7 @@ impl LiveProcess {
     ) -> Result<Opened, TurnFault> {
         let dir = context.run_dir(run);
         let found = if dir.path().exists() {
-            context.sandbox.attach(&dir).await?
+            sandbox::attach(&dir).await?
         } else {
             Attach::Ended(Ending::vanished())
         };
@@ -223,6 +227,7 @@ impl LiveProcess {
             told: Vec::new(),
             last_turn,
             is_mute,
+            wanted: None,
         };
         let frames = process.hear_own_frames()?;
         Ok(Opened {
@@ -435,7 +440,7 @@ impl LiveProcess {
                 .gone_within(limit + self.context.patience.stopping)
                 .await?
             {
-                control.destroy();
+                control.destroy().await;
                 self.gone_within(self.context.patience.stopping).await?;
             }
         }

@@ -19,7 +19,7 @@ use crate::event::{Event, NoticeLevel};
 use crate::ids::{EventId, RunId};
 use crate::journal::{Batch, Change as Stored, NewEvent};
 use crate::process::clock_ticks;
-use crate::sandbox::{Attach, Change};
+use crate::sandbox::{self, Attach, Change};
 use crate::spool::control::Stop as Ladder;
 use crate::tasks::Tasks;
 use crate::turn::approval::{Answered, Answerer, Ruling};
@@ -151,15 +151,7 @@ impl Resting {
         match from {
             RestFrom::Nothing => {}
             RestFrom::Warm => self.warm().await?,
-            RestFrom::Process(process) => {
-                let is_as_asked = process.is_as_asked();
-                self.process = Some(process);
-                if !is_as_asked {
-                    // It was another daemon's, and the settings have changed since.
-                    self.end().await?;
-                    self.warm().await?;
-                }
-            }
+            RestFrom::Process(process) => self.process = Some(process),
             RestFrom::Adopt(run) => match self.context.live {
                 Some(kind) => self.adopt(kind, run).await?,
                 None => self.dispose(run).await?,
@@ -226,7 +218,7 @@ impl Resting {
     async fn dispose(&mut self, run: RunId) -> Result<(), TurnFault> {
         let dir = self.context.run_dir(run);
         if dir.path().exists()
-            && let Attach::Running(mut handle) = self.context.sandbox.attach(&dir).await?
+            && let Attach::Running(mut handle) = sandbox::attach(&dir).await?
             && let Some(control) = handle.control()
         {
             control.stop(Ladder::ORDERLY).await?;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Failed, Going, Turn, launch_failure};
+use super::{Failed, Going, Turn, blocked, launch_failure};
 use crate::agent::live::{LiveKind, LivePlan};
 use crate::event::{Event, TurnError};
-use crate::ids::RunId;
+use crate::ids::{EventId, RunId};
 use crate::journal::Change;
 use crate::turn::context::{Start, TurnFault};
 use crate::turn::live::{Account, Course, LiveAttempt, LiveProcess, Place, Saved};
@@ -20,7 +20,7 @@ impl Turn {
         let Some(mut process) = rest.wake().await? else {
             return Ok(None);
         };
-        if process.is_alive() && !self.conversation.is_lost() {
+        if process.is_alive() && !self.conversation.is_lost() && process.adapt().await? {
             return Ok(Some(process));
         }
         process.end().await?;
@@ -72,12 +72,59 @@ impl Turn {
         process.last_turn = Some((self.row.id, self.row.attempt));
         let course = Course::begin(clock.new_uuid().to_string(), prompt);
         let mut attempt = LiveAttempt::begin(process, course, account);
-        self.begin_live(&mut attempt, run).await?;
-        self.start_live(attempt, plan).await
+        let announced = self.begin_live(&mut attempt, run).await?;
+        let Some(prompt) = announced.filter(|_| self.row.attempt == 1) else {
+            return self.start_live(attempt, plan).await;
+        };
+        if let Err(why) = context.briefings.begin(prompt).await {
+            let closing = attempt.part().await?;
+            let error = blocked(&why);
+            return Ok(Err(Failed { closing, error }));
+        }
+        if attempt.is_as_wanted() {
+            return self.start_live(attempt, plan).await;
+        }
+        self.begin_otherwise(kind, attempt).await
     }
 
-    /// Stores that the attempt begins, with all that its process has told so far.
-    async fn begin_live(&self, attempt: &mut LiveAttempt, run: RunId) -> Result<(), TurnFault> {
+    /// The Hub has said what a process that is there does not know: another one is begun with.
+    async fn begin_otherwise(
+        &mut self,
+        kind: &'static LiveKind,
+        attempt: LiveAttempt,
+    ) -> Result<Result<Going, Failed>, TurnFault> {
+        let (context, clock) = (Arc::clone(&self.context), self.context.clock);
+        let closing = attempt.part().await?;
+        let run = RunId::from_uuid(clock.new_uuid());
+        let mut account = Account::new(self.origin(run), clock, closing.seen);
+        let (task, seen) = (&self.row.prompt, &account.seen);
+        let opening = self.conversation.open(&context, task, seen, run).await?;
+        if let Some(notice) = opening.notice {
+            account.add(notice);
+        }
+        let plan = match opening.plan.map(Start::into_live) {
+            Ok(plan) => plan.ok_or_else(no_live_plan)?,
+            Err(error) => {
+                let error = launch_failure(&error);
+                return self.unstarted(account, error).await.map(Err);
+            }
+        };
+        let mut process = LiveProcess::new(context, kind, run, &plan.spec);
+        process.last_turn = Some((self.row.id, self.row.attempt));
+        let said = opening.prompt;
+        let course = Course::begin(clock.new_uuid().to_string(), said);
+        let mut attempt = LiveAttempt::begin(Box::new(process), course, account);
+        self.begin_live(&mut attempt, run).await?;
+        self.start_live(attempt, Some(plan)).await
+    }
+
+    /// Stores that the attempt begins, with all that its process has told so far. The first of
+    /// these events.
+    async fn begin_live(
+        &self,
+        attempt: &mut LiveAttempt,
+        run: RunId,
+    ) -> Result<Option<EventId>, TurnFault> {
         let mut begin = attempt.opening()?;
         let changes = [
             Change::BeginAttempt {
@@ -90,10 +137,11 @@ impl Turn {
         ];
         // First: the progress of the batch is the attempt's.
         begin.changes.splice(0..0, changes);
+        let first = begin.events.first().map(|event| event.event_id);
         crash_point!("live.before_begin");
         self.context.journal.commit(begin).await?;
         crash_point!("live.begun");
-        Ok(())
+        Ok(first)
     }
 
     async fn start_live(

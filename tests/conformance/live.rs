@@ -106,6 +106,17 @@ async fn twenty_turns(agent: &'static Agent) {
     }
     let events = watched.finish();
     assert_eq!(texts(&events), vec!["Hello to you."; 20]);
+    let mut took: Vec<u64> = of(&events, "end")
+        .iter()
+        .skip(1)
+        .map(|end| end["duration_ms"].as_u64().unwrap())
+        .collect();
+    took.sort_unstable();
+    println!(
+        "{}: a later turn took {} ms",
+        agent.name,
+        took[took.len() / 2]
+    );
     let turns: Vec<&Value> = of(&events, "end")
         .iter()
         .map(|end| &end["turn_id"])
@@ -177,6 +188,14 @@ fn in_the_middle(bench: &Bench, watched: &Watched, prompt: &str) {
     }
 }
 
+/// Waits until the CLI has written that down: only then can it go on with it.
+fn stored(bench: &Bench, prompt: &str) {
+    let conversations = bench.path("home").join(bench.agent.conversations);
+    eventually("the conversation is stored", || {
+        holds(&conversations, prompt.as_bytes())
+    });
+}
+
 /// The CLI is killed: the turn goes on in another process, in the CLI's own conversation.
 async fn cli_killed(agent: &'static Agent, prompt: &str) {
     let Some(bench) = Bench::live(agent) else {
@@ -184,10 +203,7 @@ async fn cli_killed(agent: &'static Agent, prompt: &str) {
     };
     let watched = Watched::start(&bench, prompt).await;
     in_the_middle(&bench, &watched, prompt);
-    let conversations = bench.path("home").join(agent.conversations);
-    eventually("the conversation is stored", || {
-        holds(&conversations, prompt.as_bytes())
-    });
+    stored(&bench, prompt);
     kill(bench.cli(), Signal::SIGKILL).unwrap();
     assert_eq!(watched.end(1)["outcome"], "completed");
     let events = watched.finish();
@@ -267,6 +283,7 @@ async fn at_rest(agent: &'static Agent) {
     bench.idle = "2s";
     let mut watched = Watched::start(&bench, HELLO).await;
     watched.end(1);
+    stored(&bench, HELLO);
     kill(bench.cli(), Signal::SIGKILL).unwrap();
     let replaced = |event: &Value| event["code"] == "agent_restarted";
     watched.events.event("word of the death", replaced);

@@ -204,7 +204,7 @@ impl Resting {
         let context = Arc::clone(&self.context);
         let opened = LiveProcess::attach(context, kind, run, place).await?;
         let mut process = Box::new(opened.process);
-        if process.is_alive() {
+        if process.is_alive() && process.is_as_asked() {
             tracing::info!(%run, "going on with the process of the daemon before");
             self.process = Some(process);
             return Ok(());

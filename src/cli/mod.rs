@@ -131,7 +131,7 @@ pub fn main() -> ExitCode {
         Command::Restore(arguments) => checkpoints::restore(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::GitWorker => git_worker::run(),
-        Command::GitCredential(arguments) => git_credential::run(&arguments),
+        Command::GitCredential(arguments) => Ok(git_credential::run(&arguments)),
         Command::Shim(arguments) => shim::run(&arguments),
     };
     result.unwrap_or_else(|error| error.report())

@@ -30,6 +30,9 @@ pub struct SandboxConfig {
     pub nano_cpus: Option<i64>,
     /// The most processes and threads in the container.
     pub pids: i64,
+    /// Whether the kernel keeps the agent from all files but its own and the system's, in a
+    /// container or not.
+    pub landlock: bool,
 }
 
 pub(super) fn sandbox(layers: &mut Layers<'_>) -> SandboxConfig {
@@ -40,6 +43,7 @@ pub(super) fn sandbox(layers: &mut Layers<'_>) -> SandboxConfig {
         memory: memory(layers),
         nano_cpus: layers.value(&setting::SANDBOX_CPUS, cpus),
         pids: layers.value_or(&setting::SANDBOX_PIDS, PIDS, pids),
+        landlock: layers.switch(&setting::LANDLOCK),
     }
 }
 

@@ -51,6 +51,7 @@ const OWN: &[&Setting] = &[
     &setting::GIT_DEPTH,
     &setting::GIT_MAX_SIZE,
     &setting::GIT_SUBMODULES,
+    &setting::GIT_LFS,
     &setting::GIT_PUSH,
     &setting::GIT_PUSH_BRANCH,
     &setting::GIT_AUTHOR,
@@ -71,6 +72,7 @@ const OWN: &[&Setting] = &[
     &setting::SANDBOX_MEMORY,
     &setting::SANDBOX_CPUS,
     &setting::SANDBOX_PIDS,
+    &setting::LANDLOCK,
 ];
 
 /// Those whose value is a path, which means the same from any folder once it is absolute.

@@ -70,6 +70,7 @@ settings! {
     GIT_DEPTH: "git.depth" "" ["AGENT_RUNNER_GIT_DEPTH"] Number true;
     GIT_MAX_SIZE: "git.max_size" "" ["AGENT_RUNNER_GIT_MAX_SIZE"] Text true;
     GIT_SUBMODULES: "git.submodules" "" ["AGENT_RUNNER_GIT_SUBMODULES"] Switch true;
+    GIT_LFS: "git.lfs" "" ["AGENT_RUNNER_GIT_LFS"] Switch true;
     GIT_PUSH: "git.push" "" ["AGENT_RUNNER_GIT_PUSH"] Text true;
     GIT_PUSH_BRANCH: "git.push_branch" "" ["AGENT_RUNNER_GIT_PUSH_BRANCH"] Text true;
     GIT_AUTHOR: "git.author" "" ["AGENT_RUNNER_GIT_AUTHOR"] Text true;
@@ -93,6 +94,7 @@ settings! {
     SANDBOX_MEMORY: "sandbox_memory" "" ["AGENT_RUNNER_SANDBOX_MEMORY"] Text true;
     SANDBOX_CPUS: "sandbox_cpus" "" ["AGENT_RUNNER_SANDBOX_CPUS"] Text true;
     SANDBOX_PIDS: "sandbox_pids" "" ["AGENT_RUNNER_SANDBOX_PIDS"] Text true;
+    LANDLOCK: "landlock" "" ["AGENT_RUNNER_LANDLOCK"] Switch true;
     WORKSPACE_DIR: "workspace_dir" "--workspace-dir" ["AGENT_RUNNER_WORKSPACE_DIR"] Text true;
     JOURNAL_QUOTA: "journal_quota" "" ["AGENT_RUNNER_JOURNAL_QUOTA"] Text true;
     JOURNAL_RETAIN: "journal_retain" "" ["AGENT_RUNNER_JOURNAL_RETAIN"] Text true;

@@ -19,9 +19,9 @@ use super::made::Made;
 use super::program::{self, Program, RunsAs, runs_as};
 use super::source::JournalSource;
 use super::{DaemonError, HubAccess, Setup, State, link_news};
-use super::{install, publishing, repositories, sandbox, workspace};
+use super::{install, publishing, reach, repositories, sandbox, workspace};
 use crate::agent::{self, AgentKind};
-use crate::config::{Approve, Gate, SandboxKind, Stdio};
+use crate::config::{Approve, Gate, Push, SandboxKind, Stdio};
 use crate::event::NoticeLevel;
 use crate::hub::StartError;
 use crate::hub::link::{Inbound, Joined, LinkHandle};
@@ -54,6 +54,7 @@ impl Chosen {
         let agent = &setup.config.agent;
         let kind = agent::by_name(agent.name.as_str())
             .map_err(|error| DaemonError::Usage(error.to_string()))?;
+        reach::check(setup)?;
         let sandbox = setup.config.sandbox.kind;
         let runs_as = runs_as(agent.user.as_deref(), sandbox)?;
         let spec = turn_spec(setup, kind, &runs_as)?;
@@ -228,7 +229,6 @@ impl Lead {
         journal
             .commit(batch.with(Change::AgentSession { id }))
             .await?;
-        crash_point!("daemon.session_taken_over");
         Ok(())
     }
 
@@ -402,6 +402,7 @@ impl Lead {
         let mut spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let redactor = self.hub.masks.of(secrets)?;
         let sandbox = sandbox::sandbox(setup, &self.session, &ground.workspace, &spec.home)?;
+        let reach = reach::reach(setup, &program, &ground.workspace, &spec.home);
         let user = self.chosen.other_user();
         let names = environment.iter().filter_map(|(name, _)| name.to_str());
         spec.variables = names.map(str::to_owned).collect();
@@ -412,7 +413,8 @@ impl Lead {
                 .map_err(|error| DaemonError::Usage(error.to_string()))?;
         }
         let expected = ground.expected(setup)?;
-        let handing = self.handing(setup, &ground, &mut plain)?;
+        let hands = config.git.push == Some(Push::Agent);
+        let handing = self.handing(setup, &ground, &mut plain, hands)?;
         let Ground {
             made, credentials, ..
         } = &ground;
@@ -437,6 +439,7 @@ impl Lead {
                 Stdio::Pipe => Stdout::Pipe,
             },
             user,
+            reach,
             in_container: setup.in_container,
             timeout: config.timeout,
             patience: config.patience,

@@ -35,6 +35,7 @@ mod output;
 mod own_hub;
 mod program;
 mod publishing;
+mod reach;
 mod record;
 mod registry;
 mod repositories;

@@ -67,10 +67,13 @@ fn prepare(plan: &Plan, stdio: &Stdio, shim: Pid) -> Result<bool, SpawnFailure> 
     if rustix::process::getppid() != Some(shim) {
         return Ok(false);
     }
-    if plan.user.is_some() || plan.confined {
+    if plan.user.is_some() || plan.confined || plan.reach.is_some() {
         rustix::thread::set_no_new_privs(true)
             .map_err(|error| step("deny privileges to")(error.into()))?;
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    }
+    if let Some(reach) = &plan.reach {
+        process::restrict_files(reach).map_err(step("restrict the files of"))?;
     }
     crash_point!("child.tied");
     std::env::set_current_dir(&plan.workspace)

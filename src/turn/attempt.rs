@@ -107,7 +107,7 @@ impl Attempt {
     ) -> Result<Self, TurnError> {
         let dir = context.run_dir(origin.run);
         let sandbox = |message: String| TurnError::new(ErrorClass::Sandbox, message);
-        let plan = context.shim_plan(launch).map_err(sandbox)?;
+        let plan = context.shim_plan(launch, &dir).map_err(sandbox)?;
         let environment = context.environment(launch).map_err(sandbox)?;
         provision::write(&context, &dir, launch).map_err(|error| sandbox(error.to_string()))?;
         crash_point!("attempt.files_written");

@@ -20,7 +20,7 @@ use crate::config::Patience;
 use crate::event::Outcome;
 use crate::ids::{RunId, Seq, SessionId};
 use crate::journal::{Journal, JournalError};
-use crate::process::Environment;
+use crate::process::{Environment, Reach};
 use crate::redact::Redactor;
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::spool::{Plan, RunDir, Stdout, User};
@@ -64,6 +64,8 @@ pub struct TurnContext {
     pub stdout: Stdout,
     /// The user that it runs as; none: ours.
     pub user: Option<User>,
+    /// The only files that it gets at besides those of its run; none: all that its user may.
+    pub reach: Option<Reach>,
     /// Whether we are in a container.
     pub in_container: bool,
     /// How long a turn may take.
@@ -164,7 +166,7 @@ impl TurnContext {
     }
 
     /// What the shim is told; the environment travels beside it.
-    pub(super) fn shim_plan(&self, launch: &LaunchPlan) -> Result<Plan, String> {
+    pub(super) fn shim_plan(&self, launch: &LaunchPlan, dir: &RunDir) -> Result<Plan, String> {
         let args = launch.args.iter().map(|arg| {
             arg.to_str()
                 .map(str::to_owned)
@@ -178,6 +180,10 @@ impl TurnContext {
         );
         plan.stdout = self.stdout;
         plan.user.clone_from(&self.user);
+        plan.reach.clone_from(&self.reach);
+        if let Some(reach) = &mut plan.reach {
+            reach.read.push(dir.launch_files());
+        }
         plan.confined = self.in_container || self.sandbox.is_container();
         Ok(plan)
     }

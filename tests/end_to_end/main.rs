@@ -11,6 +11,7 @@ mod git_server;
 #[path = "../support/appears.rs"]
 mod appears;
 mod bench;
+mod landlock;
 mod other_user;
 mod participants;
 #[path = "../support/running.rs"]

@@ -112,6 +112,7 @@ fn policy(image: &str, workspace: &Path, runs: &Path, mebibytes: u64) -> Policy 
         memory: mebibytes << 20,
         nano_cpus: Some(1_500_000_000),
         pids: 512,
+        landlock: false,
     };
     Policy {
         image: image.to_owned(),

@@ -8,6 +8,7 @@ mod attack;
 mod bench;
 mod engine;
 mod faults;
+mod manifests;
 
 mod beside;
 mod container;

@@ -177,7 +177,16 @@ fn a_task_and_a_repository_make_a_session_that_a_start_wakes() {
     git(&["add", "."]);
     git(&["commit", "--quiet", "--message", "one"]);
     let mount = format!("{}:/repo:ro", repo.display());
+    // The rights that images/compose.yaml and the Kubernetes Job leave it.
     let more = [
+        "--cap-drop=ALL",
+        "--cap-add=CHOWN",
+        "--cap-add=DAC_OVERRIDE",
+        "--cap-add=KILL",
+        "--cap-add=SETGID",
+        "--cap-add=SETPCAP",
+        "--cap-add=SETUID",
+        "--security-opt=no-new-privileges",
         "--volume",
         &mount,
         "--env",

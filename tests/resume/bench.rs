@@ -168,6 +168,7 @@ impl Bench {
             approval: Approval::new(&approval, &self.path("workspace")),
             stdout: Stdout::Pipe,
             user: None,
+            reach: None,
             in_container: false,
             timeout: Some(LIMIT),
             patience: self.patience,

@@ -175,7 +175,8 @@ fn plan(context: &TurnContext, command: &str) -> Plan {
     plan.stdout = Stdout::Pipe;
     plan.timeout_ms = Some(LIMIT_MS);
     plan.user.clone_from(&context.user);
-    plan.confined = context.in_container;
+    plan.reach.clone_from(&context.reach);
+    plan.confined = context.in_container || context.sandbox.is_container();
     plan
 }
 

@@ -5,8 +5,17 @@
 #[path = "local_hub/support.rs"]
 mod support;
 
+#[path = "support/appears.rs"]
+mod appears;
+#[path = "support/running.rs"]
+mod running;
+#[path = "support/terminal.rs"]
+mod terminal;
+
 #[path = "local_hub/access.rs"]
 mod access;
+#[path = "local_hub/attach.rs"]
+mod attach;
 #[path = "local_hub/delivery.rs"]
 mod delivery;
 #[path = "local_hub/hostile.rs"]

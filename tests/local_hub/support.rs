@@ -44,8 +44,19 @@ impl HubProcess {
         Self::start_with(command)
     }
 
-    pub(crate) fn start_with(mut command: Command) -> Self {
-        command.args(["--listen", "127.0.0.1:0"]);
+    pub(crate) fn start_with(command: Command) -> Self {
+        Self::start_at(command, "127.0.0.1:0")
+    }
+
+    /// `kill -9`, and a new one at the same address with the same state.
+    pub(crate) fn restart(self, state: &Path) -> Self {
+        let address = self.address.clone();
+        self.kill();
+        Self::start_at(hub_command(state), &address)
+    }
+
+    fn start_at(mut command: Command, listen: &str) -> Self {
+        command.args(["--listen", listen]);
         command.stdout(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
         let mut line = String::new();

@@ -1,4 +1,5 @@
 //! A terminal: a PTY, the program in it, and the text that it has written.
+#![allow(dead_code)] // each suite uses its part
 
 use std::io::{Read as _, Write};
 use std::process::Command;

@@ -22,6 +22,8 @@ pub(super) struct View {
     asked: Vec<Asked>,
     /// Prompts of ours whose turns have not ended.
     prompts: usize,
+    /// The turn that runs was asked for by somebody else, before our first prompt.
+    is_others_turn: bool,
     /// The Hub's time of what was shown last; `None` before the first history.
     shown_to: Option<u64>,
     /// Why nobody leads the session although that was asked for.
@@ -48,6 +50,7 @@ impl View {
             is_connected: false,
             asked: Vec::new(),
             prompts: 0,
+            is_others_turn: false,
             shown_to: None,
             failure: None,
             over: None,
@@ -87,6 +90,7 @@ impl View {
     /// A prompt was said: the agent will work, though nobody has told us yet.
     pub(super) fn said(&mut self, said: &Said) {
         if matches!(said, Said::Prompt(_)) {
+            self.is_others_turn |= self.is_busy && self.prompts == 0;
             self.prompts += 1;
         }
     }
@@ -195,7 +199,9 @@ impl View {
             "agent_start" => self.is_busy = true,
             "agent_end" => {
                 self.is_busy = false;
-                self.prompts = self.prompts.saturating_sub(1);
+                if !std::mem::take(&mut self.is_others_turn) {
+                    self.prompts = self.prompts.saturating_sub(1);
+                }
                 self.asked.clear();
             }
             _ => {}
@@ -406,6 +412,28 @@ mod tests {
             answer("b", json!("y"))
         );
         assert!(view.answer(&Typed::Approve(None)).is_err());
+    }
+
+    #[test]
+    fn only_the_end_of_our_own_turn_settles_our_prompt() {
+        let mut view = View::new(false);
+        shown(&mut view, history(&[]));
+        assert!(view.is_settled());
+        let (start, end) = (
+            event("agent_start", json!({}), 1),
+            event("agent_end", json!({}), 2),
+        );
+        shown(&mut view, start.clone());
+        view.said(&Said::Prompt("Do more".to_owned()));
+        shown(&mut view, end.clone());
+        assert!(!view.is_settled(), "that was the turn of somebody else");
+        shown(&mut view, start);
+        shown(&mut view, end);
+        assert!(view.is_settled());
+        view.said(&Said::Prompt("And more".to_owned()));
+        assert!(!view.is_settled());
+        shown(&mut view, Heard::Refused("busy".to_owned()));
+        assert!(view.is_settled());
     }
 
     #[test]

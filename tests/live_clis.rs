@@ -29,7 +29,7 @@ const SCRIPT: &str = r#"
 [[scenario]]
 match = "Work with a tool."
 [[scenario.reply]]
-steps = [{ say = "I look." }, { shell = "cat /dev/null; echo looked > looked" }]
+steps = [{ say = "I look." }, { shell = "echo looked > looked" }]
 [[scenario.reply]]
 steps = [{ say = "Looked." }]
 
@@ -46,6 +46,13 @@ match = "Wait for long."
 steps = [{ shell = "touch waiting; sleep 300" }]
 [[scenario.reply]]
 steps = [{ say = "Waited." }]
+
+[[scenario]]
+match = "Use the server."
+[[scenario.reply]]
+steps = [{ mcp = "lab/echo", input = { text = "hi" } }]
+[[scenario.reply]]
+steps = [{ say = "Used." }]
 
 [[scenario]]
 match = "Make a file."
@@ -81,7 +88,8 @@ struct Talk {
     dir: TempDir,
     url: String,
     children: Vec<Child>,
-    stdin: ChildStdin,
+    /// None while no process is spoken to.
+    stdin: Option<ChildStdin>,
     lines: Receiver<Vec<u8>>,
     reader: LiveReader,
     read: u64,
@@ -168,7 +176,7 @@ impl Talk {
         let (process, reader) = start(cli, &program, &url, dir.path(), asks, session);
         let mut talk = Self {
             url,
-            stdin: process.stdin,
+            stdin: Some(process.stdin),
             children: vec![process.child, model],
             dir,
             lines: process.lines,
@@ -184,13 +192,13 @@ impl Talk {
     fn restarted(mut self, cli: &Cli, asks: bool) -> Self {
         let id = self.reader.dialog().agent_session().unwrap().to_owned();
         let program = installed(cli.program).unwrap();
-        let mut old = self.children.remove(0);
-        old.kill().unwrap();
-        old.wait().unwrap();
+        // so told, it ends by itself, and has stored all of the conversation then
+        self.stdin = None;
+        self.children.remove(0).wait().unwrap();
         let session = AgentSession::Resume(id);
         let (process, reader) = start(cli, &program, &self.url, self.dir.path(), asks, session);
         self.children.insert(0, process.child);
-        self.stdin = process.stdin;
+        self.stdin = Some(process.stdin);
         self.lines = process.lines;
         self.reader = reader;
         self.read = 0;
@@ -201,7 +209,7 @@ impl Talk {
     fn send(&mut self, frames: Vec<Vec<u8>>) {
         for mut frame in frames {
             frame.push(b'\n');
-            self.stdin.write_all(&frame).unwrap();
+            self.stdin.as_ref().unwrap().write_all(&frame).unwrap();
             let at = SpoolOffset::new(self.read);
             let told = &mut self.told;
             self.reader
@@ -385,6 +393,14 @@ fn lines_of(output: ChildStdout) -> Receiver<Vec<u8>> {
     lines
 }
 
+fn mcp_servers() -> String {
+    let server = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/scripted_model/echo-mcp.mjs"
+    );
+    json!({"mcpServers": {"lab": {"command": "node", "args": [server]}}}).to_string()
+}
+
 fn spec(cli: &Cli, dir: &Path, agent_session: AgentSession) -> TurnSpec {
     TurnSpec {
         agent_session,
@@ -393,7 +409,8 @@ fn spec(cli: &Cli, dir: &Path, agent_session: AgentSession) -> TurnSpec {
         system_prompt_file: None,
         system_prompt: None,
         mcp_config: None,
-        mcp_servers: None,
+        // only where a test is about it: starting it takes time
+        mcp_servers: (cli.agent == "codex").then(mcp_servers),
         settings: None,
         variables: cli.env.iter().map(|(name, _)| (*name).to_owned()).collect(),
         allowed_tools: Vec::new(),
@@ -562,17 +579,37 @@ fn claude_waits_for_consent_to_a_read_as_well() {
     assert_eq!(evidence, Evidence::Interrupted, "{told:?}");
 }
 
-/// What the table of what can be held says of it: this is let pass whatever it is told.
+/// A plain `ls` is taken for what it is.
 #[test]
-fn codex_lets_a_command_that_only_reads_pass() {
+fn codex_waits_for_consent_to_a_read_as_well() {
     let Some(mut talk) = Talk::with(&CODEX, true) else {
         return;
     };
     talk.wish(&Wish::Prompt(message(1, "Only read.")));
+    let request_id = talk.asked("glob");
+    let answer = Answer::Allow { input: None };
+    talk.wish(&Wish::Answer { request_id, answer });
     let (told, evidence) = talk.turn();
     assert_eq!(evidence, Evidence::Completed, "{told:?}");
-    let asked = |told: &Told| matches!(told, Told::Event(Event::PermissionRequest { .. }));
-    assert!(!told.iter().any(asked), "{told:?}");
+}
+
+/// Codex asks for consent to a tool of an MCP server in another way than to its own.
+#[test]
+fn codex_waits_for_consent_to_a_tool_of_an_mcp_server() {
+    let Some(mut talk) = Talk::with(&CODEX, true) else {
+        return;
+    };
+    talk.wish(&Wish::Prompt(message(1, "Use the server.")));
+    let request_id = talk.asked("mcp__lab__echo");
+    let answer = Answer::Allow { input: None };
+    talk.wish(&Wish::Answer { request_id, answer });
+    let (told, evidence) = talk.turn();
+    assert_eq!(evidence, Evidence::Completed, "{told:?}");
+    let echoed = |told: &Told| {
+        matches!(told, Told::Event(Event::ToolEnd { output: Some(text), is_error: false, .. })
+            if text.contains("hi"))
+    };
+    assert!(told.iter().any(echoed), "{told:?}");
 }
 
 #[test]

@@ -1,5 +1,10 @@
 //! Clones of real repositories: from a folder, from a file URL, and from git's own HTTP server.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's own fixtures
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)] // a test's own fixtures
 
 #[path = "workspace/extent.rs"]
 mod extent;

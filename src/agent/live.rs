@@ -238,6 +238,7 @@ pub enum Holds {
 
 /// The live form of an agent.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // facts about a CLI, each on its own
 pub struct LiveKind {
     /// How it is started; with `asks`, every tool call that can be held waits for consent.
     pub plan: fn(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError>,
@@ -271,6 +272,11 @@ impl Asked {
     pub fn is_question(&self) -> bool {
         QUESTIONS.contains(&self.tool.as_str())
     }
+}
+
+/// Whether what failed ([`Told::Failed`]) was to go on with a conversation: it is lost then.
+pub fn is_resumption(what: &str) -> bool {
+    matches!(what, "thread/resume" | "session/resume" | "session/load")
 }
 
 impl Answer {

@@ -29,6 +29,8 @@ pub struct GitConfig {
     pub max_size: u64,
     /// Whether submodules are cloned.
     pub submodules: bool,
+    /// Whether the files that Git LFS keeps elsewhere are fetched.
+    pub lfs: bool,
     /// Who pushes the session's commits; `None`: the daemon, where there is a token.
     pub push: Option<Push>,
     /// The branch that the daemon pushes to; `{session}` stands for the session's id.
@@ -138,6 +140,7 @@ pub(super) fn git(layers: &mut Layers<'_>) -> GitConfig {
         depth: layers.value_or(&setting::GIT_DEPTH, Depth::Commits(1), Depth::parse),
         max_size: size(layers, &setting::GIT_MAX_SIZE, 20 << 30, 1 << 20),
         submodules: layers.switch(&setting::GIT_SUBMODULES),
+        lfs: layers.switch(&setting::GIT_LFS),
         push: layers.value(&setting::GIT_PUSH, Push::parse),
         push_branch: layers.value_or(
             &setting::GIT_PUSH_BRANCH,

@@ -51,6 +51,7 @@ const OWN: &[&Setting] = &[
     &setting::GIT_DEPTH,
     &setting::GIT_MAX_SIZE,
     &setting::GIT_SUBMODULES,
+    &setting::GIT_LFS,
     &setting::GIT_PUSH,
     &setting::GIT_PUSH_BRANCH,
     &setting::GIT_AUTHOR,

@@ -70,6 +70,7 @@ settings! {
     GIT_DEPTH: "git.depth" "" ["AGENT_RUNNER_GIT_DEPTH"] Number true;
     GIT_MAX_SIZE: "git.max_size" "" ["AGENT_RUNNER_GIT_MAX_SIZE"] Text true;
     GIT_SUBMODULES: "git.submodules" "" ["AGENT_RUNNER_GIT_SUBMODULES"] Switch true;
+    GIT_LFS: "git.lfs" "" ["AGENT_RUNNER_GIT_LFS"] Switch true;
     GIT_PUSH: "git.push" "" ["AGENT_RUNNER_GIT_PUSH"] Text true;
     GIT_PUSH_BRANCH: "git.push_branch" "" ["AGENT_RUNNER_GIT_PUSH_BRANCH"] Text true;
     GIT_AUTHOR: "git.author" "" ["AGENT_RUNNER_GIT_AUTHOR"] Text true;

@@ -64,7 +64,7 @@ pub(super) fn tell(
     set("GIT_CONFIG_COUNT".to_owned(), &count.to_string())
 }
 /// A word of the shell that git starts a helper with.
-fn quoted(path: &Path) -> String {
+pub(super) fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }
 

@@ -84,8 +84,16 @@ impl Lead {
         sandbox::prepare(&sandbox, program, log).await?;
         let sent = detail.and_then(|detail| detail.rest.get("setupScript")?.as_str());
         let script = setup_script::text(setup, sent)?;
+        let has_clones = !ground.made.repositories.is_empty();
+        if setup.config.git.lfs && has_clones && !ground.made.lfs_done {
+            let text = lfs_script(&ground.repositories());
+            self.prepare(setup, "lfs", text, &ground, &sandbox, log)
+                .await?;
+            ground.made.lfs_done = true;
+        }
         if let Some(text) = script.filter(|_| !ground.made.setup_done) {
-            self.prepare(setup, text, &ground, &sandbox, log).await?;
+            self.prepare(setup, "setup", text, &ground, &sandbox, log)
+                .await?;
             ground.made.setup_done = true;
         }
         if ground.made != Made::default() {
@@ -94,25 +102,39 @@ impl Lead {
         Ok(ground)
     }
 
-    /// Runs the setup script.
+    /// Runs a script that prepares the workspace; LFS with tokens for its repositories.
     async fn prepare(
         &self,
         setup: &Setup<'_>,
+        step: &'static str,
         text: String,
         ground: &Ground,
         sandbox: &Sandbox,
         log: &workspace::SetupLog,
     ) -> Result<(), DaemonError> {
         let secrets = self.secrets(setup, ground).await?;
+        let mut environment = setup_environment(setup, &self.chosen.runs_as)?;
+        let hands = step == "lfs" || setup.config.git.push == Some(Push::Agent);
+        let handing = self.handing(setup, ground, &mut environment, hands)?;
         let script = setup_script::Script {
+            step,
             text,
             sandbox,
             workspace: &ground.workspace,
             user: self.chosen.other_user(),
-            environment: setup_environment(setup, &self.chosen.runs_as)?,
+            environment,
             redactor: &*self.hub.masks.of(secrets)?,
         };
-        setup_script::run(setup, &script, log).await
+        let serving = async {
+            match handing {
+                Some(handing) => handing.serve().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            done = setup_script::run(setup, &script, log) => done,
+            () = serving => Ok(()), // it serves until it is dropped
+        }
     }
 
     /// Everything that is to be masked.
@@ -154,17 +176,18 @@ impl Lead {
         Ok(())
     }
 
-    /// Tells the agent's git what holds for it; what hands it tokens, where it pushes by itself.
+    /// Tells the agent's git what holds for it; what hands it tokens, where it is to have them.
     pub(super) fn handing(
         &self,
         setup: &Setup<'_>,
         ground: &Ground,
         environment: &mut Environment,
+        hands: bool,
     ) -> Result<Option<Handing>, DaemonError> {
         let made = &ground.made.repositories;
         let urls: Vec<_> = made.iter().filter_map(MadeRepository::address).collect();
         let is_cloned = !made.is_empty();
-        if setup.config.git.push != Some(Push::Agent) || urls.is_empty() {
+        if !hands || urls.is_empty() {
             agents_git::tell(environment, is_cloned, None)?;
             return Ok(None);
         }
@@ -194,6 +217,21 @@ impl Lead {
         let handing = Handing::open(&folder, urls, credentials, uid);
         handing.map(Some).map_err(fault)
     }
+}
+
+/// Fetches what Git LFS keeps elsewhere, with its own program: the agent's git needs that as well, to
+/// commit such files as what they are.
+fn lfs_script(repositories: &[PathBuf]) -> String {
+    let mut text = String::from(
+        "set -e\nexport GIT_TERMINAL_PROMPT=0\ngit lfs version >/dev/null 2>&1 || {\n\
+         echo 'git.lfs needs git-lfs on the PATH of the agent: install it' >&2\nexit 1\n}\n",
+    );
+    for repository in repositories {
+        text.push_str("cd ");
+        text.push_str(&agents_git::quoted(repository));
+        text.push_str("\ngit lfs install --local --skip-repo\ngit lfs pull\n");
+    }
+    text
 }
 
 /// The report that the Hub expects of each turn of the session.

@@ -12,6 +12,7 @@ use super::source::JournalSource;
 use super::{DaemonError, Setup};
 use crate::clock::Clock;
 use crate::config::{EnvMap, GateConfig, HubConfig, KeyInUrl, RepoConfig};
+use crate::hub::controller::ControllerConfig;
 use crate::hub::file;
 use crate::hub::link::{self, Inbound, LinkConfig, LinkHandle, SessionFiles};
 use crate::hub::rest::{Discovery, RestClient, RestError, discover};
@@ -118,6 +119,27 @@ impl HubAccess {
         link::start(config, source, tasks, Clock)
     }
 
+    /// How to join a session as a controller.
+    pub fn controller(&self, session: SessionId) -> ControllerConfig {
+        ControllerConfig {
+            address: self.address().clone(),
+            credentials: self.credentials.clone(),
+            key_in_url: self.key_in_url,
+            proxies: Proxies::from_environment(),
+            session,
+            timing: Timing {
+                hub_wait: self.wait,
+                ..Timing::default()
+            },
+            seed: Clock.new_uuid().as_u64_pair().1,
+        }
+    }
+
+    /// The Hub's REST interface.
+    pub const fn rest(&self) -> &RestClient {
+        &self.rest
+    }
+
     /// Where the Hub is.
     pub fn address(&self) -> &HubAddress {
         self.rest.address()
@@ -165,7 +187,8 @@ pub(super) fn discovery(env: &EnvMap) -> Discovery {
     }
 }
 
-pub(super) fn rest_error(error: RestError) -> DaemonError {
+/// A REST call's failure as the command's.
+pub fn rest_error(error: RestError) -> DaemonError {
     match error {
         RestError::Refused { .. } | RestError::NotFound { .. } => {
             DaemonError::HubRefused(format!("{error}; check the key and the address"))

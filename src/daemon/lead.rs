@@ -21,7 +21,7 @@ use super::source::JournalSource;
 use super::{DaemonError, HubAccess, Setup, State, link_news};
 use super::{install, publishing, reach, repositories, sandbox, workspace};
 use crate::agent::{self, AgentKind};
-use crate::config::{Approve, Gate, SandboxKind, Stdio};
+use crate::config::{Approve, Gate, Push, SandboxKind, Stdio};
 use crate::event::NoticeLevel;
 use crate::hub::StartError;
 use crate::hub::link::{Inbound, Joined, LinkHandle};
@@ -229,7 +229,6 @@ impl Lead {
         journal
             .commit(batch.with(Change::AgentSession { id }))
             .await?;
-        crash_point!("daemon.session_taken_over");
         Ok(())
     }
 
@@ -414,7 +413,8 @@ impl Lead {
                 .map_err(|error| DaemonError::Usage(error.to_string()))?;
         }
         let expected = ground.expected(setup)?;
-        let handing = self.handing(setup, &ground, &mut plain)?;
+        let hands = config.git.push == Some(Push::Agent);
+        let handing = self.handing(setup, &ground, &mut plain, hands)?;
         let Ground {
             made, credentials, ..
         } = &ground;

@@ -17,6 +17,9 @@ pub(super) struct Made {
     /// Its repositories; none where the workspace was there before.
     #[serde(default)]
     pub(super) repositories: Vec<MadeRepository>,
+    /// Whether the files of Git LFS have been fetched.
+    #[serde(default)]
+    pub(super) lfs_done: bool,
     /// Whether the setup script has been run to its end.
     #[serde(default)]
     pub(super) setup_done: bool,
@@ -118,6 +121,7 @@ mod tests {
                 reach: Reach::Public,
                 commit: None,
             }],
+            lfs_done: false,
             setup_done: true,
             expected: Vec::new(),
         };

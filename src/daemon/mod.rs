@@ -54,7 +54,7 @@ use std::path::{Path, PathBuf};
 pub use self::error::DaemonError;
 pub use self::footprint::Footprint;
 pub use self::hosted::Hosted;
-pub use self::hub::{HubAccess, HubTarget, credentials, reach_hub};
+pub use self::hub::{HubAccess, HubTarget, credentials, reach_hub, rest_error};
 pub use self::launch::environment_to_send;
 pub use self::lead::{Chosen, Lead, Led};
 pub use self::output::output_file;

@@ -20,8 +20,6 @@ use crate::sandbox::{self, Attach, Change, Ending, RunControl, RunHandle, Sandbo
 use crate::spool::control::Stop;
 use crate::spool::{Plan, RunDir, Stdin, Stdout, Stopped, User};
 
-/// What the events call it.
-const STEP: &str = "setup";
 /// The notice of a session that goes on although its setup failed.
 const FAILED: &str = "setup_failed";
 /// The folder in which the script lies, beside that of its run.
@@ -37,6 +35,8 @@ const PIECE: usize = 16 * 1024;
 
 /// A script, and as whom it runs where.
 pub(super) struct Script<'a> {
+    /// What the events call it.
+    pub(super) step: &'static str,
     /// Its text.
     pub(super) text: String,
     pub(super) sandbox: &'a Sandbox,
@@ -75,8 +75,12 @@ pub(super) async fn run(
 ) -> Result<(), DaemonError> {
     let failure = match attempt(setup, script, log).await {
         Ok(None) => {
-            log.setup(STEP, "stdout", "the setup script is done".to_owned())
-                .await?;
+            log.setup(
+                script.step,
+                "stdout",
+                format!("the {} script is done", script.step),
+            )
+            .await?;
             return Ok(());
         }
         Ok(Some(why)) => why,
@@ -84,11 +88,11 @@ pub(super) async fn run(
         Err(Fault::Run(error)) => format!("cannot be run: {error}"),
         Err(Fault::Folder(error)) => format!("cannot be run: {error}"),
     };
-    let text = format!("the setup script {failure}");
+    let text = format!("the {} script {failure}", script.step);
     match setup.config.setup.on_failure {
         OnFailure::Continue => log.notice(NoticeLevel::Warning, FAILED, text).await,
         OnFailure::Fail => {
-            log.setup(STEP, "stderr", text.clone()).await?;
+            log.setup(script.step, "stderr", text.clone()).await?;
             let hint = "mend it, or set setup.on_failure = \"continue\"";
             Err(DaemonError::Workspace(format!("{text}; {hint}")))
         }
@@ -227,7 +231,7 @@ async fn follow(
             pieces.add(chunk);
             let more = !chunk.is_empty();
             while let Some(text) = pieces.next(script.redactor, ending.is_some() && !more) {
-                log.setup(STEP, "stdout", text).await?;
+                log.setup(script.step, "stdout", text).await?;
             }
             if more {
                 continue;
@@ -291,7 +295,7 @@ async fn tell_stderr(dir: &RunDir, script: &Script<'_>, log: &SetupLog) -> Resul
     let mut pieces = Pieces::default();
     pieces.add(&bytes);
     while let Some(text) = pieces.next(script.redactor, true) {
-        log.setup(STEP, "stderr", text).await?;
+        log.setup(script.step, "stderr", text).await?;
     }
     Ok(())
 }

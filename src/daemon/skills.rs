@@ -104,8 +104,8 @@ fn put_all(workspace: &Path, place: &Path, skills: &[Skill]) -> io::Result<Vec<S
             let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
             let parent = folder_in(&own, parent)?;
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            let mode = Mode::from_raw_mode(0o644);
-            File::from(openat(&parent, name, flags, mode)?).write_all(content)?;
+            let readable = Mode::from_raw_mode(0o644);
+            File::from(openat(&parent, name, flags, readable)?).write_all(content)?;
         }
         exclude(&root, &place.join(&skill.name))?;
         made.push(skill.name.clone());

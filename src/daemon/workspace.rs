@@ -154,6 +154,11 @@ async fn make_one(
 ) -> Result<MadeRepository, DaemonError> {
     let parent = into.parent().unwrap_or(Path::new("/"));
     make_folder(parent)?;
+    // Within a workspace it may be the agent that has put something there.
+    if owner.is_some() && into.is_symlink() {
+        let error = std::io::Error::other("it is a link");
+        return Err(folder_error(&into, &error));
+    }
     log.step(format!("cloning {}", repo.url)).await?;
     let (url, reach) = (repo.url.to_string(), repo.url.reach());
     let token = credentials.token(&repo.url).await;

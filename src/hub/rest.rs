@@ -106,6 +106,37 @@ pub struct Created {
     pub status: String,
 }
 
+/// A session in a list.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listed {
+    /// Its id.
+    pub session_id: SessionId,
+    /// What it is called.
+    #[serde(default)]
+    pub label: String,
+    /// Its state, in the Hub's words.
+    #[serde(default)]
+    pub status: String,
+    /// Whether somebody leads it.
+    #[serde(default)]
+    pub runtime_available: bool,
+}
+
+#[derive(Deserialize)]
+struct SessionList {
+    sessions: SessionLists,
+}
+
+/// The Hub's two kinds of sessions; to us they are one.
+#[derive(Deserialize)]
+struct SessionLists {
+    #[serde(default)]
+    websocket: Vec<Listed>,
+    #[serde(default)]
+    sandbox: Vec<Listed>,
+}
+
 /// A session, as far as a lead needs it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -174,6 +205,26 @@ impl RestClient {
     pub async fn create_session(&self, request: &Value) -> Result<Created, RestError> {
         let url = self.address.rest(&["hub", "session"]);
         self.ask(&url, Some(request)).await
+    }
+
+    /// The newest sessions that are not archived, as the Hub lists them.
+    pub async fn sessions(&self) -> Result<Vec<Listed>, RestError> {
+        let mut url = self.address.rest(&["hub", "sessions"]);
+        url.query_pairs_mut().append_pair("limit", "50");
+        let list: SessionList = self.ask(&url, None).await?;
+        let SessionLists { websocket, sandbox } = list.sessions;
+        Ok(websocket.into_iter().chain(sandbox).collect())
+    }
+
+    /// Has a paused session led again; the Hub answers before it is.
+    pub async fn resume(&self, id: &SessionId) -> Result<(), RestError> {
+        let url = self
+            .address
+            .rest(&["hub", "session", id.as_str(), "resume"]);
+        let nothing = Value::Object(Map::new());
+        let answer: Map<String, Value> = self.ask(&url, Some(&nothing)).await?;
+        drop(answer);
+        Ok(())
     }
 
     /// Looks at a session.

@@ -208,16 +208,15 @@ pub(super) fn make(
     if !watch.go_on() {
         return Err(Fault::Stopped);
     }
-    let (repository, default) = match request.url.local_path() {
-        Some(source) => from_this_machine(source, into, request.extent.linked)?,
-        None => {
-            let access = Access {
-                token: request.token.clone(),
-                ca_file: request.ca_file.clone(),
-                reach: request.url.reach(),
-            };
-            with_access(access, || from_network(request, watch, into, progress))?
-        }
+    let (repository, default) = if let Some(source) = request.url.local_path() {
+        from_this_machine(source, into, request.extent.linked)?
+    } else {
+        let access = Access {
+            token: request.token.clone(),
+            ca_file: request.ca_file.clone(),
+            reach: request.url.reach(),
+        };
+        with_access(access, || from_network(request, watch, into, progress))?
     };
     check_out(
         &repository,

@@ -146,10 +146,10 @@ impl Question {
     fn read(text: &str) -> Self {
         let value = |key: &str| {
             let lines = text.lines().filter_map(|line| line.split_once('='));
-            let found = lines
+            let mut found = lines
                 .filter(|(name, _)| *name == key)
                 .map(|(_, value)| value.to_owned());
-            found.last().unwrap_or_default()
+            found.next_back().unwrap_or_default()
         };
         Self {
             protocol: value("protocol"),

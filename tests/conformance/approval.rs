@@ -27,16 +27,21 @@ struct Asking {
 
 impl Asking {
     /// Nothing where the CLI is not installed. `rules` go into the config file.
-    fn start(agent: &'static Agent, task: &str, words: &[&str], rules: &str) -> Option<Self> {
+    fn start(
+        agent: &'static Agent,
+        task: &str,
+        approve: &'static str,
+        rules: &str,
+    ) -> Option<Self> {
         let mut bench = Bench::with(agent)?;
-        bench.mode = "auto";
+        (bench.mode, bench.approve) = ("auto", approve);
         let mut command = bench.agent_command(&["start", task], false);
         let mut config = fs::File::options()
             .append(true)
             .open(bench.path("config.toml"))
             .unwrap();
         config.write_all(rules.as_bytes()).unwrap();
-        let finished = Running::start(command.args(words)).finish();
+        let finished = Running::start(&mut command).finish();
         assert_eq!(finished.code(), 0, "{finished:#?}");
         let answer: Value = serde_json::from_str(&finished.out[0]).unwrap();
         Some(Self {
@@ -131,8 +136,7 @@ fn pair(decision: &str, by: &str) -> (String, String) {
 
 /// A person permits, denies and changes; the daemon dies while a request waits.
 pub(crate) fn by_a_person(agent: &'static Agent) {
-    let words = ["--approve", "ask"];
-    let Some(mut asking) = Asking::start(agent, "Ask before each.", &words, "") else {
+    let Some(mut asking) = Asking::start(agent, "Ask before each.", "ask", "") else {
         return;
     };
     let first = asking.request();
@@ -193,8 +197,7 @@ pub(crate) fn by_rules(agent: &'static Agent) {
                  [[approval.allow]]\ntool = 'write'\npath = 'inside/**'\n\
                  [[approval.deny]]\ncommand = 'touch denied'\n\
                  [[approval.deny]]\npath = 'elsewhere*'\n";
-    let words = ["--approve", "policy"];
-    let Some(asking) = Asking::start(agent, "Obey the rules.", &words, rules) else {
+    let Some(asking) = Asking::start(agent, "Obey the rules.", "policy", rules) else {
         return;
     };
     let by_policy = ["allow", "deny", "allow", "deny"].map(|decision| pair(decision, "policy"));
@@ -206,8 +209,7 @@ pub(crate) fn by_rules(agent: &'static Agent) {
 
 /// A question of the agent gets its answer.
 pub(crate) fn a_question(agent: &'static Agent) {
-    let words = ["--approve", "ask"];
-    let Some(asking) = Asking::start(agent, "Ask which.", &words, "") else {
+    let Some(asking) = Asking::start(agent, "Ask which.", "ask", "") else {
         return;
     };
     let request = asking.request();
@@ -229,8 +231,7 @@ pub(crate) fn a_question(agent: &'static Agent) {
 
 /// The command that shows requests as they come.
 pub(crate) fn followed(agent: &'static Agent) {
-    let words = ["--approve", "ask"];
-    let Some(asking) = Asking::start(agent, "Ask before each.", &words, "") else {
+    let Some(asking) = Asking::start(agent, "Ask before each.", "ask", "") else {
         return;
     };
     let mut command: Command = asking.bench.command(&["approve", "--follow", "--json"]);
@@ -290,8 +291,10 @@ impl Typist {
     /// Waits until a text is shown that was not before, and types.
     fn answer(&mut self, shown: &str, typed: &str) {
         eventually(shown, || {
+            let has_ended = self.child.try_wait().unwrap().is_some();
             let mut screen = self.shown.lock().unwrap();
             let Some(at) = screen.find(shown) else {
+                assert!(!has_ended, "it has ended: {screen}");
                 return false;
             };
             screen.drain(..at + shown.len());
@@ -306,10 +309,10 @@ pub(crate) fn at_a_terminal(agent: &'static Agent) {
     let Some(mut bench) = Bench::with(agent) else {
         return;
     };
-    bench.mode = "auto";
+    (bench.mode, bench.approve) = ("auto", "ask");
     let command = ["run", "Ask before each."];
-    let mut command = bench.agent_command(&command, false);
-    let mut typist = Typist::start(command.args(["--approve", "ask"]));
+    let command = bench.agent_command(&command, false);
+    let mut typist = Typist::start(&command);
     typist.answer("command: touch allowed", "");
     typist.answer("c to end the turn: ", "perhaps\r");
     typist.answer("c ends the turn: ", "y\r");
@@ -322,7 +325,7 @@ pub(crate) fn at_a_terminal(agent: &'static Agent) {
     let last = bench.requests().pop().unwrap().to_string();
     assert!(last.contains("Leave that alone."), "{last}");
 
-    let asking = Asking::start(agent, "Ask before each.", &["--approve", "ask"], "").unwrap();
+    let asking = Asking::start(agent, "Ask before each.", "ask", "").unwrap();
     let mut typist = Typist::start(&asking.bench.command(&["approve", "--follow"]));
     typist.answer("command: touch allowed", "y\r");
     typist.answer("command: touch denied", "c\r");

@@ -14,6 +14,7 @@ mod expected;
 mod gaps;
 mod kills;
 mod listing;
+mod live;
 #[path = "../support/running.rs"]
 mod running;
 mod scenarios;

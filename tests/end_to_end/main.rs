@@ -19,6 +19,7 @@ mod running;
 #[path = "../support/terminal.rs"]
 mod terminal;
 
+mod attach;
 mod bad_input;
 mod bytes;
 mod commands;

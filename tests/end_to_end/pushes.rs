@@ -244,3 +244,105 @@ fn the_agents_git_pushes_by_itself_with_a_token_for_this_repository_alone() {
     assert!(!holds_token(&workspace) && !holds_token(&origin.bench.path("state")));
     origin.bench.assert_no_process_left();
 }
+
+#[test]
+fn lfs_files_are_fetched_by_its_program_with_the_token_of_the_repository() {
+    let origin = Origin::new();
+    let (url, found) = (origin.server.url("r"), origin.bench.text("found"));
+    let config = |program: &str| {
+        let path = format!("{program}:{}", std::env::var("PATH").unwrap());
+        let config = config_with_work(&origin.bench, "true", "[git]\nlfs = true\n");
+        let (token, workspace) = (origin.bench.text("token"), origin.bench.text("w"));
+        let words = [
+            "run",
+            "--output",
+            "jsonl",
+            "--config",
+            &config,
+            "--repo",
+            &url,
+            "--git-token-file",
+            &token,
+            "--workspace-dir",
+            &workspace,
+            "Go.",
+        ];
+        let mut command = origin.bench.command(&words);
+        command.env("PATH", path);
+        origin.bench.start(&mut command).finish()
+    };
+    let bin = origin.bench.path("bin");
+    fs::create_dir(&bin).unwrap();
+    // Stands in for git-lfs: asks git for the login as it does, for the place of LFS objects.
+    let program = bin.join("git-lfs");
+    let script = format!(
+        "#!/bin/sh\necho \"$*\" >>{found}\n[ \"$1\" = pull ] || exit 0\n\
+         printf 'protocol=http\\nhost=%s\\npath=r/info/lfs\\n\\n' {} | git credential fill >>{found}\n",
+        url.trim_start_matches("http://").trim_end_matches("/r"),
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(
+        &program,
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    let done = config(bin.to_str().unwrap());
+    assert_eq!(done.code(), 0, "{done:#?}");
+    let asked = fs::read_to_string(&found).unwrap();
+    assert!(
+        asked.contains("install --local --skip-repo") && asked.contains(TOKEN),
+        "{asked}"
+    );
+    // It was not there, and that is said.
+    fs::remove_file(&program).unwrap();
+    fs::remove_dir_all(origin.bench.path("w")).unwrap();
+    let done = config("/nowhere");
+    if !git_lfs() {
+        assert_eq!(done.code(), 66, "{done:#?}");
+        assert!(
+            done.out.join("\n").contains("git.lfs needs git-lfs"),
+            "{done:#?}"
+        );
+    }
+    origin.bench.assert_no_process_left();
+}
+
+fn git_lfs() -> bool {
+    let found = std::process::Command::new("git")
+        .args(["lfs", "version"])
+        .output();
+    found.unwrap().status.success()
+}
+
+#[test]
+fn another_users_agent_is_prepared_and_pushed_for_with_its_own_rights() {
+    if !nix::unistd::geteuid().is_root() {
+        return crate::bench::skip("needs root, to start an agent as another user");
+    }
+    let origin = Origin::new();
+    let open = || std::os::unix::fs::PermissionsExt::from_mode(0o711);
+    fs::set_permissions(origin.bench.path(""), open()).unwrap();
+    let setup = origin.bench.file("setup.sh", "id -un >prepared\n");
+    let by_itself = format!("{WORK}\ngit push -q origin HEAD:by-agent >pushed 2>&1\n");
+    for (work, push) in [(WORK, "daemon"), (by_itself.as_str(), "agent")] {
+        let settings = format!(
+            "agent_user = \"nobody\"\n[git]\npush = \"{push}\"\n[setup]\nscript = {setup:?}\n"
+        );
+        let (code, events, said) = origin.run(work, &settings);
+        assert_eq!(code, 0, "{said}");
+        let read =
+            |name: &str| fs::read_to_string(origin.bench.path("w").join(name)).unwrap_or_default();
+        assert_eq!(read("prepared"), "nobody\n", "{events:#?}");
+        assert_eq!((read("found").as_str(), read("pushed").as_str()), ("", ""));
+        if push == "daemon" {
+            notice(&events, "pushed");
+        }
+        fs::remove_dir_all(origin.bench.path("w")).unwrap();
+    }
+    let branches = origin.branches();
+    assert!(
+        branches.len() == 3 && branches.contains(&"by-agent".to_owned()),
+        "{branches:?}"
+    );
+    origin.bench.assert_no_process_left();
+}

@@ -90,7 +90,7 @@ const FAULTS: [Fault; 24] = [
     Fault::Silence,
 ];
 
-/// One connection of the script; `true` when its end is the lead's to make.
+/// One connection of the script.
 async fn misbehave(fault: Fault, peer: &mut Peer, ledger: &mut Ledger, dice: &mut Dice) {
     let mut held = Vec::new();
     for _ in 0..(20 + dice.roll(60)) {
@@ -158,7 +158,7 @@ async fn play(fault: Fault, seed: u64) {
     for n in 0..TURNS {
         last = source.add(n + 1, &turn(&format!("p{n}")));
     }
-    let (handle, _inbound) = start(hub.config(), &source);
+    let (_handle, _inbound) = start(hub.config(), &source);
     let (mut ledger, mut dice) = (Ledger::default(), Dice(seed));
     let script = async {
         // Connections that only the lead gives up stay open, as half-open ones do.
@@ -190,12 +190,6 @@ async fn play(fault: Fault, seed: u64) {
         () = script => {}
     }
     ledger.judge(&source, &format!("{fault:?}, seed {seed}"));
-    let status = handle.status();
-    let phase = status.borrow().phase;
-    assert!(
-        matches!(phase, Phase::Live | Phase::Connecting),
-        "{phase:?}"
-    );
 }
 
 #[test]

@@ -157,20 +157,19 @@ fn contained(bench: &Bench, server: &GitServer, canary: &Canary, what: &str) {
         .into_iter()
         .take(1 + usize::from(what.starts_with("120000")))
     {
-        match run(&bench.request(&url)) {
-            Err(_) => bench.assert_nothing_left(),
-            Ok(_) => {
-                let config = fs::read_to_string(workspace.join(".git/config")).unwrap();
-                assert!(!config.contains("program"), "{what}: {config}");
-                let request = CheckpointRequest {
-                    workspace: workspace.clone(),
-                    session: "s".to_owned(),
-                    name: "n".to_owned(),
-                };
-                // Taken or refused: nothing runs.
-                drop(take_checkpoint(&request));
-                fs::remove_dir_all(&workspace).unwrap();
-            }
+        if run(&bench.request(&url)).is_err() {
+            bench.assert_nothing_left();
+        } else {
+            let config = fs::read_to_string(workspace.join(".git/config")).unwrap();
+            assert!(!config.contains("program"), "{what}: {config}");
+            let request = CheckpointRequest {
+                workspace: workspace.clone(),
+                session: "s".to_owned(),
+                name: "n".to_owned(),
+            };
+            // Taken or refused: nothing runs.
+            drop(take_checkpoint(&request));
+            fs::remove_dir_all(&workspace).unwrap();
         }
         canary.assert_untouched(what);
     }

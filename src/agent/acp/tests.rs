@@ -1,10 +1,10 @@
 //! What both agents have in common, by the example of Gemini's part.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
-use crate::agent::gemini;
 use crate::agent::live::Message;
+use crate::agent::{AgentKind, gemini};
 use crate::frame::Loss;
 use crate::ids::SpoolOffset;
 
@@ -78,8 +78,6 @@ fn ask(id: u64) -> Value {
             {"optionId": "no", "kind": "reject_once", "name": ""}],
     }})
 }
-
-use crate::agent::AgentKind;
 
 #[test]
 fn model_and_effort_are_set_before_prompts_are_taken() {

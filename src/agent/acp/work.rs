@@ -55,6 +55,11 @@ impl Work {
         };
     }
 
+    /// A call that is asked for stands between what was said before and behind it.
+    pub(super) fn message_ends(&mut self) {
+        self.message = None;
+    }
+
     /// What the turn has cost, in USD.
     pub(super) fn cost(&self) -> Option<f64> {
         Some(self.cost - self.cost_before).filter(|cost| *cost > 0.0)

@@ -119,6 +119,7 @@ fn broadcast(frame: &mut Map<String, Value>) -> Inbound {
         return Inbound::Ignored;
     };
     let mut data = frame.remove("data").unwrap_or_default();
+    let at = frame.get("timestamp").and_then(Value::as_u64).unwrap_or(0);
     let heard = match name.as_str() {
         "rpc_response" => {
             let response = data.get("response").cloned().unwrap_or_default();
@@ -147,9 +148,10 @@ fn broadcast(frame: &mut Map<String, Value>) -> Inbound {
             Heard::Event {
                 name: name.to_owned(),
                 data: event,
+                at,
             }
         }
-        _ => Heard::Event { name, data },
+        _ => Heard::Event { name, data, at },
     };
     Inbound::Heard(heard)
 }

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::address::HubAddress;
 use super::credentials::Credentials;
 use super::proxy::Proxies;
-use super::state::Timing;
+use super::state::{StartError, Timing};
 use crate::clock::Clock;
 use crate::config::KeyInUrl;
 use crate::ids::SessionId;
@@ -59,6 +59,8 @@ pub enum Heard {
         name: String,
         /// Its data.
         data: Value,
+        /// When the Hub had it, in milliseconds since the epoch; 0 where it does not say.
+        at: u64,
     },
     /// A lead has come.
     LeadCame,
@@ -71,7 +73,7 @@ pub enum Heard {
     /// The connection is lost, and tried again.
     Lost(String),
     /// The Hub does not let us in.
-    Over(String),
+    Over(StartError),
 }
 
 /// What a session looked like when we came.
@@ -105,9 +107,9 @@ impl Controller {
     /// after [`Heard::Over`].
     pub fn start(config: ControllerConfig, tasks: &Tasks) -> (Self, mpsc::Receiver<Heard>) {
         let (said, to_say) = mpsc::channel(SAID);
-        let (heard, hears) = mpsc::channel(HEARD);
-        tasks.spawn("hub-controller", socket::run(config, heard, to_say, Clock));
-        (Self { said }, hears)
+        let (sender, heard) = mpsc::channel(HEARD);
+        tasks.spawn("hub-controller", socket::run(config, sender, to_say, Clock));
+        (Self { said }, heard)
     }
 
     /// Tells the lead something.

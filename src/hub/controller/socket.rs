@@ -16,7 +16,7 @@ use crate::hub::credentials::Key;
 use crate::hub::link::access::Access;
 use crate::hub::link::dial::{Stream, dial};
 use crate::hub::protocol::CloseCode;
-use crate::hub::state::{Ended, Reconnect};
+use crate::hub::state::{Ended, Reconnect, StartError};
 
 /// The largest message that is taken: a session's history comes in one.
 const MAX_MESSAGE: usize = 64 << 20;
@@ -60,12 +60,16 @@ pub(super) async fn run(
             // What is refused after it was allowed (archived, deleted) stays so for a person.
             Ok(next) if is_final(&why) => {
                 tracing::debug!(?next, "the Hub has put us out");
-                drop(heard.send(Heard::Over(why.to_string())).await);
+                drop(
+                    heard
+                        .send(Heard::Over(StartError::Refused(why.to_string())))
+                        .await,
+                );
                 return;
             }
             Ok(next) => next.after,
             Err(error) => {
-                drop(heard.send(Heard::Over(error.to_string())).await);
+                drop(heard.send(Heard::Over(error)).await);
                 return;
             }
         };

@@ -24,7 +24,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role as End, WebSocketConfig};
 
 use super::auth::Shown;
 use super::rest::{Failure, query_pairs};
-use super::server::Hub;
+use super::server::{Hub, Place};
 use super::store::{SessionRow, StoreError};
 use crate::hub::protocol::{CloseCode, HOME_HEADER, Role};
 use connection::Connection;
@@ -55,7 +55,9 @@ pub(crate) async fn upgrade(State(hub): State<Arc<Hub>>, mut request: Request) -
     hello.home = home.map(|home| OsStr::from_bytes(home.as_bytes()).into());
     let upgraded = hyper::upgrade::on(&mut request);
     let tasks = hub.tasks.clone();
+    let place = request.extensions().get::<Place>().cloned();
     tasks.spawn("hub-socket", async move {
+        let _place = place;
         let Ok(upgraded) = upgraded.await else {
             return; // the client went away between its request and our answer
         };

@@ -5,7 +5,7 @@
 //! before that place is. So the dialog always holds every frame that was sent.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -438,7 +438,8 @@ fn spec_file(dir: &RunDir) -> std::path::PathBuf {
 
 fn write_spec(dir: &RunDir, spec: &LiveSpec) -> io::Result<()> {
     files::create_private_dir(dir.path())?;
-    files::replace_durably(&spec_file(dir), &serde_json::to_vec(spec)?)
+    // Cut off by a death of ours it is none, and the process is replaced.
+    files::create_private(&spec_file(dir))?.write_all(&serde_json::to_vec(spec)?)
 }
 
 fn read_spec(dir: &RunDir) -> Result<LiveSpec, RestoreError> {

@@ -469,7 +469,7 @@ mod tests {
                 r#"{"properties": {"a": {"patternProperties": {}}}}"#,
                 "patternProperties",
             ),
-            (r##"{"$ref": "other.json"}"##, "other.json"),
+            (r#"{"$ref": "other.json"}"#, "other.json"),
             (r##"{"$ref": "#/$defs/none"}"##, "none"),
             (r#"{"type": "text"}"#, "type"),
             (r#"{"minLength": -1}"#, "minLength"),

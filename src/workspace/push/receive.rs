@@ -231,9 +231,8 @@ fn verdict(body: &[u8], reference: &str) -> Result<(), PushError> {
         let text: String = text.chars().filter(|c| !c.is_control()).take(500).collect();
         match text.split_once(' ') {
             Some(("unpack", "ok")) => {}
-            Some(("unpack", why)) => return Err(PushError::Refused(why.to_owned())),
             Some(("ok", name)) if name == reference => taken = true,
-            Some(("ng", why)) => return Err(PushError::Refused(why.to_owned())),
+            Some(("unpack" | "ng", why)) => return Err(PushError::Refused(why.to_owned())),
             _ => {}
         }
     }

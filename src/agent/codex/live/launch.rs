@@ -44,6 +44,8 @@ pub(super) fn plan(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError>
     if asks {
         // off by default: the agent's questions to its user
         args.value("--config", "features.default_mode_request_user_input=true");
+        // that it is on is our doing, and nothing to warn the user of
+        args.value("--config", "suppress_unstable_features_warning=true");
     }
     let resume = launch::resumed(spec)?;
     let instructions = spec.system_prompt.clone();
@@ -157,6 +159,7 @@ mod tests {
                 "--config=analytics.enabled=false",
                 "--config=model_reasoning_effort=low",
                 "--config=features.default_mode_request_user_input=true",
+                "--config=suppress_unstable_features_warning=true",
             ]
         );
         assert!(plan.launch.home_files.is_empty());

@@ -41,6 +41,7 @@ fn does_its_task(agent: &Agent) {
     assert!(text.contains(workspace.to_str().unwrap()), "{text}");
     let end = events.event(is_end).unwrap();
     assert_eq!(end["outcome"], "completed", "{end}");
+    assert_eq!(events.code(), Some(0));
     assert_eq!(containers(&bench), "", "its container is gone");
 }
 
@@ -96,6 +97,7 @@ fn a_killed_daemons_agent_goes_on_beside_and_the_next_daemon_takes_it_over() {
     assert_eq!(end["outcome"], "completed", "{end}");
     assert_eq!(end["attempt"], 1, "the CLI was not disturbed: {end}");
     assert_eq!(end["turn_id"], begin["turn_id"]);
+    assert_eq!(second.code(), Some(0));
     assert_eq!(containers(&bench), "");
 }
 
@@ -126,6 +128,7 @@ fn the_engine_is_reached_over_tcp_and_over_tls() {
             .event(is_end)
             .unwrap_or_else(|| panic!("no end over {host}"));
         assert_eq!(end["outcome"], "completed", "{host}: {end}");
+        assert_eq!(events.code(), Some(0));
         assert_eq!(containers(&bench), "");
     }
 }
@@ -190,6 +193,7 @@ fn the_setup_script_runs_in_a_container_too() {
         "{output}"
     );
     assert_eq!(events.event(is_end).unwrap()["outcome"], "completed");
+    assert_eq!(events.code(), Some(0));
     assert_eq!(containers(&bench), "");
 }
 
@@ -214,6 +218,7 @@ fn a_killed_container_is_a_crash_that_the_session_outlives() {
     let end = events.event(is_end).unwrap();
     assert_eq!(end["outcome"], "completed", "{end}");
     assert_eq!(end["attempt"], 2, "it was resumed: {end}");
+    assert_eq!(events.code(), Some(0));
     assert_eq!(containers(&bench), "");
 }
 

@@ -130,6 +130,36 @@ fn the_same_inputs_give_the_same_files_with_either_builder() {
     }
 }
 
+/// The most that everything of ours may take in an image, without the CLIs.
+const MOST: u64 = 40_000_000;
+
+#[test]
+fn what_is_ours_in_an_image_is_the_program_and_next_to_nothing_else() {
+    let Some(image) = image("base") else { return };
+    let Some(base) = own_base() else { return };
+    let size = |image: &str| -> u64 {
+        let format = ["image", "inspect", "--format", "{{.Size}}", image];
+        docker(&format).parse().unwrap()
+    };
+    let words = [
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--entrypoint",
+        "stat",
+        &image,
+    ];
+    let program = docker(&[&words[..], &["--format=%s", "/usr/local/bin/agent-runner"]].concat());
+    let rest = size(&image) - size(&base) - program.parse::<u64>().unwrap();
+    assert!(rest < 1_000_000, "{rest} bytes beside the program");
+    // The tests' images hold a debug build.
+    let release = concat!(env!("CARGO_MANIFEST_DIR"), "/target/release/agent-runner");
+    if let Ok(release) = std::fs::metadata(release) {
+        assert!(release.len() + rest <= MOST, "{} bytes", release.len());
+    }
+}
+
 fn own_base() -> Option<String> {
     let base = "agent-runner-base:debootstrap";
     let there = try_docker(&["image", "inspect", base]).status.success();

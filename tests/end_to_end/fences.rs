@@ -75,6 +75,9 @@ fn a_daemon_that_was_superseded_sends_nothing_more() {
     says(&second, "leading session");
     first.signal(Signal::SIGCONT);
     says(&first, "stale_driver");
+    first.event("word of it among its events", |event| {
+        event["code"] == "hub_fenced"
+    });
     let before = first.out.all().len();
     all.join(&session);
     all.command(&json!({"type": "prompt", "message": "Who is there?"}));

@@ -100,6 +100,20 @@ pub fn holds(path: &Path, content: &[u8]) -> bool {
     read().is_ok_and(|found| found == content)
 }
 
+/// Opens a file to be read whose folder others may write to: no link is followed, and nothing is
+/// waited for, as a pipe would have it.
+pub fn open_plain(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(O_NOFOLLOW | O_NONBLOCK)
+        .open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::ErrorKind::InvalidInput.into())
+    }
+}
+
 /// Makes the names in a folder durable.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()

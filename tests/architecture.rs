@@ -19,6 +19,8 @@ const TIERS: &[(&str, u8)] = &[
     ("redact", 1),
     ("agent", 2),
     ("hub::close", 2),
+    // The conversation as a file; turns read what others wrote into it.
+    ("hub::file", 4),
     ("hub::pi", 2),
     ("hub::protocol", 2),
     ("hub::state", 2),
@@ -28,6 +30,8 @@ const TIERS: &[(&str, u8)] = &[
     ("turn::call", 3),
     ("turn::activity", 4),
     ("turn::approval", 4),
+    ("turn::choices", 4),
+    ("turn::briefing", 4),
     ("turn::silence", 5),
     ("turn::seen", 5),
     ("turn::recap", 6),

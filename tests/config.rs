@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agent_runner::config::{
-    AgentHome, CommandKind, Config, ConfigError, EnvMap, Given, HubOptions, LogLevel, Mode,
-    Options, Output, Place, Stdio, Task, TokenSource, resolve,
+    AgentHome, Approve, CommandKind, Config, ConfigError, EnvMap, Given, HubOptions, LogLevel,
+    Mode, Options, Otherwise, Output, Place, Stdio, Task, TokenSource, resolve,
 };
 use clap::Parser;
 use secrecy::ExposeSecret as _;
@@ -324,11 +324,109 @@ fn a_branch_needs_a_repository_and_a_token_file_must_hold_a_token() {
 }
 
 #[test]
-fn modes_and_consent_that_are_not_built_are_refused() {
-    let faults = Desk::new().faults(&["--approve", "ask", "--mode", "live", "x"]);
-    let expected = "--mode: `live` is not one of auto, exec\n\
-                    --approve: `ask` is unknown; there is only `auto`";
+fn modes_and_consent_are_one_of_three() {
+    let desk = Desk::new();
+    let faults = desk.faults(&["--approve", "later", "--mode", "alive", "x"]);
+    let expected = "--mode: `alive` is not one of auto, live, exec\n\
+                    --approve: `later` is not one of auto, ask, policy";
     assert_eq!(faults, expected);
+    let config = desk.type_in(&["--approve", "ask", "--approval-timeout", "0", "x"]);
+    assert_eq!(config.unwrap().agent.approval.timeout, None);
+    let desk = desk
+        .env("AGENT_RUNNER_APPROVE", "policy")
+        .env("AGENT_RUNNER_APPROVAL_TIMEOUT", "90s");
+    let config = desk.type_in(&["x"]).unwrap();
+    assert_eq!(config.agent.approval.mode, Approve::Policy);
+    assert_eq!(config.agent.approval.timeout, Some(Duration::from_secs(90)));
+    assert!(
+        config.warnings[0].contains("without rules"),
+        "{:?}",
+        config.warnings
+    );
+}
+
+#[test]
+fn rules_of_consent_are_read_and_shown() {
+    let desk = Desk::new().config_file(
+        "approve = 'policy'\n[approval]\ntimeout = 'none'\notherwise = 'deny'\n\
+         [[approval.allow]]\ntool = 'read'\n[[approval.allow]]\ncommand = ['git status *', 'ls']\n\
+         [[approval.deny]]\npath = '**/.env'\nmessage = 'Not that.'\n",
+    );
+    let config = desk.type_in(&["--print-config", "x"]).unwrap();
+    let approval = &config.agent.approval;
+    assert_eq!((approval.allow.len(), approval.deny.len()), (2, 1));
+    assert_eq!(approval.deny[0].message.as_deref(), Some("Not that."));
+    assert_eq!(
+        (approval.otherwise, approval.timeout),
+        (Otherwise::Deny, None)
+    );
+    let text = config.render();
+    assert!(toml::from_str::<toml::Table>(&text).is_ok(), "{text}");
+    for line in [
+        r#"approval.otherwise = "deny""#,
+        r#"approval.timeout = "none""#,
+        r#"approval.allow = [{ tool = "read" }, { command = ["git status *", "ls"] }]"#,
+        r#"approval.deny = [{ message = "Not that.", path = "**/.env" }]"#,
+    ] {
+        assert!(text.contains(line), "no {line} in {text}");
+    }
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
+fn the_rules_of_the_documentation_are_rules() {
+    let page = include_str!("../docs/approval.md");
+    let example = page.split("```toml\n").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    let config = Desk::new().config_file(example).type_in(&["x"]).unwrap();
+    let approval = &config.agent.approval;
+    assert_eq!((approval.allow.len(), approval.deny.len()), (4, 2));
+}
+
+#[test]
+fn each_rule_that_cannot_be_meant_is_named_with_its_place_and_what_to_write() {
+    let desk = Desk::new().config_file(
+        "[approval]\ntimout = '1m'\n\
+         [[approval.allow]]\ntool = 'Bash'\n\
+         [[approval.allow]]\ncommand = 'git status; ls'\n\
+         [[approval.allow]]\npath = '../x'\nmessage = 'm'\n\
+         [[approval.deny]]\nhost = 'https://x.com/'\n\
+         [[approval.deny]]\npath = 'a'\ncommand = 'b'\n\
+         [[approval.deny]]\nmessage = 'm'\n\
+         [[approval.deny]]\ntool = []\n\
+         [[approval.deny]]\ncomand = 'x'\ntool = 'shell'\n",
+    );
+    let faults = desk.faults(&["x"]);
+    let mut lines = faults.lines();
+    for (place, part) in [
+        ("2:1", "did you mean `timeout`?"),
+        ("4:8", "write tool = \"shell\""),
+        ("6:11", "judged by its parts"),
+        ("8:8", "from the workspace on"),
+        ("9:11", "`message` is for rules that deny"),
+        ("11:8", "write it as docs.rs"),
+        (
+            "12:1",
+            "`path` and `command` go into [[approval.deny]] each",
+        ),
+        ("15:1", "says which `tool`, `path`, `command` or `host`"),
+        ("18:8", "`tool` must be a string"),
+        ("20:1", "did you mean `command`?"),
+    ] {
+        let line = lines
+            .next()
+            .unwrap_or_else(|| panic!("no {place} in {faults}"));
+        let line = if line.contains(":17:1: a rule says") {
+            lines.next().unwrap()
+        } else {
+            line
+        };
+        assert!(
+            line.contains(&format!("config.toml:{place}: ")),
+            "{place}: {line}"
+        );
+        assert!(line.contains(part), "{place}: {line}");
+    }
 }
 
 #[test]
@@ -364,9 +462,15 @@ fn what_is_shown_is_toml_with_origins_and_without_secrets() {
         .collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
     state_dir = "~/.local/state/agent-runner" # default
+    sandbox = "local" # default
+    sandbox_network = "bridge" # default
+    sandbox_memory = "4GiB" # default
+    sandbox_pids = "2048" # default
     agent = "claude" # default
     mode = "auto" # default
     approve = "auto" # default
+    approval.otherwise = "ask" # default
+    approval.timeout = "10m" # default
     agents.claude.command = "~/.config/agent-runner/claude" # ~/.config/agent-runner/config.toml:2:11
     agents.claude.env.TOKEN = "***" # ~/.config/agent-runner/config.toml:3:17
     allowed_tools = ["Read", "Edit"] # AGENT_RUNNER_ALLOWED_TOOLS
@@ -376,6 +480,12 @@ fn what_is_shown_is_toml_with_origins_and_without_secrets() {
     hub = "http://h" # --hub
     hub_key = "***" # AGENTUITY_SDK_KEY
     hub_wait = "1m" # default
+    hub_key_in_url = "auto" # default
+    hub_coalesce = "40ms" # default
+    hub_session_file = true # default
+    hub_gate_timeout = "30s" # default
+    hub_gate = "off" # default
+    hub_gate_default = "deny" # default
     git.depth = "1" # default
     git.max_size = "20GiB" # default
     git.submodules = false # default
@@ -384,6 +494,7 @@ fn what_is_shown_is_toml_with_origins_and_without_secrets() {
     setup.timeout = "15m" # default
     setup.on_failure = "fail" # default
     timeout = "none" # default
+    idle_timeout = "10m" # default
     patience = ["starting=5m", "model=30m", "tool=2h", "asking=24h", "retrying=1h", "background=10m"] # default
     journal_quota = "4GiB" # default
     journal_retain = "720h" # default

@@ -65,6 +65,7 @@ impl Desk {
             .env_clear()
             .env("PATH", bin)
             .env("HOME", self.dir.path())
+            .env("AGENT_RUNNER_MODE", "exec")
             .env("AGENT_RUNNER_TASK", "Say hello.")
             .env("npm_config_cache", CACHE);
         command

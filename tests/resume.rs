@@ -323,6 +323,7 @@ async fn a_cli_that_always_dies_ends_the_run_after_three_attempts() {
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("HOME", bench.path("home"))
+        .env("AGENT_RUNNER_MODE", "exec")
         .env("AGENT_RUNNER_STATE_DIR", bench.path("state"));
     let output = tokio::task::spawn_blocking(move || command.output().unwrap());
     let output = output.await.unwrap();

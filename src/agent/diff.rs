@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 
 use serde::Deserialize;
 
+/// Lines that are shown before and behind a change.
+const CONTEXT: usize = 3;
+
 /// A hunk of a unified diff, as the `diff` package for JavaScript gives it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -50,6 +53,47 @@ pub(super) fn created(path: &str, content: &str) -> String {
     diff
 }
 
+/// The diff between two whole texts: one hunk from the first line that differs to the last.
+pub(super) fn between(path: &str, old: &str, new: &str) -> String {
+    if old.is_empty() {
+        return created(path, new);
+    }
+    let lines =
+        |text: &'_ str| -> Vec<String> { text.split_inclusive('\n').map(str::to_owned).collect() };
+    let (old, new) = (lines(old), lines(new));
+    let same = |pairs: &mut dyn Iterator<Item = (&String, &String)>| -> usize {
+        pairs.take_while(|(old, new)| old == new).count()
+    };
+    let head_len = same(&mut old.iter().zip(&new));
+    let left = old.len().min(new.len()) - head_len;
+    let tail_len = same(&mut old.iter().rev().zip(new.iter().rev())).min(left);
+    let from = head_len.saturating_sub(CONTEXT);
+    let after = tail_len.min(CONTEXT);
+    let (old_end, new_end) = (old.len() - tail_len, new.len() - tail_len);
+    let mut diff = format!("--- a/{path}\n+++ b/{path}\n");
+    let counts = (old_end + after - from, new_end + after - from);
+    let start = |count: usize| if count == 0 { from } else { from + 1 } as u64;
+    head(
+        &mut diff,
+        (start(counts.0), counts.0 as u64),
+        (start(counts.1), counts.1 as u64),
+    );
+    let mut put = |sign: char, lines: Option<&[String]>| {
+        for line in lines.into_iter().flatten() {
+            diff.push(sign);
+            diff.push_str(line);
+            if !line.ends_with('\n') {
+                diff.push_str("\n\\ No newline at end of file\n");
+            }
+        }
+    };
+    put(' ', old.get(from..head_len));
+    put('-', old.get(head_len..old_end));
+    put('+', new.get(head_len..new_end));
+    put(' ', old.get(old_end..old_end + after));
+    diff
+}
+
 /// A patch under new headers: what stands before its first hunk is left out. `None` without hunks.
 pub(super) fn patched(from: Option<&str>, to: Option<&str>, patch: &str) -> Option<String> {
     let first = patch.strip_prefix("@@").map(|_| 0);
@@ -86,6 +130,25 @@ mod tests {
             "--- /dev/null\n+++ b/b\n@@ -0,0 +1 @@\n+y\n"
         );
         assert_eq!(patched(None, Some("b"), "Index: b\n===\n"), None);
+    }
+
+    #[test]
+    fn two_texts_differ_from_the_first_line_to_the_last_that_does() {
+        let old = "1\n2\n3\n4\n5\nx\n6\n7\n8\n9\n";
+        assert_eq!(
+            between("a", old, &old.replace('x', "y\nz")),
+            "--- a/a\n+++ b/a\n@@ -3,7 +3,8 @@\n 3\n 4\n 5\n-x\n+y\n+z\n 6\n 7\n 8\n"
+        );
+        assert_eq!(
+            between("a", "x\nx", "x\nx\nx"),
+            "--- a/a\n+++ b/a\n@@ -1,2 +1,3 @@\n x\n-x\n\\ No newline at end of file\n+x\n+x\n\
+             \\ No newline at end of file\n"
+        );
+        assert_eq!(
+            between("a", "x\n", ""),
+            "--- a/a\n+++ b/a\n@@ -1,1 +0,0 @@\n-x\n"
+        );
+        assert_eq!(between("a", "", "x\n"), created("a", "x\n"));
     }
 
     #[test]

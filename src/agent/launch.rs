@@ -53,7 +53,7 @@ pub struct TurnSpec {
     pub files: PathBuf,
 }
 
-/// How to start a CLI: `command args…`, the prompt on stdin from a file.
+/// How to start a CLI: `command args…`, in exec form with the prompt on stdin from a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaunchPlan {
     /// The executable's name.
@@ -110,6 +110,12 @@ pub enum LaunchError {
         flag: String,
         /// What to use in its place.
         instead: &'static str,
+    },
+    /// The CLI takes an argument of the user in exec form only.
+    #[error("`--agent-arg {flag}`: the agent's live form does not take it; use `--mode exec`")]
+    ExecOnly {
+        /// The argument.
+        flag: String,
     },
     /// An argument of the user is no flag: it would be taken for the prompt.
     #[error(

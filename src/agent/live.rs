@@ -16,7 +16,7 @@ pub mod recording;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Evidence, Ignored, RestoreError};
+use super::{Evidence, Ignored, LaunchError, LaunchPlan, RestoreError, TurnSpec};
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::frame::Line;
@@ -32,8 +32,16 @@ pub struct LiveSpec {
     pub model: Option<String>,
     /// The conversation to go on with, by the CLI's own id; where the protocol says it.
     pub resume: Option<String>,
+    /// Who serves the model; where the protocol says it.
+    pub provider: Option<String>,
+    /// How hard the model thinks; where the protocol says it.
+    pub effort: Option<String>,
     /// Text that is added to the CLI's own system prompt; where the protocol says it.
     pub system_prompt: Option<String>,
+    /// MCP servers in the CLI's own form; where the protocol says them.
+    pub mcp_servers: Option<Value>,
+    /// Tools by the CLI's own names that need no consent where all others do.
+    pub allowed_tools: Vec<String>,
     /// Whether every tool call waits for consent. Else none does.
     pub asks: bool,
 }
@@ -68,7 +76,8 @@ pub struct Message {
 }
 
 /// The answer to a request.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// The call may go on.
     Allow {
@@ -209,13 +218,64 @@ pub trait Dialog: Send {
 /// A dialog that goes on, or why it cannot.
 pub type Restored = Result<Box<dyn Dialog>, RestoreError>;
 
+/// How a live CLI is started, and what is said to it then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LivePlan {
+    /// The process. Its stdin is the talk, and no prompt.
+    pub launch: LaunchPlan,
+    /// What the dialog says, since no argument does.
+    pub spec: LiveSpec,
+}
+
+/// What of an agent's tool calls can be made to wait for consent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// Each of them.
+    All,
+    /// All but these, which the CLI lets pass whatever it is told.
+    AllBut(&'static str),
+}
+
 /// The live form of an agent.
 #[derive(Debug)]
 pub struct LiveKind {
+    /// How it is started; with `asks`, every tool call that can be held waits for consent.
+    pub plan: fn(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError>,
+    /// Whether a message can be said into the running turn. Where not, whoever drives the dialog
+    /// interrupts the turn and goes on with the message.
+    pub can_steer: bool,
+    /// Whether the model can be changed without a new process.
+    pub can_set_model: bool,
+    /// Whether whoever permits a call can give it another input.
+    pub can_change_input: bool,
+    /// Which calls wait for consent when all shall.
+    pub holds: Holds,
+    /// Whether it tells at least all that the exec form tells: `--mode auto` takes it then.
+    pub richer_than_exec: bool,
     /// A dialog from the process's start on.
     pub open: fn(&LiveSpec) -> Box<dyn Dialog>,
     /// A dialog that goes on where a snapshot was taken.
     pub restore: fn(&[u8]) -> Restored,
+}
+
+/// The tools by which agents ask their user something, by their normalized names.
+const QUESTIONS: &[&str] = &[
+    "AskUserQuestion",
+    "ask_user",
+    "question",
+    "request_user_input",
+];
+
+impl Asked {
+    /// Whether it asks for an answer in words, not for consent.
+    pub fn is_question(&self) -> bool {
+        QUESTIONS.contains(&self.tool.as_str())
+    }
+}
+
+/// Whether what failed ([`Told::Failed`]) was to go on with a conversation: it is lost then.
+pub fn is_resumption(what: &str) -> bool {
+    matches!(what, "thread/resume" | "session/resume" | "session/load")
 }
 
 impl Answer {

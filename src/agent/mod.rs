@@ -4,6 +4,7 @@
 //! a line that it cannot use becomes `raw` or nothing, and it says why. A new agent is one folder
 //! here and one line in [`AGENTS`].
 
+mod acp;
 mod args;
 pub mod claude;
 pub mod codex;
@@ -24,6 +25,8 @@ mod signs;
 mod snapshot;
 mod store;
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::{ErrorClass, Event, Outcome, TurnError};
 use crate::exit::Exit;
 use crate::frame::Line;
@@ -43,7 +46,8 @@ pub enum Ignored {
 }
 
 /// What the CLI's own records say of the turn.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Evidence {
     /// The terminal record was seen, it says success, and nothing says otherwise.
     Completed,

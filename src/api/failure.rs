@@ -59,6 +59,18 @@ impl Failure {
         )
     }
 
+    pub(super) fn unknown_request(session: &SessionId, request: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "unknown_request",
+            format!(
+                "in session {session} no request `{request}` waits for an answer; it may have \
+                 been answered or withdrawn"
+            ),
+            format!("GET /v1/sessions/{session}/requests lists those that wait"),
+        )
+    }
+
     pub(super) fn ahead(after: u64, last: u64) -> Self {
         let mut failure = Self::new(
             StatusCode::RANGE_NOT_SATISFIABLE,

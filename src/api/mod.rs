@@ -13,6 +13,7 @@
 //! The server knows a [`Host`] and nothing of how it comes by its sessions. What goes over the
 //! wire is in [`wire`], for the server and for clients.
 
+mod approval;
 mod events;
 mod failure;
 mod guard;
@@ -27,6 +28,7 @@ mod status;
 mod usage;
 pub mod wire;
 
+pub use approval::{answer_of, request_waiting};
 pub use host::{
     CreateError, Created, DaemonFacts, EndError, Host, HostedSession, LedSession, LogSource,
     NewSession, Standing,

@@ -132,12 +132,12 @@ pub(super) async fn end(
     }
 }
 
-fn needed<T>(body: Option<T>) -> Result<T, Failure> {
+pub(super) fn needed<T>(body: Option<T>) -> Result<T, Failure> {
     body.ok_or_else(|| Failure::invalid("a JSON body is needed"))
 }
 
 /// What takes requests for the session; waits a while where it is being set up.
-async fn led(hosted: &HostedSession) -> Result<LedSession, Failure> {
+pub(super) async fn led(hosted: &HostedSession) -> Result<LedSession, Failure> {
     let mut standing = hosted.standing.clone();
     let ready = standing.wait_for(|standing| !matches!(standing, Standing::SettingUp { .. }));
     let reached = tokio::time::timeout(SETUP_PATIENCE, ready).await;

@@ -26,9 +26,16 @@ const TURNS: u32 = 100;
 /// The most turns that are listed.
 const MOST_TURNS: u32 = 1000;
 
-pub(super) async fn health() -> Json<Health> {
+/// Well is a daemon that can tell its Hub what happens, or may be able to soon.
+pub(super) async fn health(State(api): State<Arc<Api>>) -> Json<Health> {
+    let cut_off = |session: &HostedSession| {
+        let phase = session.link.as_ref().map(|link| link.borrow().phase);
+        matches!(phase, Some(Phase::Fenced | Phase::Rejected))
+    };
+    let degraded = api.host.sessions().iter().any(cut_off);
+    let status = if degraded { "degraded" } else { "ok" };
     Json(Health {
-        status: "ok".to_owned(),
+        status: status.to_owned(),
     })
 }
 
@@ -156,6 +163,7 @@ pub(super) fn summary(api: &Api, hosted: &HostedSession) -> SessionSummary {
         created_at: hosted.created_at,
         running: None,
         queued: 0,
+        requests: 0,
         ended_at: None,
     };
     match &*hosted.standing.borrow() {
@@ -174,6 +182,7 @@ pub(super) fn summary(api: &Api, hosted: &HostedSession) -> SessionSummary {
             let now = api.clock.wall().millis();
             summary.workspace = Some(led.workspace.display().to_string());
             summary.queued = state.queued;
+            summary.requests = state.asked.len();
             summary.running = state.running.map(|(turn_id, since)| RunningTurn {
                 turn_id,
                 since,

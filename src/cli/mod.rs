@@ -1,6 +1,7 @@
 //! The commands: what is typed, parsed by clap, handed to the module that does it.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // commands talk to people
 
+mod approve;
 mod background;
 mod cancel;
 mod checkpoints;
@@ -64,6 +65,8 @@ enum Command {
     Prompt(prompt::Arguments),
     /// Cancel what a session's agent is doing, and what waits behind it
     Cancel(cancel::Arguments),
+    /// Answer what an agent asks before it goes on
+    Approve(approve::Arguments),
     /// End a session for good: no daemon opens it again
     End(end::Arguments),
     /// Show what an agent's CLI wrote, as it wrote it
@@ -113,6 +116,7 @@ pub fn main() -> ExitCode {
         Command::Events(arguments) => events::run(&arguments),
         Command::Prompt(arguments) => prompt::run(&arguments),
         Command::Cancel(arguments) => cancel::run(&arguments),
+        Command::Approve(arguments) => approve::run(&arguments),
         Command::End(arguments) => end::run(&arguments),
         Command::Logs(arguments) => logs::run(&arguments),
         Command::Hub(arguments) => hub::run(&arguments),

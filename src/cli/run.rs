@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::approve::Here;
 use super::lead::{Context, Stops, exit_code, runtime};
 use super::render::{Renderer, ended};
 use super::{CliError, Exit};
@@ -87,13 +88,13 @@ async fn turn(setup: &Setup<'_>, folder: &Folder, task: String) -> Result<ExitCo
     let state = State::take(
         setup.state_root,
         &setup.config.state_dir,
-        Some(chosen.runs_as()),
+        chosen.runs_here_as(),
         &setup.config.keeping,
     )?;
     let tasks = Tasks::new();
     let own = OwnHub::open(&folder.path.join("hub"), &tasks).await?;
     let session = own.create_session(&task).await?;
-    let hub = HubAccess::find(own.target(), setup.env).await?;
+    let hub = HubAccess::find(own.target()?, setup.env).await?;
     let mut renderer = Renderer::new(setup.config.output);
     let mut tail = state.journal().tail(&session, 0);
     let joining = chosen.connect(&state, &hub, session, HUB_PATIENCE, &tasks);
@@ -116,7 +117,10 @@ async fn turn(setup: &Setup<'_>, folder: &Folder, task: String) -> Result<ExitCo
     let result = match started {
         None => Err(CliError::cancelled()),
         Some(Err(error)) => Err(error),
-        Some(Ok(led)) => follow(led, &mut tail, &mut renderer, &mut stops, folder).await,
+        Some(Ok(led)) => {
+            let here = Here::new(led.session.state(), setup.config.agent.approval.timeout);
+            follow(led, &mut tail, &mut renderer, &mut stops, here, folder).await
+        }
     };
     tasks.stop().await;
     own.stop().await;
@@ -129,6 +133,7 @@ async fn follow(
     tail: &mut Tail,
     renderer: &mut Renderer,
     stops: &mut Stops,
+    mut here: Here,
     folder: &Folder,
 ) -> Result<ExitCode, CliError> {
     let mut interrupts = 0_u32;
@@ -148,6 +153,11 @@ async fn follow(
                 let batch = batch.map_err(|error| internal(&error))?;
                 if let Some(outcome) = show(renderer, &batch) {
                     break outcome;
+                }
+            }
+            answered = here.answer() => {
+                if let Err(error) = led.session.answer(answered?).await {
+                    eprintln!("agent-runner: {error}");
                 }
             }
         }

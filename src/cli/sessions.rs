@@ -75,6 +75,15 @@ pub(super) fn standing(session: &SessionSummary) -> String {
         };
         write!(text, ", {} {waits}", session.queued).ok();
     }
+    if session.requests > 0 {
+        let wait = if session.requests == 1 {
+            "request waits"
+        } else {
+            "requests wait"
+        };
+        let count = session.requests;
+        write!(text, ", {count} {wait} for `agent-runner approve`").ok();
+    }
     if let Some(detail) = &session.detail {
         write!(text, ": {}", summary(detail)).ok();
     }

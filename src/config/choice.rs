@@ -69,10 +69,32 @@ impl fmt::Display for AgentName {
 }
 
 choice! {
+    /// Whether tool calls wait for the Hub's word.
+    Gate {
+        /// None does.
+        Off = "off",
+        /// Each does that the agent's CLI lets us hold.
+        Ask = "ask",
+    }
+}
+
+choice! {
+    /// What becomes of a call about which the Hub says nothing in time.
+    GateDefault {
+        /// It goes on.
+        Allow = "allow",
+        /// It does not.
+        Deny = "deny",
+    }
+}
+
+choice! {
     /// How many turns one process of the CLI serves.
     Mode {
-        /// Whatever serves the settings best.
+        /// Many, where that tells more.
         Auto = "auto",
+        /// As many as the session has.
+        Live = "live",
         /// One process a turn.
         Exec = "exec",
     }
@@ -93,6 +115,34 @@ choice! {
     Approve {
         /// Nobody is asked.
         Auto = "auto",
+        /// A person, for everything that the CLI lets us hold.
+        Ask = "ask",
+        /// The rules of the config file.
+        Policy = "policy",
+    }
+}
+
+choice! {
+    /// What becomes of a request that no rule decides.
+    Otherwise {
+        /// It waits for a person.
+        Ask = "ask",
+        /// It is denied.
+        Deny = "deny",
+        /// It is permitted.
+        Allow = "allow",
+    }
+}
+
+choice! {
+    /// Whether the Hub's key stands in the URL of the WebSocket, where logs of servers show it.
+    KeyInUrl {
+        /// Where the Hub refuses us without.
+        Auto = "auto",
+        /// Always.
+        Always = "always",
+        /// Never.
+        Never = "never",
     }
 }
 
@@ -103,6 +153,16 @@ choice! {
         User = "user",
         /// One in the state dir.
         State = "state",
+    }
+}
+
+choice! {
+    /// Where agents run.
+    SandboxKind {
+        /// As processes of this machine.
+        Local = "local",
+        /// In a container each, made through Docker's API.
+        Docker = "docker",
     }
 }
 

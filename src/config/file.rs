@@ -3,6 +3,8 @@
 //! Read against the table of settings by hand and not by serde, which would stop at the first
 //! fault; here all are found.
 
+mod approval;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::agent_env::is_ours;
+use super::approval::Rules;
 use super::choice::AgentName;
 use super::fault::{Fault, Origin};
 use super::layers::Raw;
@@ -24,6 +27,8 @@ pub(super) struct FileSettings {
     pub(super) values: BTreeMap<&'static str, Raw>,
     /// By agent.
     pub(super) agents: BTreeMap<&'static str, AgentTable>,
+    /// Of approval.
+    pub(super) rules: Rules,
 }
 
 /// `[agents.<name>]`
@@ -69,6 +74,8 @@ impl Reader<'_> {
             let name = key.get_ref().as_ref();
             if name == setting::AGENTS {
                 self.agents(value);
+            } else if name == setting::APPROVAL {
+                self.approval(value);
             } else if setting::TABLES.contains(&name) {
                 for (key, value) in self.table(name, value).into_iter().flatten() {
                     self.setting(&format!("{name}.{}", key.get_ref()), key.span(), value);

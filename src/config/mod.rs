@@ -11,6 +11,7 @@
 
 mod agent_env;
 mod api;
+mod approval;
 mod choice;
 mod duration;
 mod env;
@@ -18,6 +19,7 @@ mod expected;
 mod fault;
 mod file;
 mod git;
+mod hub;
 mod keeping;
 mod layers;
 mod nearest;
@@ -25,37 +27,43 @@ mod options;
 mod patience;
 mod place;
 mod resolve;
+mod sandbox;
 mod secret;
 mod session;
 mod setting;
 mod setup;
 mod size;
+mod waking;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::SecretString;
-use url::Url;
-
-use crate::ids::SessionId;
-
-pub use agent_env::{EnvPattern, agent_env};
+pub use agent_env::{EnvPattern, agent_env, is_ours};
 pub use api::{ApiListen, ClientConfig, ClientOptions, resolve_client};
-pub use choice::{AgentHome, AgentName, Approve, LogLevel, Mode, Output, Stdio};
+pub use approval::{
+    About, ApprovalConfig, ApprovalRule, CommandPattern, HostPattern, PathPattern, WordPattern,
+};
+pub use choice::{
+    AgentHome, AgentName, Approve, Gate, GateDefault, KeyInUrl, LogLevel, Mode, Otherwise, Output,
+    SandboxKind, Stdio,
+};
 pub use duration::{parse_duration, show_duration};
 pub use env::EnvMap;
 pub use expected::ExpectedReport;
 pub use fault::{ConfigError, Fault, Origin};
 pub use git::{Depth, GitConfig, Push, TokenSource};
+pub use hub::HubConfig;
 pub use keeping::KeepingConfig;
 pub use options::{HubOptions, Options};
 pub use patience::Patience;
 pub use place::{CommandKind, Place, in_container};
 pub use resolve::{Given, resolve};
+pub use sandbox::SandboxConfig;
 pub use session::SessionSettings;
 pub use setup::{OnFailure, SetupConfig};
+pub use waking::{WakeCommand, resolve_waking};
 
 /// Everything that a run, a daemon or `start` needs to know, checked.
 #[derive(Debug)]
@@ -76,12 +84,16 @@ pub struct Config {
     pub skills: Vec<PathBuf>,
     /// How long a turn may last.
     pub timeout: Option<Duration>,
+    /// How long a live process is kept that nobody talks to; none: as long as its session.
+    pub idle_timeout: Option<Duration>,
     /// How long the agent may be silent.
     pub patience: Patience,
     /// Where everything durable lies.
     pub state_dir: PathBuf,
     /// Where the workspace goes; by default a folder of its own in the state dir.
     pub workspace_dir: Option<PathBuf>,
+    /// Where the agent runs.
+    pub sandbox: SandboxConfig,
     /// How much is kept on the disk.
     pub keeping: KeepingConfig,
     /// How events are printed.
@@ -121,7 +133,7 @@ pub struct AgentConfig {
     /// What the CLI's stdout is.
     pub stdio: Stdio,
     /// Who consents to tool calls.
-    pub approve: Approve,
+    pub approval: ApprovalConfig,
     /// Whose home folder the CLI sees.
     pub home: AgentHome,
     /// The user that the CLI runs as.
@@ -156,21 +168,25 @@ pub struct RepoConfig {
     pub branch: Option<String>,
 }
 
-/// The Hub to join.
-#[derive(Debug)]
-pub struct HubConfig {
-    /// Where it is; `None`: to be discovered with the key.
-    pub url: Option<Url>,
-    /// Proves who we are.
-    pub key: Option<SecretString>,
-    /// The organization that the session belongs to.
-    pub org: Option<String>,
-    /// How long an unreachable Hub is tried before the first contact.
-    pub wait: Duration,
-    /// The session to lead; `None`: create one.
-    pub session: Option<SessionId>,
-    /// End after the session's task.
-    pub once: bool,
+/// Whether tool calls wait for the Hub's word, and how long.
+#[derive(Debug, Clone, Copy)]
+pub struct GateConfig {
+    /// Whether they do.
+    pub gate: Gate,
+    /// How long.
+    pub timeout: Duration,
+    /// What then.
+    pub default: GateDefault,
+}
+
+impl Default for GateConfig {
+    fn default() -> Self {
+        Self {
+            gate: Gate::Off,
+            timeout: Duration::from_secs(30),
+            default: GateDefault::Deny,
+        }
+    }
 }
 
 impl Config {

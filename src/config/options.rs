@@ -13,8 +13,8 @@ pub struct Options {
     /// Agent CLI to run [default: claude]
     #[arg(long, value_name = "NAME")]
     pub agent: Option<String>,
-    /// One CLI process a turn (exec), or what serves best [default: auto]
-    #[arg(long, value_name = "auto|exec")]
+    /// One CLI process a turn (exec), one for many (live), or what tells more [default: auto]
+    #[arg(long, value_name = "auto|live|exec")]
     pub mode: Option<String>,
     /// Model, in the CLI's own words
     #[arg(long, value_name = "NAME")]
@@ -40,9 +40,16 @@ pub struct Options {
     /// What the CLI's stdout is [default: pty]
     #[arg(long, value_name = "pty|pipe")]
     pub stdio: Option<String>,
-    /// Who consents to tool calls [default: auto, which asks nobody]
-    #[arg(long, value_name = "auto")]
+    /// Who consents to tool calls: nobody is asked, a person, or the config file's rules
+    /// [default: auto]
+    #[arg(long, value_name = "auto|ask|policy")]
     pub approve: Option<String>,
+    /// How long a request waits for consent before it is denied, or none [default: 10m]
+    #[arg(long, value_name = "DURATION")]
+    pub approval_timeout: Option<String>,
+    /// What becomes of a request that no rule decides [default: ask]
+    #[arg(long, value_name = "ask|deny|allow")]
+    pub approval_otherwise: Option<String>,
     /// Repository to clone: https URL, file URL or local path (repeatable)
     #[arg(long = "repo", value_name = "URL")]
     pub repos: Vec<String>,
@@ -64,6 +71,9 @@ pub struct Options {
     /// Longest time for a turn: 90s, 10m, 2h [default: 2h for run, else none]
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<String>,
+    /// How long a live agent process is kept that nobody talks to [default: 10m]
+    #[arg(long, value_name = "DURATION")]
+    pub idle_timeout: Option<String>,
     /// How long the agent may be silent, by what it is doing: model=45m, tool=none, …
     #[arg(long, value_name = "STATE=DURATION", value_delimiter = ',')]
     pub patience: Vec<String>,
@@ -76,6 +86,15 @@ pub struct Options {
     /// User that the CLI runs as (needs root)
     #[arg(long, value_name = "NAME")]
     pub agent_user: Option<String>,
+    /// Where the agent runs: on this machine, or in a container beside us [default: local]
+    #[arg(long, value_name = "local|docker")]
+    pub sandbox: Option<String>,
+    /// Image of the container [default: agent-runner:<agent>]
+    #[arg(long, value_name = "IMAGE")]
+    pub sandbox_image: Option<String>,
+    /// Network of the container: none, bridge, host or a network's name [default: bridge]
+    #[arg(long, value_name = "NETWORK")]
+    pub sandbox_network: Option<String>,
     /// Folder for everything durable [default: $XDG_STATE_HOME/agent-runner]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<String>,
@@ -143,6 +162,8 @@ impl Options {
             pass_env,
             stdio,
             approve,
+            approval_timeout,
+            approval_otherwise,
             repos,
             branches,
             git_token_file,
@@ -150,10 +171,14 @@ impl Options {
             expected,
             skills,
             timeout,
+            idle_timeout,
             patience,
             task_file,
             agent_home,
             agent_user,
+            sandbox,
+            sandbox_image,
+            sandbox_network,
             state_dir,
             workspace_dir,
             output,
@@ -170,12 +195,18 @@ impl Options {
             (&setting::MCP_CONFIG, mcp_config),
             (&setting::STDIO, stdio),
             (&setting::APPROVE, approve),
+            (&setting::APPROVAL_TIMEOUT, approval_timeout),
+            (&setting::APPROVAL_OTHERWISE, approval_otherwise),
             (&setting::GIT_TOKEN_FILE, git_token_file),
             (&setting::SETUP, setup),
             (&setting::TIMEOUT, timeout),
+            (&setting::IDLE_TIMEOUT, idle_timeout),
             (&setting::TASK_FILE, task_file),
             (&setting::AGENT_HOME, agent_home),
             (&setting::AGENT_USER, agent_user),
+            (&setting::SANDBOX, sandbox),
+            (&setting::SANDBOX_IMAGE, sandbox_image),
+            (&setting::SANDBOX_NETWORK, sandbox_network),
             (&setting::STATE_DIR, state_dir),
             (&setting::WORKSPACE_DIR, workspace_dir),
             (&setting::OUTPUT, output),

@@ -39,6 +39,8 @@ const OWN: &[&Setting] = &[
     &setting::PASS_ENV,
     &setting::STDIO,
     &setting::APPROVE,
+    &setting::APPROVAL_TIMEOUT,
+    &setting::APPROVAL_OTHERWISE,
     &setting::REPO,
     &setting::BRANCH,
     &setting::GIT_TOKEN_FILE,
@@ -59,10 +61,17 @@ const OWN: &[&Setting] = &[
     &setting::EXPECT,
     &setting::SKILLS,
     &setting::TIMEOUT,
+    &setting::IDLE_TIMEOUT,
     &setting::AGENT_HOME,
     &setting::AGENT_USER,
     &setting::SKIP_INSTALL,
     &setting::WORKSPACE_DIR,
+    &setting::SANDBOX,
+    &setting::SANDBOX_IMAGE,
+    &setting::SANDBOX_NETWORK,
+    &setting::SANDBOX_MEMORY,
+    &setting::SANDBOX_CPUS,
+    &setting::SANDBOX_PIDS,
 ];
 
 /// Those whose value is a path, which means the same from any folder once it is absolute.

@@ -1,18 +1,19 @@
 //! Where a session works: its workspace with its repositories, prepared, and what the agent's git and
 //! its turns are told of them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use super::launch::{environment, keys_in, setup_environment, turn_spec};
+use super::launch::{agent_home, environment, keys_in, setup_environment, turn_spec};
 use super::made::{Made, MadeRepository};
-use super::{DaemonError, Lead, Setup, agents_git, setup_script, skills, workspace};
-use crate::config::{ExpectedReport, Push};
+use super::{DaemonError, Lead, Setup, agents_git, sandbox, setup_script, skills, workspace};
+use crate::config::{ExpectedReport, Push, SandboxKind};
 use crate::event::NoticeLevel;
 use crate::files;
 use crate::hub::rest::SessionDetail;
 use crate::process::Environment;
+use crate::sandbox::Sandbox;
 use crate::turn::CHECKPOINT_FAILED;
 use crate::turn::report::Expected;
 use crate::workspace::{CheckpointRequest, Credentials, Handing, START, checkpoint_apart};
@@ -56,6 +57,7 @@ impl Lead {
         &self,
         setup: &Setup<'_>,
         detail: Option<&SessionDetail>,
+        program: &Path,
         log: &workspace::SetupLog,
         owner: Option<(u32, u32)>,
     ) -> Result<Ground, DaemonError> {
@@ -77,16 +79,21 @@ impl Lead {
             credentials: place.credentials,
             made,
         };
+        let home = agent_home(setup, &self.chosen.runs_as);
+        let sandbox = sandbox::sandbox(setup, &self.session, &ground.workspace, &home)?;
+        sandbox::prepare(&sandbox, program, log).await?;
         let sent = detail.and_then(|detail| detail.rest.get("setupScript")?.as_str());
         let script = setup_script::text(setup, sent)?;
         let has_clones = !ground.made.repositories.is_empty();
         if setup.config.git.lfs && has_clones && !ground.made.lfs_done {
             let text = lfs_script(&ground.repositories());
-            self.prepare(setup, "lfs", text, &ground, log).await?;
+            self.prepare(setup, "lfs", text, &ground, &sandbox, log)
+                .await?;
             ground.made.lfs_done = true;
         }
         if let Some(text) = script.filter(|_| !ground.made.setup_done) {
-            self.prepare(setup, "setup", text, &ground, log).await?;
+            self.prepare(setup, "setup", text, &ground, &sandbox, log)
+                .await?;
             ground.made.setup_done = true;
         }
         if ground.made != Made::default() {
@@ -102,6 +109,7 @@ impl Lead {
         step: &'static str,
         text: String,
         ground: &Ground,
+        sandbox: &Sandbox,
         log: &workspace::SetupLog,
     ) -> Result<(), DaemonError> {
         let secrets = self.secrets(setup, ground).await?;
@@ -111,6 +119,7 @@ impl Lead {
         let script = setup_script::Script {
             step,
             text,
+            sandbox,
             workspace: &ground.workspace,
             user: self.chosen.other_user(),
             environment,
@@ -136,7 +145,7 @@ impl Lead {
     ) -> Result<Vec<SecretString>, DaemonError> {
         let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
-        let mut secrets: Vec<_> = self.hub.key.iter().cloned().collect();
+        let mut secrets: Vec<_> = self.hub.credentials.key().into_iter().collect();
         secrets.extend(ground.credentials.known().await);
         secrets.extend(keys_in(&environment, &spec));
         Ok(secrets)
@@ -181,6 +190,14 @@ impl Lead {
         if !hands || urls.is_empty() {
             agents_git::tell(environment, is_cloned, None)?;
             return Ok(None);
+        }
+        if setup.config.sandbox.kind == SandboxKind::Docker {
+            return Err(DaemonError::Usage(
+                "git.push = \"agent\" and git.lfs hand tokens over a socket of this machine, which a \
+                 container beside the daemon does not see; let the daemon push, or run the daemon in \
+                 the container"
+                    .to_owned(),
+            ));
         }
         let folder = setup
             .config

@@ -1,9 +1,9 @@
 //! The Hub of a daemon: where it is, who we are to it, and what it is asked before it is joined.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -11,10 +11,11 @@ use super::masks::Masks;
 use super::source::JournalSource;
 use super::{DaemonError, Setup};
 use crate::clock::Clock;
-use crate::config::{EnvMap, HubConfig, RepoConfig};
-use crate::hub::link::{self, Inbound, LinkConfig, LinkHandle};
+use crate::config::{EnvMap, GateConfig, HubConfig, KeyInUrl, RepoConfig};
+use crate::hub::file;
+use crate::hub::link::{self, Inbound, LinkConfig, LinkHandle, SessionFiles};
 use crate::hub::rest::{Discovery, RestClient, RestError, discover};
-use crate::hub::{Credentials, HubAddress, Timing};
+use crate::hub::{Credentials, HubAddress, Proxies, Timing};
 use crate::ids::SessionId;
 use crate::tasks::Tasks;
 
@@ -24,11 +25,17 @@ pub struct HubTarget {
     /// Where; discovered with the key when absent.
     pub address: Option<HubAddress>,
     /// Who we are.
-    pub key: Option<SecretString>,
-    /// The organization.
-    pub org: Option<String>,
+    pub credentials: Credentials,
+    /// Whether the key stands in the WebSocket's URL.
+    pub key_in_url: KeyInUrl,
+    /// How long streamed text is joined.
+    pub coalesce: Duration,
+    /// Whether the Hub gets the session's file, too.
+    pub session_file: bool,
     /// How long an absent Hub is waited for.
     pub wait: Duration,
+    /// Whether tool calls wait for its word.
+    pub gate: GateConfig,
 }
 
 /// The Hub of a daemon; one client serves all its sessions.
@@ -36,17 +43,29 @@ pub struct HubTarget {
 pub struct HubAccess {
     pub(super) rest: RestClient,
     pub(super) credentials: Credentials,
-    pub(super) key: Option<SecretString>,
+    key_in_url: KeyInUrl,
+    coalesce: Duration,
+    session_file: bool,
     pub(super) wait: Duration,
+    pub(super) gate: GateConfig,
     /// What masks its key and the sessions' own.
     pub(super) masks: Arc<Masks>,
+}
+
+/// The credentials of the settings; a key file is read again when the Hub refuses its key.
+pub fn credentials(hub: &HubConfig) -> Result<Credentials, DaemonError> {
+    let credentials = Credentials::new(hub.key.clone(), hub.org.clone())
+        .map_err(|error| DaemonError::Usage(error.to_string()))?;
+    Ok(match hub.reread() {
+        Some(reread) => credentials.renewable(Box::new(reread)),
+        None => credentials,
+    })
 }
 
 impl HubAccess {
     /// Checks what is known of the Hub, and finds it where only its key is.
     pub async fn find(target: HubTarget, env: &EnvMap) -> Result<Self, DaemonError> {
-        let credentials = Credentials::new(target.key.clone(), target.org)
-            .map_err(|error| DaemonError::Usage(error.to_string()))?;
+        let credentials = target.credentials;
         let address = match target.address {
             Some(address) => address,
             None => discover(&discovery(env), &credentials)
@@ -57,17 +76,21 @@ impl HubAccess {
         Ok(Self {
             rest,
             credentials,
-            key: target.key,
+            key_in_url: target.key_in_url,
+            coalesce: target.coalesce,
+            session_file: target.session_file,
             wait: target.wait,
+            gate: target.gate,
             masks: Arc::default(),
         })
     }
 
-    /// Begins to join a session as its lead, for at most `patience`.
+    /// Begins to join a session as its lead, for at most `patience`. A lead that lives in `home`
+    /// can be started again there.
     pub(super) fn link(
         &self,
         source: JournalSource,
-        session: SessionId,
+        (session, home): (SessionId, Option<&Path>),
         patience: Duration,
         tasks: &Tasks,
     ) -> (LinkHandle, mpsc::Receiver<Inbound>) {
@@ -75,11 +98,19 @@ impl HubAccess {
         let config = LinkConfig {
             address: self.address().clone(),
             credentials: self.credentials.clone(),
+            key_in_url: self.key_in_url,
+            proxies: Proxies::from_environment(),
+            files: self.session_file.then(|| SessionFiles {
+                folder: file::folder(&source.state_dir),
+                rest: self.rest.clone(),
+            }),
             session: Some(session),
             driver_instance_id: instance.to_string(),
             driver_version: env!("CARGO_PKG_VERSION").to_owned(),
+            home: home.map(Path::to_owned),
             timing: Timing {
                 hub_wait: patience,
+                join: self.coalesce,
                 ..Timing::default()
             },
             seed: instance.as_u64_pair().1,
@@ -100,8 +131,7 @@ pub async fn reach_hub(
     limit: Duration,
 ) -> Result<HubAddress, DaemonError> {
     let asking = async {
-        let credentials = Credentials::new(hub.key.clone(), hub.org.clone())
-            .map_err(|error| DaemonError::Usage(error.to_string()))?;
+        let credentials = credentials(hub)?;
         let address = match &hub.url {
             Some(url) => HubAddress::parse(url.as_str())
                 .map_err(|error| DaemonError::Usage(error.to_string()))?,

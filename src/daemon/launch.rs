@@ -1,13 +1,15 @@
 //! What the agent is started with: its home, its environment, what the settings ask of it.
 
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
 use super::{DaemonError, RunsAs, Setup};
+use crate::agent::live::LiveKind;
 use crate::agent::{AgentKind, AgentSession, EnvFallback, TurnSpec};
-use crate::config::{AgentHome, Approve, TokenSource, agent_env};
+use crate::config::{AgentConfig, AgentHome, Approve, Mode, SandboxKind, TokenSource, agent_env};
 use crate::process::Environment;
 use crate::redact::settings::{in_json, in_variable};
 
@@ -42,6 +44,32 @@ pub(super) fn turn_spec(
         workspace: PathBuf::new(),
         files: PathBuf::new(),
     })
+}
+
+/// The live form, where the session is to run in it.
+pub(super) fn form(
+    kind: &'static AgentKind,
+    agent: &AgentConfig,
+) -> Result<Option<&'static LiveKind>, DaemonError> {
+    let asks = agent.approval.mode != Approve::Auto;
+    let refuse = |text: String| Err(DaemonError::Usage(text));
+    match (agent.mode, &kind.live) {
+        (Mode::Exec, _) if asks => refuse(format!(
+            "--approve {}: with --mode exec nothing can wait for consent; leave --mode out",
+            agent.approval.mode
+        )),
+        (_, None) if asks => refuse(format!(
+            "--approve {}: {} cannot wait for consent; use --approve auto",
+            agent.approval.mode, kind.name
+        )),
+        (Mode::Live, None) => refuse(format!(
+            "--mode live: {} has no live form; use --mode auto or exec",
+            kind.name
+        )),
+        (Mode::Exec, _) | (Mode::Auto, None) => Ok(None),
+        (Mode::Live, Some(live)) => Ok(Some(live)),
+        (Mode::Auto, Some(live)) => Ok(Some(live).filter(|live| asks || live.richer_than_exec)),
+    }
 }
 
 /// The text of a file that an option names.
@@ -86,6 +114,9 @@ pub(super) fn environment(
     let spec = turn_spec(setup, kind, runs_as)?;
     let plan = (kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
     let mut environment = agent_env(setup.env, plan.env_pass, &agent.env, &agent.pass_env);
+    if setup.config.sandbox.kind == SandboxKind::Docker {
+        environment.retain(|(name, _)| !is_of_this_machine(name) || is_named(&agent.env, name));
+    }
     fall_back(&plan.env_fallback, &mut environment);
     // what a plan sets itself is known here as well, so that its keys are masked
     environment.extend(plan.env);
@@ -109,16 +140,34 @@ pub(super) fn environment(
     Ok(environment)
 }
 
+/// What names a place of this machine, which means nothing in a container: the image has its own.
+fn is_of_this_machine(name: &OsStr) -> bool {
+    const PLACES: [&str; 6] = [
+        "NODE_EXTRA_CA_CERTS",
+        "PATH",
+        "SHELL",
+        "SSL_CERT_DIR",
+        "SSL_CERT_FILE",
+        "TMPDIR",
+    ];
+    PLACES.iter().any(|place| name == *place)
+}
+
+fn is_named(variables: &BTreeMap<String, String>, name: &OsStr) -> bool {
+    name.to_str()
+        .is_some_and(|name| variables.contains_key(name))
+}
+
 /// What of our environment a daemon needs to start this agent for us: what the agent may see of
 /// it, but for what the settings themselves hold.
 pub fn environment_to_send(setup: &Setup<'_>) -> Result<Vec<Variable>, DaemonError> {
     let agent = &setup.config.agent;
     let kind = crate::agent::by_name(agent.name.as_str())
         .map_err(|error| DaemonError::Usage(error.to_string()))?;
-    let runs_as = super::runs_as(agent.user.as_deref())?;
+    let runs_as = super::runs_as(agent.user.as_deref(), setup.config.sandbox.kind)?;
     let spec = turn_spec(setup, kind, &runs_as)?;
     let plan = (kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
-    let none = std::collections::BTreeMap::new();
+    let none = BTreeMap::new();
     let mut chosen = agent_env(setup.env, plan.env_pass, &none, &agent.pass_env);
     // The daemon needs it, the agent never sees it.
     if let Some(TokenSource::Variable(name)) = &setup.config.git.token
@@ -135,10 +184,13 @@ pub(super) fn setup_environment(
     setup: &Setup<'_>,
     runs_as: &RunsAs,
 ) -> Result<Environment, DaemonError> {
-    let none = std::collections::BTreeMap::new();
+    let none = BTreeMap::new();
     let mut chosen = Environment::new();
     let home = agent_home(setup, runs_as).into_os_string();
-    let own = agent_env(setup.env, &[], &none, &setup.config.agent.pass_env);
+    let mut own = agent_env(setup.env, &[], &none, &setup.config.agent.pass_env);
+    if setup.config.sandbox.kind == SandboxKind::Docker {
+        own.retain(|(name, _)| !is_of_this_machine(name));
+    }
     let user = match runs_as {
         RunsAs::Other { name, .. } => Some(("USER".into(), name.into())),
         RunsAs::Ourselves | RunsAs::Root => None,
@@ -189,13 +241,19 @@ pub(super) fn notices(setup: &Setup<'_>, runs_as: &RunsAs) -> Vec<(&'static str,
              fewer rights"
                 .to_owned(),
         )),
+        RunsAs::Ourselves if setup.config.sandbox.kind == SandboxKind::Docker => notices.push((
+            "runs_as_same_user",
+            "in its container the agent runs as the same user as what watches it there; start \
+             agent-runner as root to part them"
+                .to_owned(),
+        )),
         RunsAs::Ourselves => notices.push((
             "runs_as_same_user",
             "the agent runs as the same user as the runner".to_owned(),
         )),
         RunsAs::Other { .. } => {}
     }
-    if setup.config.agent.approve == Approve::Auto {
+    if setup.config.agent.approval.mode == Approve::Auto {
         notices.push((
             "approve_auto",
             "the agent asks nobody before it uses a tool (--approve auto)".to_owned(),

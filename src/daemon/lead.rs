@@ -5,31 +5,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::DropGuard;
 
+use super::actions::HubSide;
 use super::agent_version::agent_version;
+use super::commands::{self, Commands, Statuses};
 use super::ground::Ground;
 use super::housekeeping::Housekeeping;
-use super::launch::{agent_home, environment, notices, turn_spec};
+use super::launch::{agent_home, environment, form, notices, turn_spec};
 use super::made::Made;
 use super::program::{self, Program, RunsAs, runs_as};
 use super::source::JournalSource;
-use super::{DaemonError, HubAccess, Setup, State};
-use super::{commands, install, publishing, repositories, workspace};
+use super::{DaemonError, HubAccess, Setup, State, link_news};
+use super::{install, publishing, repositories, sandbox, workspace};
 use crate::agent::{self, AgentKind};
-use crate::config::{Push, Stdio};
+use crate::config::{Approve, Gate, Push, SandboxKind, Stdio};
 use crate::event::NoticeLevel;
 use crate::hub::StartError;
 use crate::hub::link::{Inbound, Joined, LinkHandle};
 use crate::ids::{Seq, SessionId};
+use crate::journal::{Batch, Change};
 use crate::process::Environment;
 use crate::redact::Redactor;
-use crate::sandbox::LocalSandbox;
 use crate::session::{Prompt, Session};
 use crate::spool::{Stdout, User, Window};
 use crate::tasks::Tasks;
+use crate::turn::approval::Approval;
+use crate::turn::briefing::Briefings;
 use crate::turn::report::Expected;
 use crate::turn::{TurnContext, TurnFault};
 use crate::workspace::Handing;
@@ -40,6 +44,7 @@ pub struct Chosen {
     pub(super) kind: &'static AgentKind,
     program: Program,
     pub(super) runs_as: RunsAs,
+    sandbox: SandboxKind,
 }
 
 impl Chosen {
@@ -49,28 +54,44 @@ impl Chosen {
         let agent = &setup.config.agent;
         let kind = agent::by_name(agent.name.as_str())
             .map_err(|error| DaemonError::Usage(error.to_string()))?;
-        let runs_as = runs_as(agent.user.as_deref())?;
+        let sandbox = setup.config.sandbox.kind;
+        let runs_as = runs_as(agent.user.as_deref(), sandbox)?;
         let spec = turn_spec(setup, kind, &runs_as)?;
-        (kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
+        match form(kind, &setup.config.agent)? {
+            Some(live) => {
+                let asks = agent.approval.mode != Approve::Auto;
+                (live.plan)(&spec, asks).map(drop)
+            }
+            None => (kind.plan)(&spec).map(drop),
+        }
+        .map_err(|error| DaemonError::Usage(error.to_string()))?;
         for report in &setup.config.expected {
             Expected::read(report).map_err(DaemonError::Usage)?;
         }
-        let program = program::find(kind, agent, &setup.prefix, setup.env)?;
+        let program = match sandbox {
+            SandboxKind::Local => program::find(kind, agent, &setup.prefix, setup.env)?,
+            SandboxKind::Docker => {
+                let command = agent.command.clone();
+                Program::InImage(command.unwrap_or_else(|| kind.command.into()))
+            }
+        };
         Ok(Self {
             kind,
             program,
             runs_as,
+            sandbox,
         })
     }
 
-    /// Whom the CLI runs as.
-    pub fn runs_as(&self) -> &RunsAs {
-        &self.runs_as
+    /// Whom the CLI runs as on this machine; none where it runs in a container, which shows it
+    /// its own folders and no way to them.
+    pub fn runs_here_as(&self) -> Option<&RunsAs> {
+        Some(&self.runs_as).filter(|_| self.sandbox == SandboxKind::Local)
     }
 
     /// Makes sure that the agent's user can get to what will be theirs below `root`.
     pub(super) fn open_way(&self, root: &Path) -> Result<(), DaemonError> {
-        if let RunsAs::Other { user, name, .. } = &self.runs_as {
+        if let Some(RunsAs::Other { user, name, .. }) = self.runs_here_as() {
             program::open_way(root, user, name)?;
         }
         Ok(())
@@ -101,8 +122,14 @@ impl Chosen {
         let source = JournalSource {
             journal: state.journal().clone(),
             agent: self.kind.name,
+            state_dir: state.dir().to_owned(),
         };
-        let (link, inbound) = hub.link(source, session.clone(), patience, tasks);
+        let (link, inbound) = hub.link(
+            source,
+            (session.clone(), Some(state.dir())),
+            patience,
+            tasks,
+        );
         Lead {
             chosen: self,
             state: state.clone(),
@@ -110,6 +137,7 @@ impl Chosen {
             session,
             link: Arc::new(link),
             inbound,
+            briefings: Briefings::default(),
             tasks: tasks.clone(),
         }
     }
@@ -124,6 +152,7 @@ pub struct Lead {
     pub(super) session: SessionId,
     link: Arc<LinkHandle>,
     inbound: mpsc::Receiver<Inbound>,
+    briefings: Briefings,
     tasks: Tasks,
 }
 
@@ -148,7 +177,7 @@ impl Lead {
 
     /// Whether a session that has its workspace can go on without the Hub's help.
     pub(super) fn can_resume(&self) -> bool {
-        matches!(self.chosen.program, Program::Found { .. })
+        !matches!(self.chosen.program, Program::ToInstall(_))
     }
 
     /// Installs the agent where it is missing, makes the workspace, starts the session's driver,
@@ -160,6 +189,7 @@ impl Lead {
                 let task = joined.init.task.clone();
                 let fresh = joined.init.resume.is_none();
                 let task = task.filter(|task| fresh && !task.trim().is_empty());
+                self.take_over(setup, joined, &ground.workspace).await?;
                 self.drive(setup, program, ground, task).await
             }
             Err(error) => {
@@ -169,6 +199,38 @@ impl Lead {
         }
     }
 
+    /// A session that was led elsewhere goes on in the same conversation of the agent's CLI, where
+    /// the CLI has it here; turns look for that.
+    async fn take_over(
+        &self,
+        setup: &Setup<'_>,
+        joined: &Joined,
+        workspace: &Path,
+    ) -> Result<(), DaemonError> {
+        let agent = self.chosen.kind.name;
+        let earlier = joined
+            .driver
+            .as_ref()
+            .filter(|driver| driver.agent == agent);
+        let Some(id) = earlier.and_then(|driver| driver.agent_session.clone()) else {
+            return Ok(());
+        };
+        let journal = self.state.journal();
+        let row = journal.session(&self.session).await?;
+        if row.is_some_and(|row| row.agent_session_id.is_some()) {
+            return Ok(());
+        }
+        let open = Change::OpenSession {
+            workspace: workspace.display().to_string(),
+            at: setup.clock.wall(),
+        };
+        let batch = Batch::new(&self.session, agent).with(open);
+        journal
+            .commit(batch.with(Change::AgentSession { id }))
+            .await?;
+        Ok(())
+    }
+
     /// Starts the driver of a session that an earlier daemon has made: the agent may be at work,
     /// and waits for no Hub.
     pub(super) async fn resume(
@@ -176,7 +238,7 @@ impl Lead {
         setup: &Setup<'_>,
         workspace: PathBuf,
     ) -> Result<Led, DaemonError> {
-        let Program::Found { path, .. } = &self.chosen.program else {
+        let (Program::Found { path, .. } | Program::InImage(path)) = &self.chosen.program else {
             let message = "the agent CLI is not installed any more".to_owned();
             return Err(DaemonError::Agent { message });
         };
@@ -199,7 +261,7 @@ impl Lead {
         };
         crash_point!("daemon.joined");
         let program = match &self.chosen.program {
-            Program::Found { path, .. } => path.clone(),
+            Program::Found { path, .. } | Program::InImage(path) => path.clone(),
             Program::ToInstall(release) => install::install(setup, release, &log).await?,
         };
         let runs_as = &self.chosen.runs_as;
@@ -217,9 +279,10 @@ impl Lead {
             Err(error) => return Err(super::hub::rest_error(error)),
         };
         workspace::make_home(setup, &agent_home(setup, runs_as), owner)?;
-        let ground = self.ground(setup, detail.as_ref(), &log, owner).await?;
+        let (detail, log) = (detail.as_ref(), &log);
+        let ground = self.ground(setup, detail, &program, log, owner).await?;
         if setup.config.keeping.checkpoints {
-            self.checkpoint_start(&ground, &log).await?;
+            self.checkpoint_start(&ground, log).await?;
         }
         crash_point!("daemon.workspace_made");
         for (code, text) in notices(setup, runs_as) {
@@ -238,9 +301,12 @@ impl Lead {
         let workspace = ground.workspace.clone();
         let secrets = self.secrets(setup, &ground).await?;
         let (context, handing) = self.context(setup, program, ground, secrets)?;
+        let context = Arc::new(context);
+        HubSide::standing(&context, &self.link);
         let redactor = Arc::clone(&context.redactor);
+        let sandbox = context.sandbox.clone();
         let agent_version = agent_version(&context.program);
-        let (session, driver) = Session::start(Arc::new(context), &self.tasks).await?;
+        let (session, driver) = Session::start(Arc::clone(&context), &self.tasks).await?;
         crash_point!("daemon.session_started");
         let stored = self.state.journal().session(&self.session).await?;
         let untaken = stored.is_some_and(|row| !row.task_taken);
@@ -253,14 +319,41 @@ impl Lead {
             session.prompt(prompt).await?;
         }
         crash_point!("daemon.task_queued");
-        let model = setup.config.agent.model.clone();
-        let serve = commands::serve(session.clone(), Arc::clone(&self.link), self.inbound, model);
-        self.tasks.spawn("hub-commands", serve);
+        commands::clear(&context).await;
+        let statuses = Statuses::default();
+        let commands = Commands {
+            session: session.clone(),
+            link: Arc::clone(&self.link),
+            context: Arc::clone(&context),
+            statuses: statuses.clone(),
+        };
+        self.tasks
+            .spawn("hub-commands", commands.serve(self.inbound));
+        let log = workspace::SetupLog {
+            journal: self.state.journal().clone(),
+            session: self.session.clone(),
+            agent: self.chosen.kind.name,
+            clock: setup.clock,
+        };
+        self.tasks
+            .spawn("hub-news", link_news::tell(self.link.status(), log));
+        if let Some(news) = self.link.news() {
+            let hub = HubSide {
+                session: session.clone(),
+                link: Arc::clone(&self.link),
+                approval: approval(setup, &self.hub, &context.workspace),
+                context: Arc::clone(&context),
+                gate: self.hub.gate,
+                is_live: context.live.is_some(),
+                statuses,
+            };
+            self.tasks.spawn("hub-actions", hub.serve(news));
+        }
         let housekeeping = Housekeeping {
             journal: self.state.journal().clone(),
             session: Some((self.session.clone(), self.chosen.kind.name)),
             runs: setup.config.state_dir.join("runs"),
-            sandbox: LocalSandbox::of_this_program(),
+            sandbox,
             retain: setup.config.keeping.spool_retain,
         };
         let stop = self.tasks.stopping().child_token();
@@ -307,6 +400,7 @@ impl Lead {
         let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let mut spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let redactor = self.hub.masks.of(secrets)?;
+        let sandbox = sandbox::sandbox(setup, &self.session, &ground.workspace, &spec.home)?;
         let user = self.chosen.other_user();
         let names = environment.iter().filter_map(|(name, _)| name.to_str());
         spec.variables = names.map(str::to_owned).collect();
@@ -328,8 +422,13 @@ impl Lead {
             agent: self.chosen.kind,
             program,
             spec,
+            choices: watch::Sender::default(),
+            briefings: self.briefings.clone(),
             environment: plain,
             repositories: ground.repositories(),
+            live: form(self.chosen.kind, &config.agent)?,
+            idle_timeout: config.idle_timeout,
+            approval: approval(setup, &self.hub, &ground.workspace),
             workspace: ground.workspace,
             state_dir: config.state_dir.clone(),
             state_root: setup.state_root.to_owned(),
@@ -344,15 +443,21 @@ impl Lead {
             spool_quota: config.keeping.spool_quota,
             spool_retain: config.keeping.spool_retain,
             checkpoints: config.keeping.checkpoints,
+            sandbox,
             expected,
             publishing,
-            sandbox: LocalSandbox::of_this_program(),
             journal: self.state.journal().clone(),
             redactor,
             clock: setup.clock,
         };
         Ok((context, handing))
     }
+}
+
+/// Who consents to what the agent does, the Hub included.
+fn approval(setup: &Setup<'_>, hub: &HubAccess, workspace: &Path) -> Approval {
+    let gated = hub.gate.gate == Gate::Ask;
+    Approval::new(&setup.config.agent.approval, workspace).gated(gated)
 }
 
 /// A session that is led.
@@ -389,6 +494,8 @@ impl Led {
 
     /// Ends in order: what the Hub does not have yet is sent, within its time; then farewell.
     pub async fn close(self) {
+        // Its process goes, if one is left; a session that was paused has none.
+        self.session.pause(false).await;
         crash_point!("daemon.before_close");
         let last = self.state.journal().last_seq(&self.session_id).await;
         self.link.close(last.ok().and_then(Seq::new)).await;

@@ -13,6 +13,7 @@
 //! start would trip over, and touches no other session. The commands (`run`, `daemon`) decide when
 //! to stop; nothing here reads a signal.
 
+mod actions;
 mod agent_version;
 mod agents_git;
 mod commands;
@@ -27,6 +28,7 @@ mod hub;
 mod install;
 mod launch;
 mod lead;
+mod link_news;
 mod made;
 mod masks;
 mod output;
@@ -37,6 +39,7 @@ mod record;
 mod registry;
 mod repositories;
 mod retention;
+mod sandbox;
 mod setup_script;
 mod skills;
 mod source;
@@ -50,7 +53,7 @@ use std::path::{Path, PathBuf};
 pub use self::error::DaemonError;
 pub use self::footprint::Footprint;
 pub use self::hosted::Hosted;
-pub use self::hub::{HubAccess, HubTarget, reach_hub};
+pub use self::hub::{HubAccess, HubTarget, credentials, reach_hub};
 pub use self::launch::environment_to_send;
 pub use self::lead::{Chosen, Lead, Led};
 pub use self::output::output_file;

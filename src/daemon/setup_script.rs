@@ -16,12 +16,14 @@ use crate::files;
 use crate::ids::SpoolOffset;
 use crate::process::Environment;
 use crate::redact::Redactor;
-use crate::sandbox::{Attach, Change, Ending, LocalSandbox, RunControl, RunHandle, SandboxError};
+use crate::sandbox::{self, Attach, Change, Ending, RunControl, RunHandle, Sandbox, SandboxError};
 use crate::spool::control::Stop;
 use crate::spool::{Plan, RunDir, Stdin, Stdout, Stopped, User};
 
 /// The notice of a session that goes on although its setup failed.
 const FAILED: &str = "setup_failed";
+/// The folder in which the script lies, beside that of its run.
+const PLACE: &str = "script";
 /// A longer script is something else.
 const LONGEST: u64 = 1 << 20;
 /// What one script may write; a flood holds it up, and its time runs out.
@@ -37,6 +39,7 @@ pub(super) struct Script<'a> {
     pub(super) step: &'static str,
     /// Its text.
     pub(super) text: String,
+    pub(super) sandbox: &'a Sandbox,
     pub(super) workspace: &'a Path,
     pub(super) user: Option<User>,
     pub(super) environment: Environment,
@@ -132,9 +135,8 @@ async fn attempt(
         .join("setups")
         .join(log.session.as_str());
     let dir = RunDir::new(folder.join("run"));
-    let sandbox = LocalSandbox::of_this_program();
     if dir.path().exists() {
-        end_leftover(&sandbox, &dir).await?;
+        end_leftover(&dir).await?;
         std::fs::remove_dir_all(&folder)?;
     }
     let program = place(setup, script, &folder)?;
@@ -144,7 +146,8 @@ async fn attempt(
     plan.stdout = Stdout::Pipe;
     plan.timeout_ms = u64::try_from(setup.config.setup.timeout.as_millis()).ok();
     plan.user.clone_from(&script.user);
-    plan.confined = setup.in_container;
+    plan.confined = setup.in_container || script.sandbox.is_container();
+    let sandbox = script.sandbox.showing(&folder.join(PLACE));
     let mut run = sandbox.start(&dir, &plan, &[], &script.environment).await?;
     let guard = Guard(run.control());
     let stopped = follow(&mut run, script, log).await?;
@@ -164,13 +167,13 @@ struct Guard(Option<RunControl>);
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(run) = &self.0 {
-            run.destroy();
+            run.destroy_at_once();
         }
     }
 }
 
-async fn end_leftover(sandbox: &LocalSandbox, dir: &RunDir) -> Result<(), SandboxError> {
-    if let Attach::Running(mut run) = sandbox.attach(dir).await? {
+async fn end_leftover(dir: &RunDir) -> Result<(), SandboxError> {
+    if let Attach::Running(mut run) = sandbox::attach(dir).await? {
         if let Some(control) = run.control() {
             control.stop(Stop::NOW).await?;
         }
@@ -181,7 +184,7 @@ async fn end_leftover(sandbox: &LocalSandbox, dir: &RunDir) -> Result<(), Sandbo
 
 /// Writes the script to where the agent's user can read it, and nobody else.
 fn place(setup: &Setup<'_>, script: &Script<'_>, folder: &Path) -> Result<PathBuf, Fault> {
-    let own = folder.join("script");
+    let own = folder.join(PLACE);
     files::create_private_dir(&own)?;
     let path = own.join("setup");
     let mut file = files::create_private(&path)?;

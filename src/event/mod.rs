@@ -10,6 +10,9 @@ use serde_json::Value;
 
 pub use envelope::{Envelope, EnvelopeError, Header};
 
+/// The code of the notice behind which the agent knows nothing of what was before.
+pub const NEW_CONVERSATION: &str = "new_conversation";
+
 /// One normalized event, without its envelope.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

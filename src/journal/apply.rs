@@ -252,20 +252,27 @@ impl Numbered {
                     signed(self.after())
                 ])?
         }
-            Change::AgentSession { .. } | Change::Acked { .. } => {
-                self.learn(transaction, change)?
-            }
+            other => self.learn(transaction, other)?,
     };
         Ok(())
     }
 
-    /// What is learned of a session as it goes; no promise.
+    /// What is learned of a session as it goes.
     fn learn(&self, transaction: &Transaction<'_>, change: &Change) -> Result<usize, JournalError> {
         let session = self.session.as_str();
         Ok(match change {
             Change::AgentSession { id } => transaction
                 .prepare_cached("UPDATE session SET agent_session_id = ?2 WHERE id = ?1")?
                 .execute(params![session, id])?,
+            Change::Choose { choices } => transaction
+                .prepare_cached("UPDATE session SET choices = ?2 WHERE id = ?1")?
+                .execute(params![session, choices])?,
+            Change::RenewConversation => transaction
+                .prepare_cached("UPDATE session SET agent_session_id = NULL WHERE id = ?1")?
+                .execute([session])?,
+            Change::LiveRun { run } => transaction
+                .prepare_cached("UPDATE session SET live_run = ?2 WHERE id = ?1")?
+                .execute(params![session, run.map(|run| run.to_string())])?,
             Change::Acked { seq } => transaction
                 .prepare_cached("UPDATE session SET acked_seq = max(acked_seq, ?2) WHERE id = ?1")?
                 .execute(params![session, signed(*seq)])?,

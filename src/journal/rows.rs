@@ -176,11 +176,23 @@ pub enum Change {
         /// Now.
         at: Timestamp,
     },
+    /// The session's long-lived process begins, or is gone. A promise: who comes next finds it.
+    LiveRun {
+        /// Its run.
+        run: Option<RunId>,
+    },
     /// The CLI's own session id.
     AgentSession {
         /// As the CLI said it.
         id: String,
     },
+    /// What participants have chosen over the settings. A promise.
+    Choose {
+        /// Opaque to the journal.
+        choices: String,
+    },
+    /// The next turn begins a conversation of the CLI anew. A promise.
+    RenewConversation,
     /// The Hub has all events up to here; never goes back.
     Acked {
         /// Contiguous prefix.
@@ -206,6 +218,9 @@ impl Change {
             | Self::EndAttempt { .. }
             | Self::TakePrompt
             | Self::CancelTurn { .. }
+            | Self::Choose { .. }
+            | Self::RenewConversation
+            | Self::LiveRun { .. }
             | Self::EndTurn { .. } => true,
             Self::Progress { .. } | Self::AgentSession { .. } | Self::Acked { .. } => false,
         }
@@ -225,8 +240,11 @@ pub struct SessionRow {
     pub acked_seq: u64,
     pub created_at: Timestamp,
     pub settings: Option<String>,
+    pub choices: Option<String>,
     /// No daemon opens it again.
     pub closed_at: Option<Timestamp>,
+    /// Its long-lived process.
+    pub live_run: Option<RunId>,
 }
 
 /// Where a turn is in its life.

@@ -21,6 +21,10 @@ const STEPS: &[Step] = &[
         )?)
     },
     bounds,
+    // The session's long-lived process, which may run while no turn does.
+    |transaction| Ok(transaction.execute_batch("ALTER TABLE session ADD COLUMN live_run TEXT;")?),
+    // What the session's participants have chosen over its settings.
+    |transaction| Ok(transaction.execute_batch("ALTER TABLE session ADD COLUMN choices TEXT;")?),
 ];
 
 /// What the file is, before it is brought up to date.

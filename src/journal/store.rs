@@ -31,7 +31,8 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, JournalError> {
     Ok(connection)
 }
 
-const SESSION_COLUMNS: &str = "id, agent, agent_session_id, workspace, task_taken, acked_seq, created_at, settings, closed_at";
+const SESSION_COLUMNS: &str = "id, agent, agent_session_id, workspace, task_taken, acked_seq, created_at, settings, closed_at,
+     live_run, choices";
 
 pub(super) fn session(
     connection: &Connection,
@@ -69,6 +70,11 @@ fn session_row(row: &Row<'_>) -> Result<SessionRow, JournalError> {
         closed_at: row
             .get::<_, Option<i64>>(8)?
             .map(|at| Timestamp::from_millis(unsigned(at))),
+        live_run: row
+            .get::<_, Option<String>>(9)?
+            .map(|run| parse("run id", &run))
+            .transpose()?,
+        choices: row.get(10)?,
     })
 }
 
@@ -212,7 +218,8 @@ pub(super) fn session_ids(connection: &Connection) -> Result<Vec<SessionId>, Jou
 pub(super) fn needed_runs(connection: &Connection) -> Result<Vec<RunId>, JournalError> {
     let mut statement = connection.prepare_cached(
         "SELECT run_id FROM turn JOIN session ON session.id = turn.session_id
-         WHERE run_id IS NOT NULL AND (state <> 'ended' OR coalesce(last_seq, 0) > acked_seq)",
+         WHERE run_id IS NOT NULL AND (state <> 'ended' OR coalesce(last_seq, 0) > acked_seq)
+         UNION SELECT live_run FROM session WHERE live_run IS NOT NULL AND closed_at IS NULL",
     )?;
     let runs = statement.query_map([], |row| row.get::<_, String>(0))?;
     runs.map(|run| parse("run id", &run?)).collect()

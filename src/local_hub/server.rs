@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::auth::{Gate, Shown};
 use super::rest::{self, Failure, query_pairs};
 use super::sessions::Sessions;
+use super::waking::Waking;
 use super::{socket, sse};
 use crate::clock::Timestamp;
 use crate::tasks::Tasks;
@@ -34,6 +35,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Hub {
     pub(crate) gate: Gate,
     pub(crate) sessions: Sessions,
+    pub(crate) waking: Waking,
     pub(crate) tasks: Tasks,
     pub(crate) started_at: Timestamp,
 }
@@ -102,6 +104,7 @@ fn router(hub: Arc<Hub>) -> Router {
         .route("/api/hub/session/{id}/archive", post(rest::archive))
         .route("/api/hub/session/{id}/resume", post(rest::resume))
         .route("/api/hub/session/{id}/replay", get(rest::replay))
+        .route("/api/hub/session/{id}/file", get(rest::session_file))
         .route(
             "/api/hub/session/{id}/participants",
             get(rest::participants),

@@ -9,6 +9,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 use super::SandboxError;
+use super::place::Place;
+use crate::ids::SpoolOffset;
 use crate::process::{Identity, PidFd};
 use crate::spool::control::{Command, MAX_LINE, Notice, Request, Stop, address};
 use crate::spool::{Phase, RunDir, Status};
@@ -25,6 +27,7 @@ const SOCKET_PAUSE: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone)]
 pub struct RunControl {
     dir: RunDir,
+    place: Place,
     shim: Identity,
 }
 
@@ -37,10 +40,20 @@ pub struct RunState {
     pub held: bool,
 }
 
+/// A frame's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// How long the output was when it was sent.
+    pub at: SpoolOffset,
+    /// How long the record of the input is with it.
+    pub end: SpoolOffset,
+}
+
 impl RunControl {
-    pub(super) fn new(dir: &RunDir, shim: Identity) -> Self {
+    pub(super) fn new(dir: &RunDir, place: &Place, shim: Identity) -> Self {
         Self {
             dir: dir.clone(),
+            place: place.clone(),
             shim,
         }
     }
@@ -50,17 +63,41 @@ impl RunControl {
     pub async fn stop(&self, how: Stop) -> Result<(), SandboxError> {
         match self.ask(Command::Stop(how)).await {
             Ok(_) => Ok(()),
-            Err(error) => self.stop_by_signal(error),
+            Err(error) => self.stop_otherwise(error).await,
         }
     }
 
     /// Kills the shim itself, which takes the CLI with it: for a shim that does not do as it is
     /// told. The run then counts as vanished.
-    pub fn destroy(&self) {
-        if let Ok(Some(shim)) = PidFd::open(self.shim) {
-            // Gone meanwhile is as good.
-            let _outcome = shim.signal(Signal::KILL);
+    pub async fn destroy(&self) {
+        match &self.place {
+            Place::Here => {
+                if let Ok(Some(shim)) = PidFd::open(self.shim) {
+                    // Gone meanwhile is as good.
+                    let _outcome = shim.signal(Signal::KILL);
+                }
+            }
+            Place::Container { .. } => self.place.remove().await,
         }
+    }
+
+    /// The same for who cannot wait: at once for a run on this machine, in a container after a
+    /// moment in which the calling thread stands still.
+    pub fn destroy_at_once(&self) {
+        let apart = Self {
+            place: self.place.apart(),
+            ..self.clone()
+        };
+        let ends = || {
+            let runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = { runtime }.enable_all().build();
+            // Without a thread or a runtime the run ends by its own time limit.
+            if let Ok(runtime) = runtime {
+                runtime.block_on(apart.destroy());
+            }
+        };
+        // A thread that drives tasks may not wait for one.
+        std::thread::scope(|scope| drop(scope.spawn(ends).join()));
     }
 
     /// Sends one signal to the CLI process.
@@ -70,9 +107,24 @@ impl RunControl {
 
     /// Sends a frame to the CLI's stdin, where that is a pipe. When this returns the frame is
     /// recorded and on its way, behind all earlier ones.
-    pub async fn write_stdin(&self, frame: &[u8]) -> Result<(), SandboxError> {
+    pub async fn write_stdin(&self, frame: &[u8]) -> Result<Sent, SandboxError> {
         let data = base64::engine::general_purpose::STANDARD.encode(frame);
-        self.ask(Command::Stdin { data }).await.map(drop)
+        match self.ask(Command::Stdin { data }).await? {
+            Notice::Sent {
+                spool_bytes,
+                input_bytes,
+                ..
+            } => Ok(Sent {
+                at: SpoolOffset::new(spool_bytes),
+                end: SpoolOffset::new(input_bytes),
+            }),
+            other => Err(self.refused(format!("it answered {other:?}"))),
+        }
+    }
+
+    /// Kills what the CLI has started since that tick of the kernel's clock, and not the CLI.
+    pub async fn sweep(&self, since: u64) -> Result<(), SandboxError> {
+        self.ask(Command::Sweep { since }).await.map(drop)
     }
 
     /// Closes the CLI's stdin, behind all frames.
@@ -95,13 +147,18 @@ impl RunControl {
         }
     }
 
-    /// The way to stop a shim that cannot be reached: its SIGTERM is an orderly stop.
-    fn stop_by_signal(&self, error: SandboxError) -> Result<(), SandboxError> {
+    /// The way to stop a shim that cannot be reached: its SIGTERM is an orderly stop. One in a
+    /// container is nobody's whom we know by pid.
+    async fn stop_otherwise(&self, error: SandboxError) -> Result<(), SandboxError> {
         let over = matches!(
             Status::read(&self.dir)?,
             Some(Status { phase, .. }) if phase != Phase::Started
         );
         if over {
+            return Ok(());
+        }
+        if let Place::Container { .. } = &self.place {
+            self.place.remove().await;
             return Ok(());
         }
         let shim = PidFd::open(self.shim).ok().flatten();

@@ -17,12 +17,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::state::SessionState;
-use crate::event::{Event, Outcome};
+use crate::agent::live::Answer;
+use crate::event::{Event, NEW_CONVERSATION, NoticeLevel, Outcome};
 use crate::ids::{EventId, TurnId};
 use crate::journal::{Batch, Change, JournalError, NewEvent, TurnRow, TurnState};
 use crate::tasks::Tasks;
 use crate::turn::approval::{AnswerError, Answered};
-use crate::turn::{Shown, Turn, TurnCommand, TurnContext, TurnEnd, TurnFault};
+use crate::turn::choices::Choices;
+use crate::turn::{
+    LiveProcess, Rest, RestFrom, Showing, Shown, Turn, TurnCommand, TurnContext, TurnEnd, TurnFault,
+};
 
 /// Requests that may wait for the driver, which answers each within a journal commit; more than a
 /// handful means that somebody floods us, and then they wait.
@@ -49,6 +53,9 @@ pub enum SessionError {
     /// The daemon is going.
     #[error("the session is stopping; send it again when the daemon is back")]
     Stopping,
+    /// A turn runs or waits.
+    #[error("the session is at work; abort it or wait until it rests")]
+    Busy,
     /// What was accepted would not be durable.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -66,6 +73,8 @@ enum Request {
         done: oneshot::Sender<bool>,
     },
     Answer(Answered, oneshot::Sender<Result<(), AnswerError>>),
+    Choose(Choices, oneshot::Sender<Result<(), SessionError>>),
+    Renew(oneshot::Sender<Result<(), SessionError>>),
 }
 
 /// A handle to a running session; clones share it.
@@ -93,29 +102,45 @@ impl Session {
         crash_point!("session.opened");
         let turns = context.journal.turns(&context.session).await?;
         let row = context.journal.session(&context.session).await?;
+        let chosen = row.as_ref().and_then(|row| row.choices.as_deref());
+        let choices = chosen.map(Choices::from_json).unwrap_or_default();
+        context.choices.send_replace(choices.clone());
         let prompts = turns.len();
         let queue: VecDeque<_> = turns
             .into_iter()
             .filter(|turn| turn.state != TurnState::Ended)
             .collect();
+        let live_run = row.as_ref().and_then(|row| row.live_run);
+        // A turn that is under way goes on with its process itself.
+        let from = match live_run {
+            Some(run) if queue.iter().any(|turn| turn.run == Some(run)) => RestFrom::Nothing,
+            Some(run) => RestFrom::Adopt(run),
+            None => RestFrom::Warm,
+        };
         let state = SessionState {
             queued: queue.len(),
             prompts,
             agent_session: row.and_then(|row| row.agent_session_id),
+            choices,
             ..SessionState::default()
         };
         let (publish, state) = watch::channel(state);
         let (requests, inbox) = mpsc::channel(REQUESTS);
+        let (shown, showing) = Shown::new();
+        let rests = context.live.is_some() || live_run.is_some();
+        let rest = rests.then(|| Rest::begin(Arc::clone(&context), tasks, from));
         let driver = Driver {
             context,
             tasks: tasks.clone(),
+            rest,
             queue,
             running: None,
             idle_waiters: Vec::new(),
             pausing: Vec::new(),
             left_open: false,
             publish,
-            shown: Shown::new(None),
+            shown,
+            showing,
         };
         let task = tasks.spawn("session-driver", driver.run(inbox));
         Ok((Self { requests, state }, task))
@@ -170,11 +195,28 @@ impl Session {
     /// durable when this returns.
     pub async fn answer(&self, answer: Answered) -> Result<(), AnswerError> {
         let (done, answered) = oneshot::channel();
+        let request_id = answer.request_id.clone();
         self.requests
             .send(Request::Answer(answer, done))
             .await
             .map_err(|_| AnswerError::Stopping)?;
-        answered.await.map_err(|_| AnswerError::Stopping)?
+        match answered.await {
+            Ok(result) => result,
+            // A turn that has just ended drops its orders: nothing waits any more.
+            Err(_) if !self.state.borrow().stopped => Err(AnswerError::NotWaiting(request_id)),
+            Err(_) => Err(AnswerError::Stopping),
+        }
+    }
+
+    /// Lets these choices count from here on; durable when it returns. Whether a running process
+    /// of the agent takes them up is its form's matter; the next one does.
+    pub async fn choose(&self, choices: Choices) -> Result<(), SessionError> {
+        self.ask(|reply| Request::Choose(choices, reply)).await
+    }
+
+    /// Lets the next turn begin a conversation of the agent's CLI anew. Only at rest.
+    pub async fn renew(&self) -> Result<(), SessionError> {
+        self.ask(Request::Renew).await
     }
 
     /// The state, and news of it.
@@ -212,13 +254,19 @@ struct Driver {
     /// A turn was paused in the middle.
     left_open: bool,
     publish: watch::Sender<SessionState>,
-    /// What the running turn's agent is doing.
+    /// What the running turn's agent is doing, as the turn shows it and as it is seen.
     shown: Shown,
+    showing: watch::Receiver<Showing>,
+    /// The live process while no turn runs.
+    rest: Option<Rest>,
 }
 
 impl Driver {
     async fn run(mut self, mut inbox: mpsc::Receiver<Request>) -> Result<(), TurnFault> {
-        let result = self.serve(&mut inbox).await;
+        let mut result = self.serve(&mut inbox).await;
+        if let Some(rest) = self.rest.take() {
+            result = result.and(rest.end().await);
+        }
         self.publish.send_modify(|state| state.stopped = true);
         let open = self.left_open || !self.queue.is_empty();
         for done in self.pausing.drain(..) {
@@ -229,7 +277,7 @@ impl Driver {
     }
 
     async fn serve(&mut self, inbox: &mut mpsc::Receiver<Request>) -> Result<(), TurnFault> {
-        let mut doing = self.shown.subscribe();
+        let mut showing = self.showing.clone();
         loop {
             if self.running.is_none() {
                 if !self.pausing.is_empty() {
@@ -243,9 +291,12 @@ impl Driver {
             tokio::select! {
                 biased;
                 ended = finished(&mut self.running) => self.turn_ended(ended?),
-                Ok(()) = doing.changed() => {
-                    let now = doing.borrow_and_update().clone();
-                    self.publish.send_modify(|state| state.doing = now);
+                Ok(()) = showing.changed() => {
+                    let Showing { doing, asked } = showing.borrow_and_update().clone();
+                    self.publish.send_modify(|state| {
+                        state.doing = doing;
+                        state.asked = asked;
+                    });
                 }
                 request = inbox.recv() => match request {
                     Some(request) => self.handle(request).await?,
@@ -259,7 +310,8 @@ impl Driver {
         let (commands, orders) = mpsc::channel(TurnCommand::QUEUE);
         let id = turn.id;
         let shown = self.shown.clone();
-        let task = Turn::new(Arc::clone(&self.context), turn, shown).drive(orders);
+        let rest = self.rest.take();
+        let task = Turn::new(Arc::clone(&self.context), turn, shown, rest).drive(orders);
         let done = self.tasks.spawn("turn", task);
         self.running = Some(Running {
             turn: id,
@@ -276,9 +328,11 @@ impl Driver {
         crash_point!("session.turn_ended");
         self.running = None;
         self.left_open = end.outcome.is_none();
+        self.rest(end.process, end.outcome);
         self.publish.send_modify(|state| {
             state.running = None;
             state.doing = None;
+            state.asked.clear();
             if end.agent_session.is_some() {
                 state.agent_session = end.agent_session;
             }
@@ -286,6 +340,23 @@ impl Driver {
                 state.last_end = end.last_seq;
             }
         });
+    }
+
+    /// Until the next turn the live process rests; a new one is made ready where the turn's was
+    /// ended with it.
+    fn rest(&mut self, process: Option<Box<LiveProcess>>, outcome: Option<Outcome>) {
+        let ended_ours = matches!(
+            outcome,
+            Some(Outcome::Completed | Outcome::Cancelled | Outcome::TimedOut)
+        );
+        let from = match process {
+            Some(process) => RestFrom::Process(process),
+            None if self.context.live.is_none() => return,
+            None if ended_ours && self.pausing.is_empty() => RestFrom::Warm,
+            None => RestFrom::Nothing,
+        };
+        let context = Arc::clone(&self.context);
+        self.rest = Some(Rest::begin(context, &self.tasks, from));
     }
 
     async fn handle(&mut self, request: Request) -> Result<(), TurnFault> {
@@ -299,20 +370,53 @@ impl Driver {
                 self.cancel_queue().await?;
                 self.idle_waiters.extend(done);
             }
+            Request::Answer(answer, done) if self.changes_in_vain(&answer) => {
+                let error = AnswerError::FixedInput(self.context.agent.name);
+                drop(done.send(Err(error)));
+            }
             Request::Answer(answer, done) => match &self.running {
-                // A turn that has just ended drops `done`, which says that nothing waits.
                 Some(running) => {
                     let order = TurnCommand::Answer { answer, done };
                     drop(running.commands.send(order).await);
                 }
                 None => drop(done.send(Err(AnswerError::NotWaiting(answer.request_id)))),
             },
+            Request::Choose(choices, reply) => drop(reply.send(self.choose(choices).await)),
+            Request::Renew(reply) => {
+                // What waits warm knows the old conversation.
+                let rested = if self.is_at_rest() {
+                    self.rest.take()
+                } else {
+                    None
+                };
+                let rests = rested.is_some();
+                if let Some(rest) = rested {
+                    rest.end().await?;
+                }
+                drop(reply.send(self.renew().await));
+                if rests {
+                    let context = Arc::clone(&self.context);
+                    self.rest = Some(Rest::begin(context, &self.tasks, RestFrom::Warm));
+                }
+            }
             Request::Pause { at_once, done } => {
                 self.order(TurnCommand::Pause { at_once }).await;
                 self.pausing.push(done);
             }
         }
         Ok(())
+    }
+
+    /// Whether an answer gives a call another input, and its agent cannot take one. The answers to
+    /// a question are an input too.
+    fn changes_in_vain(&self, answered: &Answered) -> bool {
+        let changes = matches!(answered.answer, Answer::Allow { input: Some(_) });
+        let can_change = self.context.live.is_some_and(|live| live.can_change_input);
+        let state = self.publish.borrow();
+        let mut asked = state.asked.iter().map(|waiting| &waiting.asked);
+        let is_question =
+            asked.any(|asked| asked.request_id == answered.request_id && asked.is_question());
+        changes && !can_change && !is_question
     }
 
     async fn accept(&mut self, prompt: Prompt) -> Result<TurnId, SessionError> {
@@ -370,6 +474,43 @@ impl Driver {
         self.accept(prompt).await.map(drop)
     }
 
+    async fn choose(&mut self, choices: Choices) -> Result<(), SessionError> {
+        let json = serde_json::to_string(&choices).map_err(|error| unwritable(&error))?;
+        let change = Change::Choose { choices: json };
+        self.context
+            .journal
+            .commit(self.batch().with(change))
+            .await?;
+        crash_point!("session.choices_stored");
+        self.context.choices.send_replace(choices.clone());
+        self.publish.send_modify(|state| state.choices = choices);
+        Ok(())
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.running.is_none() && self.queue.is_empty()
+    }
+
+    async fn renew(&mut self) -> Result<(), SessionError> {
+        if !self.is_at_rest() {
+            return Err(SessionError::Busy);
+        }
+        let event = Event::Notice {
+            level: NoticeLevel::Info,
+            code: NEW_CONVERSATION.to_owned(),
+            text: "the agent begins a new conversation with the next prompt".to_owned(),
+        };
+        let id = EventId::derive(self.context.clock.new_uuid(), 0);
+        let at = self.context.clock.wall();
+        let notice = NewEvent::encode(&event, id, at, None).map_err(|error| unwritable(&error))?;
+        let mut batch = self.batch().with(Change::RenewConversation);
+        batch.events.push(notice);
+        self.context.journal.commit(batch).await?;
+        crash_point!("session.conversation_renewed");
+        self.publish.send_modify(|state| state.agent_session = None);
+        Ok(())
+    }
+
     /// Every accepted prompt has an honest end, also one that never ran.
     async fn cancel_queue(&mut self) -> Result<(), TurnFault> {
         while let Some(turn) = self.queue.pop_front() {
@@ -425,6 +566,11 @@ impl Driver {
     fn batch(&self) -> Batch {
         Batch::new(&self.context.session, self.context.agent.name)
     }
+}
+
+/// Plain values always have a JSON form.
+fn unwritable(error: &serde_json::Error) -> SessionError {
+    JournalError::Corrupt(format!("a value has no JSON: {error}")).into()
 }
 
 /// The running turn's end; never, while none runs.

@@ -4,6 +4,7 @@ use crate::clock::Timestamp;
 use crate::ids::{Seq, TurnId};
 use crate::turn::activity::Doing;
 use crate::turn::approval::Waiting;
+use crate::turn::choices::Choices;
 
 /// A session's state at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -20,6 +21,8 @@ pub struct SessionState {
     pub prompts: usize,
     /// The CLI's own session id.
     pub agent_session: Option<String>,
+    /// What participants have chosen over the settings.
+    pub choices: Choices,
     /// The driver has stopped: the journal failed, or the daemon is going.
     pub stopped: bool,
     /// The last event of the last turn that ended.

@@ -55,6 +55,7 @@ fn prepare(plan: &Plan, stdio: &Stdio, shim: Pid) -> Result<bool, SpawnFailure> 
     take_stdio(stdio).map_err(step("set up the descriptors of"))?;
     process::limit_resources().map_err(step("limit the resources of"))?;
     if let Some(user) = &plan.user {
+        process::forget_capabilities();
         process::become_user(user.uid, user.gid, &user.groups)
             .map_err(step("change the user of"))?;
     }

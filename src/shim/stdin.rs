@@ -31,8 +31,8 @@ impl StdinPipe {
         }
     }
 
-    /// Records a frame and sends what the pipe takes of it.
-    pub(super) fn send(&mut self, frame: &[u8], at: SpoolOffset) -> Result<(), String> {
+    /// Records a frame and sends what the pipe takes of it; where its record ends.
+    pub(super) fn send(&mut self, frame: &[u8], at: SpoolOffset) -> Result<SpoolOffset, String> {
         if self.pipe.is_none() || self.closing {
             return Err("stdin of the CLI is closed".to_owned());
         }
@@ -42,12 +42,15 @@ impl StdinPipe {
                 self.queue.len() - self.written
             ));
         }
-        self.log
+        crash_point!("shim.before_frame");
+        let end = self
+            .log
             .record(at, frame)
             .map_err(|error| format!("cannot record the frame: {error}"))?;
+        crash_point!("shim.frame_recorded");
         self.queue.extend_from_slice(frame);
         self.flush();
-        Ok(())
+        Ok(end)
     }
 
     /// Closes the pipe once all is written.

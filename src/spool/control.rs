@@ -52,6 +52,11 @@ pub enum Command {
     },
     /// Close the CLI's stdin pipe behind what was sent.
     CloseStdin,
+    /// Kill what the CLI has started since then, and not the CLI itself.
+    Sweep {
+        /// The kernel's clock, in ticks of 10 ms since the machine's start.
+        since: u64,
+    },
     /// Say how the run is.
     Stat,
     /// Change the spool's quota.
@@ -100,6 +105,15 @@ pub enum Notice {
     Done {
         /// The request.
         id: u64,
+    },
+    /// The frame is recorded and on its way: the answer to `stdin`.
+    Sent {
+        /// The request.
+        id: u64,
+        /// How long the spool was then.
+        spool_bytes: u64,
+        /// How long the record of the input is with it.
+        input_bytes: u64,
     },
     /// The request cannot be carried out.
     Refused {

@@ -23,6 +23,8 @@ pub struct Input {
     pub at: SpoolOffset,
     /// The frame.
     pub frame: Vec<u8>,
+    /// How many bytes of the file it takes.
+    pub record: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -33,16 +35,21 @@ struct Header {
 
 /// The writing side.
 #[derive(Debug)]
-pub struct InputLog(File);
+pub struct InputLog {
+    file: File,
+    bytes: u64,
+}
 
 impl InputLog {
     /// Creates the file, or goes on with it.
     pub fn open(path: &Path) -> io::Result<Self> {
-        files::append_private(path).map(Self)
+        let file = files::append_private(path)?;
+        let bytes = file.metadata()?.len();
+        Ok(Self { file, bytes })
     }
 
-    /// Records a frame.
-    pub fn record(&mut self, at: SpoolOffset, frame: &[u8]) -> io::Result<()> {
+    /// Records a frame; how long the file is with it.
+    pub fn record(&mut self, at: SpoolOffset, frame: &[u8]) -> io::Result<SpoolOffset> {
         let header = Header {
             spool: at,
             bytes: frame.len(),
@@ -51,7 +58,9 @@ impl InputLog {
         record.push(b'\n');
         record.extend_from_slice(frame);
         record.push(b'\n');
-        self.0.write_all(&record)
+        self.file.write_all(&record)?;
+        self.bytes += record.len() as u64;
+        Ok(SpoolOffset::new(self.bytes))
     }
 }
 
@@ -74,6 +83,7 @@ fn first_input(content: &[u8]) -> Option<(Input, &[u8])> {
     let input = Input {
         at: header.spool,
         frame: frame.to_vec(),
+        record: (content.len() - rest.len()) as u64,
     };
     Some((input, rest))
 }
@@ -87,11 +97,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("input.raw");
         let mut log = InputLog::open(&path).unwrap();
-        log.record(SpoolOffset::START, b"{\"a\":1}\n").unwrap();
-        log.record(SpoolOffset::new(70), b"\n\xff{\"spool\":1}")
-            .unwrap();
+        let first = log.record(SpoolOffset::START, b"{\"a\":1}\n").unwrap();
+        let frame = b"\n\xff{\"spool\":1}";
+        let end = log.record(SpoolOffset::new(70), frame).unwrap();
         let content = std::fs::read(&path).unwrap();
+        assert_eq!(end.get(), content.len() as u64);
         let inputs = read_inputs(&content);
+        assert_eq!(inputs[0].record, first.get());
         assert_eq!(inputs.len(), 2);
         assert_eq!(inputs[1].at, SpoolOffset::new(70));
         assert_eq!(inputs[1].frame, b"\n\xff{\"spool\":1}");

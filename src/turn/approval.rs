@@ -1,11 +1,20 @@
 //! Requests of the agent that wait for somebody's answer: calls that need consent, and questions.
 //!
-//! Pure data: who may answer, and what becomes of a request, is decided elsewhere.
+//! [`Approval`] says what becomes of a request before anybody is asked; the rest is data about those
+//! that wait.
+
+mod places;
+mod question;
+mod ruling;
+mod script;
 
 use serde::{Deserialize, Serialize};
 
 use crate::agent::live::{Answer, Asked};
 use crate::clock::Timestamp;
+
+pub use question::{Choice, Question, answered, questions};
+pub use ruling::{Approval, Ruling};
 
 /// A request that waits.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +46,7 @@ pub enum Answerer {
 }
 
 /// An answer on its way to the request.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answered {
     /// Which request.
     pub request_id: String,
@@ -54,6 +63,9 @@ pub enum AnswerError {
     /// It was answered before, withdrawn, or never asked.
     #[error("no request `{0}` waits for an answer; it may have been answered or withdrawn")]
     NotWaiting(String),
+    /// The CLI would take the answer and do what it had asked for all the same.
+    #[error("{0} cannot be given another input than it asked for; permit or deny it as it is")]
+    FixedInput(&'static str),
     /// The daemon is going.
     #[error("the session is stopping; the request is asked again when the daemon is back")]
     Stopping,

@@ -1,35 +1,35 @@
 //! One process of a turn: started or taken over, followed to its end.
 
-mod ending;
-mod vigil;
+pub(super) mod ending;
+pub(super) mod vigil;
 
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::context::{TurnCommand, TurnContext, TurnFault};
+use super::live::LiveProcess;
 use super::outcome::{Process, Stop};
 use super::provision;
 use super::pump::{Closing, Origin, Pump};
+use super::shown::Shown;
 use super::spool_room::SpoolRoom;
 use crate::agent::{Evidence, LaunchPlan, OutputReader};
-use crate::clock::Timestamp;
 use crate::event::{ErrorClass, Event, NoticeLevel, TurnError};
 use crate::ids::SpoolOffset;
 use crate::journal::{self, Batch, JournalError, TurnRow};
-use crate::sandbox::{Attach, Change, Ending, RunControl, RunHandle, SandboxError};
+use crate::sandbox::{self, Attach, Change, Ending, RunControl, RunHandle, SandboxError};
 use crate::spool::control::Stop as Ladder;
 use crate::spool::{RunDir, Tail};
-use crate::turn::activity::Doing;
 use crate::turn::approval::AnswerError;
 use crate::turn::seen::Seen;
 use crate::turn::silence::Silence;
 
 /// A pause has to fit into the grace of a container's stop (10 s) together with all else that is
 /// to be done then.
-const PAUSE: Ladder = Ladder {
+pub(super) const PAUSE: Ladder = Ladder {
     interrupt_grace_ms: 3_000,
     term_grace_ms: 1_500,
 };
@@ -62,11 +62,8 @@ pub(super) struct Attempt {
     left_behind: bool,
 }
 
-/// What the agent of a turn is doing, and since when; `None` while there is no process.
-pub type Shown = watch::Sender<Option<(Doing, Timestamp)>>;
-
 /// Gives the spool's place up to which the events are stored then.
-type Storing = Pin<Box<dyn Future<Output = Result<SpoolOffset, JournalError>> + Send>>;
+pub(super) type Storing = Pin<Box<dyn Future<Output = Result<SpoolOffset, JournalError>> + Send>>;
 
 /// What a process is started with.
 pub(super) struct Launch<'a> {
@@ -91,6 +88,8 @@ pub(super) struct AttemptEnd {
     pub(super) output: String,
     /// Why it was taken to hang.
     pub(super) hang: Option<String>,
+    /// The process, where it goes on without the turn.
+    pub(super) kept: Option<Box<LiveProcess>>,
 }
 
 impl Attempt {
@@ -121,7 +120,7 @@ impl Attempt {
         let tail = match run.tail(SpoolOffset::START) {
             Ok(tail) => Some(tail),
             // A shim that was killed early has made no spool.
-            Err(_) if run.identities().is_none() => None,
+            Err(_) if run.is_over() => None,
             Err(error) => return Err(sandbox(describe(&error))),
         };
         let reader = fresh(&context, earlier);
@@ -164,7 +163,7 @@ impl Attempt {
     ) -> Result<Self, TurnFault> {
         let dir = context.run_dir(origin.run);
         let found = if dir.path().exists() {
-            context.sandbox.attach(&dir).await?
+            sandbox::attach(&dir).await?
         } else {
             Attach::Ended(Ending::vanished())
         };
@@ -375,7 +374,7 @@ impl Attempt {
     }
 }
 
-fn warning(code: &str, text: String) -> Event {
+pub(super) fn warning(code: &str, text: String) -> Event {
     Event::Notice {
         level: NoticeLevel::Warning,
         code: code.to_owned(),
@@ -400,7 +399,7 @@ pub(super) async fn until(moment: Option<Instant>) {
 }
 
 /// The end of what is being stored; never, while nothing is.
-async fn stored(storing: &mut Option<Storing>) -> Result<SpoolOffset, JournalError> {
+pub(super) async fn stored(storing: &mut Option<Storing>) -> Result<SpoolOffset, JournalError> {
     let result = match storing {
         Some(storing) => storing.await,
         None => std::future::pending().await,
@@ -417,7 +416,7 @@ async fn changed(run: &mut Option<RunHandle>) -> Result<Change, SandboxError> {
 }
 
 /// An error with its causes, on one line.
-fn describe(error: &dyn std::error::Error) -> String {
+pub(super) fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

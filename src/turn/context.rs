@@ -5,11 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
-use super::approval::{AnswerError, Answered};
+use super::approval::{AnswerError, Answered, Approval};
+use super::briefing::Briefings;
+use super::choices::Choices;
+use super::live::LiveProcess;
 use super::publish::Publishing;
 use super::report::Expected;
+use crate::agent::live::{LiveKind, LivePlan};
 use crate::agent::{AgentKind, AgentSession, LaunchError, LaunchPlan, TurnSpec};
 use crate::clock::Clock;
 use crate::config::Patience;
@@ -18,8 +22,11 @@ use crate::ids::{RunId, Seq, SessionId};
 use crate::journal::{Journal, JournalError};
 use crate::process::Environment;
 use crate::redact::Redactor;
-use crate::sandbox::{LocalSandbox, SandboxError};
+use crate::sandbox::{Sandbox, SandboxError};
 use crate::spool::{Plan, RunDir, Stdout, User};
+
+/// The plan's file of the system prompt where the Hub adds to that of the settings.
+const SYSTEM_PROMPT: &str = "system-prompt.md";
 
 /// What all turns of a session share.
 #[derive(Debug)]
@@ -32,6 +39,10 @@ pub struct TurnContext {
     pub program: PathBuf,
     /// What the user chose for it; the conversation is set for each turn.
     pub spec: TurnSpec,
+    /// What participants have chosen over that; the session's driver keeps it.
+    pub choices: watch::Sender<Choices>,
+    /// What the Hub says before a run begins.
+    pub briefings: Briefings,
     /// Its environment, complete but for what the launch plan adds.
     pub environment: Environment,
     /// Where it works.
@@ -43,6 +54,12 @@ pub struct TurnContext {
     /// The folder that holds the state dir, or it itself: another user gets through from here on,
     /// to what is handed over and nothing else.
     pub state_root: PathBuf,
+    /// The live form, where the session runs in that; else each turn has a process.
+    pub live: Option<&'static LiveKind>,
+    /// How long a live process is kept that nobody talks to; none: as long as the session.
+    pub idle_timeout: Option<Duration>,
+    /// Who consents to what the agent does.
+    pub approval: Approval,
     /// PTY or pipe.
     pub stdout: Stdout,
     /// The user that it runs as; none: ours.
@@ -64,7 +81,7 @@ pub struct TurnContext {
     /// What is pushed after each turn.
     pub publishing: Option<Publishing>,
     /// Starts runs.
-    pub sandbox: LocalSandbox,
+    pub sandbox: Sandbox,
     /// Where events go.
     pub journal: Journal,
     /// Masks secrets.
@@ -73,25 +90,77 @@ pub struct TurnContext {
     pub clock: Clock,
 }
 
+/// How a CLI is started.
+#[derive(Debug)]
+pub(super) enum Start {
+    /// For one turn.
+    Exec(LaunchPlan),
+    /// For many.
+    Live(LivePlan),
+}
+
+impl Start {
+    /// The process.
+    pub(super) const fn launch(&self) -> &LaunchPlan {
+        match self {
+            Self::Exec(plan) => plan,
+            Self::Live(plan) => &plan.launch,
+        }
+    }
+
+    fn launch_mut(&mut self) -> &mut LaunchPlan {
+        match self {
+            Self::Exec(plan) => plan,
+            Self::Live(plan) => &mut plan.launch,
+        }
+    }
+}
+
 impl TurnContext {
     /// A run's folder.
     pub(super) fn run_dir(&self, run: RunId) -> RunDir {
         RunDir::new(self.state_dir.join("runs").join(run.to_string()))
     }
 
-    /// How the CLI is started for that conversation.
-    pub(super) fn plan(
+    /// What is asked of the CLI now: the settings, what was chosen over them, what the Hub said of
+    /// the run. The text of its system prompt is also a file of the plan's.
+    pub(super) fn spec_now(&self) -> TurnSpec {
+        let mut spec = self.spec.clone();
+        let choices = self.choices.borrow();
+        spec.model = choices.model.clone().or(spec.model);
+        spec.effort = choices.effort.clone().or(spec.effort);
+        if let Some(text) = self.briefings.text(spec.system_prompt.as_deref()) {
+            spec.system_prompt = Some(text);
+        }
+        spec
+    }
+
+    /// How the CLI is started for that conversation, in the session's form.
+    pub(super) fn start(
         &self,
         agent_session: AgentSession,
         run: RunId,
-    ) -> Result<LaunchPlan, LaunchError> {
+    ) -> Result<Start, LaunchError> {
         let files = self.run_dir(run).launch_files();
-        (self.agent.plan)(&TurnSpec {
+        let mut spec = TurnSpec {
             agent_session,
             workspace: self.workspace.clone(),
             files,
-            ..self.spec.clone()
-        })
+            ..self.spec_now()
+        };
+        let told = (spec.system_prompt != self.spec.system_prompt).then(|| {
+            spec.system_prompt_file = Some(spec.files.join(SYSTEM_PROMPT));
+            spec.system_prompt.clone().unwrap_or_default()
+        });
+        let mut start = match self.live {
+            None => Start::Exec((self.agent.plan)(&spec)?),
+            Some(kind) => Start::Live((kind.plan)(&spec, self.approval.asks())?),
+        };
+        if let Some(text) = told {
+            let file = (SYSTEM_PROMPT, text.into_bytes());
+            start.launch_mut().files.push(file);
+        }
+        Ok(start)
     }
 
     /// What the shim is told; the environment travels beside it.
@@ -109,7 +178,7 @@ impl TurnContext {
         );
         plan.stdout = self.stdout;
         plan.user.clone_from(&self.user);
-        plan.confined = self.in_container;
+        plan.confined = self.in_container || self.sandbox.is_container();
         Ok(plan)
     }
 
@@ -179,6 +248,8 @@ pub struct TurnEnd {
     pub agent_session: Option<String>,
     /// The place of its last event.
     pub last_seq: Option<Seq>,
+    /// Its process, where that goes on.
+    pub process: Option<Box<LiveProcess>>,
 }
 
 /// Why a turn cannot be driven any further: the daemon has to restart.

@@ -3,12 +3,13 @@
 
 use uuid::Uuid;
 
-use super::context::{TurnContext, TurnFault};
+use super::context::{Start, TurnContext, TurnFault};
 use super::history;
 use super::pump::Closing;
 use super::recap::BUDGET;
 use super::seen::Seen;
-use crate::agent::{AgentSession, LaunchError, LaunchPlan};
+use crate::agent::live::LivePlan;
+use crate::agent::{AgentSession, LaunchError};
 use crate::event::{Event, NoticeLevel};
 use crate::ids::RunId;
 
@@ -25,10 +26,19 @@ pub(super) struct Conversation {
 
 /// How an attempt is started and what it tells the agent.
 pub(super) struct Opening {
-    pub(super) plan: Result<LaunchPlan, LaunchError>,
+    pub(super) plan: Result<Start, LaunchError>,
+    /// Which conversation that is.
+    pub(super) agent_session: AgentSession,
     pub(super) prompt: String,
     /// What is said of a conversation that was lost.
     pub(super) notice: Option<Event>,
+}
+
+impl Opening {
+    /// The same conversation, with what is asked of the CLI now.
+    pub(super) fn plan_again(&mut self, context: &TurnContext, run: RunId) {
+        self.plan = context.start(self.agent_session.clone(), run);
+    }
 }
 
 impl Conversation {
@@ -55,6 +65,29 @@ impl Conversation {
         self.lost = Some(why);
     }
 
+    /// Whether it cannot be gone on with.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// The attempt goes on with it in a process that has it already.
+    pub(super) fn go_on(&mut self) {
+        self.resumed.clone_from(&self.id);
+    }
+
+    /// How a process for a turn that may come is started; none where that turn has to decide.
+    pub(super) fn warm(context: &TurnContext, id: Option<&str>, run: RunId) -> Option<LivePlan> {
+        let session = match id {
+            Some(id) => AgentSession::Resume(id.to_owned()),
+            None => AgentSession::New(Uuid::new_v4()),
+        };
+        let Ok(Start::Live(plan)) = context.start(session, run) else {
+            return None;
+        };
+        let is_there = |id| history::has_conversation(context, &plan.launch, id);
+        id.is_none_or(is_there).then_some(plan)
+    }
+
     /// Decides between the conversation so far and a fresh one. `task` is the turn's prompt.
     pub(super) async fn open(
         &mut self,
@@ -65,13 +98,15 @@ impl Conversation {
     ) -> Result<Opening, TurnFault> {
         self.resumed = None;
         if let (None, Some(id)) = (&self.lost, &self.id) {
-            let plan = context.plan(AgentSession::Resume(id.clone()), run);
+            let agent_session = AgentSession::Resume(id.clone());
+            let plan = context.start(agent_session.clone(), run);
             // A plan that cannot be made is the turn's end, whatever the conversation.
-            let there = |plan| history::has_conversation(context, plan, id);
+            let there = |plan: &Start| history::has_conversation(context, plan.launch(), id);
             if plan.as_ref().map_or(true, there) {
                 self.resumed = Some(id.clone());
                 return Ok(Opening {
                     plan,
+                    agent_session,
                     prompt: seen.next_prompt(),
                     notice: None,
                 });
@@ -80,8 +115,14 @@ impl Conversation {
                 "the agent's CLI has no record of its conversation {id} any more"
             ));
         }
+        if self.id.is_none() && self.lost.is_none() && history::is_from_elsewhere(context)? {
+            let why = "the session was led from elsewhere, and its conversation is not here";
+            self.lost = Some(why.to_owned());
+        }
+        let agent_session = AgentSession::New(Uuid::new_v4());
         let mut opening = Opening {
-            plan: context.plan(AgentSession::New(Uuid::new_v4()), run),
+            plan: context.start(agent_session.clone(), run),
+            agent_session,
             prompt: seen.next_prompt(),
             notice: None,
         };

@@ -8,7 +8,8 @@
 //!                                          closing events, exactly one `end`
 //! ```
 //!
-//! Pure: `approval` (what waits for an answer), `outcome` (how it ended), `seen` (what the agent has shown), `activity` (what it is doing),
+//! Pure: `approval` (what waits for an answer), `choices` (what participants have chosen),
+//! `briefing` (what the Hub says of a run), `outcome` (how it ended), `seen` (what the agent has shown), `activity` (what it is doing),
 //! `silence` (whether it hangs), `policy` (what follows), `recap` (a lost conversation told again),
 //! `shorten` (the same events in fewer bytes). Effects: `run` (one turn), `attempt` (one process),
 //! `pump` (its bytes), `spool_room` (what they take), `provision` (the files that it finds),
@@ -19,11 +20,14 @@
 pub mod activity;
 pub mod approval;
 mod attempt;
+pub mod briefing;
 mod call;
 mod checkpoint;
+pub mod choices;
 mod context;
 mod conversation;
 mod history;
+mod live;
 pub mod outcome;
 pub mod policy;
 mod provision;
@@ -34,12 +38,14 @@ pub mod report;
 mod run;
 pub mod seen;
 mod shorten;
+mod shown;
 pub mod silence;
 mod spool_room;
 mod stored;
 
-pub use attempt::Shown;
 pub use checkpoint::CHECKPOINT_FAILED;
 pub use context::{TurnCommand, TurnContext, TurnEnd, TurnFault};
+pub use live::{LiveProcess, Rest, RestFrom};
 pub use publish::Publishing;
 pub use run::Turn;
+pub use shown::{Showing, Shown};

@@ -39,6 +39,8 @@ pub enum Process {
     Lost,
     /// It did not die of SIGKILL.
     Unkillable,
+    /// It goes on: one process serves many turns.
+    GoesOn,
     /// Nothing: a recording without exit status.
     Unknown,
 }
@@ -103,6 +105,10 @@ impl Verdict {
     fn without_evidence(process: Process, stop: Option<Stop>) -> Self {
         let exit = match process {
             Process::Ended(exit) | Process::Stopped(exit) | Process::Recorded(exit) => exit,
+            Process::GoesOn => {
+                let message = "the agent ended its turn without saying that the work is done";
+                return Self::ended(Outcome::Incomplete, Some(unknown(message)));
+            }
             Process::Unknown => {
                 let message = "the output has no terminal record, and how the agent's process \
                     ended is not known";

@@ -234,9 +234,19 @@ impl Closing {
     /// Adds an event.
     pub(super) fn add(&mut self, event: &Event) -> serde_json::Result<()> {
         self.seen.event(event);
+        self.push(event)
+    }
+
+    /// Adds an event that `seen` knows.
+    pub(super) fn push(&mut self, event: &Event) -> serde_json::Result<()> {
         let event = number(&self.origin, self.clock, &mut self.ordinal, event)?;
         self.batch.events.push(event);
         Ok(())
+    }
+
+    /// The run's next event ordinal.
+    pub(super) const fn ordinal(&self) -> u64 {
+        self.ordinal
     }
 
     /// What is to be stored now; what is added later is another batch.

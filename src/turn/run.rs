@@ -1,5 +1,7 @@
 //! Drives one turn: starts its attempts, decides with [`policy`] what follows, closes the turn.
 
+mod live;
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,20 +10,22 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::approval::AnswerError;
-use super::attempt::{Attempt, AttemptEnd, Launch, Shown, until};
+use super::attempt::{Attempt, AttemptEnd, Launch, until};
 use super::checkpoint;
 use super::context::{TurnCommand, TurnContext, TurnEnd, TurnFault};
-use super::conversation::Conversation;
+use super::conversation::{Conversation, Opening};
 use super::history;
+use super::live::{Course, LiveAttempt, LiveProcess, Rest, Saved};
 use super::outcome::{Process, Stop, Verdict};
 use super::policy::{self, Next, Why};
 use super::publish;
 use super::pump::{Closing, Origin, number};
 use super::report;
 use super::seen::Seen;
+use super::shown::Shown;
 use crate::agent::LaunchError;
 use crate::event::{ErrorClass, Event, Outcome, TurnError};
-use crate::ids::RunId;
+use crate::ids::{EventId, RunId};
 use crate::journal::{Batch, Change, TurnRow, TurnState};
 
 /// A turn on its way.
@@ -34,6 +38,37 @@ pub struct Turn {
     began: std::time::Instant,
     deadline: Option<Instant>,
     shown: Shown,
+    /// The live process that waits for it, where one may.
+    rest: Option<Rest>,
+}
+
+/// An attempt on its way, in either form.
+enum Going {
+    /// A process of its own.
+    Exec(Box<Attempt>),
+    /// Its share of one that outlives it.
+    Live(Box<LiveAttempt>),
+}
+
+impl Going {
+    async fn follow(
+        self,
+        orders: &mut mpsc::Receiver<TurnCommand>,
+        deadline: Option<Instant>,
+        shown: &Shown,
+    ) -> Result<AttemptEnd, TurnFault> {
+        match self {
+            Self::Exec(attempt) => attempt.follow(orders, deadline, shown).await,
+            Self::Live(attempt) => attempt.follow(orders, deadline, shown).await,
+        }
+    }
+
+    async fn cancel(&mut self) {
+        match self {
+            Self::Exec(attempt) => attempt.cancel().await,
+            Self::Live(attempt) => attempt.cancel(),
+        }
+    }
 }
 
 /// What an attempt that could not even start leaves behind.
@@ -43,8 +78,9 @@ struct Failed {
 }
 
 impl Turn {
-    /// A turn as the journal has it, which shows what its agent is doing.
-    pub fn new(context: Arc<TurnContext>, row: TurnRow, shown: Shown) -> Self {
+    /// A turn as the journal has it, which shows what its agent is doing. `rest` is what it begins
+    /// with, in live form.
+    pub fn new(context: Arc<TurnContext>, row: TurnRow, shown: Shown, rest: Option<Rest>) -> Self {
         let began = context.clock.now();
         let deadline = context.timeout.map(|timeout| Instant::now() + timeout);
         Self {
@@ -55,6 +91,7 @@ impl Turn {
             began,
             deadline,
             shown,
+            rest,
         }
     }
 
@@ -85,12 +122,14 @@ impl Turn {
         loop {
             let followed = attempt.follow(&mut orders, self.deadline, &self.shown);
             let mut end = followed.await?;
-            // Nobody may look.
-            let _unseen = self.shown.send(None);
+            self.shown.nothing();
             self.conversation.learn(&mut end.closing)?;
             let why = match self.decide(&end) {
                 Next::End => return self.close(end).await,
-                Next::Pause => return self.pause(end.closing).await,
+                Next::Pause => {
+                    self.part_from(end.kept).await?;
+                    return self.pause(end.closing).await;
+                }
                 Next::Again(why) => why,
             };
             attempt = match self.again(end, why, &mut orders).await? {
@@ -101,22 +140,21 @@ impl Turn {
     }
 
     /// Goes on with a run that an earlier daemon started.
-    async fn take_over(&mut self, run: RunId) -> Result<Attempt, TurnFault> {
+    async fn take_over(&mut self, run: RunId) -> Result<Going, TurnFault> {
         tracing::info!(turn = %self.row.id, %run, "taking over a run");
         crash_point!("turn.before_take_over");
+        let saved = self.row.adapter.as_deref().and_then(Saved::load);
+        if let (Some(saved), Some(kind)) = (saved, self.context.agent.live.as_ref()) {
+            return self.take_over_live(kind, run, saved).await;
+        }
         let earlier = match self.conversation.id() {
             Some(_) => self.earlier().await?,
             None => None,
         };
         let (context, seen) = (Arc::clone(&self.context), std::mem::take(&mut self.seen));
-        Attempt::take_over(
-            context,
-            self.origin(run),
-            &self.row,
-            seen,
-            earlier.as_deref(),
-        )
-        .await
+        let origin = self.origin(run);
+        let attempt = Attempt::take_over(context, origin, &self.row, seen, earlier.as_deref());
+        Ok(Going::Exec(Box::new(attempt.await?)))
     }
 
     /// The newest adapter's state of this session: the next process of the same conversation goes
@@ -137,8 +175,11 @@ impl Turn {
     }
 
     /// Starts the next attempt; on the first one, the turn's first event is its prompt.
-    async fn launch(&mut self) -> Result<Result<Attempt, Failed>, TurnFault> {
+    async fn launch(&mut self) -> Result<Result<Going, Failed>, TurnFault> {
         self.row.attempt += 1;
+        if let Some(kind) = self.context.live {
+            return self.launch_live(kind).await;
+        }
         let run = RunId::from_uuid(self.context.clock.new_uuid());
         let origin = self.origin(run);
         let mut events = Vec::new();
@@ -152,11 +193,11 @@ impl Turn {
         }
         self.seen.begin_attempt();
         let (context, task) = (&self.context, &self.row.prompt);
-        let opening = self
+        let mut opening = self
             .conversation
             .open(context, task, &self.seen, run)
             .await?;
-        events.extend(opening.notice);
+        events.extend(opening.notice.take());
         // Asked before the new attempt's row, which has none yet.
         let earlier = if self.conversation.is_resumed() {
             self.earlier().await?
@@ -170,6 +211,8 @@ impl Turn {
                 .events
                 .push(number(&origin, self.context.clock, &mut ordinal, event)?);
         }
+        let announced = begin.events.first().filter(|_| self.row.attempt == 1);
+        let announced = announced.map(|event| event.event_id);
         let begin = begin.with(Change::BeginAttempt {
             turn: self.row.id,
             attempt: self.row.attempt,
@@ -180,11 +223,17 @@ impl Turn {
         self.context.journal.commit(begin).await?;
         crash_point!("turn.attempt_begun");
         let seen = std::mem::take(&mut self.seen);
+        if let Some(prompt) = announced
+            && let Err(error) = self.brief(prompt, &mut opening, run).await
+        {
+            let closing = Closing::new(origin, self.context.clock, ordinal, seen);
+            return Ok(Err(Failed { closing, error }));
+        }
         let started = match opening.plan {
             Ok(plan) => {
                 let (context, seen) = (Arc::clone(&self.context), seen.clone());
                 let launch = Launch {
-                    plan: &plan,
+                    plan: plan.launch(),
                     prompt: &opening.prompt,
                     earlier: earlier.as_deref(),
                 };
@@ -192,10 +241,25 @@ impl Turn {
             }
             Err(error) => Err(launch_failure(&error)),
         };
+        let started = started.map(|attempt| Going::Exec(Box::new(attempt)));
         Ok(started.map_err(|error| Failed {
             closing: Closing::new(origin, self.context.clock, ordinal, seen),
             error,
         }))
+    }
+
+    /// Waits for what the Hub says of the run, which may be part of the plan.
+    async fn brief(
+        &self,
+        prompt: EventId,
+        opening: &mut Opening,
+        run: RunId,
+    ) -> Result<(), TurnError> {
+        match self.context.briefings.begin(prompt).await {
+            Ok(()) => opening.plan_again(&self.context, run),
+            Err(why) => return Err(blocked(&why)),
+        }
+        Ok(())
     }
 
     fn decide(&self, end: &AttemptEnd) -> Next {
@@ -224,14 +288,16 @@ impl Turn {
     /// Ends an attempt and begins the next one, or leaves the turn in between.
     async fn again(
         &mut self,
-        end: AttemptEnd,
+        mut end: AttemptEnd,
         why: Why,
         orders: &mut mpsc::Receiver<TurnCommand>,
-    ) -> Result<ControlFlow<TurnEnd, Attempt>, TurnFault> {
+    ) -> Result<ControlFlow<TurnEnd, Going>, TurnFault> {
         let wait = match why {
             Why::Crash(wait) => Some(wait),
             Why::Steer | Why::CutOff | Why::Lost(_) => None,
         };
+        // The next attempt has a process of its own.
+        self.part_from(end.kept.take()).await?;
         crash_point!("turn.before_attempt_end");
         let mut closing = self.end_attempt(end, why).await?;
         crash_point!("turn.attempt_ended");
@@ -251,6 +317,14 @@ impl Turn {
             Ok(attempt) => ControlFlow::Continue(attempt),
             Err(failed) => ControlFlow::Break(self.close_unstarted(failed).await?),
         })
+    }
+
+    /// Ends a live process that nobody goes on with.
+    async fn part_from(&self, kept: Option<Box<LiveProcess>>) -> Result<(), TurnFault> {
+        match kept {
+            Some(mut process) => process.end().await,
+            None => Ok(()),
+        }
     }
 
     /// Stores what an attempt left that is followed by another.
@@ -333,6 +407,7 @@ impl Turn {
             outcome: None,
             agent_session: self.conversation.id().map(str::to_owned),
             last_seq: self.context.journal.commit(batch).await?,
+            process: None,
         })
     }
 
@@ -355,7 +430,7 @@ impl Turn {
         for event in before.iter().chain(after).chain(&last) {
             end.closing.add(event)?;
         }
-        self.store_end(end.closing, outcome).await
+        self.store_end(end.closing, outcome, end.kept).await
     }
 
     /// An earlier daemon was told to cancel the turn, and then died between two attempts.
@@ -375,7 +450,7 @@ impl Turn {
             error: Some(failed.error),
             duration_ms: Some(self.duration_ms()),
         })?;
-        self.store_end(closing, outcome).await
+        self.store_end(closing, outcome, None).await
     }
 
     /// Ends the turn between two attempts.
@@ -388,13 +463,14 @@ impl Turn {
             error: None,
             duration_ms: Some(self.duration_ms()),
         })?;
-        self.store_end(closing, outcome).await
+        self.store_end(closing, outcome, None).await
     }
 
     async fn store_end(
         &mut self,
         mut closing: Closing,
         outcome: Outcome,
+        mut kept: Option<Box<LiveProcess>>,
     ) -> Result<TurnEnd, TurnFault> {
         let at = self.context.clock.wall();
         let end = Change::EndTurn {
@@ -403,16 +479,20 @@ impl Turn {
             at,
         };
         crash_point!("turn.before_end");
-        let last_seq = self
-            .context
-            .journal
-            .commit(closing.take().with(end))
-            .await?;
+        let mut batch = closing.take().with(end);
+        if let Some(process) = &mut kept {
+            // The next turn goes on from here, and so does who finds the process at rest.
+            process.ordinal = closing.ordinal();
+            let rest = Course::default();
+            batch.changes.push(process.progress(self.row.id, &rest));
+        }
+        let last_seq = self.context.journal.commit(batch).await?;
         crash_point!("turn.ended");
         Ok(TurnEnd {
             outcome: Some(outcome),
             agent_session: self.conversation.id().map(str::to_owned),
             last_seq,
+            process: kept,
         })
     }
 
@@ -420,6 +500,12 @@ impl Turn {
         let elapsed = self.context.clock.now().duration_since(self.began);
         u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+/// The Hub's refusal of a run.
+fn blocked(why: &str) -> TurnError {
+    let message = format!("the Hub did not let the run begin: {why}");
+    TurnError::new(ErrorClass::Permission, message)
 }
 
 fn launch_failure(error: &LaunchError) -> TurnError {

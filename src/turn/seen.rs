@@ -126,6 +126,19 @@ impl Seen {
         self.cut_off = true;
     }
 
+    /// A message that came while the attempt ran was taken up: the agent knows it.
+    pub fn taken_up(&mut self, text: &str) {
+        if let Some(at) = self.waiting.iter().position(|waiting| waiting == text) {
+            self.told.push(self.waiting.remove(at));
+        }
+    }
+
+    /// Of the messages that came while the attempt ran, the agent has taken up all but these.
+    pub fn waits_for<'a>(&mut self, open: impl Iterator<Item = &'a str>) {
+        let open: Vec<&str> = open.collect();
+        self.waiting.retain(|text| open.contains(&text.as_str()));
+    }
+
     /// Whether a prompt with that id is part of the turn already.
     pub fn has_prompt(&self, id: &str) -> bool {
         self.prompt_ids.iter().any(|known| known == id)

@@ -58,8 +58,8 @@ pub(super) async fn last_message(
 
 fn place(context: &TurnContext, store: &Store, run: RunId) -> Option<PathBuf> {
     // any plan tells where the CLI keeps its files
-    let plan = context.plan(AgentSession::New(Uuid::nil()), run).ok()?;
-    let variable = |name: &str| context.variable(&plan, name);
+    let start = context.start(AgentSession::New(Uuid::nil()), run).ok()?;
+    let variable = |name: &str| context.variable(start.launch(), name);
     (store.file)(&Homes {
         home: &context.spec.home,
         variable: &variable,

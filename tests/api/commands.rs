@@ -32,7 +32,8 @@ fn text(finished: &Finished) -> String {
 #[test]
 fn without_a_daemon_every_command_says_where_it_looked_and_what_to_do() {
     let place = Place::new();
-    let commands: [&[&str]; 6] = [
+    let commands: [&[&str]; 7] = [
+        &["approve"],
         &["sessions"],
         &["status"],
         &["events"],
@@ -40,13 +41,13 @@ fn without_a_daemon_every_command_says_where_it_looked_and_what_to_do() {
         &["logs"],
         &["prompt", "--session", "s1", "x"],
     ];
-    for words in commands.iter().take(5) {
+    for words in commands.iter().take(6) {
         let said = done(&place, words);
         let said = said.fails_with(69);
         assert!(said.contains("state/api.sock"), "{said}");
         assert!(said.contains("agent-runner start"), "{said}");
     }
-    let said = done(&place, commands[5]);
+    let said = done(&place, commands[6]);
     said.fails_with(69);
 }
 

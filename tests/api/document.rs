@@ -120,7 +120,10 @@ fn every_real_answer_is_as_the_document_says() {
     let started = crate::place::Started::read(&place.start(&folder, &words));
     let socket = place.bench.path("state/api.sock");
     let ask = |method: &str, route: &str, query: &str, body: &Value| {
-        let target = route.replace("{id}", &started.session) + query;
+        let target = route
+            .replace("{id}", &started.session)
+            .replace("{request_id}", "none");
+        let target = target + query;
         let body = if body.is_null() {
             String::new()
         } else {
@@ -193,6 +196,8 @@ fn every_real_answer_is_as_the_document_says() {
         "{figures}"
     );
     assert_eq!(ask("GET", logs, "", &Value::Null).status, 200);
+    let requests = ask("GET", "/v1/sessions/{id}/requests", "", &Value::Null);
+    assert_eq!(requests.json(), json!({"requests": []}));
     refusals(ask, &all["last_seq"]);
     Place::end(started.pid, nix::sys::signal::Signal::SIGTERM);
 }
@@ -216,6 +221,14 @@ fn refusals(ask: impl Fn(&str, &str, &str, &Value) -> Answer, last: &Value) {
     assert_eq!(empty.status, 400);
     let unknown = ask("POST", prompts, "", &json!({"txt": "x"}));
     assert!(unknown.body.contains("txt"), "{unknown:?}");
+    let answer = "/v1/sessions/{id}/requests/{request_id}";
+    let unknown = ask("POST", answer, "", &json!({"decision": "allow"}));
+    assert_eq!(
+        (unknown.status, &unknown.json()["code"]),
+        (404, &json!("unknown_request"))
+    );
+    let wrong = ask("POST", answer, "", &json!({"decision": "perhaps"}));
+    assert_eq!(wrong.status, 400);
     let create = json!({"cwd": "/", "task": "x", "settings": {"modle": ["m"]}});
     let refused = ask("POST", "/v1/sessions", "", &create);
     assert_eq!(refused.status, 400);

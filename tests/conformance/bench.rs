@@ -22,6 +22,8 @@ pub(crate) struct Bench {
     program: PathBuf,
     dir: TempDir,
     model: Option<(Running, String)>,
+    /// What `--mode` is.
+    pub(crate) mode: &'static str,
 }
 
 impl Bench {
@@ -32,6 +34,7 @@ impl Bench {
             program: agent.installed()?,
             dir: tempfile::tempdir().unwrap(),
             model: None,
+            mode: "exec",
         };
         for folder in ["home", "here"] {
             fs::create_dir(bench.path(folder)).unwrap();
@@ -62,6 +65,7 @@ impl Bench {
             .env_clear()
             .env("PATH", path)
             .env("HOME", self.path("home"))
+            .env("AGENT_RUNNER_MODE", self.mode)
             .env("AGENT_RUNNER_STATE_DIR", self.path("state"));
         command
     }

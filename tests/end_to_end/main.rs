@@ -15,15 +15,22 @@ mod other_user;
 mod participants;
 #[path = "../support/running.rs"]
 mod running;
+#[path = "../support/terminal.rs"]
+mod terminal;
 
 mod bad_input;
 mod bytes;
+mod commands;
+mod elsewhere;
 mod ends;
 mod fences;
 mod ground;
+mod official_lead;
+mod official_tui;
 mod prompts;
 mod pushes;
 mod secrets;
 mod session;
 mod side_by_side;
 mod takeover;
+mod waking;

@@ -76,6 +76,11 @@ impl Participants {
         response["data"].clone()
     }
 
+    /// A command to a lead that does not answer any.
+    pub(crate) fn tell(&mut self, command: &Value) {
+        self.ask(json!({"do": "tell", "command": command}));
+    }
+
     /// A command to the lead; its answer.
     pub(crate) fn response(&mut self, command: &Value) -> Value {
         let answer = self.answer(command);
@@ -88,6 +93,38 @@ impl Participants {
         let mut command = command.clone();
         command["id"] = json!(format!("c{}", self.requests.get()));
         self.try_ask(&mut json!({"do": "command", "command": command}))
+    }
+
+    /// Sends a command, under its own id, without waiting for the answer.
+    pub(crate) fn send(&mut self, command: &Value) {
+        self.ask(json!({"do": "send", "command": command}));
+    }
+
+    /// The answer to the command of that id.
+    pub(crate) fn answer_to(&self, id: &str) -> Value {
+        let line = self.line(&format!("answer to {id}"), |line| {
+            let frame = &line["frame"];
+            line["from"] == "controller" && frame["data"]["response"]["id"] == id
+        });
+        line["frame"]["data"]["response"].clone()
+    }
+
+    /// A person at the controller answers a question.
+    pub(crate) fn answer_person(&mut self, request: &Value, result: &Value) {
+        let id = request["data"]["id"].clone();
+        self.ask(json!({"do": "answer", "ui": id, "result": result}));
+    }
+
+    /// The first question of that kind that a person at the controller is asked, beyond `known`.
+    pub(crate) fn question(&self, method: &str, known: usize) -> Value {
+        let mut seen = 0;
+        let line = self.line(&format!("{method} number {}", known + 1), |line| {
+            let frame = &line["frame"];
+            let asked = line["from"] == "controller" && frame["event"] == "rpc_ui_request";
+            seen += usize::from(asked && frame["data"]["method"] == method);
+            seen > known
+        });
+        line["frame"].clone()
     }
 
     /// Waits until each viewer has got that broadcast for the `count`th time.
@@ -109,6 +146,24 @@ impl Participants {
             .filter(|line| line["from"] == from && line["frame"]["type"] == "broadcast")
             .map(|line| line["frame"].clone())
             .collect()
+    }
+
+    /// Asserts that each viewer got the lead's events in one and the same order, from the first
+    /// prompt on: before that they may still have been joining.
+    pub(crate) fn assert_same_order(&self) {
+        let told = |from: &str| -> Vec<String> {
+            let frames = self.broadcasts(from).into_iter();
+            frames
+                .skip_while(|frame| frame["event"] != "before_agent_start")
+                .filter(|frame| frame["data"]["agentRole"] == "lead")
+                .map(|frame| frame.to_string())
+                .collect()
+        };
+        let seen = told("observer");
+        assert!(!seen.is_empty());
+        for other in ["stream", "controller"] {
+            assert_eq!(told(other), seen, "{other}");
+        }
     }
 
     fn line(&self, what: &str, mut fits: impl FnMut(&Value) -> bool) -> Value {

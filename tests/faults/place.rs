@@ -116,6 +116,7 @@ impl Place {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.path("home"))
             .env("AGENT_RUNNER_STATE_DIR", self.path("state"))
+            .env("AGENT_RUNNER_MODE", "exec")
             .env("AGENT_RUNNER_CRASH_LOG", self.path("passed"))
             .stdin(Stdio::null())
             .stdout(output("stdout"))
@@ -234,6 +235,17 @@ impl Place {
             }
             in_time("the session's state", deadline)?;
         }
+    }
+
+    /// How many prompts were accepted, by the journal.
+    pub(crate) fn taken(&self) -> usize {
+        let read = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let journal = rusqlite::Connection::open_with_flags(self.path("state/journal.db"), read);
+        let count = "SELECT count(*) FROM turn";
+        let taken: i64 = journal
+            .and_then(|journal| journal.query_row(count, [], |row| row.get(0)))
+            .unwrap();
+        usize::try_from(taken).unwrap()
     }
 
     /// The newest run that has a status: its shim and its CLI.

@@ -9,16 +9,17 @@ use std::time::Duration;
 
 use agent_runner::agent::{AgentSession, TurnSpec, by_name};
 use agent_runner::clock::Clock;
-use agent_runner::config::Patience;
+use agent_runner::config::{ApprovalConfig, Approve, Otherwise, Patience};
 use agent_runner::journal::{self, Journal, Tail};
 use agent_runner::process::Environment;
 use agent_runner::redact::Redactor;
-use agent_runner::sandbox::LocalSandbox;
+use agent_runner::sandbox::{LocalSandbox, Sandbox};
 use agent_runner::scripted_model::{Options, Record, Script, serve};
 use agent_runner::session::{Prompt, Session};
 use agent_runner::spool::Stdout;
 use agent_runner::tasks::Tasks;
 use agent_runner::turn::TurnContext;
+use agent_runner::turn::approval::Approval;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -127,6 +128,13 @@ impl Bench {
         }
         let session = "s1".parse().unwrap();
         let tail = journal.tail(&session, journal.last_seq(&session).await.unwrap());
+        let approval = ApprovalConfig {
+            mode: Approve::Auto,
+            otherwise: Otherwise::Ask,
+            timeout: None,
+            allow: Vec::new(),
+            deny: Vec::new(),
+        };
         let context = TurnContext {
             session,
             agent: by_name("claude").unwrap(),
@@ -148,18 +156,23 @@ impl Bench {
                 workspace: PathBuf::new(),
                 files: PathBuf::new(),
             },
+            choices: tokio::sync::watch::Sender::default(),
+            briefings: agent_runner::turn::briefing::Briefings::default(),
             environment,
             repositories: vec![self.path("workspace")],
             workspace: self.path("workspace"),
             state_dir: self.path("state"),
             state_root: self.path("state"),
+            live: None,
+            idle_timeout: None,
+            approval: Approval::new(&approval, &self.path("workspace")),
             stdout: Stdout::Pipe,
             user: None,
             in_container: false,
             timeout: Some(LIMIT),
             patience: self.patience,
             spool_quota: self.spool_quota,
-            sandbox: LocalSandbox::with_program(&self.runner),
+            sandbox: Sandbox::Local(LocalSandbox::with_program(&self.runner)),
             spool_retain: self.spool_retain,
             checkpoints: false,
             expected: Vec::new(),

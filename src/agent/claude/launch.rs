@@ -1,8 +1,9 @@
-//! How one turn of Claude Code 2.1.197 is started in exec form.
+//! How Claude Code 2.1.197 is started: for one turn in exec form, for a conversation in live form.
 
 use std::ffi::OsString;
 
 use crate::agent::args::{Args, Flags};
+use crate::agent::live::{LivePlan, LiveSpec};
 use crate::agent::{AgentSession, ConversationFile, Homes, LaunchError, LaunchPlan, TurnSpec};
 
 const FLAGS: Flags = Flags {
@@ -127,14 +128,38 @@ const QUIET: &[&str] = &[
 
 /// The plan for one turn.
 pub(super) fn plan(spec: &TurnSpec) -> Result<LaunchPlan, LaunchError> {
+    launch(spec, &["--dangerously-skip-permissions"])
+}
+
+/// The plan for a conversation: messages, answers and consents travel over stdin. With `asks` the
+/// CLI is left in its default mode, where our hook sends each call to the prompt for consent.
+pub(super) fn live_plan(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError> {
+    let consent = if asks {
+        "--permission-prompt-tool=stdio"
+    } else {
+        "--dangerously-skip-permissions"
+    };
+    let talk = ["--input-format=stream-json", "--replay-user-messages"];
+    let launch = launch(spec, &[talk[0], talk[1], consent])?;
+    Ok(LivePlan {
+        launch,
+        spec: LiveSpec {
+            cwd: Some(spec.workspace.to_string_lossy().into_owned()),
+            // a rule with a pattern is for the CLI alone to judge: such calls are asked for
+            allowed_tools: spec.allowed_tools.clone(),
+            asks,
+            ..LiveSpec::default()
+        },
+    })
+}
+
+fn launch(spec: &TurnSpec, form: &[&str]) -> Result<LaunchPlan, LaunchError> {
     FLAGS.check(&spec.extra_args)?;
     let mut args = Args::default();
-    for flag in [
-        "-p",
-        "--verbose",
-        "--include-partial-messages",
-        "--dangerously-skip-permissions",
-    ] {
+    for flag in ["-p", "--verbose", "--include-partial-messages"] {
+        args.flag(flag);
+    }
+    for flag in form {
         args.flag(flag);
     }
     args.value("--output-format", "stream-json");
@@ -251,6 +276,24 @@ mod tests {
         );
         assert!(plan.env.contains(&("IS_SANDBOX".into(), "1".into())));
         assert!(plan.env.contains(&("HOME".into(), "/home/agent".into())));
+    }
+
+    #[test]
+    fn a_conversation_is_started_with_its_consent_where_it_is_asked_for() {
+        let spec = TurnSpec {
+            allowed_tools: vec!["Read".to_owned()],
+            ..TurnSpec::plain()
+        };
+        let has = |plan: &LivePlan, flag: &str| plan.launch.args.contains(&flag.into());
+        let free = live_plan(&spec, false).unwrap();
+        assert!(has(&free, "--input-format=stream-json"));
+        assert!(has(&free, "--replay-user-messages"));
+        assert!(has(&free, "--dangerously-skip-permissions"));
+        let held = live_plan(&spec, true).unwrap();
+        assert!(has(&held, "--permission-prompt-tool=stdio"));
+        assert!(!has(&held, "--dangerously-skip-permissions"));
+        assert_eq!(held.spec.allowed_tools, ["Read"]);
+        assert!(held.spec.asks);
     }
 
     #[test]

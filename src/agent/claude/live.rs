@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use self::control::{Control, Echo, Request, Response};
-use super::Claude;
+use super::{Claude, launch};
 use crate::agent::live::{
-    Answer, Asked, Command, Dialog, LiveKind, LiveSpec, Message, Phase, Refused, Told, tell,
+    Answer, Asked, Command, Dialog, Holds, LiveKind, LiveSpec, Message, Phase, Refused, Told, tell,
 };
 use crate::agent::{Adapter as _, Evidence, Ignored, snapshot};
 use crate::event::Event;
@@ -27,6 +27,12 @@ use crate::frame::{Line, Loss};
 
 /// The live form in the registry of agents.
 pub(super) const LIVE: LiveKind = LiveKind {
+    plan: launch::live_plan,
+    can_steer: true,
+    can_set_model: true,
+    can_change_input: true,
+    holds: Holds::All,
+    richer_than_exec: true,
     open: |spec| Box::new(ClaudeLive::new(spec)),
     restore: |bytes| Ok(Box::new(snapshot::load::<ClaudeLive>(VERSION, bytes)?)),
 };
@@ -67,8 +73,17 @@ struct Waiting {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Owed {
     request_id: String,
-    /// What was asked for, if that is not known here; else it is our hook's answer.
-    unknown: Option<String>,
+    reply: Reply,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+enum Reply {
+    /// Our hook: somebody is to be asked.
+    Ask,
+    /// Our hook: the user listed this tool as one that needs no consent.
+    Allow,
+    /// That request is not known here.
+    Unknown(String),
 }
 
 impl Dialog for ClaudeLive {
@@ -227,10 +242,14 @@ impl ClaudeLive {
             return "";
         }
         let is_ours = request.subtype == "hook_callback" && request.hook.as_deref() == Some(HOOK);
-        self.owed.push(Owed {
-            request_id,
-            unknown: (!is_ours).then(|| request.subtype.clone()),
-        });
+        let reply = if !is_ours {
+            Reply::Unknown(request.subtype.clone())
+        } else if self.spec.allowed_tools.contains(&request.tool) {
+            Reply::Allow
+        } else {
+            Reply::Ask
+        };
+        self.owed.push(Owed { request_id, reply });
         "a request that the runner answers by itself"
     }
 
@@ -360,15 +379,17 @@ impl ClaudeLive {
 
 impl Owed {
     fn frame(&self) -> Vec<u8> {
-        match &self.unknown {
-            Some(subtype) => control::refusal(&self.request_id, subtype),
-            None => control::success(
-                &self.request_id,
-                &json!({"hookSpecificOutput": {
-                    "hookEventName": "PreToolUse", "permissionDecision": "ask",
-                }}),
-            ),
-        }
+        let decision = match &self.reply {
+            Reply::Unknown(subtype) => return control::refusal(&self.request_id, subtype),
+            Reply::Ask => "ask",
+            Reply::Allow => "allow",
+        };
+        control::success(
+            &self.request_id,
+            &json!({"hookSpecificOutput": {
+                "hookEventName": "PreToolUse", "permissionDecision": decision,
+            }}),
+        )
     }
 }
 

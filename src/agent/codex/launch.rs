@@ -1,4 +1,4 @@
-//! How one turn of Codex 0.169.0 is started in exec form.
+//! How Codex 0.169.0 is started in exec form, for one turn; `live/launch.rs` has the live form.
 //!
 //! All flags stand before `resume`, where the two forms take the same ones: behind it the CLI
 //! knows fewer. Codex takes no file that is added to its system prompt and no file of MCP servers;
@@ -17,9 +17,9 @@ use crate::agent::{
 };
 
 /// The CLI's folder in its home.
-const FOLDER: &str = ".codex";
+pub(super) const FOLDER: &str = ".codex";
 
-const FLAGS: Flags = Flags {
+pub(super) const FLAGS: Flags = Flags {
     owned: &[
         (&["--json", "--skip-git-repo-check"], "it cannot be changed"),
         (
@@ -101,7 +101,7 @@ pub(super) const ENV_PASS: &[&str] = &[
 ];
 
 /// Quiet: no look for updates, no telemetry. These do not reach into what the agent's tools do.
-const QUIET: &[&str] = &[
+pub(super) const QUIET: &[&str] = &[
     "check_for_update_on_startup=false",
     "analytics.enabled=false",
 ];
@@ -131,23 +131,15 @@ pub(super) fn plan(spec: &TurnSpec) -> Result<LaunchPlan, LaunchError> {
     if let Some(model) = &spec.model {
         args.value("--model", model);
     }
-    if let Some(effort) = &spec.effort {
-        if !EFFORTS.contains(&effort.as_str()) {
-            return Err(LaunchError::Effort {
-                effort: effort.clone(),
-                known: EFFORT_NAMES,
-            });
-        }
-        args.value("--config", format!("model_reasoning_effort={effort}"));
+    if let Some(setting) = effort(spec)? {
+        args.value("--config", setting);
     }
     if let Some((name, _)) = &profile {
         args.value("--profile", name);
     }
-    if let AgentSession::Resume(id) = &spec.agent_session {
-        // the CLI takes anything else for a name, and begins a new thread where it finds none
-        let id = Uuid::try_parse(id).map_err(|_| LaunchError::AgentSession { id: id.clone() })?;
+    if let Some(id) = resumed(spec)? {
         args.flag("resume");
-        args.flag(&id.to_string());
+        args.flag(&id);
     }
     // the prompt is stdin
     args.flag("-");
@@ -170,6 +162,30 @@ pub(super) fn plan(spec: &TurnSpec) -> Result<LaunchPlan, LaunchError> {
             unless: spec.home.join(FOLDER).join("auth.json"),
         }],
     })
+}
+
+/// The setting for the effort that is asked for.
+pub(super) fn effort(spec: &TurnSpec) -> Result<Option<String>, LaunchError> {
+    let Some(effort) = &spec.effort else {
+        return Ok(None);
+    };
+    if !EFFORTS.contains(&effort.as_str()) {
+        return Err(LaunchError::Effort {
+            effort: effort.clone(),
+            known: EFFORT_NAMES,
+        });
+    }
+    Ok(Some(format!("model_reasoning_effort={effort}")))
+}
+
+/// The thread to go on with. The CLI takes what is no id for a name, and begins a new thread where
+/// it finds none.
+pub(super) fn resumed(spec: &TurnSpec) -> Result<Option<String>, LaunchError> {
+    let AgentSession::Resume(id) = &spec.agent_session else {
+        return Ok(None);
+    };
+    let parsed = Uuid::try_parse(id).map_err(|_| LaunchError::AgentSession { id: id.clone() })?;
+    Ok(Some(parsed.to_string()))
 }
 
 /// The profile's name and content, where there is something to put into it; its secrets go to
@@ -204,7 +220,7 @@ fn profile(
 }
 
 /// What the table of flags cannot say: keys of the configuration, and the one profile.
-fn check_extra(extra: &[OsString], has_profile: bool) -> Result<(), LaunchError> {
+pub(super) fn check_extra(extra: &[OsString], has_profile: bool) -> Result<(), LaunchError> {
     let mut arguments = extra.iter().map(|argument| argument.to_string_lossy());
     while let Some(argument) = arguments.next() {
         let is = |short: &str, long: &str| {

@@ -7,6 +7,7 @@
 
 mod consent;
 mod frames;
+mod launch;
 mod sending;
 mod wire;
 mod work;
@@ -25,7 +26,9 @@ use self::work::Work;
 use super::verdict;
 use crate::agent::json::typed;
 use crate::agent::lines::{self, corrupt, notice, raw};
-use crate::agent::live::{Asked, Command, Dialog, LiveKind, LiveSpec, Phase, Refused, Told, tell};
+use crate::agent::live::{
+    Asked, Command, Dialog, Holds, LiveKind, LiveSpec, Phase, Refused, Told, tell,
+};
 use crate::agent::{Evidence, Ignored, snapshot};
 use crate::event::{Event, NoticeLevel, TurnError};
 use crate::exit::Exit;
@@ -33,6 +36,12 @@ use crate::frame::Line;
 
 /// The live form in the registry of agents.
 pub(super) const LIVE: LiveKind = LiveKind {
+    plan: launch::plan,
+    can_steer: true,
+    can_set_model: true,
+    can_change_input: false,
+    holds: Holds::AllBut("its to-do list and images that it opens"),
+    richer_than_exec: true,
     open: |spec| Box::new(CodexLive::new(spec)),
     restore: |bytes| Ok(Box::new(snapshot::load::<CodexLive>(VERSION, bytes)?)),
 };
@@ -330,11 +339,11 @@ impl CodexLive {
         params: Option<&RawValue>,
         out: &mut Vec<Told>,
     ) -> &'static str {
-        if !consent::is_asked_by(method) {
+        let params: Value = typed(params).unwrap_or_default();
+        if !consent::is_asked_by(method, &params) {
             self.owed.insert(id.to_owned(), method.to_owned());
             return "a request that the runner answers by itself";
         }
-        let params: Value = typed(params).unwrap_or_default();
         let waiting = Waiting::new(id, method, params, &self.work);
         let asked = &waiting.asked;
         out.push(Told::Event(Event::PermissionRequest {

@@ -1,4 +1,4 @@
-//! How one turn of Gemini CLI 0.61.0 is started in exec form.
+//! How Gemini CLI 0.61.0 is started in exec form, for one turn; `live/launch.rs` has the live form.
 //!
 //! MCP servers, effort, a longer system prompt and the end of its usage statistics can be had by
 //! its settings file alone, and the file for that (`GEMINI_CLI_SYSTEM_SETTINGS_PATH`) counts only
@@ -8,10 +8,11 @@
 //! settings with ours over them, and links to all else that the real home holds: logins and
 //! conversations stay where they are.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::settings;
+use crate::agent::args::Args;
 use crate::agent::{AgentSession, HomeLink, LaunchError, LaunchPlan, TurnSpec, hash};
 
 /// Flags that the runner sets or that would break its reading of the output, and what to use
@@ -132,11 +133,20 @@ pub(super) fn plan(spec: &TurnSpec) -> Result<LaunchPlan, LaunchError> {
         AgentSession::New(id) => args.value("--session-id", id.to_string()),
         AgentSession::Resume(id) => args.value("--resume", id),
     }
+    with_home(spec, args, &policy(&spec.allowed_tools))
+}
+
+/// The arguments that both forms have behind their own, and the home that they point to.
+pub(super) fn with_home(
+    spec: &TurnSpec,
+    mut args: Args,
+    policy: &str,
+) -> Result<LaunchPlan, LaunchError> {
     if let Some(model) = &spec.model {
         args.value("--model", model);
     }
-    let (home, home_files) = home(spec)?;
-    if !spec.allowed_tools.is_empty() {
+    let (home, home_files) = home(spec, policy)?;
+    if !policy.is_empty() {
         args.value("--policy", spec.home.join(&home).join(POLICY));
     }
     args.0.extend(spec.extra_args.iter().cloned());
@@ -156,14 +166,14 @@ pub(super) fn plan(spec: &TurnSpec) -> Result<LaunchPlan, LaunchError> {
 type Files = Vec<(PathBuf, Vec<u8>)>;
 
 /// The home for a turn with these options, and its files.
-fn home(spec: &TurnSpec) -> Result<(PathBuf, Files), LaunchError> {
+fn home(spec: &TurnSpec, policy: &str) -> Result<(PathBuf, Files), LaunchError> {
     let mut files = vec![(".gemini/settings.json".to_owned(), settings::of(spec)?)];
     if let Some(prompt) = &spec.system_prompt {
         let name = format!(".gemini/{}", settings::SYSTEM_PROMPT);
         files.push((name, prompt.clone().into_bytes()));
     }
-    if !spec.allowed_tools.is_empty() {
-        files.push((POLICY.to_owned(), policy(&spec.allowed_tools).into_bytes()));
+    if !policy.is_empty() {
+        files.push((POLICY.to_owned(), policy.as_bytes().to_vec()));
     }
     let content = files.iter().fold(hash::EMPTY, |hash, (name, content)| {
         hash::more(hash::more(hash, name), &String::from_utf8_lossy(content))
@@ -198,36 +208,35 @@ fn links(spec: &TurnSpec, home: &Path) -> Vec<HomeLink> {
 /// The tools that need no consent, as rules of the CLI's policy engine. `tool(prefix)` stands for
 /// commands that begin so, as in `run_shell_command(git)`.
 fn policy(tools: &[String]) -> String {
-    // a JSON string is a TOML string too
-    let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let rule = |tool: &String| {
         let (name, prefix) = match tool.strip_suffix(')').and_then(|tool| tool.split_once('(')) {
             Some((name, prefix)) => (name, Some(prefix)),
             None => (tool.as_str(), None),
         };
-        let prefix = prefix
-            .map(|prefix| format!("commandPrefix = {}\n", quoted(prefix)))
-            .unwrap_or_default();
-        format!(
-            "[[rule]]\ntoolName = {}\n{prefix}decision = \"allow\"\npriority = 100\n",
-            quoted(name)
-        )
+        rule(name, prefix, "allow", 100)
     };
     tools.iter().map(rule).collect()
 }
 
-struct Args(Vec<OsString>);
-
-impl Args {
-    fn value(&mut self, flag: &str, value: impl AsRef<OsStr>) {
-        let mut argument = OsString::from(flag);
-        argument.push("=");
-        argument.push(value);
-        self.0.push(argument);
-    }
+/// The rules by which every call waits for consent but those: they go before the CLI's own rules,
+/// which let reads pass.
+pub(super) fn asking(allowed: &[String]) -> String {
+    rule("*", None, "ask_user", 99) + &policy(allowed)
 }
 
-fn check_extra(extra: &[OsString]) -> Result<(), LaunchError> {
+fn rule(tool: &str, prefix: Option<&str>, decision: &str, priority: u32) -> String {
+    // a JSON string is a TOML string too
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let prefix = prefix
+        .map(|prefix| format!("commandPrefix = {}\n", quoted(prefix)))
+        .unwrap_or_default();
+    format!(
+        "[[rule]]\ntoolName = {}\n{prefix}decision = \"{decision}\"\npriority = {priority}\n",
+        quoted(tool)
+    )
+}
+
+pub(super) fn check_extra(extra: &[OsString]) -> Result<(), LaunchError> {
     let mut is_value = false;
     for argument in extra {
         if std::mem::take(&mut is_value) {

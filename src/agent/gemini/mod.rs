@@ -9,6 +9,7 @@
 //! where it silently asks again and repeats its text.
 
 mod launch;
+mod live;
 mod record;
 mod settings;
 mod tools;
@@ -48,7 +49,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     // The CLI itself says when it has no such conversation.
     conversation: None,
     store: None,
-    live: None,
+    live: Some(live::LIVE),
 };
 
 /// The snapshot's version: another program's state is not guessed at.

@@ -233,6 +233,32 @@ pub(super) fn of_complaint(severity: Option<&str>, message: &str) -> Option<Turn
     ends.then(|| self::failure(None, message))
 }
 
+/// An error of the live form: its code is the HTTP status.
+pub(super) fn live_error(status: Option<u16>, message: &str) -> TurnError {
+    let failure = Failure {
+        status,
+        ..with_status(message)
+    };
+    failure.error(TABLE, "the CLI reported an error without a message")
+}
+
+/// Why a turn of the live form stopped that the model did not end.
+pub(super) fn of_stop(reason: &str) -> Option<TurnError> {
+    let (class, message) = match reason {
+        "max_tokens" => (
+            ErrorClass::ContextOverflow,
+            "the conversation is longer than the model's context",
+        ),
+        "max_turn_requests" => (
+            ErrorClass::MaxTurns,
+            "the CLI stopped the agent: too many rounds with the model, or always the same",
+        ),
+        "refusal" => (ErrorClass::InvalidRequest, "the model refused to answer"),
+        _ => return None,
+    };
+    Some(TurnError::new(class, message))
+}
+
 /// What stderr says of a process that wrote no record.
 pub(super) fn of_silence(exit: Option<Exit>, stderr: &[u8]) -> Evidence {
     let stderr = String::from_utf8_lossy(stderr);

@@ -35,6 +35,11 @@ struct Servers {
 
 /// The configuration that `spec` asks for; `None` when it asks for none.
 pub(super) fn config(spec: &TurnSpec) -> Result<Option<Vec<u8>>, LaunchError> {
+    let config = parts(spec)?;
+    Ok((!config.is_empty()).then(|| Value::Object(config).to_string().into_bytes()))
+}
+
+fn parts(spec: &TurnSpec) -> Result<Map<String, Value>, LaunchError> {
     let mut config = Map::new();
     if let Some(text) = &spec.mcp_servers {
         config.insert("mcp".to_owned(), Value::Object(servers(text)?));
@@ -47,7 +52,72 @@ pub(super) fn config(spec: &TurnSpec) -> Result<Option<Vec<u8>>, LaunchError> {
         let rules = permissions(&spec.allowed_tools);
         config.insert("permission".to_owned(), Value::Object(rules));
     }
-    Ok((!config.is_empty()).then(|| Value::Object(config).to_string().into_bytes()))
+    Ok(config)
+}
+
+/// Tools by the names that its rules have for them, and what else its rules are about.
+const HELD: &[&str] = &[
+    "bash",
+    "codesearch",
+    "doom_loop",
+    "edit",
+    "external_directory",
+    "glob",
+    "grep",
+    "list",
+    "lsp",
+    "plan_enter",
+    "plan_exit",
+    "question",
+    "read",
+    "skill",
+    "todoread",
+    "todowrite",
+    "webfetch",
+    "websearch",
+];
+
+/// What a conversation in live form adds: by itself OpenCode ends the turn at the first call that
+/// is refused. Where nobody is asked, what no rule of the user's is about is allowed.
+pub(super) fn live(spec: &TurnSpec, asks: bool) -> Result<Vec<u8>, LaunchError> {
+    let mut config = parts(spec)?;
+    let on_deny = json!({"continue_loop_on_deny": true});
+    config.insert("experimental".to_owned(), on_deny);
+    if asks {
+        config.remove("permission");
+        // it is not looked for where the project's configuration is not
+        let guide = spec.workspace.join("AGENTS.md");
+        let guide = pattern(&guide.to_string_lossy());
+        let files = config.entry("instructions").or_insert_with(|| json!([]));
+        if let Value::Array(files) = files {
+            files.insert(0, guide.into());
+        }
+    } else {
+        let rules = config.entry("permission").or_insert_with(|| json!({}));
+        if let Value::Object(rules) = rules {
+            rules.insert("*".to_owned(), "allow".into());
+        }
+    }
+    Ok(Value::Object(config).to_string().into_bytes())
+}
+
+/// The rules by which every call waits for consent, in the form of `OPENCODE_PERMISSION`, which
+/// wins over the rules of all files. Each tool is named, since a rule of a file for one would
+/// stand behind the one for all. Sub-agents' requests are sent to nobody: there are none.
+pub(super) fn asking(allowed: &[String]) -> String {
+    let mut rules = Map::new();
+    for name in ["*"].iter().chain(HELD) {
+        rules.insert((*name).to_owned(), json!({"*": "ask"}));
+    }
+    rules.insert("*".to_owned(), "ask".into());
+    rules.insert("task".to_owned(), "deny".into());
+    for (name, patterns) in permissions(allowed) {
+        let of_tool = rules.entry(name).or_insert_with(|| json!({"*": "ask"}));
+        if let (Value::Object(of_tool), Value::Object(patterns)) = (of_tool, patterns) {
+            of_tool.extend(patterns);
+        }
+    }
+    Value::Object(rules).to_string()
 }
 
 /// OpenCode takes the name of an instructions file, not its folder, for a glob.
@@ -225,6 +295,15 @@ mod tests {
                 "read": {"*": "allow"},
             })
         );
+    }
+
+    #[test]
+    fn every_tool_is_asked_for_but_those_that_need_no_consent() {
+        let rules: Value = serde_json::from_str(&asking(&["bash(git *)".to_owned()])).unwrap();
+        assert_eq!(rules["*"], "ask");
+        assert_eq!(rules["bash"], json!({"*": "ask", "git *": "allow"}));
+        assert_eq!(rules["edit"], json!({"*": "ask"}));
+        assert_eq!(rules["task"], "deny");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How one turn of OpenCode 1.18.33 is started in exec form.
+//! How one turn of OpenCode 1.18.33 is started in exec form; `live/launch.rs` has the live form.
 
 use std::ffi::OsString;
 
@@ -7,7 +7,7 @@ use crate::agent::args::{Args, Flags};
 use crate::agent::{AgentSession, LaunchError, LaunchPlan, TurnSpec};
 
 /// The name of the file that holds what the turn adds to OpenCode's configuration.
-const CONFIG: &str = "opencode.json";
+pub(super) const CONFIG: &str = "opencode.json";
 
 /// What is known of OpenCode's flags. yargs, which reads them, knows more forms of each: see
 /// [`meant`].
@@ -67,7 +67,7 @@ const FLAGS: Flags = Flags {
 /// Login, providers and models. Not among them: what moves OpenCode's own folders or database,
 /// which would override the home; what an outer OpenCode leaves (`OPENCODE_PID`, `OPENCODE_ROUTE`);
 /// its server's password; a cloud account's general keys.
-const ENV_PASS: &[&str] = &[
+pub(super) const ENV_PASS: &[&str] = &[
     "OPENCODE_API_KEY",
     "OPENCODE_AUTH_CONTENT",
     "OPENCODE_CONFIG",
@@ -167,7 +167,7 @@ pub(super) fn plan(spec: &TurnSpec) -> Result<LaunchPlan, LaunchError> {
     })
 }
 
-fn environment(spec: &TurnSpec) -> Vec<(OsString, OsString)> {
+pub(super) fn environment(spec: &TurnSpec) -> Vec<(OsString, OsString)> {
     let quiet = QUIET.iter().map(|name| ((*name).into(), "1".into()));
     let home = [("HOME".into(), spec.home.clone().into())];
     let folders = FOLDERS
@@ -176,7 +176,7 @@ fn environment(spec: &TurnSpec) -> Vec<(OsString, OsString)> {
     quiet.chain(home).chain(folders).collect()
 }
 
-fn check_extra(extra: &[OsString]) -> Result<(), LaunchError> {
+pub(super) fn check_extra(extra: &[OsString]) -> Result<(), LaunchError> {
     FLAGS.check(extra)?;
     for argument in extra {
         let text = argument.to_string_lossy();

@@ -12,6 +12,7 @@
 
 mod config;
 mod launch;
+mod live;
 mod log;
 mod record;
 mod step;
@@ -58,7 +59,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     // In its database: the CLI itself says when it has no such session.
     conversation: None,
     store: Some(store::STORE),
-    live: None,
+    live: Some(live::LIVE),
 };
 
 /// The snapshot's version: another program's state is not guessed at.

@@ -39,9 +39,29 @@ pub(super) enum Permission {
 }
 
 /// The normalized name.
-fn name(native: &str) -> &str {
+pub(super) fn name(native: &str) -> &str {
     let found = NAMES.iter().find(|(theirs, _)| *theirs == native);
     found.map_or(native, |(_, ours)| ours)
+}
+
+/// What a call is, before it is known what becomes of it.
+pub(super) struct Begun {
+    /// As the model asked for it.
+    pub(super) native: String,
+    pub(super) input: Value,
+    /// The tool does not exist, or not with this input.
+    is_invalid: bool,
+}
+
+/// What became of a call.
+pub(super) struct Done<'a> {
+    pub(super) is_failed: bool,
+    /// Of tools for files: the path, relative to the work tree.
+    pub(super) title: Option<&'a str>,
+    pub(super) output: Option<&'a str>,
+    pub(super) error: Option<&'a str>,
+    pub(super) metadata: Metadata<'a>,
+    pub(super) duration_ms: Option<u64>,
 }
 
 /// A call, from start to end.
@@ -52,57 +72,85 @@ pub(super) fn call(
     time: &Time,
     out: &mut Vec<Event>,
 ) -> Permission {
-    let metadata: Metadata<'_> = match tool {
-        "bash" | "write" | "edit" | "apply_patch" | "todowrite" => {
-            typed(state.metadata).unwrap_or_default()
-        }
-        _ => Metadata::default(),
+    let done = Done {
+        is_failed: &*state.status != "completed",
+        title: state.title.as_deref(),
+        output: state.output.as_deref(),
+        error: state.error.as_deref(),
+        metadata: metadata(tool, state.metadata),
+        duration_ms: time.start.and_then(|start| time.end?.checked_sub(start)),
     };
-    let mut input = input(state.input);
+    let begun = begun(tool, state.input, done.metadata.exists == Some(true));
+    out.push(Event::ToolStart {
+        call_id: id.to_owned(),
+        name: name(&begun.native).to_owned(),
+        native_name: begun.native.clone(),
+        input: begun.input.clone(),
+        parent_call_id: None,
+    });
+    ended(id, &begun, done, out)
+}
+
+/// The fields of a call's metadata that matter for its tool.
+pub(super) fn metadata<'a>(tool: &str, raw: Option<&'a RawValue>) -> Metadata<'a> {
+    match tool {
+        "bash" | "write" | "edit" | "apply_patch" | "todowrite" => typed(raw).unwrap_or_default(),
+        _ => Metadata::default(),
+    }
+}
+
+/// A call; `exists` says of the file that a `write` is about that it was there.
+pub(super) fn begun(tool: &str, raw: Option<&RawValue>, exists: bool) -> Begun {
+    let mut input = input(raw);
     let asked = invalid(tool, &input);
-    let native = asked.as_deref().unwrap_or(tool);
     if tool == "write"
         && let Value::Object(fields) = &mut input
     {
-        let kind = match metadata.exists {
-            Some(true) => "overwrite",
-            _ => "create",
-        };
+        let kind = if exists { "overwrite" } else { "create" };
         fields.insert("kind".to_owned(), kind.into());
     }
-    let path = input.get("file_path").and_then(Value::as_str);
-    let path = metadata.filepath.as_deref().or(path).map(str::to_owned);
-    let content = input.get("content").and_then(Value::as_str);
-    let content = content.filter(|_| tool == "write").map(str::to_owned);
-    out.push(Event::ToolStart {
-        call_id: id.to_owned(),
-        name: name(native).to_owned(),
-        native_name: native.to_owned(),
+    Begun {
+        is_invalid: asked.is_some(),
+        native: asked.unwrap_or_else(|| tool.to_owned()),
         input,
-        parent_call_id: None,
-    });
-    let failed = &*state.status != "completed";
-    if let (Some(path), false) = (&path, failed) {
-        let shown = relative(path, state.title.as_deref());
-        changed(id, tool, path, shown, content.as_deref(), &metadata, out);
     }
-    for file in metadata.files.iter().flatten().filter(|_| !failed) {
+}
+
+/// A call that was begun, as far as its end needs to know it.
+pub(super) fn resumed(native: &str, input: &Value) -> Begun {
+    Begun {
+        native: native.to_owned(),
+        is_invalid: input.get("tool").and_then(Value::as_str) == Some(native)
+            && input.get("error").is_some(),
+        input: input.clone(),
+    }
+}
+
+/// What became of a call, and its end.
+pub(super) fn ended(id: &str, begun: &Begun, done: Done<'_>, out: &mut Vec<Event>) -> Permission {
+    let (native, failed) = (begun.native.as_str(), done.is_failed);
+    let path = begun.input.get("file_path").and_then(Value::as_str);
+    let path = done.metadata.filepath.as_deref().or(path);
+    let content = begun.input.get("content").and_then(Value::as_str);
+    let content = content.filter(|_| native == "write");
+    if let (Some(path), false) = (path, failed) {
+        let shown = relative(path, done.title);
+        changed(id, native, path, shown, content, &done.metadata, out);
+    }
+    for file in done.metadata.files.iter().flatten().filter(|_| !failed) {
         out.push(patched(id, file));
     }
+    let exit_code = done.metadata.exit;
     out.push(Event::ToolEnd {
         call_id: id.to_owned(),
         name: name(native).to_owned(),
-        output: state
-            .output
-            .as_ref()
-            .or(state.error.as_ref())
-            .map(|text| text.to_string()),
+        output: done.output.or(done.error).map(str::to_owned),
         // `bash` is "completed" whatever its exit code; without one the command was ended
-        is_error: failed || asked.is_some() || (tool == "bash" && metadata.exit != Some(0)),
-        exit_code: metadata.exit,
-        duration_ms: time.start.and_then(|start| time.end?.checked_sub(start)),
+        is_error: failed || begun.is_invalid || (native == "bash" && exit_code != Some(0)),
+        exit_code,
+        duration_ms: done.duration_ms,
     });
-    if let Some(todos) = metadata.todos.filter(|_| !failed) {
+    if let Some(todos) = done.metadata.todos.filter(|_| !failed) {
         let item = |todo: super::record::Todo| PlanItem {
             text: todo.content,
             status: todo.status,
@@ -111,7 +159,7 @@ pub(super) fn call(
             items: todos.into_iter().map(item).collect(),
         });
     }
-    permission(id, native, state.error.as_deref().unwrap_or_default(), out)
+    permission(id, native, done.error.unwrap_or_default(), out)
 }
 
 fn permission(id: &str, native: &str, error: &str, out: &mut Vec<Event>) -> Permission {

@@ -121,6 +121,13 @@ const TABLE: &[Row] = &[
         "",
     ),
     Row(Sign::Phrase("rate_limit_error"), ErrorClass::RateLimit, ""),
+    // in live form errors have no status
+    Row(
+        Sign::Phrase("Incorrect API key provided"),
+        ErrorClass::Auth,
+        "",
+    ),
+    Row(Sign::Phrase("invalid x-api-key"), ErrorClass::Auth, ""),
     Row(
         Sign::Phrase("API key is missing"),
         ErrorClass::Auth,
@@ -230,6 +237,20 @@ fn retry_after(data: &ErrorData<'_>) -> Option<u64> {
     let headers = data.response_headers.as_ref()?;
     let number = |name: &str| headers.get(name)?.trim().parse::<u64>().ok();
     number("retry-after-ms").or_else(|| number("retry-after")?.checked_mul(1000))
+}
+
+/// An error of the live form: its name and its message, but no status.
+pub(super) fn live_error(name: Option<&str>, message: &str) -> TurnError {
+    let fields = [("name", name)];
+    let failure = Failure {
+        fields: &fields,
+        status: None,
+        message,
+    };
+    failure.error(
+        TABLE,
+        name.unwrap_or("the CLI reported an error without a message"),
+    )
 }
 
 /// What it means that nothing came after a step that finished for `reason`.

@@ -75,7 +75,7 @@ impl ClientError {
                 "agent" => Exit::Agent,
                 "hub_unreachable" => Exit::HubUnreachable,
                 "hub_refused" | "unauthorized" | "forbidden" => Exit::HubRefused,
-                "session_failed" => Exit::TryAgain,
+                "session_failed" | "answered" | "unknown_request" => Exit::TryAgain,
                 "internal" | "journal" => Exit::Internal,
                 _ => Exit::Usage,
             },
@@ -88,6 +88,7 @@ fn hint(problem: &Problem) -> String {
     let hint = match problem.code.as_str() {
         "unknown_session" => "`agent-runner sessions` lists those that it holds",
         "unknown_turn" => "`agent-runner events` shows the turns",
+        "unknown_request" => "`agent-runner approve --list` shows those that wait",
         "unauthorized" => "check --api-token-file",
         "invalid_request" => return String::new(),
         _ => &problem.hint,

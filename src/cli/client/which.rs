@@ -87,6 +87,7 @@ mod tests {
             created_at: Timestamp::from_millis(0),
             running: None,
             queued: 0,
+            requests: 0,
             ended_at: None,
         }
     }

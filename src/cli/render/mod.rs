@@ -13,7 +13,7 @@ use crate::event::{Envelope, Event};
 use crate::journal::StoredBatch;
 
 pub(super) use line::{duration, grouped, harmless, summary};
-pub(super) use transcript::{Transcript, outcome_words, usage_words};
+pub(super) use transcript::{Transcript, outcome_words, telling, usage_words};
 
 /// How events are shown.
 pub(super) enum Renderer {

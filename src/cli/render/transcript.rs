@@ -115,7 +115,7 @@ impl Transcript {
 
     /// The one argument of a call that tells most, without the folder that the agent works in.
     fn argument(&self, tool: &str, input: &Value) -> String {
-        let argument = argument(tool, input);
+        let argument = telling(tool, input);
         let cwd = self.cwd.as_deref().unwrap_or_default();
         summary(argument.strip_prefix(cwd).unwrap_or(&argument))
     }
@@ -193,10 +193,9 @@ fn remark(event: &Event) -> Option<(Style, String)> {
         Event::Compaction { .. } => (Style::Dim, "(the agent shortened its context)".to_owned()),
         Event::Setup { text, .. } => (Style::Dim, summary(text)),
         Event::Notice { level, text, .. } => (level_style(*level), summary(text)),
-        Event::PermissionResponse { decision, by, .. } => (
-            Style::Dim,
-            format!("  {} by {}", summary(decision), summary(by)),
-        ),
+        Event::PermissionResponse { decision, by, .. } => {
+            (Style::Dim, format!("  {}", answer_words(decision, by)))
+        }
         Event::Gap {
             from_seq,
             to_seq,
@@ -271,6 +270,25 @@ const fn level_style(level: NoticeLevel) -> Style {
     }
 }
 
+fn answer_words(decision: &str, by: &str) -> String {
+    let what = match decision {
+        "allow" => "permitted",
+        "deny" => "denied",
+        "cancel" => "denied, and the turn ended,",
+        other => &summary(other),
+    };
+    let whose = match by {
+        "local" => "by a person here",
+        "controller" => "by a controller of the session",
+        "hub" => "by the Hub",
+        "policy" => "by a rule",
+        "timeout" => "as nobody answered in time",
+        "runner" => "as nobody is left to ask",
+        other => &format!("by {}", summary(other)),
+    };
+    format!("{what} {whose}")
+}
+
 pub(in crate::cli) const fn outcome_words(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Completed => "completed",
@@ -325,7 +343,13 @@ fn tool_result(name: &str, output: &str, is_error: bool, exit_code: Option<i32>)
 }
 
 /// The one argument of a call that tells most.
-fn argument(tool: &str, input: &Value) -> String {
+pub(in crate::cli) fn telling(tool: &str, input: &Value) -> String {
+    let asked = input
+        .pointer("/questions/0/question")
+        .and_then(Value::as_str);
+    if let Some(question) = asked {
+        return question.to_owned();
+    }
     let key = match tool {
         "shell" => "command",
         "write" | "read" | "edit" => "file_path",
@@ -418,6 +442,34 @@ mod tests {
         assert_eq!(
             shown(&[token("x"), end]),
             "x\nInvalid API key\nfailed in 0.9 s\n"
+        );
+    }
+
+    #[test]
+    fn what_an_agent_asks_is_shown_with_the_answer() {
+        let ask = |tool: &str, input| Event::PermissionRequest {
+            request_id: "1".to_owned(),
+            call_id: None,
+            tool: tool.to_owned(),
+            input,
+            options: Vec::new(),
+        };
+        let answer = |decision: &str, by: &str| Event::PermissionResponse {
+            request_id: "1".to_owned(),
+            decision: decision.to_owned(),
+            by: by.to_owned(),
+        };
+        let question = serde_json::json!({"questions": [{"question": "Which?"}]});
+        let text = shown(&[
+            ask("shell", serde_json::json!({"command": "ls"})),
+            answer("allow", "local"),
+            ask("AskUserQuestion", question),
+            answer("deny", "timeout"),
+        ]);
+        assert_eq!(
+            text,
+            "? shell  ls\n  permitted by a person here\n? AskUserQuestion  Which?\n  denied as \
+             nobody answered in time\n"
         );
     }
 

@@ -7,30 +7,44 @@
 //! It does not decide anything about the session: commands go to the driver as they come, and the
 //! driver answers them. One connection lives in `connection`, how to go on after it in `state`.
 
+pub(super) mod access;
 mod connection;
+pub(super) mod dial;
+mod filing;
+mod news;
 mod run;
 mod socket;
+mod wire;
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use self::filing::SessionFiles;
+pub use self::news::{News, Point, UiRequest};
 use super::address::HubAddress;
 use super::credentials::Credentials;
+use super::file::Driver;
 use super::inbound::{Command, CommandId};
 use super::outbox::EventSource;
 use super::protocol::Init;
+use super::proxy::Proxies;
 use super::state::{Phase, StartError, Timing};
 use crate::clock::{Clock, Timestamp};
+use crate::config::KeyInUrl;
 use crate::ids::{Seq, SessionId};
 use crate::tasks::Tasks;
 
 /// Commands that wait for the driver; more are answered as busy.
 const COMMANDS: usize = 64;
-/// Answers that wait for the socket.
+/// Answers and questions that wait for the socket.
 const ANSWERS: usize = 64;
+/// What the Hub said that waits for the lead, which handles each within a journal commit: as much
+/// as may be in flight.
+const NEWS: usize = 256;
 
 /// How to join a session.
 #[derive(Debug, Clone)]
@@ -39,12 +53,20 @@ pub struct LinkConfig {
     pub address: HubAddress,
     /// Who we are.
     pub credentials: Credentials,
+    /// Whether the key goes into the URL, where logs of others show it.
+    pub key_in_url: KeyInUrl,
+    /// What may stand between.
+    pub proxies: Proxies,
+    /// Where the session file is kept; `None`: there is none.
+    pub files: Option<SessionFiles>,
     /// The session; absent, the Hub makes one and says which.
     pub session: Option<SessionId>,
     /// One id for each start of the daemon, the same on every reconnect.
     pub driver_instance_id: String,
     /// Our version.
     pub driver_version: String,
+    /// Where we keep our state: told to a Hub on this machine, which can start us again there.
+    pub home: Option<PathBuf>,
     /// Times and pauses.
     pub timing: Timing,
     /// Where the jitter of pauses begins.
@@ -58,6 +80,8 @@ pub struct Joined {
     pub session: SessionId,
     /// What the first `init` said.
     pub init: Init,
+    /// Who led it last, as its file says.
+    pub driver: Option<Driver>,
 }
 
 /// How the link stands, for `get_state` and the heartbeat.
@@ -93,16 +117,26 @@ pub struct Inbound {
 pub struct Reply {
     id: Option<CommandId>,
     name: String,
-    /// False when nobody asked: the Hub itself put the command into the session.
-    wanted: bool,
 }
 
 impl Reply {
+    /// What was asked, in the asker's words.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The asker's own id of the command, where it is one that is given once in the world: the
     /// same twice is one command, sent again.
     pub fn unique_id(&self) -> Option<&str> {
         self.id.as_ref().and_then(CommandId::unique)
     }
+}
+
+/// What goes to the controllers beside the events.
+#[derive(Debug)]
+enum Word {
+    Answer(Answer),
+    Ui(UiRequest),
 }
 
 /// An answer on its way.
@@ -117,7 +151,8 @@ struct Answer {
 pub struct LinkHandle {
     joined: watch::Receiver<Option<Result<Arc<Joined>, StartError>>>,
     status: watch::Receiver<LinkStatus>,
-    answers: mpsc::Sender<Answer>,
+    words: mpsc::Sender<Word>,
+    news: Mutex<Option<mpsc::Receiver<News>>>,
     closing: watch::Sender<Option<Closing>>,
 }
 
@@ -137,7 +172,8 @@ pub fn start(
     clock: Clock,
 ) -> (LinkHandle, mpsc::Receiver<Inbound>) {
     let (commands, inbound) = mpsc::channel(COMMANDS);
-    let (answers, answers_out) = mpsc::channel(ANSWERS);
+    let (words, words_out) = mpsc::channel(ANSWERS);
+    let (news_in, news) = mpsc::channel(NEWS);
     let (joined_in, joined) = watch::channel(None);
     let (closing, closing_out) = watch::channel(None);
     let (status_in, status) = watch::channel(LinkStatus {
@@ -154,7 +190,8 @@ pub fn start(
         source,
         clock,
         commands,
-        answers: answers_out,
+        words: words_out,
+        news: news_in,
         joined: joined_in,
         closing: closing_out,
         status: status_in,
@@ -164,7 +201,8 @@ pub fn start(
     let handle = LinkHandle {
         joined,
         status,
-        answers,
+        words,
+        news: Mutex::new(Some(news)),
         closing,
     };
     (handle, inbound)
@@ -180,6 +218,12 @@ impl LinkHandle {
         }
     }
 
+    /// What the first `init` said, once there was one.
+    pub fn joined(&self) -> Option<Arc<Joined>> {
+        let joined = self.joined.borrow();
+        joined.as_ref()?.as_ref().ok().cloned()
+    }
+
     /// How the link stands, now and as it changes.
     pub fn status(&self) -> watch::Receiver<LinkStatus> {
         self.status.clone()
@@ -189,9 +233,25 @@ impl LinkHandle {
     /// wait; more are dropped, since whoever asked is gone.
     pub fn respond(&self, reply: Reply, result: Result<Option<Value>, String>) {
         let name = reply.name.clone();
-        if self.answers.try_send(Answer { reply, result }).is_err() {
+        let answer = Word::Answer(Answer { reply, result });
+        if self.words.try_send(answer).is_err() {
             tracing::warn!(command = name, "an answer could not be sent to the Hub");
         }
+    }
+
+    /// Puts a question to the controllers. While the Hub is away the last few wait; more are
+    /// dropped, and whoever asks has a time limit.
+    pub fn ask(&self, request: UiRequest) {
+        let method = request.method;
+        if self.words.try_send(Word::Ui(request)).is_err() {
+            tracing::warn!(method, "a question could not be sent to the Hub");
+        }
+    }
+
+    /// What the Hub says besides commands; the first who asks gets it.
+    pub fn news(&self) -> Option<mpsc::Receiver<News>> {
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        news.take()
     }
 
     /// Ends in order: waits until the Hub has the events up to `last`, says farewell and closes.

@@ -26,12 +26,17 @@ pub(super) struct Speaker {
 
 impl Speaker {
     fn api(&self) -> (&'static str, &'static str) {
-        match self.agent.as_str() {
-            "claude" => ("anthropic-messages", "anthropic"),
-            "codex" => ("openai-responses", "openai"),
-            "gemini" => ("google-generative-ai", "google"),
-            _ => ("unknown", "unknown"),
-        }
+        vendor(&self.agent)
+    }
+}
+
+/// Which API an agent's models speak, and whose they are, in Pi's words; as far as its name says it.
+pub fn vendor(agent: &str) -> (&'static str, &'static str) {
+    match agent {
+        "claude" => ("anthropic-messages", "anthropic"),
+        "codex" => ("openai-responses", "openai"),
+        "gemini" => ("google-generative-ai", "google"),
+        _ => ("unknown", "unknown"),
     }
 }
 

@@ -24,8 +24,10 @@ mod subagent;
 mod text;
 mod tools;
 
+pub(super) use frame::cut_strings;
 pub use frame::{Class, Frame, MAX_DATA};
 pub use mapper::Mapper;
+pub use message::vendor;
 
 #[cfg(test)]
 mod tests;

@@ -142,6 +142,30 @@ impl Shim {
         living.into_iter().collect()
     }
 
+    /// Kills what the CLI has started since that tick, and not the CLI itself: what was there
+    /// before serves other turns, too.
+    pub(super) fn kill_since(&self, since: u64) {
+        for _ in 0..SWEEP_BURST {
+            let mut members = process::descendants(self.own).unwrap_or_default();
+            if let Some(group) = &self.group {
+                members.extend(group.members());
+            }
+            members.retain(|member| {
+                let identity = member.identity;
+                member.state != State::Dead && identity != self.agent && identity.start >= since
+            });
+            if members.is_empty() {
+                return;
+            }
+            for member in members {
+                // Gone meanwhile, or another user's.
+                if let Ok(Some(pidfd)) = PidFd::open(member.identity) {
+                    let _outcome = pidfd.signal(Signal::KILL);
+                }
+            }
+        }
+    }
+
     fn reap_rest(&mut self) {
         while let Some((pid, status)) = process::reap() {
             // An unkillable CLI that died after all.

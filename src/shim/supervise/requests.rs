@@ -10,6 +10,17 @@ use crate::shim::stdin::StdinPipe;
 use crate::spool::CONTRACT;
 use crate::spool::control::{Command, Notice, Request};
 
+/// What came of a request.
+enum Outcome {
+    Done,
+    State(Growth),
+    /// A frame was recorded: how long the output was then, and where its record ends.
+    Sent {
+        at: SpoolOffset,
+        end: SpoolOffset,
+    },
+}
+
 impl Shim {
     pub(super) fn obey(&mut self, slot: Slot, request: Result<Request, String>) {
         let request = match request {
@@ -23,30 +34,35 @@ impl Shim {
         crash_point!("shim.before_request");
         let id = request.id;
         let notice = match self.carry_out(slot, request.command) {
-            Ok(None) => Notice::Done { id },
-            Ok(Some(growth)) => Notice::State {
+            Ok(Outcome::Done) => Notice::Done { id },
+            Ok(Outcome::State(growth)) => Notice::State {
                 id,
                 spool_bytes: growth.bytes,
                 held: growth.held,
+            },
+            Ok(Outcome::Sent { at, end }) => Notice::Sent {
+                id,
+                spool_bytes: at.get(),
+                input_bytes: end.get(),
             },
             Err(reason) => Notice::Refused { id, reason },
         };
         self.control.answer(slot, &notice);
     }
 
-    fn carry_out(&mut self, slot: Slot, command: Command) -> Result<Option<Growth>, String> {
+    fn carry_out(&mut self, slot: Slot, command: Command) -> Result<Outcome, String> {
         match command {
             Command::Hello { contract: CONTRACT } => {
                 let growth = self.growth();
                 self.control.watch(slot, growth);
-                return Ok(Some(growth));
+                return Ok(Outcome::State(growth));
             }
             Command::Hello { contract } => {
                 return Err(format!(
                     "contract {contract} is unknown; this shim speaks {CONTRACT}"
                 ));
             }
-            Command::Stat => return Ok(Some(self.growth())),
+            Command::Stat => return Ok(Outcome::State(self.growth())),
             Command::Stop(how) => self.stop(how),
             Command::Signal { number } => {
                 let signal = Signal::from_named_raw(number)
@@ -58,15 +74,17 @@ impl Shim {
                     .decode(data)
                     .map_err(|error| format!("the frame is not base64: {error}"))?;
                 let at = SpoolOffset::new(self.output.bytes());
-                self.stdin_pipe()?.send(&frame, at)?;
+                let end = self.stdin_pipe()?.send(&frame, at)?;
+                return Ok(Outcome::Sent { at, end });
             }
+            Command::Sweep { since } => self.kill_since(since),
             Command::CloseStdin => self.stdin_pipe()?.close(),
             Command::Quota { bytes } => {
                 self.output.set_quota(bytes);
                 self.pump();
             }
         }
-        Ok(None)
+        Ok(Outcome::Done)
     }
 
     fn stdin_pipe(&mut self) -> Result<&mut StdinPipe, String> {

@@ -3,15 +3,17 @@
 use std::path::Path;
 
 use super::super::call::end;
-use super::super::context::TurnFault;
+use super::super::context::{TurnContext, TurnFault};
 use super::super::outcome::{Process, Stop};
 use super::super::stored::last_message;
 use super::{Attempt, AttemptEnd, warning};
 use crate::agent::{Evidence, Stored};
+use crate::event::Event;
 use crate::exit::Exit;
-use crate::ids::SpoolOffset;
+use crate::ids::{RunId, SpoolOffset};
+use crate::process::Identity;
 use crate::sandbox::Ending;
-use crate::spool::Tail;
+use crate::spool::{RunDir, Tail};
 
 /// The end of stderr that is looked at for a reason.
 const STDERR_TAIL: u64 = 64 * 1024;
@@ -20,96 +22,152 @@ const OUTPUT_TAIL: usize = 8 * 1024;
 /// What is read for it: a secret that the start of this cuts in two is not recognised, and lies
 /// before what is shown.
 const OUTPUT_READ: u64 = 2 * OUTPUT_TAIL as u64;
-impl Attempt {
-    /// The end of what the process wrote, for a crash report.
-    fn last_output(&self) -> String {
-        let shown = |path: &Path| {
-            let text = tail_of(path, OUTPUT_READ);
-            let text = self.context.redactor.text(&text);
-            end(&String::from_utf8_lossy(&text), OUTPUT_TAIL).to_owned()
-        };
-        let (mut output, stderr) = (shown(&self.dir.spool()), shown(&self.dir.stderr()));
-        if !stderr.trim().is_empty() {
-            output.push_str("\n--- stderr ---\n");
-            output.push_str(&stderr);
-        }
-        output
+/// The end of what a process wrote, for a crash report.
+pub(in crate::turn) fn last_output(context: &TurnContext, dir: &RunDir) -> String {
+    let shown = |path: &Path| {
+        let text = tail_of(path, OUTPUT_READ);
+        let text = context.redactor.text(&text);
+        end(&String::from_utf8_lossy(&text), OUTPUT_TAIL).to_owned()
+    };
+    let (mut output, stderr) = (shown(&dir.spool()), shown(&dir.stderr()));
+    if !stderr.trim().is_empty() {
+        output.push_str("\n--- stderr ---\n");
+        output.push_str(&stderr);
     }
+    output
+}
 
-    pub(super) async fn end(mut self, ending: &Ending) -> Result<AttemptEnd, TurnFault> {
-        let mut leaked = Vec::new();
-        let mut told_to_end = false;
-        let mut oom_kills = 0;
-        let process = match ending {
+/// The end of a process's stderr, where a reason may stand.
+pub(in crate::turn) fn last_stderr(dir: &RunDir) -> Vec<u8> {
+    tail_of(&dir.stderr(), STDERR_TAIL)
+}
+
+/// What became of a process.
+pub(in crate::turn) struct Fate {
+    pub(in crate::turn) process: Process,
+    /// It did not die by itself: the runner had told it to end.
+    pub(in crate::turn) told_to_end: bool,
+    /// Its own time limit was up.
+    pub(in crate::turn) timed_out: bool,
+    leaked: Vec<Identity>,
+    oom_kills: u64,
+}
+
+impl Fate {
+    /// By its end. `was_destroyed`: neither it nor its shim could be killed.
+    pub(in crate::turn) fn of(ending: &Ending, was_destroyed: bool) -> Self {
+        let mut fate = Self {
+            process: Process::Lost,
+            told_to_end: false,
+            timed_out: false,
+            leaked: Vec::new(),
+            oom_kills: 0,
+        };
+        match ending {
             Ending::Exited(stopped) => {
-                if stopped.timed_out && self.cause.is_none() {
-                    self.cause = Some(Stop::Timeout);
-                }
-                told_to_end = !stopped.sent.is_empty();
-                leaked.extend_from_slice(&stopped.leaked);
-                oom_kills = if stopped.exit.oom {
+                fate.timed_out = stopped.timed_out;
+                fate.told_to_end = !stopped.sent.is_empty();
+                fate.leaked.extend_from_slice(&stopped.leaked);
+                fate.oom_kills = if stopped.exit.oom {
                     0
                 } else {
                     stopped.oom_kills
                 };
-                if stopped.exit == Exit::default() {
+                fate.process = if stopped.exit == Exit::default() {
                     Process::Unkillable
-                } else if told_to_end {
+                } else if fate.told_to_end {
                     Process::Stopped(stopped.exit)
                 } else {
                     Process::Ended(stopped.exit)
-                }
+                };
             }
-            // Neither it nor its shim could be killed.
-            Ending::Vanished { .. } if self.destroyed && self.run.is_none() => Process::Unkillable,
-            Ending::Vanished { leaked: left } => {
-                leaked.extend_from_slice(left);
-                Process::Lost
-            }
-            Ending::SpawnFailed(_) => Process::Lost,
-        };
-        let exit = match process {
+            Ending::Vanished { .. } if was_destroyed => fate.process = Process::Unkillable,
+            Ending::Vanished { leaked } => fate.leaked.extend_from_slice(leaked),
+            Ending::SpawnFailed(_) => {}
+        }
+        fate
+    }
+
+    /// How it exited, where that is known.
+    pub(in crate::turn) const fn exit(&self) -> Option<Exit> {
+        match self.process {
             Process::Ended(exit) | Process::Stopped(exit) | Process::Recorded(exit) => Some(exit),
-            Process::Lost | Process::Unkillable | Process::Unknown => None,
-        };
-        let stderr = tail_of(&self.dir.stderr(), STDERR_TAIL);
-        let output = self.last_output();
+            Process::Lost | Process::Unkillable | Process::GoesOn | Process::Unknown => None,
+        }
+    }
+
+    /// What a person is to be told of it.
+    pub(in crate::turn) fn warnings(&self) -> Vec<Event> {
+        let mut warnings = Vec::new();
+        if self.oom_kills > 0 {
+            let text = format!(
+                "the kernel killed {} process(es) of the agent's control group for want of \
+                 memory, but not the agent itself",
+                self.oom_kills
+            );
+            warnings.push(warning("out_of_memory", text));
+        }
+        if !self.leaked.is_empty() {
+            let pids: Vec<String> = self
+                .leaked
+                .iter()
+                .map(|left| left.pid.to_string())
+                .collect();
+            let text = format!("processes that could not be ended: {}", pids.join(", "));
+            warnings.push(warning("leaked_processes", text));
+        }
+        warnings
+    }
+}
+
+/// The evidence, after a look at what the CLI itself has stored.
+pub(in crate::turn) async fn checked(
+    context: &TurnContext,
+    run: RunId,
+    session: Option<&str>,
+    evidence: Evidence,
+) -> (Evidence, Option<Event>) {
+    let stored = last_message(context, run, session).await;
+    let text = contradiction(&evidence, &stored);
+    let notice = text.map(|text| warning("store_contradicts", text.to_owned()));
+    (evidence.checked(stored), notice)
+}
+
+impl Attempt {
+    pub(super) async fn end(mut self, ending: &Ending) -> Result<AttemptEnd, TurnFault> {
+        let was_destroyed = self.destroyed && self.run.is_none();
+        let fate = Fate::of(ending, was_destroyed);
+        if fate.timed_out && self.cause.is_none() {
+            self.cause = Some(Stop::Timeout);
+        }
+        let stderr = last_stderr(&self.dir);
+        let output = last_output(&self.context, &self.dir);
         let said_done = self.pump.finished();
         let run = self.pump.run();
-        let (evidence, mut closing) = self.pump.finish(exit, &stderr)?;
-        let evidence = if said_done {
+        let (mut evidence, mut closing) = self.pump.finish(fate.exit(), &stderr)?;
+        if said_done {
             let session = closing.agent_session.as_deref();
-            let stored = last_message(&self.context, run, session).await;
-            if let Some(text) = contradiction(&evidence, &stored) {
-                closing.add(&warning("store_contradicts", text.to_owned()))?;
+            let (checked, notice) = checked(&self.context, run, session, evidence).await;
+            evidence = checked;
+            if let Some(notice) = notice {
+                closing.add(&notice)?;
             }
-            evidence.checked(stored)
-        } else {
-            evidence
-        };
-        if oom_kills > 0 {
-            let text = format!(
-                "the kernel killed {oom_kills} process(es) of the agent's control group for want of \
-                 memory, but not the agent itself"
-            );
-            closing.add(&warning("out_of_memory", text))?;
         }
-        if !leaked.is_empty() {
-            let pids: Vec<String> = leaked.iter().map(|left| left.pid.to_string()).collect();
-            let text = format!("processes that could not be ended: {}", pids.join(", "));
-            closing.add(&warning("leaked_processes", text))?;
+        for warning in fate.warnings() {
+            closing.add(&warning)?;
         }
         // The daemon before may have had to go while the shim still waited for room.
-        let told_before = self.taken_over && told_to_end && self.cause.is_none();
+        let told_before = self.taken_over && fate.told_to_end && self.cause.is_none();
         Ok(AttemptEnd {
             closing,
             evidence,
-            process,
+            process: fate.process,
             cause: self.cause,
             left_behind: self.left_behind || told_before,
-            told_to_end,
+            told_to_end: fate.told_to_end,
             output,
             hang: self.hang,
+            kept: None,
         })
     }
 }

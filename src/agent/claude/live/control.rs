@@ -22,7 +22,7 @@ pub(super) enum Control {
 pub(super) struct Request {
     pub(super) id: String,
     pub(super) subtype: String,
-    /// `can_use_tool`
+    /// `can_use_tool` and `hook_callback`
     pub(super) tool: String,
     pub(super) input: Value,
     pub(super) call_id: Option<String>,
@@ -82,10 +82,11 @@ pub(super) fn read_frame(bytes: &[u8]) -> Option<Control> {
 
 fn request(id: String, mut request: Value) -> Option<Request> {
     let text = |name: &str| request.get(name).and_then(Value::as_str).map(str::to_owned);
+    let hooked = || Some(request.get("input")?.get("tool_name")?.as_str()?.to_owned());
     Some(Request {
         id,
         subtype: text("subtype")?,
-        tool: text("tool_name").unwrap_or_default(),
+        tool: text("tool_name").or_else(hooked).unwrap_or_default(),
         call_id: text("tool_use_id"),
         hook: text("callback_id"),
         input: request

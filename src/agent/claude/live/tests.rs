@@ -166,3 +166,21 @@ fn an_interrupt_is_asked_for_once_and_ends_background_commands_too() {
     let again = dialog.frames(&Command::Interrupt).unwrap();
     assert_eq!(again.len(), 1, "the task alone");
 }
+
+#[test]
+fn a_tool_that_the_user_listed_needs_no_consent() {
+    let mut dialog = ClaudeLive::new(&LiveSpec {
+        asks: true,
+        allowed_tools: vec!["Read".to_owned()],
+        ..LiveSpec::default()
+    });
+    for (tool, decision) in [("Read", "allow"), ("Bash", "ask")] {
+        let hook = json!({"type": "control_request", "request_id": tool, "request": {
+            "subtype": "hook_callback", "callback_id": HOOK, "input": {"tool_name": tool}}});
+        receive(&mut dialog, &hook);
+        let due = dialog.due().pop().unwrap();
+        let due: Value = serde_json::from_slice(&due).unwrap();
+        let said = &due["response"]["response"]["hookSpecificOutput"]["permissionDecision"];
+        assert_eq!(*said, decision);
+    }
+}

@@ -58,6 +58,7 @@ impl CodexLive {
             ("approvalPolicy", Some(policy)),
             ("sandbox", Some("danger-full-access")),
             ("model", spec.model.as_deref()),
+            ("modelProvider", spec.provider.as_deref()),
             ("cwd", spec.cwd.as_deref()),
             ("developerInstructions", spec.system_prompt.as_deref()),
             ("threadId", spec.resume.as_deref()),
@@ -67,6 +68,9 @@ impl CodexLive {
             Some((name.to_owned(), value.into()))
         });
         let mut params: Map<String, Value> = given.collect();
+        if let Some(servers) = &spec.mcp_servers {
+            params.insert("config".to_owned(), json!({"mcp_servers": servers}));
+        }
         if spec.resume.is_none() {
             return self.request(0, "thread/start", &params.into());
         }

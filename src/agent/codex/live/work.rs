@@ -77,9 +77,16 @@ impl Work {
         }
     }
 
-    /// The open call of an item.
-    pub(super) fn call(&self, item: &str) -> Option<&OpenCall> {
-        self.open.iter().find(|call| call.item == item)
+    /// The open calls of an item: one for each file of a patch, else one.
+    pub(super) fn calls(&self, item: &str) -> impl Iterator<Item = &OpenCall> {
+        self.open.iter().filter(move |call| call.item == item)
+    }
+
+    /// The open call of a tool, by its normalized name: the latest.
+    pub(super) fn named(&self, tool: &str) -> Option<&str> {
+        let mut open = self.open.iter().rev();
+        open.find(|call| call.name == tool)
+            .map(|call| call.id.as_str())
     }
 
     /// A notification about the work in a thread; `main` is the conversation's. The reason is for
@@ -158,7 +165,7 @@ impl Work {
 
     /// Output of a command that its turn left running is nobody's any more.
     fn output(&self, params: &Params<'_>, out: &mut Vec<Event>) -> Option<()> {
-        let Some(call) = self.call(params.item_id.as_deref()?) else {
+        let Some(call) = self.calls(params.item_id.as_deref()?).next() else {
             return Some(());
         };
         out.push(Event::ToolDelta {

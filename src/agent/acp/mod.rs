@@ -1,0 +1,415 @@
+//! The Agent Client Protocol (version 1): JSON-RPC over stdio, as `opencode acp` and
+//! `gemini --acp` speak it.
+//!
+//! Opened by `initialize` and a session, which is begun or gone on with. A turn is one request,
+//! `session/prompt`; its answer is the only terminal record, and what happens meanwhile comes as
+//! notifications. The protocol knows no message into a running turn. What differs between agents
+//! is a [`Vendor`].
+//!
+//! The prompt carries our message's id in `_meta`, where the protocol leaves room for it: so a
+//! replay knows it, and messages that the CLI does not name have names that never come twice. That
+//! the prompt was taken up is told by the first that the CLI says of the turn.
+
+mod consent;
+mod sending;
+mod vendor;
+mod wire;
+mod work;
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use self::consent::Waiting;
+use self::wire::{Frame, Notice, Opened, Prompted, Update};
+use self::work::Work;
+use super::json::typed;
+use super::lines::{self, corrupt, notice, raw};
+use super::live::{Asked, Command, Dialog, LiveSpec, Phase, Refused, Restored, Told, tell};
+use super::{Evidence, Ignored, snapshot};
+use crate::event::{Event, NoticeLevel, TurnError, Usage};
+use crate::exit::Exit;
+use crate::frame::Line;
+
+pub(super) use self::vendor::{Begun, Setting, Stopped, Vendor};
+pub(super) use self::wire::{CallUpdate, Fault};
+pub(super) use self::work::OpenCall;
+
+const VERSION: u32 = 1;
+
+/// The state of a dialog. All of it is in every snapshot.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(bound = "V: Serialize + DeserializeOwned")]
+struct Acp<V> {
+    spec: LiveSpec,
+    vendor: V,
+    work: Work,
+    phase: Phase,
+    opening: Opening,
+    /// Frames so far: our requests are numbered by it.
+    frames: u64,
+    /// Our requests that the CLI has not answered, by their ids: their methods.
+    ours: BTreeMap<String, String>,
+    session: Option<String>,
+    /// How many of the vendor's settings were sent.
+    settings: usize,
+    /// The request whose answer ends the turn.
+    turn: Option<Turn>,
+    /// The running turn is being interrupted.
+    interrupting: bool,
+    /// What comes was said before.
+    in_history: bool,
+    asked: Vec<Waiting>,
+    owed: BTreeMap<String, Owed>,
+}
+
+/// A prompt that is not answered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Turn {
+    request: String,
+    message: Option<String>,
+    taken_up: bool,
+}
+
+/// What of the opening was sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Opening {
+    #[default]
+    Nothing,
+    /// `initialize`, which is not answered yet.
+    Asked,
+    /// It is answered.
+    Answered,
+    /// A session was asked for.
+    Session,
+}
+
+/// An answer that nobody has to decide on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+enum Owed {
+    /// Nobody is to be asked: the call may go on.
+    Allow,
+    /// That request is not known here, by its method.
+    Unknown(String),
+}
+
+/// A dialog from the process's start on.
+pub(super) fn open<V: Vendor>(spec: &LiveSpec) -> Box<dyn Dialog> {
+    Box::new(Acp {
+        spec: spec.clone(),
+        vendor: V::default(),
+        work: Work::default(),
+        phase: Phase::Opening,
+        opening: Opening::Nothing,
+        frames: 0,
+        ours: BTreeMap::new(),
+        session: None,
+        settings: 0,
+        turn: None,
+        interrupting: false,
+        in_history: false,
+        asked: Vec::new(),
+        owed: BTreeMap::new(),
+    })
+}
+
+/// A dialog that goes on where a snapshot was taken.
+pub(super) fn restore<V: Vendor>(bytes: &[u8]) -> Restored {
+    Ok(Box::new(snapshot::load::<Acp<V>>(VERSION, bytes)?))
+}
+
+impl<V: Vendor> Dialog for Acp<V> {
+    fn received(&mut self, line: &Line<'_>, out: &mut Vec<Told>) -> Ignored {
+        let before = out.len();
+        let mut events = Vec::new();
+        let content = lines::content(line, &mut events);
+        tell(&mut events, out);
+        let reason = match content {
+            Ok(bytes) => self.line(bytes, out),
+            Err(reason) => reason,
+        };
+        if out.len() == before {
+            Ignored::Because(reason)
+        } else {
+            Ignored::No
+        }
+    }
+
+    fn sent(&mut self, frame: &[u8], out: &mut Vec<Told>) {
+        self.frames += 1;
+        let Ok(frame) = serde_json::from_slice::<Frame<'_>>(frame) else {
+            return;
+        };
+        match (frame.id.map(RawValue::get), frame.method.as_deref()) {
+            (Some(id), Some(method)) => self.requested(id, method, frame.params),
+            (None, Some("session/cancel")) => self.interrupting |= self.turn.is_some(),
+            (Some(id), None) => self.answered(id, &frame, out),
+            _ => {}
+        }
+    }
+
+    fn due(&self) -> Vec<Vec<u8>> {
+        self.frames_due()
+    }
+
+    fn frames(&self, command: &Command) -> Result<Vec<Vec<u8>>, Refused> {
+        self.command(command)
+    }
+
+    fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    fn pending(&self) -> Vec<Asked> {
+        let waits = |waiting: &&Waiting| !self.owed.contains_key(&waiting.asked.request_id);
+        let asked = self.asked.iter().filter(waits);
+        asked.map(|waiting| waiting.asked.clone()).collect()
+    }
+
+    fn end(&mut self, exit: Option<Exit>, stderr: &[u8], out: &mut Vec<Told>) -> Option<Evidence> {
+        self.withdraw_all(out);
+        let mut events = Vec::new();
+        self.work.turn_over(&mut events);
+        tell(&mut events, out);
+        match self.phase {
+            Phase::Working => Some(Evidence::None),
+            Phase::Opening => Some(V::unopened(exit, stderr)),
+            Phase::Resting | Phase::Refused => None,
+        }
+    }
+
+    fn agent_session(&self) -> Option<&str> {
+        self.session.as_deref()
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        snapshot::save(VERSION, self)
+    }
+}
+
+impl<V: Vendor> Acp<V> {
+    /// The reason is for the case that nothing comes of it.
+    fn line(&mut self, bytes: &[u8], out: &mut Vec<Told>) -> &'static str {
+        let Ok(frame) = serde_json::from_slice::<Frame<'_>>(bytes) else {
+            if bytes.starts_with(b"{\"") {
+                let text = "a frame is incomplete; its text is kept as it is";
+                out.push(Told::Event(corrupt(text)));
+            }
+            out.push(Told::Event(raw(bytes)));
+            return "";
+        };
+        let reason = match (frame.id.map(RawValue::get), frame.method.as_deref()) {
+            (Some(id), Some(method)) => Some(self.asks(id, method, frame.params, out)),
+            (Some(id), None) => Some(self.responded(id, &frame, out)),
+            (None, Some("session/update")) => self.updated(frame.params, out),
+            _ => None,
+        };
+        reason.unwrap_or_else(|| {
+            out.push(Told::Event(raw(bytes)));
+            ""
+        })
+    }
+
+    fn updated(&mut self, params: Option<&RawValue>, out: &mut Vec<Told>) -> Option<&'static str> {
+        let said: Notice<'_> = typed(params)?;
+        let update: Update<'_> = typed(Some(said.update))?;
+        if self.in_history {
+            // the list of commands stands behind what was said before
+            self.in_history = &*update.kind != "available_commands_update";
+            self.ready_if_open(out);
+            return Some("what was said before");
+        }
+        if self.session.as_deref() != Some(&*said.session_id) {
+            return None;
+        }
+        let is_work = matches!(
+            &*update.kind,
+            "agent_message_chunk"
+                | "agent_thought_chunk"
+                | "tool_call"
+                | "tool_call_update"
+                | "plan"
+        );
+        if is_work {
+            if self.turn.is_none() {
+                return Some("it belongs to no turn");
+            }
+            self.taken_up(out);
+        }
+        let mut events = Vec::new();
+        let raw = said.update.get();
+        let reason = self
+            .work
+            .updated(&mut self.vendor, &update, raw, &mut events);
+        tell(&mut events, out);
+        reason
+    }
+
+    /// The CLI has begun with the prompt.
+    fn taken_up(&mut self, out: &mut Vec<Told>) {
+        if let Some(turn) = self.turn.as_mut().filter(|turn| !turn.taken_up) {
+            turn.taken_up = true;
+            let id = turn.message.clone();
+            out.push(Told::TakenUp { id });
+        }
+    }
+
+    /// A request of the CLI.
+    fn asks(
+        &mut self,
+        id: &str,
+        method: &str,
+        params: Option<&RawValue>,
+        out: &mut Vec<Told>,
+    ) -> &'static str {
+        let consent = (method == "session/request_permission")
+            .then(|| Waiting::new(id, params, &self.vendor, &self.work));
+        let Some(Some(waiting)) = consent else {
+            let owed = Owed::Unknown(method.to_owned());
+            self.owed.insert(id.to_owned(), owed);
+            return "a request that the runner answers by itself";
+        };
+        self.taken_up(out);
+        self.work.message_ends();
+        let asked = &waiting.asked;
+        out.push(Told::Event(Event::PermissionRequest {
+            request_id: asked.request_id.clone(),
+            call_id: asked.call_id.clone(),
+            tool: asked.tool.clone(),
+            input: asked.input.clone(),
+            options: vec!["allow".to_owned(), "deny".to_owned()],
+        }));
+        self.asked.push(waiting);
+        if !self.spec.asks {
+            self.owed.insert(id.to_owned(), Owed::Allow);
+        }
+        ""
+    }
+
+    /// The answer to a request of ours.
+    fn responded(&mut self, id: &str, frame: &Frame<'_>, out: &mut Vec<Told>) -> &'static str {
+        let Some(method) = self.ours.remove(id) else {
+            return "an answer to nothing that was asked";
+        };
+        if self.turn.as_ref().is_some_and(|turn| turn.request == id) {
+            self.taken_up(out);
+            self.turn_over(frame, out);
+            return "";
+        }
+        if let Some(fault) = &frame.error {
+            if self.phase == Phase::Opening {
+                self.phase = Phase::Refused;
+            }
+            let why = fault.message.to_string();
+            let what = method;
+            out.push(Told::Failed { what, why });
+            return "";
+        }
+        match method.as_str() {
+            "initialize" if self.opening == Opening::Asked => self.opening = Opening::Answered,
+            "session/new" | "session/load" | "session/resume" => {
+                self.began(&method, frame.result, out);
+            }
+            _ => self.ready_if_open(out),
+        }
+        "done as asked"
+    }
+
+    /// There is a session.
+    fn began(&mut self, method: &str, result: Option<&RawValue>, out: &mut Vec<Told>) {
+        let session: Opened<'_> = typed(result).unwrap_or_default();
+        let id = session.session_id.as_deref().map(str::to_owned);
+        let Some(id) = id.or_else(|| self.session.clone()) else {
+            self.phase = Phase::Refused;
+            let why = "its answer names no session".to_owned();
+            let what = method.to_owned();
+            out.push(Told::Failed { what, why });
+            return;
+        };
+        self.in_history = method == "session/load" && V::HISTORY_FOLLOWS;
+        self.session = Some(id.clone());
+        out.push(Told::Event(Event::Session {
+            id,
+            model: self.spec.model.clone().or_else(|| session.model()),
+            cwd: self.spec.cwd.clone(),
+            tools: None,
+        }));
+        self.ready_if_open(out);
+    }
+
+    /// Prompts are taken when all is set and what was said before is told.
+    fn ready_if_open(&mut self, out: &mut Vec<Told>) {
+        let is_set = self.settings >= V::settings(&self.spec).len() && self.ours.is_empty();
+        if self.phase == Phase::Opening && self.session.is_some() && is_set && !self.in_history {
+            self.phase = Phase::Resting;
+            out.push(Told::Ready);
+        }
+    }
+
+    fn turn_over(&mut self, frame: &Frame<'_>, out: &mut Vec<Told>) {
+        self.withdraw_all(out);
+        let mut events = Vec::new();
+        self.work.turn_over(&mut events);
+        let prompted: Option<Prompted<'_>> = typed(frame.result);
+        let evidence = match (&frame.error, &prompted) {
+            (Some(fault), _) => {
+                let error = V::failed(fault);
+                let text = error.message.clone();
+                events.push(notice(NoticeLevel::Error, "api_error", text));
+                Evidence::Failed(error)
+            }
+            (None, Some(prompted)) => self.evidence(&prompted.stop_reason, &mut events),
+            (None, None) => Evidence::None,
+        };
+        let (usage, meta) = prompted.map_or((None, None), |said| (said.usage, said.meta));
+        let mut usage = V::usage(usage, meta, self.work.calls == 0);
+        usage.cost_usd = self.work.cost();
+        if usage != Usage::default() {
+            events.push(Event::Usage(usage));
+        }
+        tell(&mut events, out);
+        self.turn = None;
+        self.interrupting = false;
+        self.phase = Phase::Resting;
+        out.push(Told::TurnOver {
+            evidence,
+            background: false,
+        });
+    }
+
+    fn evidence(&self, reason: &str, events: &mut Vec<Event>) -> Evidence {
+        if reason == "cancelled" {
+            return Evidence::Interrupted;
+        }
+        let how = if self.work.refused {
+            Stopped::AtRefusal
+        } else {
+            Stopped::Well
+        };
+        let error: Option<TurnError> = V::stopped(reason, how);
+        match error {
+            Some(error) => Evidence::Failed(error),
+            None if reason == "end_turn" && self.work.has_output => Evidence::Completed,
+            None if reason == "end_turn" => {
+                let text = "the CLI reports success, but the agent said and did nothing";
+                let event = notice(NoticeLevel::Warning, "empty_answer", text.to_owned());
+                events.push(event);
+                Evidence::None
+            }
+            None => Evidence::None,
+        }
+    }
+
+    fn withdraw_all(&mut self, out: &mut Vec<Told>) {
+        for waiting in self.asked.drain(..) {
+            let request_id = waiting.asked.request_id;
+            self.owed.remove(&request_id);
+            out.push(Told::Withdrawn { request_id });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+//! What goes to the agent: the frames, and what follows from their having been sent.
+
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::vendor::Vendor;
+use super::wire::{Frame, Sent};
+use super::{Acp, Opening, Owed, Turn};
+use crate::agent::json::typed;
+use crate::agent::live::{Answer, Command, Phase, Refused, Told};
+
+impl<V: Vendor> Acp<V> {
+    /// A request of ours was sent.
+    pub(super) fn requested(&mut self, id: &str, method: &str, params: Option<&RawValue>) {
+        self.ours.insert(id.to_owned(), method.to_owned());
+        let params: Sent<'_> = typed(params).unwrap_or_default();
+        match method {
+            "initialize" => self.opening = Opening::Asked,
+            "session/new" | "session/load" | "session/resume" => {
+                self.opening = Opening::Session;
+                // OpenCode tells what was said before it answers
+                self.in_history = method == "session/load";
+                if let Some(session) = &params.session_id {
+                    self.session = Some(session.to_string());
+                }
+            }
+            "session/prompt" => {
+                let message = params.meta.and_then(|meta| meta.message);
+                let name = message.clone().unwrap_or_else(|| id.to_owned());
+                self.work.turn_begins(name);
+                self.phase = Phase::Working;
+                self.turn = Some(Turn {
+                    request: id.to_owned(),
+                    message,
+                    taken_up: false,
+                });
+            }
+            _ if self.phase == Phase::Opening => self.settings += 1,
+            _ => {}
+        }
+    }
+
+    /// An answer of ours was sent.
+    pub(super) fn answered(&mut self, id: &str, frame: &Frame<'_>, out: &mut Vec<Told>) {
+        self.owed.remove(id);
+        let mut asked = self.asked.iter();
+        let Some(at) = asked.position(|waiting| waiting.asked.request_id == id) else {
+            return;
+        };
+        let waiting = self.asked.remove(at);
+        let decision = waiting.decision(frame.result);
+        let request_id = waiting.asked.request_id;
+        out.push(Told::Answered {
+            request_id,
+            decision,
+        });
+    }
+
+    pub(super) fn frames_due(&self) -> Vec<Vec<u8>> {
+        let mut frames = Vec::new();
+        match (self.opening, &self.session) {
+            (Opening::Nothing, _) => frames.push(self.initialize()),
+            (Opening::Answered, _) => frames.push(self.open_session()),
+            (Opening::Session, Some(session)) if self.is_answered() => {
+                let settings = V::settings(&self.spec).into_iter().skip(self.settings);
+                for (method, mut params) in settings {
+                    if let Value::Object(fields) = &mut params {
+                        fields.insert("sessionId".to_owned(), session.clone().into());
+                    }
+                    frames.push(self.request(frames.len(), method, &params));
+                }
+            }
+            _ => {}
+        }
+        let mut frames: Vec<_> = frames.iter().map(text).collect();
+        frames.extend(self.owed.iter().filter_map(|(id, owed)| match owed {
+            Owed::Unknown(method) => {
+                let message = format!("not supported: {method}");
+                let error = json!({"code": -32601, "message": message});
+                Some(response(id, "error", &error))
+            }
+            Owed::Allow => {
+                let mut asked = self.asked.iter();
+                let waiting = asked.find(|waiting| waiting.asked.request_id == *id)?;
+                let result = waiting.result(&Answer::Allow { input: None });
+                Some(response(id, "result", &result))
+            }
+        }));
+        frames
+    }
+
+    /// The session is there, not only asked for.
+    fn is_answered(&self) -> bool {
+        self.phase == Phase::Opening && !self.ours.values().any(|ours| ours.starts_with("session/"))
+    }
+
+    pub(super) fn command(&self, command: &Command) -> Result<Vec<Vec<u8>>, Refused> {
+        if let Command::Answer { request_id, answer } = command {
+            return self.answer(request_id, answer);
+        }
+        let (Some(session), Phase::Resting | Phase::Working) = (&self.session, self.phase) else {
+            return Err(Refused::NotReady);
+        };
+        match (command, self.phase) {
+            (Command::Prompt(_), Phase::Working) => Err(Refused::Busy),
+            (Command::Prompt(message), _) => {
+                let params = json!({
+                    "sessionId": session,
+                    "prompt": [{"type": "text", "text": message.text}],
+                    "_meta": {"agent-runner/message": message.id},
+                });
+                Ok(vec![text(&self.request(0, "session/prompt", &params))])
+            }
+            (Command::Steer(_) | Command::Interrupt, Phase::Resting) => Err(Refused::Resting),
+            (Command::Interrupt, _) if self.interrupting => Ok(Vec::new()),
+            (Command::Interrupt, _) => Ok(self.interrupt(session)),
+            (Command::SetModel(model), _) => {
+                let (method, mut params) = V::set_model(model);
+                if let Value::Object(fields) = &mut params {
+                    fields.insert("sessionId".to_owned(), session.clone().into());
+                }
+                Ok(vec![text(&self.request(0, method, &params))])
+            }
+            (Command::Steer(_) | Command::Answer { .. }, _) => Err(Refused::NotLive),
+        }
+    }
+
+    /// Ends the turn. The protocol wants every request that waits answered then.
+    fn interrupt(&self, session: &str) -> Vec<Vec<u8>> {
+        let params = json!({"sessionId": session});
+        let cancel = json!({"jsonrpc": "2.0", "method": "session/cancel", "params": params});
+        let mut frames = vec![text(&cancel)];
+        frames.extend(self.asked.iter().map(|waiting| {
+            let result = waiting.result(&Answer::Stop);
+            response(&waiting.asked.request_id, "result", &result)
+        }));
+        frames
+    }
+
+    fn answer(&self, request_id: &str, answer: &Answer) -> Result<Vec<Vec<u8>>, Refused> {
+        let mut asked = self.asked.iter();
+        let waiting = asked
+            .find(|waiting| waiting.asked.request_id == request_id)
+            .ok_or(Refused::NotAsked)?;
+        if let (Answer::Stop, Some(session), false) = (answer, &self.session, self.interrupting) {
+            return Ok(self.interrupt(session));
+        }
+        Ok(vec![response(
+            request_id,
+            "result",
+            &waiting.result(answer),
+        )])
+    }
+
+    fn initialize(&self) -> Value {
+        let params = json!({
+            "protocolVersion": 1,
+            "clientCapabilities": {
+                "fs": {"readTextFile": false, "writeTextFile": false}, "terminal": false,
+            },
+            "clientInfo": {
+                "name": "agent-runner", "title": "agent-runner",
+                "version": env!("CARGO_PKG_VERSION"),
+            },
+        });
+        self.request(0, "initialize", &params)
+    }
+
+    fn open_session(&self) -> Value {
+        let mut params = json!({"cwd": self.spec.cwd, "mcpServers": []});
+        let Some(resume) = &self.spec.resume else {
+            return self.request(0, "session/new", &params);
+        };
+        if let Value::Object(fields) = &mut params {
+            fields.insert("sessionId".to_owned(), resume.clone().into());
+        }
+        self.request(0, V::RESUME, &params)
+    }
+
+    /// The `ahead`-th request from here on.
+    fn request(&self, ahead: usize, method: &str, params: &Value) -> Value {
+        let id = self.frames + 1 + ahead as u64;
+        json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+    }
+}
+
+/// A frame as it goes out.
+fn text(frame: &Value) -> Vec<u8> {
+    frame.to_string().into_bytes()
+}
+
+/// An answer: an id goes back as it came.
+fn response(id: &str, field: &str, value: &Value) -> Vec<u8> {
+    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"{field}\":{value}}}").into_bytes()
+}

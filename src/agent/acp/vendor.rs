@@ -1,0 +1,86 @@
+//! What differs between agents that speak the Agent Client Protocol.
+
+use std::fmt::Debug;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::wire::{CallUpdate, Fault};
+use super::work::OpenCall;
+use crate::agent::Evidence;
+use crate::agent::live::LiveSpec;
+use crate::event::{Event, TurnError, Usage};
+use crate::exit::Exit;
+
+/// A request that follows the opening of a session, without the session's id.
+pub(in crate::agent) type Setting = (&'static str, Value);
+
+/// A call's name in the CLI, and its normalized input.
+pub(in crate::agent) struct Begun {
+    /// The CLI's own name for the tool.
+    pub(in crate::agent) native: String,
+    /// The normalized name.
+    pub(in crate::agent) name: String,
+    /// The normalized input.
+    pub(in crate::agent) input: Value,
+}
+
+/// How a turn's answer is to be judged that says nothing of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::agent) enum Stopped {
+    /// The model ended its turn, and nothing says otherwise.
+    Well,
+    /// The last that happened is a call that nobody consented to: the CLI stopped there.
+    AtRefusal,
+}
+
+/// An agent's own part of the protocol. Its state is in every snapshot.
+pub(in crate::agent) trait Vendor:
+    Default + Clone + Debug + Serialize + DeserializeOwned + Send + 'static
+{
+    /// The request that goes on with a conversation.
+    const RESUME: &'static str;
+    /// Whether what was said before is told again behind the answer to that request, up to a list
+    /// of commands.
+    const HISTORY_FOLLOWS: bool;
+
+    /// Whether updates of a running command have its output so far.
+    const STREAMS_OUTPUT: bool;
+
+    /// What is to be set once there is a session.
+    fn settings(spec: &LiveSpec) -> Vec<Setting>;
+
+    /// Another model.
+    fn set_model(model: &str) -> Setting;
+
+    /// Whether a piece of text is the CLI's and not the model's.
+    fn is_noise(_text: &str) -> bool {
+        false
+    }
+
+    /// A piece of reasoning without what the CLI puts around it.
+    fn thought(text: &str) -> &str {
+        text
+    }
+
+    /// A call, as far as it is known when it begins. `native` is what it was announced as.
+    fn begun(&self, native: Option<&str>, call: &CallUpdate<'_>) -> Begun;
+
+    /// A call is over: appends what became of it, its end among it. Whether it was refused.
+    fn ended(&mut self, open: &OpenCall, call: &CallUpdate<'_>, out: &mut Vec<Event>) -> bool;
+
+    /// Why a turn failed.
+    fn failed(fault: &Fault<'_>) -> TurnError;
+
+    /// What stderr says of a process that was gone before there was a session.
+    fn unopened(exit: Option<Exit>, stderr: &[u8]) -> Evidence;
+
+    /// Why a turn stopped that was not ended by the model, by the protocol's word for it; none for
+    /// a word that is not known.
+    fn stopped(reason: &str, how: Stopped) -> Option<TurnError>;
+
+    /// The tokens of a turn of one request, or of all its requests where the CLI tells those.
+    fn usage(usage: Option<&RawValue>, meta: Option<&RawValue>, single: bool) -> Usage;
+}

@@ -1,0 +1,199 @@
+//! OpenCode 1.18.33 in live form: `opencode acp`.
+//!
+//! What a call was given and what it came to are told as in exec form, and read by the same code;
+//! what is added is text in pieces, the start of a call, and a command's output as it grows.
+//!
+//! What the protocol leaves out: the tokens of all requests of a turn but the last (its cost is
+//! told whole), requests that are made again, what sub-agents do, and their questions for consent:
+//! nobody could answer those, so where calls wait for consent there are no sub-agents.
+
+mod launch;
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::log::Stderr;
+use super::tools::{self, Permission};
+use super::verdict;
+use crate::agent::acp::{self, CallUpdate, Fault, OpenCall, Setting, Stopped, Vendor};
+use crate::agent::json::{Text, typed};
+use crate::agent::live::{Holds, LiveKind, LiveSpec};
+use crate::agent::{Evidence, hash};
+use crate::event::{Event, TurnError, Usage};
+use crate::exit::Exit;
+
+/// The live form in the registry of agents.
+pub(super) const LIVE: LiveKind = LiveKind {
+    plan: launch::plan,
+    can_steer: false,
+    can_set_model: true,
+    can_change_input: false,
+    holds: Holds::All,
+    richer_than_exec: true,
+    open: acp::open::<OpenCodeAcp>,
+    restore: acp::restore::<OpenCodeAcp>,
+};
+
+/// Files that were read or written are remembered up to this many, to tell a new file from an
+/// overwritten one.
+const FILES_REMEMBERED: usize = 1024;
+
+/// OpenCode's part of the state.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct OpenCodeAcp {
+    files: BTreeSet<u64>,
+}
+
+/// `rawOutput` of a call that is over.
+#[derive(Debug, Default, Deserialize)]
+struct Came<'a> {
+    #[serde(borrow)]
+    output: Option<Text<'a>>,
+    #[serde(borrow)]
+    error: Option<Text<'a>>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+}
+
+/// `usage` of the answer to a prompt: of its last request.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Tokens {
+    #[serde(rename = "inputTokens")]
+    input: u64,
+    #[serde(rename = "outputTokens")]
+    output: u64,
+    #[serde(rename = "thoughtTokens")]
+    thought: u64,
+    #[serde(rename = "cachedReadTokens")]
+    cached_read: u64,
+    #[serde(rename = "cachedWriteTokens")]
+    cached_write: u64,
+}
+
+/// `data` of an error.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ErrorData<'a> {
+    #[serde(borrow)]
+    error_name: Option<Text<'a>>,
+}
+
+impl Vendor for OpenCodeAcp {
+    // unlike `session/load` it does not tell again what was said
+    const RESUME: &'static str = "session/resume";
+    const HISTORY_FOLLOWS: bool = false;
+    const STREAMS_OUTPUT: bool = true;
+
+    fn settings(spec: &LiveSpec) -> Vec<Setting> {
+        let option = |id: &str, value: &Option<String>| {
+            let value = value.as_ref()?;
+            Some((SET, json!({"configId": id, "value": value})))
+        };
+        // the efforts are those of the model
+        let options = [option("model", &spec.model), option("effort", &spec.effort)];
+        options.into_iter().flatten().collect()
+    }
+
+    fn set_model(model: &str) -> Setting {
+        (SET, json!({"configId": "model", "value": model}))
+    }
+
+    fn begun(&self, native: Option<&str>, call: &CallUpdate<'_>) -> acp::Begun {
+        let title = call.title.as_deref();
+        // it is announced by the tool's name; then the title is the call's own
+        let tool = match title {
+            Some("invalid") => "invalid",
+            title => native.or(title).unwrap_or("unknown"),
+        };
+        let paths = call.locations.iter().flatten();
+        let exists = paths.into_iter().any(|file| self.knows(&file.path));
+        let begun = tools::begun(tool, call.raw_input, exists);
+        let mut input = begun.input;
+        if let Value::Object(fields) = &mut input {
+            // of its own making: the model did not say it
+            fields.remove("cwd");
+        }
+        acp::Begun {
+            name: tools::name(&begun.native).to_owned(),
+            native: begun.native,
+            input,
+        }
+    }
+
+    fn ended(&mut self, open: &OpenCall, call: &CallUpdate<'_>, out: &mut Vec<Event>) -> bool {
+        let told: Came<'_> = typed(call.raw_output).unwrap_or_default();
+        let text = call.text();
+        let is_failed = call.status.as_deref() == Some("failed");
+        let (output, error) = (told.output.as_deref(), told.error.as_deref());
+        let begun = tools::resumed(&open.native, &open.input);
+        let done = tools::Done {
+            is_failed,
+            title: call.title.as_deref(),
+            output: output.or(text.as_deref().filter(|_| !is_failed)),
+            error: error.or(text.as_deref().filter(|_| is_failed)),
+            metadata: tools::metadata(&open.native, told.metadata),
+            duration_ms: None,
+        };
+        let permission = tools::ended(&open.id, &begun, done, out);
+        if let Some(path) = open.input.get("file_path").and_then(Value::as_str)
+            && !is_failed
+            && self.files.len() < FILES_REMEMBERED
+        {
+            self.files.insert(hash::more(hash::EMPTY, path));
+        }
+        permission == Permission::Rejected
+    }
+
+    fn failed(fault: &Fault<'_>) -> TurnError {
+        let data: ErrorData<'_> = typed(fault.data).unwrap_or_default();
+        let message = fault.message.strip_prefix("Internal error: ");
+        verdict::live_error(
+            data.error_name.as_deref(),
+            message.unwrap_or(&fault.message),
+        )
+    }
+
+    fn unopened(exit: Option<Exit>, stderr: &[u8]) -> Evidence {
+        let text = String::from_utf8_lossy(stderr);
+        verdict::of_stderr(exit, &Stderr::read(&text), false)
+    }
+
+    fn stopped(reason: &str, how: Stopped) -> Option<TurnError> {
+        let reason = match (reason, how) {
+            ("end_turn", Stopped::AtRefusal) => "tool-calls",
+            ("max_tokens", _) => "length",
+            ("refusal", _) => "content-filter",
+            _ => return None,
+        };
+        match verdict::of_reason(reason, how == Stopped::AtRefusal) {
+            Evidence::Failed(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    fn usage(usage: Option<&RawValue>, _meta: Option<&RawValue>, single: bool) -> Usage {
+        let Some(tokens) = typed::<Tokens>(usage).filter(|_| single) else {
+            return Usage::default();
+        };
+        Usage {
+            input_tokens: tokens.input,
+            output_tokens: tokens.output.saturating_add(tokens.thought),
+            cache_read_tokens: tokens.cached_read,
+            cache_write_tokens: tokens.cached_write,
+            cost_usd: None,
+        }
+    }
+}
+
+/// How an option of a session is set.
+const SET: &str = "session/set_config_option";
+
+impl OpenCodeAcp {
+    fn knows(&self, path: &str) -> bool {
+        self.files.contains(&hash::more(hash::EMPTY, path))
+    }
+}

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use super::launch::{agent_home, environment, keys_in, setup_environment, turn_spec};
 use super::made::{Made, MadeRepository};
 use super::{DaemonError, Lead, Setup, agents_git, sandbox, setup_script, skills, workspace};
-use crate::config::{ExpectedReport, Push};
+use crate::config::{ExpectedReport, Push, SandboxKind};
 use crate::event::NoticeLevel;
 use crate::files;
 use crate::hub::rest::SessionDetail;
@@ -190,6 +190,14 @@ impl Lead {
         if !hands || urls.is_empty() {
             agents_git::tell(environment, is_cloned, None)?;
             return Ok(None);
+        }
+        if setup.config.sandbox.kind == SandboxKind::Docker {
+            return Err(DaemonError::Usage(
+                "git.push = \"agent\" and git.lfs hand tokens over a socket of this machine, which a \
+                 container beside the daemon does not see; let the daemon push, or run the daemon in \
+                 the container"
+                    .to_owned(),
+            ));
         }
         let folder = setup
             .config

@@ -41,7 +41,7 @@ mod talk;
 use report::Report;
 
 /// What measures which rows.
-const PARTS: [(&str, &[&str]); 10] = [
+const PARTS: [(&str, &[&str]); 11] = [
     ("start", &["P4", "P7", "P8", "P16"]),
     ("flood", &["P1", "P1b", "P2", "P4", "P6"]),
     ("latency", &["P2", "P3"]),

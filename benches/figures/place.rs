@@ -1,5 +1,6 @@
 //! Where the measurements happen: a throw-away folder, the binary, the daemon in it.
 
+use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -45,7 +46,8 @@ impl Place {
             quoted(model)
         );
         for (name, value) in &home.env {
-            config.push_str(&format!("{name} = {}\n", quoted(value)));
+            // Writing to a string cannot fail.
+            writeln!(config, "{name} = {}", quoted(value)).ok();
         }
         let place = Self::with(&config);
         if let Some((path, content)) = &home.home_file {

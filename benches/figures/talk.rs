@@ -49,10 +49,10 @@ impl Talk {
             ));
         }
         for (name, content) in &plan.launch.home_files {
-            files.push((dir.path().join("home").join(name), content.clone().into()));
+            files.push((dir.path().join("home").join(name), content.clone()));
         }
         for (name, content) in &plan.launch.files {
-            files.push((dir.path().join("launch").join(name), content.clone().into()));
+            files.push((dir.path().join("launch").join(name), content.clone()));
         }
         for (path, content) in files {
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("writable");

@@ -64,7 +64,7 @@ impl Asking {
             let listed = self.approve(&["--list", "--json"]);
             assert_eq!(listed.code(), 0, "{listed:#?}");
             let found: Value = serde_json::from_str(&listed.out.join("\n")).unwrap();
-            waiting = found.as_array().unwrap().clone();
+            waiting.clone_from(found.as_array().unwrap());
             assert!(!self.has_ended(), "{:#?}", self.events());
             !waiting.is_empty()
         });
@@ -236,11 +236,10 @@ pub(crate) fn followed(agent: &'static Agent) {
     };
     let mut command: Command = asking.bench.command(&["approve", "--follow", "--json"]);
     let following = Running::start(&mut command);
-    for (command, answer) in [("touch allowed", "--cancel")] {
-        let shown = following.event(command, |shown| shown["input"]["command"] == command);
-        let id = shown["request_id"].as_str().unwrap();
-        assert_eq!(asking.approve(&[id, answer]).code(), 0);
-    }
+    let is_it = |shown: &Value| shown["input"]["command"] == "touch allowed";
+    let shown = following.event("the request", is_it);
+    let id = shown["request_id"].as_str().unwrap();
+    assert_eq!(asking.approve(&[id, "--cancel"]).code(), 0);
     eventually("the turn has ended", || asking.has_ended());
     assert_eq!(asking.events().last().unwrap()["outcome"], "cancelled");
     assert!(!asking.has("allowed"));

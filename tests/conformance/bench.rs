@@ -34,7 +34,7 @@ impl Bench {
             program: agent.installed()?,
             dir: tempfile::tempdir().unwrap(),
             model: None,
-            mode: "exec",
+            mode: agent.mode(),
         };
         for folder in ["home", "here"] {
             fs::create_dir(bench.path(folder)).unwrap();

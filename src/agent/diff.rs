@@ -141,8 +141,7 @@ mod tests {
         );
         assert_eq!(
             between("a", "x\nx", "x\nx\nx"),
-            "--- a/a\n+++ b/a\n@@ -1,2 +1,3 @@\n x\n-x\n\\ No newline at end of file\n+x\n+x\n\
-             \\ No newline at end of file\n"
+            "--- a/a\n+++ b/a\n@@ -1,2 +1,3 @@\n x\n+x\n x\n\\ No newline at end of file\n"
         );
         assert_eq!(
             between("a", "x\n", ""),

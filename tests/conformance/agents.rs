@@ -10,6 +10,8 @@ use serde_json::json;
 pub(crate) struct Agent {
     /// What `--agent` calls it.
     pub(crate) name: &'static str,
+    /// What the lists of gaps call it: its name, and its form where that is the live one.
+    pub(crate) key: &'static str,
     /// Its executable, below `tests/tools/node_modules`.
     program: &'static str,
     /// The model to ask for.
@@ -36,6 +38,7 @@ enum Rounds {
 
 pub(crate) const CLAUDE: Agent = Agent {
     name: "claude",
+    key: "claude",
     program: ".bin/claude",
     model: "claude-opus-4-8",
     env: &[
@@ -69,6 +72,7 @@ const AGENT: (&str, &str) = (
 
 pub(crate) const CODEX: Agent = Agent {
     name: "codex",
+    key: "codex",
     program: ".bin/codex",
     model: "gpt-5.5",
     env: &[("OPENAI_API_KEY", "any")],
@@ -99,6 +103,7 @@ stream_max_retries = 1
 
 pub(crate) const OPENCODE: Agent = Agent {
     name: "opencode",
+    key: "opencode",
     program: "opencode-linux-x64/bin/opencode",
     model: "scripted/scripted",
     env: &[
@@ -145,6 +150,7 @@ const OPENCODE_CONFIG: &str = r#"{
 
 pub(crate) const GEMINI: Agent = Agent {
     name: "gemini",
+    key: "gemini",
     program: ".bin/gemini",
     model: "gemini-3.8-flash",
     env: &[
@@ -172,6 +178,7 @@ pub(crate) const GEMINI: Agent = Agent {
 
 pub(crate) const PI: Agent = Agent {
     name: "pi",
+    key: "pi",
     program: ".bin/pi",
     model: "scripted/scripted",
     env: &[("PI_OFFLINE", "1")],
@@ -187,6 +194,19 @@ pub(crate) const PI: Agent = Agent {
     conversations: ".pi/agent/sessions",
 };
 
+pub(crate) const CLAUDE_LIVE: Agent = Agent {
+    key: "claude live",
+    ..CLAUDE
+};
+
+pub(crate) const CODEX_LIVE: Agent = Agent {
+    key: "codex live",
+    ..CODEX
+};
+
+/// Those that tell in live form at least what they tell in exec form.
+pub(crate) const LIVE: [&Agent; 2] = [&CLAUDE_LIVE, &CODEX_LIVE];
+
 /// All of them, in the order of the table in `docs/agents.md`.
 pub(crate) const AGENTS: [&Agent; 5] = [&CLAUDE, &CODEX, &OPENCODE, &GEMINI, &PI];
 
@@ -194,6 +214,15 @@ pub(crate) const AGENTS: [&Agent; 5] = [&CLAUDE, &CODEX, &OPENCODE, &GEMINI, &PI
 const MARKS: [&str; 6] = ["PLAN", "GLOB", "GREP", "MCP", "AGENT", "QUESTION"];
 
 impl Agent {
+    /// What `--mode` is for it.
+    pub(crate) fn mode(&self) -> &'static str {
+        if self.key == self.name {
+            "exec"
+        } else {
+            "live"
+        }
+    }
+
     /// Whether it can be told to end a turn early.
     pub(crate) fn has_rounds(&self) -> bool {
         self.two_rounds.is_some()

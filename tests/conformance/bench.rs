@@ -33,7 +33,7 @@ pub(crate) struct Bench {
 impl Bench {
     /// Nothing where the CLI is not installed.
     pub(crate) fn with(agent: &'static Agent) -> Option<Self> {
-        Self::playing(agent, "exec", include_str!("script.toml"))
+        Self::playing(agent, agent.mode(), include_str!("script.toml"))
     }
 
     /// The same, for sessions in live form.

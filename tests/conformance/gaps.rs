@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::agents::AGENTS;
+use crate::agents::{AGENTS, Agent, LIVE};
 use crate::expected;
 
 /// Something that not every CLI gives.
@@ -39,6 +39,7 @@ pub(crate) const GAPS: &[Gap] = &[
             ("claude", "tells exit codes of failures only"),
             ("gemini", "tells no exit codes"),
             ("pi", "tells exit codes of failures only"),
+            ("claude live", "tells exit codes of failures only"),
         ],
     },
     Gap {
@@ -52,7 +53,10 @@ pub(crate) const GAPS: &[Gap] = &[
     Gap {
         id: "failure-head",
         feature: "output of a command that failed, from its first byte on",
-        agents: &[("claude", "puts `Exit code N` in front of it")],
+        agents: &[
+            ("claude", "puts `Exit code N` in front of it"),
+            ("claude live", "puts `Exit code N` in front of it"),
+        ],
     },
     Gap {
         id: "failure-tail",
@@ -82,6 +86,7 @@ pub(crate) const GAPS: &[Gap] = &[
                 "gemini",
                 "prints what a person is shown, which is nothing here",
             ),
+            ("codex live", "does not print what a patch gave the model"),
         ],
     },
     Gap {
@@ -121,6 +126,11 @@ pub(crate) const GAPS: &[Gap] = &[
                 "pi",
                 "searches by shell command unless `--tools` names them",
             ),
+            (
+                "claude live",
+                "searches by shell command unless `--tools` names them",
+            ),
+            ("codex live", "searches by shell command"),
         ],
     },
     Gap {
@@ -151,15 +161,22 @@ pub(crate) const GAPS: &[Gap] = &[
         agents: &[
             ("codex", "gives it to a later call `wait`"),
             ("gemini", "does not print it"),
+            ("codex live", "gives it to a later call `wait`"),
         ],
     },
     Gap {
         id: "subagent-waits",
         feature: "one call for a sub-agent's whole work",
-        agents: &[(
-            "codex",
-            "starts it with one call, and waits for it with another",
-        )],
+        agents: &[
+            (
+                "codex",
+                "starts it with one call, and waits for it with another",
+            ),
+            (
+                "codex live",
+                "starts it with one call, and waits for it with another",
+            ),
+        ],
     },
     Gap {
         id: "order",
@@ -228,12 +245,24 @@ pub(crate) const GAPS: &[Gap] = &[
                 "codex",
                 "asks again, as often as its provider's `stream_max_retries` says",
             ),
+            (
+                "claude live",
+                "asks again, as often as `CLAUDE_CODE_MAX_RETRIES` says",
+            ),
+            (
+                "codex live",
+                "asks again, as often as its provider's `stream_max_retries` says",
+            ),
         ],
     },
     Gap {
         id: "cut-retry",
         feature: "notice when an answer was cut and is asked for again",
-        agents: &[("claude", "says nothing"), ("gemini", "says nothing")],
+        agents: &[
+            ("claude", "says nothing"),
+            ("gemini", "says nothing"),
+            ("claude live", "says nothing"),
+        ],
     },
     Gap {
         id: "cut-text",
@@ -284,29 +313,34 @@ fn lacks(agent: &str, gap: &Gap) -> bool {
     gaps.any(|known| has(agent, known.id))
 }
 
-/// The table as Markdown.
-fn table() -> String {
+/// The tables as Markdown: exec forms, then live forms.
+fn tables() -> String {
+    let live = table(&LIVE);
+    format!("{}\n### In live form\n\n{live}", table(&AGENTS))
+}
+
+fn table(agents: &[&Agent]) -> String {
     let mut table = String::from("| |");
     let mut notes = String::new();
-    for agent in AGENTS {
-        write!(table, " {} |", agent.name).unwrap();
+    for agent in agents {
+        write!(table, " {} |", agent.key).unwrap();
     }
     table.push_str("\n|---|");
-    table.push_str(&":-:|".repeat(AGENTS.len()));
+    table.push_str(&":-:|".repeat(agents.len()));
     for gap in GAPS {
         write!(table, "\n| {} |", gap.feature).unwrap();
-        for agent in AGENTS {
-            table.push_str(if lacks(agent.name, gap) {
+        for agent in agents {
+            table.push_str(if lacks(agent.key, gap) {
                 " – |"
             } else {
                 " yes |"
             });
         }
     }
-    for agent in AGENTS {
-        write!(notes, "\n### {}\n", agent.name).unwrap();
+    for agent in agents {
+        write!(notes, "\n### {}\n", agent.key).unwrap();
         for gap in GAPS {
-            let why = gap.agents.iter().find(|(name, _)| *name == agent.name);
+            let why = gap.agents.iter().find(|(name, _)| *name == agent.key);
             if let Some((_, why)) = why {
                 write!(notes, "\n* {}: {why}", gap.feature).unwrap();
             }
@@ -324,7 +358,7 @@ fn the_docs_hold_this_table() {
     let found = std::fs::read_to_string(path).unwrap();
     let (head, rest) = found.split_once(BEGIN).expect("the table's begin");
     let (_, tail) = rest.split_once(END).expect("the table's end");
-    let wanted = format!("{head}{BEGIN}\n{}\n{END}{tail}", table());
+    let wanted = format!("{head}{BEGIN}\n{}\n{END}{tail}", tables());
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(path, wanted).unwrap();
     } else {
@@ -339,7 +373,8 @@ fn the_docs_hold_this_table() {
 fn each_gap_is_of_a_known_agent_and_changes_what_is_expected_of_it() {
     for gap in GAPS {
         for (agent, _) in gap.agents {
-            assert!(AGENTS.iter().any(|known| known.name == *agent), "{agent}");
+            let mut known = AGENTS.iter().chain(&LIVE);
+            assert!(known.any(|known| known.key == *agent), "{agent}");
             // who has no limit is not asked to keep one; the listing sees to the order, and the
             // kills to what was stored by then
             let elsewhere = ["max-turns", "order", "early-storage"].contains(&gap.id);

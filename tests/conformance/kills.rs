@@ -25,7 +25,7 @@ pub(crate) fn in_a_text(agent: &'static Agent) {
         return;
     };
     let running = Running::start(&mut bench.agent_command(&["run", TALK], false));
-    let shows = !gaps::has(agent.name, "pieces");
+    let shows = !gaps::has(agent.key, "pieces");
     if shows {
         running.event("text", |event| event["type"] == "token");
     } else {
@@ -49,7 +49,7 @@ pub(crate) fn in_a_tool(agent: &'static Agent) {
     let running = Running::start(&mut bench.agent_command(&["run", WORK], false));
     made(&bench.path("here/begun"));
     running.event("text", |event| event["type"] == "token");
-    let call_shows = !gaps::has(agent.name, "call-start");
+    let call_shows = !gaps::has(agent.key, "call-start");
     if call_shows {
         running.event("call", |event| event["type"] == "tool_start");
     }
@@ -64,7 +64,7 @@ pub(crate) fn in_a_tool(agent: &'static Agent) {
 /// Kills the CLI, once it has stored the conversation, and waits for the end of the turn; what the
 /// model was asked for, in order.
 fn killed(bench: &Bench, running: Running, prompt: &str) -> Vec<String> {
-    let stores = !gaps::has(bench.agent.name, "early-storage") || prompt == WORK;
+    let stores = !gaps::has(bench.agent.key, "early-storage") || prompt == WORK;
     if stores {
         let conversations = bench.path("home").join(bench.agent.conversations);
         eventually("the conversation is stored", || {

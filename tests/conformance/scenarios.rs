@@ -53,7 +53,7 @@ fn gather(value: &Value, texts: &mut BTreeSet<String>) {
 
 /// A CLI that can be told so ends after two rounds with the model.
 pub(crate) fn max_turns(agent: &'static Agent) {
-    let limited = !gaps::has(agent.name, "max-turns");
+    let limited = !gaps::has(agent.key, "max-turns");
     assert_eq!(limited, agent.has_rounds(), "the gap is there or it is not");
     if !limited {
         return;
@@ -72,7 +72,7 @@ pub(crate) fn sigterm(agent: &'static Agent) {
     };
     let running = Running::start(&mut bench.agent_command(&["run", "Wait to be ended."], false));
     made(&bench.path("here/waiting"));
-    if !gaps::has(agent.name, "call-start") {
+    if !gaps::has(agent.key, "call-start") {
         running.event("call", |event| event["type"] == "tool_start");
     }
     kill(bench.cli(), Signal::SIGTERM).unwrap();
@@ -128,13 +128,13 @@ fn check(bench: &Bench, events: &[Value], names: &[&str], printed: Option<BTreeS
     let rules = Rules {
         names,
         cwd: bench.path("here").to_str().unwrap().to_owned(),
-        unordered: gaps::has(agent.name, "order"),
+        unordered: gaps::has(agent.key, "order"),
         printed,
     };
     let parts = listing::parts(events, rules);
     let mut differences = String::new();
     for Part { name, lines, .. } in &parts {
-        let expected = expected::lines(name, agent.name);
+        let expected = expected::lines(name, agent.key);
         if *lines != expected {
             let (lines, expected) = (lines.join("\n"), expected.join("\n"));
             write!(
@@ -167,7 +167,7 @@ fn check(bench: &Bench, events: &[Value], names: &[&str], printed: Option<BTreeS
         names => names.to_vec(),
     };
     for name in due.into_iter().filter(|name| !seen.contains(name)) {
-        let lines = expected::lines(name, agent.name);
+        let lines = expected::lines(name, agent.key);
         assert!(
             lines.is_empty(),
             "{}: no part {name}\n{}",

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use agent_runner::agent::live::recording::{self, Recording};
-use agent_runner::agent::live::{Heard, Holds, LiveKind, LiveReader, LiveSpec, Told};
+use agent_runner::agent::live::{Heard, LiveKind, LiveReader, LiveSpec, Told};
 use agent_runner::agent::{self, Evidence};
 use agent_runner::event::Event;
 use agent_runner::ids::SpoolOffset;
@@ -455,14 +455,6 @@ fn the_docs_show_what_each_form_gives() {
             let exec = row.starts_with("taken") && !can(kind);
             write!(table, " {} | {} |", mark(exec), mark(can(kind))).unwrap();
         }
-    }
-    table.push_str("\n\n| | waits for consent with `--approve ask` or `policy` |\n|---|---|");
-    for (agent, kind) in LIVE.iter().zip(kinds) {
-        let holds = match kind.holds {
-            Holds::All => "every call".to_owned(),
-            Holds::AllBut(what) => format!("every call but {what}"),
-        };
-        write!(table, "\n| {agent} | {holds} |").unwrap();
     }
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/agents.md");
     let docs = fs::read_to_string(file).unwrap();

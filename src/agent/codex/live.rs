@@ -279,6 +279,10 @@ impl CodexLive {
         let status = turn.status.as_deref().unwrap_or_default();
         let mut events = Vec::new();
         self.withdraw_all(out);
+        if status == "failed" {
+            // what it had begun to say is not in the conversation
+            self.work.drop_drafts(false, &mut events);
+        }
         self.work.turn_over(status != "completed", &mut events);
         let failed = self.failed.take();
         let evidence = match status {

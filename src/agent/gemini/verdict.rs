@@ -233,11 +233,12 @@ pub(super) fn of_complaint(severity: Option<&str>, message: &str) -> Option<Turn
     ends.then(|| self::failure(None, message))
 }
 
-/// An error of the live form: its code is the HTTP status.
-pub(super) fn live_error(status: Option<u16>, message: &str) -> TurnError {
+/// An error of the live form: its code is the HTTP status, and 500 where there was none.
+pub(super) fn live_error(code: Option<u16>, message: &str) -> TurnError {
+    let told = with_status(message);
     let failure = Failure {
-        status,
-        ..with_status(message)
+        status: told.status.or(code.filter(|code| *code != 500)),
+        ..told
     };
     failure.error(TABLE, "the CLI reported an error without a message")
 }

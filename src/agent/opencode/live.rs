@@ -3,7 +3,10 @@
 //! What a call was given and what it came to are told as in exec form, and read by the same code;
 //! what is added is text in pieces, the start of a call, and a command's output as it grows.
 //!
-//! What the protocol leaves out: the tokens of all requests of a turn but the last (its cost is
+//! A text that was cut and comes again is told twice: nothing marks where it begins anew. So is the
+//! summary when the context was full. That is why this form is not taken by itself.
+//!
+//! What else the protocol leaves out: the tokens of all requests of a turn but the last (its cost is
 //! told whole), requests that are made again, what sub-agents do, and their questions for consent:
 //! nobody could answer those, so where calls wait for consent there are no sub-agents.
 
@@ -32,7 +35,8 @@ pub(super) const LIVE: LiveKind = LiveKind {
     can_set_model: true,
     can_change_input: false,
     holds: Holds::All,
-    richer_than_exec: true,
+    // it repeats a text that was cut, and tells its summary, without a mark where that begins
+    richer_than_exec: false,
     open: acp::open::<OpenCodeAcp>,
     restore: acp::restore::<OpenCodeAcp>,
 };

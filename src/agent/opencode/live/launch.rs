@@ -70,7 +70,7 @@ mod tests {
             agent_session: AgentSession::Resume("ses_1".to_owned()),
             model: Some("anthropic/opus".to_owned()),
             effort: Some("high".to_owned()),
-            workspace: PathBuf::from("/work"),
+            workspace: PathBuf::from("/repo"),
             files: PathBuf::from("/run/launch"),
             ..TurnSpec::plain()
         }
@@ -111,7 +111,7 @@ mod tests {
         };
         assert!(env("OPENCODE_PERMISSION").unwrap().contains(r#""*":"ask""#));
         assert!(env("OPENCODE_DISABLE_PROJECT_CONFIG").is_some());
-        assert_eq!(config(&plan)["instructions"], json!(["/work/AGENTS.md"]));
+        assert_eq!(config(&plan)["instructions"], json!(["/repo/AGENTS.md"]));
         assert!(plan.spec.asks);
     }
 

@@ -111,7 +111,10 @@ mod tests {
         };
         assert!(env("OPENCODE_PERMISSION").unwrap().contains(r#""*":"ask""#));
         assert!(env("OPENCODE_DISABLE_PROJECT_CONFIG").is_some());
-        assert_eq!(config(&plan)["instructions"], json!(["/work/AGENTS.md"]));
+        assert_eq!(
+            config(&plan)["instructions"],
+            json!([TurnSpec::plain().workspace.join("AGENTS.md")])
+        );
         assert!(plan.spec.asks);
     }
 

@@ -98,7 +98,7 @@ pub(super) enum Start {
     /// For one turn.
     Exec(LaunchPlan),
     /// For many.
-    Live(LivePlan),
+    Live(Box<LivePlan>),
 }
 
 impl Start {
@@ -106,12 +106,12 @@ impl Start {
     pub(super) fn into_live(self) -> Option<LivePlan> {
         match self {
             Self::Exec(_) => None,
-            Self::Live(plan) => Some(plan),
+            Self::Live(plan) => Some(*plan),
         }
     }
 
     /// The process.
-    pub(super) const fn launch(&self) -> &LaunchPlan {
+    pub(super) fn launch(&self) -> &LaunchPlan {
         match self {
             Self::Exec(plan) => plan,
             Self::Live(plan) => &plan.launch,
@@ -164,7 +164,7 @@ impl TurnContext {
         });
         let mut start = match self.live {
             None => Start::Exec((self.agent.plan)(&spec)?),
-            Some(kind) => Start::Live((kind.plan)(&spec, self.approval.asks())?),
+            Some(kind) => Start::Live(Box::new((kind.plan)(&spec, self.approval.asks())?)),
         };
         if let Some(text) = told {
             let file = (SYSTEM_PROMPT, text.into_bytes());

@@ -85,7 +85,7 @@ impl Conversation {
             return None;
         };
         let is_there = |id| history::has_conversation(context, &plan.launch, id);
-        id.is_none_or(is_there).then_some(plan)
+        id.is_none_or(is_there).then_some(*plan)
     }
 
     /// Decides between the conversation so far and a fresh one. `task` is the turn's prompt.

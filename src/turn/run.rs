@@ -132,7 +132,8 @@ impl Turn {
                 }
                 Next::Again(why) => why,
             };
-            attempt = match self.again(end, why, &mut orders).await? {
+            // On the heap: what it holds while it waits is large, and most turns never come here.
+            attempt = match Box::pin(self.again(end, why, &mut orders)).await? {
                 ControlFlow::Continue(attempt) => attempt,
                 ControlFlow::Break(end) => return Ok(end),
             };

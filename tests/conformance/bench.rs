@@ -29,17 +29,26 @@ pub(crate) struct Bench {
 impl Bench {
     /// Nothing where the CLI is not installed.
     pub(crate) fn with(agent: &'static Agent) -> Option<Self> {
+        Self::playing(agent, "exec", include_str!("script.toml"))
+    }
+
+    /// The same, for sessions in live form.
+    pub(crate) fn live(agent: &'static Agent) -> Option<Self> {
+        Self::playing(agent, "live", include_str!("live.toml"))
+    }
+
+    fn playing(agent: &'static Agent, mode: &'static str, script: &str) -> Option<Self> {
         let mut bench = Self {
             agent,
             program: agent.installed()?,
             dir: tempfile::tempdir().unwrap(),
             model: None,
-            mode: "exec",
+            mode,
         };
         for folder in ["home", "here"] {
             fs::create_dir(bench.path(folder)).unwrap();
         }
-        let script = agent.script(include_str!("script.toml"));
+        let script = agent.script(script);
         fs::write(bench.path("script.toml"), script).unwrap();
         let mut command = bench.command(&["scripted-model", "--script"]);
         command.arg(bench.path("script.toml")).arg("--record");
@@ -131,8 +140,34 @@ impl Bench {
 
     /// The pid of the CLI that was started last.
     pub(crate) fn cli(&self) -> Pid {
-        let pids = fs::read_to_string(self.path("pids")).unwrap();
-        Pid::from_raw(pids.lines().last().unwrap().parse().unwrap())
+        *self.clis().last().unwrap()
+    }
+
+    /// The pids of all that were started, in order.
+    pub(crate) fn clis(&self) -> Vec<Pid> {
+        let pids = fs::read_to_string(self.path("pids")).unwrap_or_default();
+        let pids = pids.lines().map(|pid| pid.parse().unwrap());
+        pids.map(Pid::from_raw).collect()
+    }
+
+    /// The names of the processes that work here, but for those of the runner itself.
+    pub(crate) fn strays(&self) -> Vec<String> {
+        self.pids()
+            .filter_map(|pid| {
+                let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+                (!name.starts_with("agent-run")).then(|| name.trim().to_owned())
+            })
+            .collect()
+    }
+
+    fn pids(&self) -> impl Iterator<Item = i32> {
+        let root = self.dir.path().to_owned();
+        let within = move |pid: &i32| {
+            fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(&root))
+        };
+        let entries = fs::read_dir("/proc").unwrap();
+        let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        pids.filter(within)
     }
 
     /// The bodies of all requests to the model.
@@ -148,13 +183,7 @@ impl Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         // a test that failed half-way leaves what it started
-        let root = self.dir.path().to_owned();
-        let within = |pid: &i32| {
-            fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(&root))
-        };
-        let entries = fs::read_dir("/proc").unwrap();
-        let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        for pid in pids.filter(within) {
+        for pid in self.pids() {
             let _gone = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
     }

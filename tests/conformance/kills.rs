@@ -100,7 +100,7 @@ fn killed(bench: &Bench, running: Running, prompt: &str) -> Vec<String> {
 }
 
 /// Whether any file below `folder` holds those bytes.
-fn holds(folder: &Path, text: &[u8]) -> bool {
+pub(crate) fn holds(folder: &Path, text: &[u8]) -> bool {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).any(|path| {
         if path.is_dir() {

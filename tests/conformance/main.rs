@@ -13,6 +13,7 @@ mod expected;
 mod gaps;
 mod kills;
 mod listing;
+mod live;
 #[path = "../support/running.rs"]
 mod running;
 mod scenarios;

@@ -18,6 +18,8 @@ const LIMIT: Duration = Duration::from_mins(1);
 /// The running parts.
 pub(crate) struct Session {
     daemon: Running,
+    hub_url: String,
+    pub(crate) id: String,
     _hub: Running,
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     /// The number of the last event that was waited for.
@@ -33,10 +35,7 @@ impl Session {
         let url = hub.listening();
         let answer = create(&url, task).await;
         let session = answer["sessionId"].as_str().unwrap().to_owned();
-        let mut command = bench.agent_command(&["daemon"], false);
-        command.args(["--session", &session, "--hub", &url]);
-        command.arg("--workspace-dir").arg(bench.path("here"));
-        let daemon = Running::start(&mut command);
+        let daemon = daemon(bench, &session, &url);
         let query = format!("sessionId={session}&role=controller");
         let address = format!("ws{}/api/ws?{query}", url.trim_start_matches("http"));
         let (socket, _) = timeout(LIMIT, connect_async(address))
@@ -45,6 +44,8 @@ impl Session {
             .unwrap();
         let mut running = Self {
             daemon,
+            hub_url: url,
+            id: session,
             _hub: hub,
             socket,
             seen: 0,
@@ -60,6 +61,32 @@ impl Session {
         let command = json!({"type": "prompt", "message": text, "id": "1"});
         self.send(json!({"type": "rpc_command", "command": command}))
             .await;
+    }
+
+    /// Sends a message into the running turn.
+    pub(crate) async fn steer(&mut self, text: &str) {
+        let command = json!({"type": "steer", "message": text, "id": "2"});
+        self.send(json!({"type": "rpc_command", "command": command}))
+            .await;
+    }
+
+    /// Ends the running turn.
+    pub(crate) async fn abort(&mut self) {
+        let command = json!({"type": "abort", "id": "3"});
+        self.send(json!({"type": "rpc_command", "command": command}))
+            .await;
+    }
+
+    /// Kills the daemon, and starts another one.
+    pub(crate) fn kill_daemon(&mut self, bench: &Bench) {
+        self.daemon.signal(Signal::SIGKILL);
+        self.daemon = daemon(bench, &self.id, &self.hub_url);
+    }
+
+    /// Stops all of it.
+    pub(crate) fn stop(self) {
+        self.daemon.signal(Signal::SIGTERM);
+        drop(self.daemon.finish());
     }
 
     /// Waits for the end of the next turn.
@@ -97,6 +124,13 @@ impl Session {
             }
         }
     }
+}
+
+fn daemon(bench: &Bench, session: &str, url: &str) -> Running {
+    let mut command = bench.agent_command(&["daemon"], false);
+    command.args(["--session", session, "--hub", url]);
+    command.arg("--workspace-dir").arg(bench.path("here"));
+    Running::start(&mut command)
 }
 
 /// A new session of the Hub at `url`.

@@ -7,11 +7,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::account::Account;
-use super::course::{Course, News, Step};
+use super::course::{Course, News, Now, Step};
 use super::process::LiveProcess;
 use crate::agent::Evidence;
 use crate::agent::live::{Command, LivePlan, Phase, Told};
-use crate::clock::Timestamp;
 use crate::event::TurnError;
 use crate::ids::SpoolOffset;
 use crate::journal::Batch;
@@ -212,9 +211,16 @@ impl LiveAttempt {
     /// Takes what was told.
     pub(super) fn absorb(&mut self) {
         let phase = self.process.dialog().phase();
-        let now = self.context.clock.wall();
+        let now = self.now();
         let told: Vec<Told> = self.process.told().collect();
         hear(&mut self.course, &mut self.account, told, phase, now);
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            wall: self.context.clock.wall(),
+            tick: clock_ticks(),
+        }
     }
 
     /// All that was told, with the state after it.
@@ -448,10 +454,10 @@ impl LiveAttempt {
     async fn over(mut self, shown: &Shown) -> Result<AttemptEnd, TurnFault> {
         shown.nothing();
         if self.cause.is_some()
-            && let Some(control) = &self.process.control
+            && let (Some(control), Some(since)) = (&self.process.control, self.course.since())
         {
             // What the turn has started and its interrupt has left.
-            control.sweep(self.course.since()).await.ok();
+            control.sweep(since).await.ok();
         }
         crash_point!("live.turn_over");
         let mut evidence = self.course.evidence().unwrap_or(Evidence::None);
@@ -495,9 +501,8 @@ impl LiveAttempt {
         let output = last_output(&self.context, &self.process.dir);
         let (run, ordinal) = (self.process.run, self.process.ordinal);
         let mut session = self.process.agent_session().map(str::to_owned);
-        let mut told = Vec::new();
+        let (mut told, now) = (Vec::new(), self.now());
         let last = self.process.finish(fate.exit(), &stderr, &mut told);
-        let now = self.context.clock.wall();
         hear(
             &mut self.course,
             &mut self.account,
@@ -532,7 +537,7 @@ impl LiveAttempt {
     }
 }
 
-fn hear(course: &mut Course, account: &mut Account, told: Vec<Told>, phase: Phase, now: Timestamp) {
+fn hear(course: &mut Course, account: &mut Account, told: Vec<Told>, phase: Phase, now: Now) {
     for told in told {
         match course.told(told, phase, now) {
             Some(News::Event(event)) => account.add(event),

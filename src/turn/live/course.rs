@@ -27,9 +27,10 @@ pub(in crate::turn) struct Course {
     over: Option<Over>,
     /// Answers that were decided on. Each stays until it was sent.
     answers: Vec<Answered>,
-    /// The kernel's clock (ticks of 10 ms) at the turn's begin: what the agent has started since
-    /// is its tools'.
-    since: u64,
+    /// The kernel's clock (ticks of 10 ms) at the turn's first tool call: what the agent has
+    /// started since is its tools'. What came before (its own helpers, MCP servers) serves other
+    /// turns.
+    since: Option<u64>,
     /// An interrupt was sent into the CLI's turn.
     interrupted: bool,
     /// Requests that came, and when.
@@ -73,6 +74,17 @@ pub(super) enum Step {
     Over,
 }
 
+/// The time, twice.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now {
+    pub(super) wall: Timestamp,
+    /// The kernel's clock, in ticks of 10 ms.
+    pub(super) tick: u64,
+}
+
+/// How long before it is heard of a tool's process may have begun, in ticks of 10 ms.
+const RECORD_DELAY: u64 = 20;
+
 /// What of what was told is to be told on.
 pub(super) enum News {
     /// An event.
@@ -82,12 +94,9 @@ pub(super) enum News {
 }
 
 impl Course {
-    /// A turn that begins with this message. `since`: the kernel's clock.
-    pub(in crate::turn) fn begin(id: String, text: String, since: u64) -> Self {
-        let mut course = Self {
-            since,
-            ..Self::default()
-        };
+    /// A turn that begins with this message.
+    pub(in crate::turn) fn begin(id: String, text: String) -> Self {
+        let mut course = Self::default();
         course.add(id, text);
         for message in &mut course.messages {
             message.opens = true;
@@ -105,17 +114,24 @@ impl Course {
         });
     }
 
-    /// The kernel's clock at the turn's begin.
-    pub(super) const fn since(&self) -> u64 {
+    /// The kernel's clock at the turn's first tool call.
+    pub(super) const fn since(&self) -> Option<u64> {
         self.since
     }
 
     /// Takes the next of what was told; `phase` is where the dialog is now.
-    pub(super) fn told(&mut self, told: Told, phase: Phase, now: Timestamp) -> Option<News> {
+    pub(super) fn told(&mut self, told: Told, phase: Phase, now: Now) -> Option<News> {
         match told {
             Told::Event(event) => {
-                if let Event::PermissionRequest { request_id, .. } = &event {
-                    self.asked.push((request_id.clone(), now));
+                match &event {
+                    Event::PermissionRequest { request_id, .. } => {
+                        self.asked.push((request_id.clone(), now.wall));
+                    }
+                    Event::ToolStart { .. } => {
+                        self.since
+                            .get_or_insert(now.tick.saturating_sub(RECORD_DELAY));
+                    }
+                    _ => {}
                 }
                 return Some(News::Event(event));
             }

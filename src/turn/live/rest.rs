@@ -11,13 +11,14 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::account::Account;
-use super::course::{Course, News, response};
+use super::course::{Course, News, Now, response};
 use super::process::{LiveProcess, Place};
 use super::saved::Saved;
 use crate::agent::live::{Answer, Asked, Command, LiveKind, Phase};
 use crate::event::{Event, NoticeLevel};
 use crate::ids::{EventId, RunId};
 use crate::journal::{Batch, Change as Stored, NewEvent};
+use crate::process::clock_ticks;
 use crate::sandbox::{Attach, Change};
 use crate::spool::control::Stop as Ladder;
 use crate::tasks::Tasks;
@@ -247,7 +248,11 @@ impl Resting {
         let Some((turn, attempt)) = process.last_turn else {
             return Ok(());
         };
-        let (phase, now) = (process.dialog().phase(), self.context.clock.wall());
+        let phase = process.dialog().phase();
+        let now = Now {
+            wall: self.context.clock.wall(),
+            tick: clock_ticks(),
+        };
         let told: Vec<_> = process.told().collect();
         let course = &mut self.course;
         let news = told

@@ -7,7 +7,6 @@ use crate::agent::live::{LiveKind, LivePlan};
 use crate::event::Event;
 use crate::ids::{EventId, RunId};
 use crate::journal::Change;
-use crate::process::clock_ticks;
 use crate::turn::context::{Start, TurnFault};
 use crate::turn::live::{Account, Course, LiveAttempt, LiveProcess, Place, Saved};
 use crate::turn::pump::Closing;
@@ -78,7 +77,7 @@ impl Turn {
             }
         };
         process.last_turn = Some((self.row.id, self.row.attempt));
-        let course = Course::begin(clock.new_uuid().to_string(), prompt, clock_ticks());
+        let course = Course::begin(clock.new_uuid().to_string(), prompt);
         let mut attempt = LiveAttempt::begin(process, course, account);
         let announced = self.begin_live(&mut attempt, run).await?;
         let Some(prompt) = announced.filter(|_| self.row.attempt == 1) else {

@@ -1,0 +1,284 @@
+//! Sessions in live form with the real CLIs: turns of one process, messages into them, and what
+//! becomes of them when somebody dies.
+
+use std::fs;
+
+use nix::sys::signal::{Signal, kill};
+use serde_json::Value;
+
+use crate::agents::{Agent, CLAUDE, CODEX};
+use crate::bench::Bench;
+use crate::kills::holds;
+use crate::running::{Running, eventually, made};
+use crate::session::Session;
+
+const HELLO: &str = "Say hello.";
+const WAIT: &str = "Wait for me.";
+const TALK: &str = "Talk for long.";
+const WORK: &str = "Work for long.";
+const STEER: &str = "And mind the gap.";
+
+/// A session, and all of its events as they come, whichever daemon leads it.
+struct Watched {
+    session: Session,
+    events: Running,
+}
+
+impl Watched {
+    async fn start(bench: &Bench, task: &str) -> Self {
+        let session = Session::start(bench, task).await;
+        let events = || {
+            let mut command = bench.command(&["events", "--output", "jsonl", "--session"]);
+            command.arg(&session.id);
+            command
+        };
+        eventually("the daemon leads the session", || {
+            events().output().unwrap().status.success()
+        });
+        let events = Running::start(events().arg("--follow"));
+        Self { session, events }
+    }
+
+    /// The end of the `number`-th turn, from 1.
+    fn end(&self, number: usize) -> Value {
+        let mut ends = 0;
+        let found = self.events.out.first(0, |line| {
+            let event: Value = serde_json::from_str(line).ok()?;
+            ends += usize::from(event["type"] == "end");
+            (ends == number && event["type"] == "end").then_some(event)
+        });
+        found.unwrap_or_else(|| panic!("no end of turn {number}")).1
+    }
+
+    fn finish(self) -> Vec<Value> {
+        self.session.stop();
+        let parse = |line: &String| serde_json::from_str(line).unwrap();
+        let events: Vec<Value> = self.events.out.all().iter().map(parse).collect();
+        for (index, event) in events.iter().enumerate() {
+            assert_eq!(event["seq"], index + 1, "{event}");
+        }
+        events
+    }
+}
+
+fn of<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    let fits = |event: &&Value| event["type"] == kind;
+    events.iter().filter(fits).collect()
+}
+
+/// What was said, by turn.
+fn texts(events: &[Value]) -> Vec<String> {
+    let mut texts = vec![String::new()];
+    for event in events {
+        if event["type"] == "token" {
+            let text = event["text"].as_str().unwrap();
+            texts.last_mut().unwrap().push_str(text);
+        } else if event["type"] == "end" {
+            texts.push(String::new());
+        }
+    }
+    texts.pop();
+    texts
+}
+
+fn asked(bench: &Bench, text: &str) -> usize {
+    let requests = bench.requests();
+    let last = requests
+        .iter()
+        .map(Value::to_string)
+        .max_by_key(String::len);
+    last.unwrap_or_default().matches(text).count()
+}
+
+async fn twenty_turns(agent: &'static Agent) {
+    let Some(bench) = Bench::live(agent) else {
+        return;
+    };
+    let mut watched = Watched::start(&bench, HELLO).await;
+    for number in 1..=20 {
+        assert_eq!(watched.end(number)["outcome"], "completed");
+        if number < 20 {
+            watched
+                .session
+                .prompt(&format!("Hello number {number}."))
+                .await;
+        }
+    }
+    let events = watched.finish();
+    assert_eq!(texts(&events), vec!["Hello to you."; 20]);
+    let turns: Vec<&Value> = of(&events, "end")
+        .iter()
+        .map(|end| &end["turn_id"])
+        .collect();
+    for (turn, pair) in turns
+        .iter()
+        .zip(events.split(|event| event["type"] == "end"))
+    {
+        let foreign = pair
+            .iter()
+            .find(|event| event["turn_id"].is_string() && event["turn_id"] != **turn);
+        assert!(foreign.is_none(), "{foreign:?}");
+    }
+    assert_eq!(bench.clis().len(), 1, "one process");
+    eventually("no stray process", || bench.strays().is_empty());
+}
+
+async fn steered(agent: &'static Agent) {
+    let Some(bench) = Bench::live(agent) else {
+        return;
+    };
+    let mut watched = Watched::start(&bench, WAIT).await;
+    made(&bench.path("here/begun"));
+    watched.session.steer(STEER).await;
+    watched
+        .events
+        .event("message", |event| event["text"] == STEER);
+    fs::write(bench.path("here/go"), "").unwrap();
+    assert_eq!(watched.end(1)["outcome"], "completed");
+    let events = watched.finish();
+    assert_eq!(of(&events, "end").len(), 1, "one turn: {events:#?}");
+    let ended = of(&events, "tool_end");
+    assert_eq!(
+        ended[0]["is_error"], false,
+        "nothing was interrupted: {ended:?}"
+    );
+    assert_eq!(asked(&bench, STEER), 1, "said once");
+    assert_eq!(bench.clis().len(), 1, "one process");
+}
+
+/// An interrupt ends the turn and what its tool runs, and not the process.
+async fn interrupted(agent: &'static Agent, prompt: &str) {
+    let Some(bench) = Bench::live(agent) else {
+        return;
+    };
+    let mut watched = Watched::start(&bench, prompt).await;
+    in_the_middle(&bench, &watched, prompt);
+    watched.session.abort().await;
+    assert_eq!(watched.end(1)["outcome"], "cancelled");
+    let sleeps = |bench: &Bench| bench.strays().contains(&"sleep".to_owned());
+    assert!(!sleeps(&bench), "{:?}", bench.strays());
+    watched.session.prompt(HELLO).await;
+    assert_eq!(watched.end(2)["outcome"], "completed");
+    drop(watched.finish());
+    assert_eq!(bench.clis().len(), 1, "one process");
+    eventually("no stray process", || bench.strays().is_empty());
+}
+
+fn in_the_middle(bench: &Bench, watched: &Watched, prompt: &str) {
+    if prompt == WORK {
+        made(&bench.path("here/begun"));
+        watched
+            .events
+            .event("call", |event| event["type"] == "tool_start");
+    } else {
+        watched
+            .events
+            .event("text", |event| event["type"] == "token");
+    }
+}
+
+/// The CLI is killed: the turn goes on in another process, in the CLI's own conversation.
+async fn cli_killed(agent: &'static Agent, prompt: &str) {
+    let Some(bench) = Bench::live(agent) else {
+        return;
+    };
+    let watched = Watched::start(&bench, prompt).await;
+    in_the_middle(&bench, &watched, prompt);
+    let conversations = bench.path("home").join(agent.conversations);
+    eventually("the conversation is stored", || {
+        holds(&conversations, prompt.as_bytes())
+    });
+    kill(bench.cli(), Signal::SIGKILL).unwrap();
+    assert_eq!(watched.end(1)["outcome"], "completed");
+    let events = watched.finish();
+    let crashes = of(&events, "agent_crashed");
+    assert_eq!(crashes.len(), 1, "{events:#?}");
+    assert_eq!(crashes[0]["signal"], 9);
+    assert!(texts(&events)[0].ends_with("Gone on with."), "{events:#?}");
+    assert_eq!(asked(&bench, prompt), 1, "asked once");
+    assert_eq!(bench.clis().len(), 2);
+    eventually("no stray process", || bench.strays().is_empty());
+}
+
+/// The daemon is killed: the next one goes on with the process, and nothing is said twice.
+async fn daemon_killed(agent: &'static Agent, prompt: &str) {
+    let Some(bench) = Bench::live(agent) else {
+        return;
+    };
+    let mut watched = Watched::start(&bench, prompt).await;
+    if prompt == WAIT {
+        made(&bench.path("here/begun"));
+    } else {
+        in_the_middle(&bench, &watched, prompt);
+    }
+    watched.session.kill_daemon(&bench);
+    fs::write(bench.path("here/go"), "").unwrap();
+    assert_eq!(watched.end(1)["outcome"], "completed");
+    // Between two turns as well.
+    watched.session.kill_daemon(&bench);
+    eventually("the daemon takes prompts", || {
+        let mut command = bench.command(&["prompt", HELLO, "--session"]);
+        let output = command.arg(&watched.session.id).output().unwrap();
+        output.status.success()
+    });
+    assert_eq!(watched.end(2)["outcome"], "completed");
+    let events = watched.finish();
+    assert!(of(&events, "agent_crashed").is_empty(), "{events:#?}");
+    assert_eq!(texts(&events)[1], "Hello to you.");
+    assert_eq!(asked(&bench, prompt), 1, "asked once");
+    assert_eq!(bench.clis().len(), 1, "one process");
+    eventually("no stray process", || bench.strays().is_empty());
+}
+
+macro_rules! live {
+    ($($module:ident: $agent:ident),* $(,)?) => {$(
+        mod $module {
+            use super::*;
+
+            #[tokio::test]
+            async fn twenty_turns_in_one_process() {
+                twenty_turns(&$agent).await;
+            }
+
+            #[tokio::test]
+            async fn a_message_reaches_the_running_turn() {
+                steered(&$agent).await;
+            }
+
+            #[tokio::test]
+            async fn an_interrupt_in_a_text_ends_the_turn_and_not_the_process() {
+                interrupted(&$agent, TALK).await;
+            }
+
+            #[tokio::test]
+            async fn an_interrupt_in_a_command_ends_it_and_not_the_process() {
+                interrupted(&$agent, WORK).await;
+            }
+
+            #[tokio::test]
+            async fn a_cli_that_is_killed_in_a_text_is_resumed() {
+                cli_killed(&$agent, TALK).await;
+            }
+
+            #[tokio::test]
+            async fn a_cli_that_is_killed_in_a_command_is_resumed() {
+                cli_killed(&$agent, WORK).await;
+            }
+
+            #[tokio::test]
+            async fn a_turn_survives_its_daemon_in_a_text() {
+                daemon_killed(&$agent, TALK).await;
+            }
+
+            #[tokio::test]
+            async fn a_turn_survives_its_daemon_in_a_command() {
+                daemon_killed(&$agent, WAIT).await;
+            }
+        }
+    )*};
+}
+
+live! {
+    claude: CLAUDE,
+    codex: CODEX,
+}

@@ -50,7 +50,7 @@ impl Chosen {
             .map_err(|error| DaemonError::Usage(error.to_string()))?;
         let runs_as = runs_as(agent.user.as_deref())?;
         let spec = turn_spec(setup, kind, &runs_as)?;
-        match form(kind, &setup.config.agent)? {
+        match form(kind, &setup.config.agent, false)? {
             Some(live) => {
                 let asks = agent.approval.mode != Approve::Auto;
                 (live.plan)(&spec, asks).map(drop)
@@ -353,7 +353,7 @@ impl Lead {
             choices: watch::Sender::default(),
             briefings: self.briefings.clone(),
             environment: plain,
-            live: form(self.chosen.kind, &config.agent)?,
+            live: form(self.chosen.kind, &config.agent, is_gated(&self.hub))?,
             idle_timeout: config.idle_timeout,
             approval: approval(setup, &self.hub, &workspace),
             workspace,
@@ -380,8 +380,12 @@ impl Lead {
 
 /// Who consents to what the agent does, the Hub included.
 fn approval(setup: &Setup<'_>, hub: &HubAccess, workspace: &Path) -> Approval {
-    let gated = hub.gate.gate == Gate::Ask;
-    Approval::new(&setup.config.agent.approval, workspace).gated(gated)
+    Approval::new(&setup.config.agent.approval, workspace).gated(is_gated(hub))
+}
+
+/// Whether tool calls wait for the Hub's word.
+fn is_gated(hub: &HubAccess) -> bool {
+    hub.gate.gate == Gate::Ask
 }
 
 /// A session that is led.

@@ -11,6 +11,9 @@ mod git_server;
 #[path = "../support/appears.rs"]
 mod appears;
 mod bench;
+#[path = "../hub_link/hub.rs"]
+#[allow(unreachable_pub)] // shared with the tests of the link
+mod hand_hub;
 mod other_user;
 mod participants;
 #[path = "../support/running.rs"]
@@ -21,6 +24,7 @@ mod bytes;
 mod commands;
 mod ends;
 mod fences;
+mod gate;
 mod prompts;
 mod secrets;
 mod session;

@@ -1,5 +1,7 @@
 //! A small real Hub: each test plays its part by hand.
 
+#![allow(dead_code)] // each suite uses its part
+
 use std::time::Duration;
 
 use agent_runner::hub::link::LinkConfig;
@@ -63,6 +65,11 @@ impl Hub {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self { listener }
+    }
+
+    /// As `--hub` takes it.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.listener.local_addr().unwrap())
     }
 
     pub fn config(&self) -> LinkConfig {

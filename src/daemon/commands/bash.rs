@@ -241,8 +241,8 @@ fn told(context: &TurnContext, dir: &RunDir) -> (String, bool) {
     }
     let lines = text.lines().count();
     if lines > TOLD_LINES {
-        let rest: Vec<&str> = text.lines().skip(lines - TOLD_LINES).collect();
-        return (rest.join("\n"), true);
+        let rest = text.split_inclusive('\n').skip(lines - TOLD_LINES);
+        return (rest.collect(), true);
     }
     (text, from > 0)
 }

@@ -123,7 +123,7 @@ impl Turn {
         let mut process = LiveProcess::new(context, kind, run, &plan.spec);
         process.last_turn = Some((self.row.id, self.row.attempt));
         let said = opening.prompt;
-        let course = Course::begin(clock.new_uuid().to_string(), said, clock_ticks());
+        let course = Course::begin(clock.new_uuid().to_string(), said);
         let mut attempt = LiveAttempt::begin(Box::new(process), course, account);
         self.begin_live(&mut attempt, run).await?;
         self.start_live(attempt, Some(plan)).await

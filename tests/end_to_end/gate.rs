@@ -1,0 +1,312 @@
+//! A Hub that has a say: what it makes of runs and calls, with the real Claude Code in live form.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::bench::{Bench, Model};
+use crate::hand_hub::{Event, Hub, Peer, Said};
+use crate::running::Running;
+
+/// The overall limit of one test.
+const LIMIT: Duration = Duration::from_mins(3);
+
+/// For each name an agent that makes that file when it is asked to.
+fn script() -> String {
+    let mut script = String::new();
+    for name in ["one", "two", "three", "four", "five"] {
+        script += &format!(
+            "[[scenario]]\nmatch = \"Touch {name}\"\n\
+             [[scenario.reply]]\nsteps = [{{ shell = \"touch {name}\" }}]\n\
+             [[scenario.reply]]\nsteps = [{{ say = \"So be it.\" }}]\n"
+        );
+    }
+    let injected = "steps = [{ say = \"The Hub asks, I answer.\" }]";
+    script + "[[scenario]]\nmatch = \"From the Hub\"\n[[scenario.reply]]\n" + injected
+}
+
+/// A daemon that a hand-played Hub has a say over.
+struct Led {
+    bench: Bench,
+    model: Model,
+    daemon: Running,
+    peer: Peer,
+    prompts: usize,
+}
+
+impl Led {
+    async fn start(settings: &str) -> Option<Self> {
+        let bench = Bench::with_claude()?;
+        let model = bench.model(&script());
+        let hub = Hub::start().await;
+        let config = bench.file("config.toml", settings);
+        let repo = format!("file://{}", bench.text("repo"));
+        let words = [
+            "daemon",
+            "--output",
+            "jsonl",
+            "--config",
+            &config,
+            "--session",
+            "s1",
+        ];
+        let mut command = bench.agent(&model, &words);
+        command.args(["--repo", &repo, "--hub", &hub.url()]);
+        command.env("AGENT_RUNNER_HUB_KEY", "agc_KEY");
+        command.env("AGENT_RUNNER_MODE", "auto");
+        let daemon = bench.start(&mut command);
+        let mut peer = hub.accept().await;
+        let config = json!({"systemPromptSuffix": "The Hub's own suffix."});
+        let init = json!({"type": "init", "role": "lead", "sessionId": "s1", "config": config});
+        peer.send(&init).await;
+        Some(Self {
+            bench,
+            model,
+            daemon,
+            peer,
+            prompts: 0,
+        })
+    }
+
+    async fn prompt(&mut self, text: &str) {
+        self.prompts += 1;
+        let id = format!("a-unique-prompt-{}", self.prompts);
+        let command = json!({"type": "prompt", "id": id, "message": text});
+        let frame = json!({"type": "rpc_command", "command": command});
+        self.peer.send(&frame).await;
+    }
+
+    /// Plays the Hub until the run is over: `actions` says what it makes of an event, `people` what
+    /// they answer to a question. Gives what it heard.
+    async fn play(
+        &mut self,
+        actions: impl Fn(&Event) -> Option<Value>,
+        people: impl Fn(&Value) -> Option<Value>,
+    ) -> Vec<Value> {
+        let mut heard = Vec::new();
+        loop {
+            match self.peer.said().await {
+                Said::Event(event) => {
+                    let all = actions(&event).unwrap_or_else(|| json!([{"action": "ACK"}]));
+                    if !all.is_null() && all != json!("silent") {
+                        self.peer
+                            .send(&json!({"id": event.id, "actions": all}))
+                            .await;
+                    }
+                    heard.push(json!({"event": event.name, "data": event.data}));
+                    if event.name == "agent_end" {
+                        return heard;
+                    }
+                }
+                Said::Other(frame) => {
+                    if frame["type"] == "rpc_ui_request"
+                        && let Some(result) = people(&frame)
+                    {
+                        let id = frame["id"].clone();
+                        let answer = json!({"type": "rpc_ui_response", "id": id, "result": result});
+                        self.peer.send(&answer).await;
+                    }
+                    heard.push(frame);
+                }
+                end => panic!("the lead left: {end:?}"),
+            }
+        }
+    }
+
+    fn made(&self, name: &str) -> PathBuf {
+        self.bench.path("state/workspaces/s1").join(name)
+    }
+
+    /// What the model was told last: the system prompt and the messages.
+    fn told(&self) -> String {
+        let request = self.model.requests().pop().unwrap();
+        format!("{}{}", request["system"], request["messages"])
+    }
+
+    fn answered_by(&self) -> Vec<String> {
+        let lines = self.daemon.out.all();
+        let events = lines
+            .iter()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let answers = events.filter(|event| event["type"] == "permission_response");
+        let word = |event: &Value, key: &str| event[key].as_str().unwrap().to_owned();
+        answers
+            .map(|event| format!("{} {}", word(&event, "decision"), word(&event, "by")))
+            .collect()
+    }
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        tokio::time::timeout(LIMIT, test).await.expect("in time");
+    });
+}
+
+fn on(event: &Event, name: &str, actions: Value) -> Option<Value> {
+    (event.name == name).then_some(actions)
+}
+
+fn nobody(_: &Value) -> Option<Value> {
+    None
+}
+
+fn has(heard: &[Value], fits: impl Fn(&Value) -> bool) -> bool {
+    heard.iter().any(fits)
+}
+
+#[test]
+fn a_call_waits_for_the_hub_which_permits_blocks_or_asks_people() {
+    run(async {
+        let settings = "hub_gate = \"ask\"\nhub_gate_timeout = \"2s\"\n";
+        let Some(mut led) = Led::start(settings).await else {
+            return;
+        };
+        // Blocked: it did not run, and the agent was told why.
+        led.prompt("Touch one").await;
+        let block = json!([{"action": "BLOCK", "reason": "not on my watch"}]);
+        led.play(|event| on(event, "tool_call", block.clone()), nobody)
+            .await;
+        assert!(!led.made("one").exists());
+        assert!(
+            led.told().contains("not on my watch"),
+            "{:#?}",
+            led.daemon.out.all()
+        );
+        // Acknowledged: it ran.
+        led.prompt("Touch two").await;
+        led.play(|_| None, nobody).await;
+        assert!(led.made("two").exists());
+        // Left to people, who refuse and then consent.
+        let confirm = json!([{"action": "CONFIRM", "title": "Sure?", "message": "m",
+            "deny_reason": "they would rather not"}]);
+        for (name, answer) in [("three", false), ("four", true)] {
+            led.prompt(&format!("Touch {name}")).await;
+            let heard = led
+                .play(
+                    |event| on(event, "tool_call", confirm.clone()),
+                    |frame| (frame["method"] == "confirm").then(|| json!(answer)),
+                )
+                .await;
+            assert!(has(&heard, |frame| frame["params"]["title"] == "Sure?"));
+            assert_eq!(led.made(name).exists(), answer, "{name}");
+        }
+        assert!(led.told().contains("they would rather not"));
+        // Nothing said in time: the default.
+        led.prompt("Touch five").await;
+        led.play(|event| on(event, "tool_call", json!("silent")), nobody)
+            .await;
+        assert!(!led.made("five").exists());
+        assert_eq!(
+            led.answered_by(),
+            [
+                "deny hub",
+                "allow hub",
+                "deny controller",
+                "allow controller",
+                "deny timeout"
+            ]
+        );
+    });
+}
+
+#[test]
+fn a_run_is_briefed_or_refused_before_it_begins() {
+    run(async {
+        let Some(mut led) = Led::start("").await else {
+            return;
+        };
+        let brief = json!([{"action": "SYSTEM_PROMPT", "systemPrompt": "Speak of whales."}]);
+        led.prompt("Touch one").await;
+        led.play(
+            |event| on(event, "before_agent_start", brief.clone()),
+            nobody,
+        )
+        .await;
+        let told = led.told();
+        assert!(told.contains("Speak of whales.") && told.contains("The Hub's own suffix."));
+        // Each run has its own.
+        led.prompt("Touch two").await;
+        led.play(|_| None, nobody).await;
+        let told = led.told();
+        assert!(!told.contains("Speak of whales.") && told.contains("The Hub's own suffix."));
+        assert!(
+            told.contains("Touch one"),
+            "the conversation goes on: {told}"
+        );
+        // Refused: the agent never hears of it.
+        led.prompt("Touch three").await;
+        let block = json!([{"action": "BLOCK", "reason": "the office is closed"}]);
+        let heard = led
+            .play(
+                |event| on(event, "before_agent_start", block.clone()),
+                nobody,
+            )
+            .await;
+        assert!(!led.made("three").exists());
+        let why = |frame: &Value| frame.to_string().contains("the office is closed");
+        assert!(has(&heard, why), "{heard:?}");
+        // People are asked first.
+        led.prompt("Touch four").await;
+        let confirm = json!([{"action": "CONFIRM", "title": "Begin?", "message": "m"}]);
+        led.play(
+            |event| on(event, "before_agent_start", confirm.clone()),
+            |frame| (frame["method"] == "confirm").then(|| json!(true)),
+        )
+        .await;
+        assert!(led.made("four").exists());
+    });
+}
+
+#[test]
+fn what_the_hub_says_beside_is_shown_and_its_messages_run_once() {
+    run(async {
+        let Some(mut led) = Led::start("").await else {
+            return;
+        };
+        led.prompt("Touch one").await;
+        let words = json!([
+            {"action": "NOTIFY", "message": "the budget is low", "level": "warning"},
+            {"action": "STATUS", "key": "budget", "text": "low"},
+            {"action": "INJECT_MESSAGE", "message": {"role": "user", "content": "From the Hub"}},
+        ]);
+        let heard = led
+            .play(|event| on(event, "agent_start", words.clone()), nobody)
+            .await;
+        assert!(has(&heard, |frame| frame["method"] == "notify"
+            && frame["params"]["message"] == "the budget is low"));
+        assert!(has(&heard, |frame| frame["method"] == "setStatus"));
+        // The message is a turn of its own; the same answer again is none.
+        let again = words.clone();
+        let heard = led
+            .play(
+                |event| match event.name.as_str() {
+                    "agent_start" => Some(json!([{"action": "ACK"}])),
+                    // A Hub that has a word for each notice would hear itself for ever.
+                    "runtime_process_error" => Some(again.clone()),
+                    _ => None,
+                },
+                nobody,
+            )
+            .await;
+        assert!(heard.iter().any(|frame| frame["event"] == "agent_end"));
+        led.peer
+            .send(&json!({"type": "rpc_command", "command": {"type": "get_state", "id": 1}}))
+            .await;
+        let state = loop {
+            if let Said::Other(frame) = led.peer.said().await
+                && frame["type"] == "rpc_response"
+                && frame["response"]["command"] == "get_state"
+            {
+                break frame["response"]["data"].clone();
+            }
+        };
+        assert_eq!(state["statuses"], json!({"budget": "low"}));
+    });
+}

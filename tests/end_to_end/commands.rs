@@ -162,8 +162,14 @@ fn a_controller_consents_to_calls_and_refuses_them() {
             .args(["--hub", &hub.url, "--mode", "live"]),
     );
 
-    let question = all.question("confirm", 0);
-    assert_eq!(question["data"]["params"]["message"], "touch one");
+    let question = all.question("touch one", 0);
+    assert_eq!(question["data"]["method"], "confirm");
+    // Whoever comes later is asked the same.
+    all.join(&session);
+    assert_eq!(
+        all.question("touch one", 1)["data"]["id"],
+        question["data"]["id"]
+    );
     let state = ask(&mut all, "get_state");
     assert_eq!(
         (&state["isWaitingForInput"], &state["isStreaming"]),
@@ -179,7 +185,7 @@ fn a_controller_consents_to_calls_and_refuses_them() {
     assert!(told.contains("Denied by user"), "{told}");
 
     all.command(&json!({"type": "prompt", "message": "Touch two."}));
-    let question = all.question("confirm", 1);
+    let question = all.question("touch two", 0);
     assert!(!workspace.join("two").exists(), "it waits");
     all.answer_person(&question, &json!(null));
     all.answer_person(&question, &json!(true));

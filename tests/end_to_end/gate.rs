@@ -38,6 +38,10 @@ struct Led {
 
 impl Led {
     async fn start(settings: &str) -> Option<Self> {
+        Self::start_in("auto", settings).await
+    }
+
+    async fn start_in(mode: &str, settings: &str) -> Option<Self> {
         let bench = Bench::with_claude()?;
         let model = bench.model(&script());
         let hub = Hub::start().await;
@@ -55,7 +59,7 @@ impl Led {
         let mut command = bench.agent(&model, &words);
         command.args(["--repo", &repo, "--hub", &hub.url()]);
         command.env("AGENT_RUNNER_HUB_KEY", "agc_KEY");
-        command.env("AGENT_RUNNER_MODE", "auto");
+        command.env("AGENT_RUNNER_MODE", mode);
         let daemon = bench.start(&mut command);
         let mut peer = hub.accept().await;
         let config = json!({"systemPromptSuffix": "The Hub's own suffix."});
@@ -115,8 +119,36 @@ impl Led {
         }
     }
 
+    /// Sends a command; its answer.
+    async fn command(&mut self, command: Value) -> Value {
+        let frame = json!({"type": "rpc_command", "command": command});
+        self.peer.send(&frame).await;
+        loop {
+            match self.peer.said().await {
+                Said::Event(event) => self.peer.ack(&event.id).await,
+                Said::Other(frame) if frame["type"] == "rpc_response" => {
+                    let response = &frame["response"];
+                    if response["command"] == command["type"] {
+                        assert_eq!(response["success"], true, "{response}");
+                        return response["data"].clone();
+                    }
+                }
+                Said::Other(_) => {}
+                end => panic!("the lead left: {end:?}"),
+            }
+        }
+    }
+
     fn made(&self, name: &str) -> PathBuf {
         self.bench.path("state/workspaces/s1").join(name)
+    }
+
+    /// The process of the CLI.
+    fn cli(&self) -> i32 {
+        let processes = self.bench.descendants();
+        let is_cli = |arguments: &str| arguments.contains("--input-format");
+        let cli = processes.iter().find(|p| is_cli(&p.arguments));
+        cli.map(|process| process.pid).expect("a live process")
     }
 
     /// What the model was told last: the system prompt and the messages.
@@ -296,17 +328,64 @@ fn what_the_hub_says_beside_is_shown_and_its_messages_run_once() {
             )
             .await;
         assert!(heard.iter().any(|frame| frame["event"] == "agent_end"));
-        led.peer
-            .send(&json!({"type": "rpc_command", "command": {"type": "get_state", "id": 1}}))
-            .await;
-        let state = loop {
-            if let Said::Other(frame) = led.peer.said().await
-                && frame["type"] == "rpc_response"
-                && frame["response"]["command"] == "get_state"
-            {
-                break frame["response"]["data"].clone();
-            }
-        };
+        let state = led.command(json!({"type": "get_state"})).await;
         assert_eq!(state["statuses"], json!({"budget": "low"}));
+    });
+}
+
+#[test]
+fn a_call_that_cannot_be_held_ends_its_turn_when_it_is_blocked() {
+    run(async {
+        let Some(mut led) = Led::start_in("exec", "").await else {
+            return;
+        };
+        led.prompt("Touch one").await;
+        let block = json!([{"action": "BLOCK", "reason": "not on my watch"}]);
+        let heard = led
+            .play(|event| on(event, "tool_call", block.clone()), nobody)
+            .await;
+        let told = |frame: &Value| {
+            let text = frame["data"]["message"].as_str().unwrap_or_default();
+            frame["data"]["code"] == "hub_blocked" && text.contains("not on my watch")
+        };
+        assert!(has(&heard, told), "{heard:?}");
+        let ended = led.daemon.event("end", |event| event["type"] == "end");
+        assert_eq!(ended["outcome"], "cancelled");
+        // The next one is no business of that word.
+        led.prompt("Touch two").await;
+        led.play(|_| None, nobody).await;
+        assert!(led.made("two").exists());
+    });
+}
+
+#[test]
+fn what_is_chosen_reaches_a_live_process() {
+    run(async {
+        let Some(mut led) = Led::start("").await else {
+            return;
+        };
+        led.prompt("Touch one").await;
+        led.play(|_| None, nobody).await;
+        let pid = led.cli();
+        // The model is taken up as it is.
+        let model = json!({"type": "set_model", "modelId": "claude-sonnet-4-5"});
+        led.command(model).await;
+        led.prompt("Touch two").await;
+        led.play(|_| None, nobody).await;
+        let asked = led.model.requests().pop().unwrap();
+        assert_eq!(asked["model"], "claude-sonnet-4-5");
+        assert_eq!(led.cli(), pid, "the same process");
+        // How hard it thinks is not: another process, the same conversation.
+        led.command(json!({"type": "set_thinking_level", "level": "low"}))
+            .await;
+        led.prompt("Touch three").await;
+        led.play(|_| None, nobody).await;
+        assert_ne!(led.cli(), pid);
+        assert!(led.told().contains("Touch one"));
+        // A new conversation is begun with a new process.
+        led.command(json!({"type": "new_session"})).await;
+        led.prompt("Touch four").await;
+        led.play(|_| None, nobody).await;
+        assert!(!led.told().contains("Touch one"));
     });
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::bench::{Bench, Model};
 use crate::hand_hub::{Event, Hub, Peer, Said};
-use crate::running::Running;
+use crate::running::{Running, eventually};
 
 /// The overall limit of one test.
 const LIMIT: Duration = Duration::from_mins(3);
@@ -143,6 +143,17 @@ impl Led {
         self.bench.path("state/workspaces/s1").join(name)
     }
 
+    /// How the turns so far have ended.
+    fn outcomes(&self) -> Vec<String> {
+        let lines = self.daemon.out.all();
+        let events = lines
+            .iter()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let ends = events.filter(|event| event["type"] == "end");
+        ends.map(|event| event["outcome"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
     /// The process of the CLI.
     fn cli(&self) -> i32 {
         let processes = self.bench.descendants();
@@ -235,16 +246,14 @@ fn a_call_waits_for_the_hub_which_permits_blocks_or_asks_people() {
         led.play(|event| on(event, "tool_call", json!("silent")), nobody)
             .await;
         assert!(!led.made("five").exists());
-        assert_eq!(
-            led.answered_by(),
-            [
-                "deny hub",
-                "allow hub",
-                "deny controller",
-                "allow controller",
-                "deny timeout"
-            ]
-        );
+        let expected = [
+            "deny hub",
+            "allow hub",
+            "deny controller",
+            "allow controller",
+            "deny timeout",
+        ];
+        eventually("each was answered so", || led.answered_by() == expected);
     });
 }
 
@@ -382,6 +391,13 @@ fn what_is_chosen_reaches_a_live_process() {
         led.play(|_| None, nobody).await;
         assert_ne!(led.cli(), pid);
         assert!(led.told().contains("Touch one"));
+        // The CLI's own command is a turn.
+        led.command(json!({"type": "compact"})).await;
+        let heard = led.play(|_| None, nobody).await;
+        assert!(has(&heard, |frame| frame["event"] == "session_compact"));
+        eventually("all four have completed", || {
+            led.outcomes() == ["completed"; 4]
+        });
         // A new conversation is begun with a new process.
         led.command(json!({"type": "new_session"})).await;
         led.prompt("Touch four").await;

@@ -106,6 +106,17 @@ async fn twenty_turns(agent: &'static Agent) {
     }
     let events = watched.finish();
     assert_eq!(texts(&events), vec!["Hello to you."; 20]);
+    let mut took: Vec<u64> = of(&events, "end")
+        .iter()
+        .skip(1)
+        .map(|end| end["duration_ms"].as_u64().unwrap())
+        .collect();
+    took.sort_unstable();
+    println!(
+        "{}: a later turn took {} ms",
+        agent.name,
+        took[took.len() / 2]
+    );
     let turns: Vec<&Value> = of(&events, "end")
         .iter()
         .map(|end| &end["turn_id"])

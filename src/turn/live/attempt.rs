@@ -40,6 +40,9 @@ pub(in crate::turn) struct LiveAttempt {
     pub(super) storing: Option<Storing>,
     /// The next one. Nothing more is read until it is on its way.
     pub(super) ready: Option<(Batch, SpoolOffset)>,
+    /// How much of the record of the input the batch on its way holds, and the next one.
+    storing_input: SpoolOffset,
+    ready_input: SpoolOffset,
     pub(super) cause: Option<Stop>,
     pub(super) silence: Silence,
     pub(super) hang: Option<String>,
@@ -83,6 +86,8 @@ impl LiveAttempt {
             account,
             storing: None,
             ready: None,
+            storing_input: SpoolOffset::START,
+            ready_input: SpoolOffset::START,
             cause: None,
             hang: None,
             bound: None,
@@ -167,6 +172,7 @@ impl LiveAttempt {
                 () = until(deadline) => self.stop(Stop::Timeout, INTERRUPT),
                 () = until(self.due()) => self.look(shown).await?,
                 stored = stored(&mut self.storing) => {
+                    self.process.reclaim_input(self.storing_input);
                     self.process.room.reclaim(stored?, self.process.control.as_ref()).await;
                 }
                 () = std::future::ready(()), if more => {}
@@ -190,6 +196,7 @@ impl LiveAttempt {
         if !self.account.is_empty() {
             let batch = self.batch()?;
             self.ready = Some((batch, self.process.offset));
+            self.ready_input = self.process.input();
         }
         Ok(grew)
     }
@@ -223,6 +230,7 @@ impl LiveAttempt {
             return;
         }
         if let Some((mut batch, place)) = self.ready.take() {
+            self.storing_input = self.ready_input;
             batch.synced = self.process.room.is_due(place);
             let journal = self.context.journal.clone();
             self.storing = Some(Box::pin(async move {

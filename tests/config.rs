@@ -147,7 +147,7 @@ fn every_fault_of_every_layer_is_listed_with_its_place() {
     let faults = desk.faults(&["--timeout", "5x", "--output", "xml", "do it"]);
     insta::assert_snapshot!(faults, @r#"
     ~/.config/agent-runner/config.toml:1:1: unknown key `modle`; did you mean `model`?
-    ~/.config/agent-runner/config.toml:2:8: `turbo` is not one of auto, exec
+    ~/.config/agent-runner/config.toml:2:8: `turbo` is not one of auto, live, exec
     ~/.config/agent-runner/config.toml:3:11: `timeout` must be a string in quotes, and this is of type integer
     ~/.config/agent-runner/config.toml:4:26: `allowed_tools` must be a list of strings, as ["a", "b"], and this is of type integer
     ~/.config/agent-runner/config.toml:5:1: `hub_key` does not belong in a config file; use AGENT_RUNNER_HUB_KEY

@@ -5,17 +5,21 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use agent_runner::agent::live::{Answer, Command as Wish, Heard, LiveReader, Message, Phase, Told};
-use agent_runner::agent::{AgentSession, Evidence, LaunchPlan, TurnSpec, by_name};
+use agent_runner::agent::live::{
+    Answer, Command as Wish, Heard, LivePlan, LiveReader, Message, Phase, Refused, Told,
+};
+use agent_runner::agent::{AgentSession, Evidence, TurnSpec, by_name};
 use agent_runner::event::Event;
 use agent_runner::ids::SpoolOffset;
 use agent_runner::redact::Redactor;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// No test waits longer for anything: far more than any of it takes, for busy machines.
@@ -25,7 +29,7 @@ const SCRIPT: &str = r#"
 [[scenario]]
 match = "Work with a tool."
 [[scenario.reply]]
-steps = [{ say = "I look." }, { shell = "cat /dev/null; echo looked > looked" }]
+steps = [{ say = "I look." }, { shell = "echo looked > looked" }]
 [[scenario.reply]]
 steps = [{ say = "Looked." }]
 
@@ -44,6 +48,36 @@ steps = [{ shell = "touch waiting; sleep 300" }]
 steps = [{ say = "Waited." }]
 
 [[scenario]]
+match = "Use the server."
+[[scenario.reply]]
+steps = [{ mcp = "lab/echo", input = { text = "hi" } }]
+[[scenario.reply]]
+steps = [{ say = "Used." }]
+
+[[scenario]]
+match = "Make a file."
+[[scenario.reply]]
+steps = [{ think = "I think." }, { write = "made.txt", content = "one\n" }]
+[[scenario.reply]]
+steps = [{ read = "made.txt" }]
+[[scenario.reply]]
+steps = [{ say = "Made." }]
+
+[[scenario]]
+match = "Ask me by AskUserQuestion."
+[[scenario.reply]]
+steps = [{ tool = "AskUserQuestion", input = { questions = [{ question = "Which?", header = "Which", multiSelect = false, options = [{ label = "A", description = "a" }, { label = "B", description = "b" }] }] } }]
+[[scenario.reply]]
+steps = [{ say = "Asked." }]
+
+[[scenario]]
+match = "Ask me by request_user_input."
+[[scenario.reply]]
+steps = [{ tool = "request_user_input", input = { questions = [{ id = "which", question = "Which?", header = "Which", options = [{ label = "A", description = "a" }, { label = "B", description = "b" }] }] } }]
+[[scenario.reply]]
+steps = [{ say = "Asked." }]
+
+[[scenario]]
 match = "Say hello."
 [[scenario.reply]]
 steps = [{ say = "Hello.", chunk = 2 }]
@@ -52,49 +86,101 @@ steps = [{ say = "Hello.", chunk = 2 }]
 /// A CLI that is spoken to, and what it has told.
 struct Talk {
     dir: TempDir,
+    url: String,
     children: Vec<Child>,
-    stdin: ChildStdin,
+    /// None while no process is spoken to.
+    stdin: Option<ChildStdin>,
     lines: Receiver<Vec<u8>>,
     reader: LiveReader,
     read: u64,
     told: Vec<Told>,
 }
 
+/// A CLI under test.
+struct Cli {
+    agent: &'static str,
+    /// Its executable, below `tests/tools/node_modules`.
+    program: &'static str,
+    model: &'static str,
+    /// Its environment; `$URL` stands for the model server.
+    env: &'static [(&'static str, &'static str)],
+    /// A file of its home, with `$URL` likewise.
+    home_file: Option<(&'static str, &'static str)>,
+}
+
+const CLAUDE: Cli = Cli {
+    agent: "claude",
+    program: ".bin/claude",
+    model: "claude-opus-4-8",
+    env: &[("ANTHROPIC_BASE_URL", "$URL"), ("ANTHROPIC_API_KEY", "any")],
+    home_file: None,
+};
+
+const CODEX: Cli = Cli {
+    agent: "codex",
+    program: ".bin/codex",
+    model: "gpt-5.5",
+    env: &[("KEY", "any")],
+    home_file: Some((
+        ".codex/config.toml",
+        "model_provider = \"scripted\"\n[model_providers.scripted]\nname = \"Scripted\"\n\
+         base_url = \"$URL/v1\"\nenv_key = \"KEY\"\nwire_api = \"responses\"\n",
+    )),
+};
+
+const OPENCODE: Cli = Cli {
+    agent: "opencode",
+    program: "opencode-linux-x64/bin/opencode",
+    model: "scripted/scripted",
+    env: &[
+        ("OPENCODE_CONFIG_CONTENT", OPENCODE_CONFIG),
+        ("OPENCODE_DISABLE_MODELS_FETCH", "1"),
+        ("OPENCODE_DISABLE_DEFAULT_PLUGINS", "1"),
+        // it looks for plugins at each start; there is no registry at this port
+        ("npm_config_registry", "http://127.0.0.1:9/"),
+    ],
+    home_file: None,
+};
+
+const OPENCODE_CONFIG: &str = r#"{
+  "small_model": "scripted/scripted",
+  "enabled_providers": ["scripted"],
+  "provider": {"scripted": {
+    "npm": "@ai-sdk/openai-compatible",
+    "options": {"baseURL": "$URL/v1", "apiKey": "any"},
+    "models": {"scripted": {
+      "reasoning": true, "tool_call": true, "limit": {"context": 200000, "output": 32000}
+    }}
+  }}
+}"#;
+
+const GEMINI: Cli = Cli {
+    agent: "gemini",
+    program: ".bin/gemini",
+    model: "gemini-3.8-flash",
+    env: &[
+        ("GOOGLE_GEMINI_BASE_URL", "$URL"),
+        ("GEMINI_API_KEY", "any"),
+    ],
+    home_file: None,
+};
+
 impl Talk {
     /// Nothing where the CLI is not installed, which continuous integration does not accept.
-    fn with(agent: &str, program: &str, asks: bool) -> Option<Self> {
-        let program = installed(program)?;
+    fn with(cli: &Cli, asks: bool) -> Option<Self> {
+        let program = installed(cli.program)?;
         let dir = tempfile::tempdir().unwrap();
-        for folder in ["home/.codex", "here"] {
-            fs::create_dir_all(dir.path().join(folder)).unwrap();
-        }
+        fs::create_dir_all(dir.path().join("here")).unwrap();
         let (model, url) = scripted_model(dir.path());
-        let kind = by_name(agent).unwrap();
-        let form = kind.live.as_ref().unwrap();
-        let plan = (form.plan)(&spec(agent, dir.path()), asks).unwrap();
-        let mut cli = command(agent, &program, &url, dir.path(), &plan.launch)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let output = BufReader::new(cli.stdout.take().unwrap());
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            for line in output.split(b'\n') {
-                let mut line = line.unwrap();
-                line.push(b'\n');
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
+        let session = AgentSession::New(uuid::Uuid::new_v4());
+        let (process, reader) = start(cli, &program, &url, dir.path(), asks, session);
         let mut talk = Self {
-            stdin: cli.stdin.take().unwrap(),
-            children: vec![cli, model],
+            url,
+            stdin: Some(process.stdin),
+            children: vec![process.child, model],
             dir,
-            lines,
-            reader: LiveReader::new(form, &plan.spec, Arc::new(Redactor::none())),
+            lines: process.lines,
+            reader,
             read: 0,
             told: Vec::new(),
         };
@@ -102,10 +188,28 @@ impl Talk {
         Some(talk)
     }
 
+    /// The process ends; another one goes on with the conversation.
+    fn restarted(mut self, cli: &Cli, asks: bool) -> Self {
+        let id = self.reader.dialog().agent_session().unwrap().to_owned();
+        let program = installed(cli.program).unwrap();
+        // so told, it ends by itself, and has stored all of the conversation then
+        self.stdin = None;
+        self.children.remove(0).wait().unwrap();
+        let session = AgentSession::Resume(id);
+        let (process, reader) = start(cli, &program, &self.url, self.dir.path(), asks, session);
+        self.children.insert(0, process.child);
+        self.stdin = Some(process.stdin);
+        self.lines = process.lines;
+        self.reader = reader;
+        self.read = 0;
+        self.until("ready", |told| *told == Told::Ready);
+        self
+    }
+
     fn send(&mut self, frames: Vec<Vec<u8>>) {
         for mut frame in frames {
             frame.push(b'\n');
-            self.stdin.write_all(&frame).unwrap();
+            self.stdin.as_ref().unwrap().write_all(&frame).unwrap();
             let at = SpoolOffset::new(self.read);
             let told = &mut self.told;
             self.reader
@@ -155,7 +259,8 @@ impl Talk {
         }
     }
 
-    fn asked(&mut self) -> String {
+    /// The next request, which is about that tool.
+    fn asked(&mut self, about: &str) -> String {
         let told = self.until("request", |told| {
             matches!(told, Told::Event(Event::PermissionRequest { .. }))
         });
@@ -163,7 +268,7 @@ impl Talk {
             Some(Told::Event(Event::PermissionRequest {
                 request_id, tool, ..
             })) => {
-                assert_eq!(tool, "shell");
+                assert_eq!(tool, about);
                 request_id.clone()
             }
             other => panic!("{other:?}"),
@@ -209,22 +314,105 @@ fn scripted_model(dir: &Path) -> (Child, String) {
     (model, url)
 }
 
-/// A new conversation in `dir`.
-fn spec(agent: &str, dir: &Path) -> TurnSpec {
-    let model = match agent {
-        "codex" => "gpt-5.5",
-        _ => "claude-opus-4-8",
+/// A process that was started.
+struct Process {
+    child: Child,
+    stdin: ChildStdin,
+    lines: Receiver<Vec<u8>>,
+}
+
+/// What the plan starts, where its model is the scripted one.
+fn start(
+    cli: &Cli,
+    program: &Path,
+    url: &str,
+    dir: &Path,
+    asks: bool,
+    agent_session: AgentSession,
+) -> (Process, LiveReader) {
+    let spec = spec(cli, dir, agent_session);
+    let form = by_name(cli.agent).unwrap().live.as_ref().unwrap();
+    let LivePlan { launch, spec } = (form.plan)(&spec, asks).unwrap();
+    let filled = |text: &str| text.replace("$URL", url);
+    let write = |file: PathBuf, content: &[u8]| {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, content).unwrap();
     };
+    let home = dir.join("home");
+    for (place, content) in &launch.home_files {
+        write(home.join(place), content);
+    }
+    for (name, content) in &launch.files {
+        write(dir.join("launch").join(name), content);
+    }
+    for link in &launch.home_links {
+        let (place, target) = (home.join(&link.place), &link.target);
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        if link.is_folder {
+            fs::create_dir_all(target).unwrap();
+        }
+        drop(symlink(target, place));
+    }
+    if let Some((place, content)) = cli.home_file {
+        write(home.join(place), filled(content).as_bytes());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut child = Command::new(program)
+        .args(&launch.args)
+        .current_dir(dir.join("here"))
+        .env_clear()
+        .env("PATH", path)
+        .envs(launch.env)
+        .envs(cli.env.iter().map(|(name, value)| (name, filled(value))))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = lines_of(child.stdout.take().unwrap());
+    let process = Process {
+        stdin: child.stdin.take().unwrap(),
+        child,
+        lines,
+    };
+    let redactor = Arc::new(Redactor::none());
+    (process, LiveReader::new(form, &spec, redactor))
+}
+
+fn lines_of(output: ChildStdout) -> Receiver<Vec<u8>> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).split(b'\n') {
+            let Ok(mut line) = line else { return };
+            line.push(b'\n');
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+fn mcp_servers() -> String {
+    let server = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/scripted_model/echo-mcp.mjs"
+    );
+    json!({"mcpServers": {"lab": {"command": "node", "args": [server]}}}).to_string()
+}
+
+fn spec(cli: &Cli, dir: &Path, agent_session: AgentSession) -> TurnSpec {
     TurnSpec {
-        agent_session: AgentSession::New(uuid::Uuid::new_v4()),
-        model: Some(model.to_owned()),
+        agent_session,
+        model: Some(cli.model.to_owned()),
         effort: None,
         system_prompt_file: None,
         system_prompt: None,
         mcp_config: None,
-        mcp_servers: None,
+        // only where a test is about it: starting it takes time
+        mcp_servers: (cli.agent == "codex").then(mcp_servers),
         settings: None,
-        variables: Vec::new(),
+        variables: cli.env.iter().map(|(name, _)| (*name).to_owned()).collect(),
         allowed_tools: Vec::new(),
         extra_args: Vec::new(),
         home: dir.join("home"),
@@ -232,39 +420,6 @@ fn spec(agent: &str, dir: &Path) -> TurnSpec {
         workspace: dir.join("here"),
         files: dir.join("launch"),
     }
-}
-
-/// What the plan starts, where its model is the scripted one.
-fn command(agent: &str, program: &Path, url: &str, dir: &Path, plan: &LaunchPlan) -> Command {
-    let mut command = Command::new(program);
-    command
-        .args(&plan.args)
-        .current_dir(dir.join("here"))
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .envs(plan.env.iter().map(|(name, value)| (name, value)));
-    for (place, content) in &plan.home_files {
-        let file = dir.join("home").join(place);
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(file, content).unwrap();
-    }
-    match agent {
-        "codex" => {
-            let config = format!(
-                "model_provider = \"scripted\"\n[model_providers.scripted]\n\
-                 name = \"Scripted\"\nbase_url = \"{url}/v1\"\nenv_key = \"KEY\"\n\
-                 wire_api = \"responses\"\n"
-            );
-            fs::write(dir.join("home/.codex/config.toml"), config).unwrap();
-            command.env("KEY", "any");
-        }
-        _ => {
-            command
-                .env("ANTHROPIC_BASE_URL", url)
-                .env("ANTHROPIC_API_KEY", "any");
-        }
-    }
-    command
 }
 
 /// Ids are UUIDs; these count up.
@@ -288,30 +443,39 @@ fn pieces(told: &[Told]) -> usize {
     told.iter().filter(is_piece).count()
 }
 
-/// Two turns in one process; each message is said to be taken up, the text comes in pieces.
-fn turns(agent: &str, program: &str) {
-    let Some(mut talk) = Talk::with(agent, program, false) else {
+/// Two turns in one process; each message is said to be taken up, the text comes in pieces. A
+/// process that is started later goes on with the conversation.
+fn turns(cli: &Cli) {
+    let Some(mut talk) = Talk::with(cli, false) else {
         return;
     };
     for number in [1, 2] {
-        let message = message(number, "Say hello.");
-        let taken = Told::TakenUp {
-            id: Some(message.id.clone()),
-        };
-        talk.wish(&Wish::Prompt(message));
-        assert_eq!(talk.reader.dialog().phase(), Phase::Working);
-        let (told, evidence) = talk.turn();
-        assert_eq!(evidence, Evidence::Completed);
-        assert!(told.contains(&taken), "{told:?}");
-        assert_eq!(texts(&told), "Hello.");
-        assert!(pieces(&told) > 1, "{told:?}");
-        assert_eq!(talk.reader.dialog().phase(), Phase::Resting);
+        hello(&mut talk, number);
     }
+    let id = talk.reader.dialog().agent_session().map(str::to_owned);
+    let mut talk = talk.restarted(cli, false);
+    hello(&mut talk, 3);
+    assert_eq!(talk.reader.dialog().agent_session(), id.as_deref());
 }
 
-/// A command waits for consent; a refused one does not run.
-fn consent(agent: &str, program: &str) {
-    let Some(mut talk) = Talk::with(agent, program, true) else {
+fn hello(talk: &mut Talk, number: u8) {
+    let message = message(number, "Say hello.");
+    let taken = Told::TakenUp {
+        id: Some(message.id.clone()),
+    };
+    talk.wish(&Wish::Prompt(message));
+    assert_eq!(talk.reader.dialog().phase(), Phase::Working);
+    let (told, evidence) = talk.turn();
+    assert_eq!(evidence, Evidence::Completed);
+    assert!(told.contains(&taken), "{told:?}");
+    assert_eq!(texts(&told), "Hello.");
+    assert!(pieces(&told) > 1, "{told:?}");
+    assert_eq!(talk.reader.dialog().phase(), Phase::Resting);
+}
+
+/// A command waits for consent; a refused one does not run, and the turn goes on.
+fn consent(cli: &Cli) {
+    let Some(mut talk) = Talk::with(cli, true) else {
         return;
     };
     let mark = talk.dir.path().join("here/looked");
@@ -324,7 +488,7 @@ fn consent(agent: &str, program: &str) {
     for (number, answer) in (1..).zip(answers) {
         let runs = matches!(answer, Answer::Allow { .. });
         talk.wish(&Wish::Prompt(message(number, "Work with a tool.")));
-        let request_id = talk.asked();
+        let request_id = talk.asked("shell");
         assert!(!mark.exists(), "it waits");
         talk.wish(&Wish::Answer { request_id, answer });
         let (told, evidence) = talk.turn();
@@ -334,16 +498,42 @@ fn consent(agent: &str, program: &str) {
     }
 }
 
-/// An interrupt in the middle of a command ends the turn; the process takes the next one.
-fn interrupt(agent: &str, program: &str) {
-    let Some(mut talk) = Talk::with(agent, program, false) else {
+/// Files are not written nor read without consent, and calls and changes are told.
+fn files(cli: &Cli) {
+    let Some(mut talk) = Talk::with(cli, true) else {
+        return;
+    };
+    talk.wish(&Wish::Prompt(message(1, "Make a file.")));
+    for tool in ["write", "read"] {
+        let request_id = talk.asked(tool);
+        let made = talk.dir.path().join("here/made.txt").exists();
+        assert_eq!(made, tool == "read");
+        let answer = Answer::Allow { input: None };
+        talk.wish(&Wish::Answer { request_id, answer });
+    }
+    let (told, evidence) = talk.turn();
+    assert_eq!(evidence, Evidence::Completed, "{told:?}");
+    assert_eq!(texts(&told), "Made.");
+}
+
+/// An interrupt in the middle of a command ends the turn and the command; the process takes the
+/// next one.
+fn interrupt(cli: &Cli) {
+    let Some(mut talk) = Talk::with(cli, false) else {
         return;
     };
     talk.wish(&Wish::Prompt(message(1, "Wait for long.")));
     talk.until("call", |told| {
         matches!(told, Told::Event(Event::ToolStart { .. }))
     });
-    talk.wish(&Wish::Steer(message(2, "Say hello.")));
+    let steers = by_name(cli.agent).unwrap().live.as_ref().unwrap().can_steer;
+    let steer = Wish::Steer(message(2, "Say hello."));
+    if steers {
+        talk.wish(&steer);
+    } else {
+        let refused = talk.reader.dialog().frames(&steer);
+        assert_eq!(refused, Err(Refused::NotLive));
+    }
     talk.wish(&Wish::Interrupt);
     let (told, evidence) = talk.turn();
     assert_eq!(evidence, Evidence::Interrupted, "{told:?}");
@@ -355,46 +545,165 @@ fn interrupt(agent: &str, program: &str) {
     assert_eq!(evidence, Evidence::Completed, "{told:?}");
 }
 
+/// A question of the agent waits for its answer, which the agent gets.
+fn question(cli: &Cli, tool: &str, answers: &Value) {
+    let Some(mut talk) = Talk::with(cli, true) else {
+        return;
+    };
+    let prompt = format!("Ask me by {tool}.");
+    talk.wish(&Wish::Prompt(message(1, &prompt)));
+    let request_id = talk.asked(tool);
+    let asked = talk.reader.dialog().pending().remove(0);
+    assert!(asked.is_question());
+    assert_eq!(asked.input["questions"][0]["question"], "Which?");
+    let mut input = asked.input;
+    input["answers"] = answers.clone();
+    let answer = Answer::Allow { input: Some(input) };
+    talk.wish(&Wish::Answer { request_id, answer });
+    let (told, evidence) = talk.turn();
+    assert_eq!(evidence, Evidence::Completed, "{told:?}");
+    assert_eq!(texts(&told), "Asked.");
+}
+
 /// Left alone, it lets commands that only read pass; our hook holds them too.
 #[test]
 fn claude_waits_for_consent_to_a_read_as_well() {
-    let Some(mut talk) = Talk::with("claude", ".bin/claude", true) else {
+    let Some(mut talk) = Talk::with(&CLAUDE, true) else {
         return;
     };
     talk.wish(&Wish::Prompt(message(1, "Only read.")));
-    let request_id = talk.asked();
+    let request_id = talk.asked("shell");
     let answer = Answer::Stop;
     talk.wish(&Wish::Answer { request_id, answer });
     let (told, evidence) = talk.turn();
     assert_eq!(evidence, Evidence::Interrupted, "{told:?}");
 }
 
+/// A plain `ls` is taken for what it is.
+#[test]
+fn codex_waits_for_consent_to_a_read_as_well() {
+    let Some(mut talk) = Talk::with(&CODEX, true) else {
+        return;
+    };
+    talk.wish(&Wish::Prompt(message(1, "Only read.")));
+    let request_id = talk.asked("glob");
+    let answer = Answer::Allow { input: None };
+    talk.wish(&Wish::Answer { request_id, answer });
+    let (told, evidence) = talk.turn();
+    assert_eq!(evidence, Evidence::Completed, "{told:?}");
+}
+
+/// Codex asks for consent to a tool of an MCP server in another way than to its own.
+#[test]
+fn codex_waits_for_consent_to_a_tool_of_an_mcp_server() {
+    let Some(mut talk) = Talk::with(&CODEX, true) else {
+        return;
+    };
+    talk.wish(&Wish::Prompt(message(1, "Use the server.")));
+    let request_id = talk.asked("mcp__lab__echo");
+    let answer = Answer::Allow { input: None };
+    talk.wish(&Wish::Answer { request_id, answer });
+    let (told, evidence) = talk.turn();
+    assert_eq!(evidence, Evidence::Completed, "{told:?}");
+    let echoed = |told: &Told| {
+        matches!(told, Told::Event(Event::ToolEnd { output: Some(text), is_error: false, .. })
+            if text.contains("hi"))
+    };
+    assert!(told.iter().any(echoed), "{told:?}");
+}
+
 #[test]
 fn claude_takes_several_turns() {
-    turns("claude", ".bin/claude");
+    turns(&CLAUDE);
 }
 
 #[test]
 fn claude_waits_for_consent() {
-    consent("claude", ".bin/claude");
+    consent(&CLAUDE);
+    files(&CLAUDE);
 }
 
 #[test]
 fn claude_is_interrupted() {
-    interrupt("claude", ".bin/claude");
+    interrupt(&CLAUDE);
+}
+
+#[test]
+fn claude_asks_a_question() {
+    question(&CLAUDE, "AskUserQuestion", &json!({"Which?": "B"}));
 }
 
 #[test]
 fn codex_takes_several_turns() {
-    turns("codex", ".bin/codex");
+    turns(&CODEX);
 }
 
 #[test]
 fn codex_waits_for_consent() {
-    consent("codex", ".bin/codex");
+    consent(&CODEX);
 }
 
 #[test]
 fn codex_is_interrupted() {
-    interrupt("codex", ".bin/codex");
+    interrupt(&CODEX);
+}
+
+#[test]
+fn codex_asks_a_question() {
+    let answers = json!({"which": {"answers": ["B"]}});
+    question(&CODEX, "request_user_input", &answers);
+}
+
+#[test]
+fn opencode_takes_several_turns() {
+    turns(&OPENCODE);
+}
+
+#[test]
+fn opencode_waits_for_consent() {
+    consent(&OPENCODE);
+    files(&OPENCODE);
+}
+
+#[test]
+fn opencode_is_interrupted() {
+    interrupt(&OPENCODE);
+}
+
+/// What the repo's own configuration allows an agent would let its calls pass unasked.
+#[test]
+fn opencode_waits_for_consent_whatever_the_repo_says() {
+    let Some(talk) = Talk::with(&OPENCODE, true) else {
+        return;
+    };
+    let allowed = json!({"permission": {"bash": "allow"},
+        "agent": {"build": {"permission": {"*": "allow", "bash": "allow"}}}});
+    let file = talk.dir.path().join("here/opencode.json");
+    fs::write(file, allowed.to_string()).unwrap();
+    let mut talk = talk.restarted(&OPENCODE, true);
+    talk.wish(&Wish::Prompt(message(1, "Work with a tool.")));
+    talk.asked("shell");
+}
+
+#[test]
+fn gemini_waits_for_consent() {
+    consent(&GEMINI);
+    files(&GEMINI);
+}
+
+#[test]
+fn gemini_is_interrupted() {
+    interrupt(&GEMINI);
+}
+
+/// It does not go on with a conversation in another process within the minute in which it was
+/// begun: it loses it then.
+#[test]
+fn gemini_takes_several_turns() {
+    let Some(mut talk) = Talk::with(&GEMINI, false) else {
+        return;
+    };
+    for number in [1, 2] {
+        hello(&mut talk, number);
+    }
 }

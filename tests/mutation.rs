@@ -14,6 +14,7 @@ mod recordings;
 
 use std::sync::Arc;
 
+use agent_runner::agent::live::{Command, LiveKind, LiveReader, LiveSpec};
 use agent_runner::agent::{AGENTS, AgentKind, Ignored, OutputReader};
 use agent_runner::ids::SpoolOffset;
 use agent_runner::redact::Redactor;
@@ -25,6 +26,8 @@ const LINES: u64 = 20_000;
 const LINES_A_RUN: u64 = 2_000;
 /// A run goes on from its own snapshot this often, as after a crash.
 const LINES_A_SNAPSHOT: u64 = 500;
+/// In a talk, a frame goes out as often as this.
+const LINES_A_FRAME: u64 = 25;
 /// What a reader may hold of what it has read, at any moment; the longest recorded line is 0.5 MB
 /// and a mutation makes it at most twice as long.
 const MOST_HELD: i64 = 24 << 20;
@@ -81,6 +84,67 @@ fn one_run(agent: &AgentKind, mutator: &mut Mutator, lines: u64, seed: u64) {
     }
     let mut last = Vec::new();
     reader.finish(None, &line, &mut |_| {}, &mut last);
+}
+
+/// The same for talks with live agents; frames that were recorded go out among the lines.
+#[test]
+fn no_mutation_of_any_dialog_panics_or_fills_the_memory() {
+    let seed = setting("MUTATION_SEED", 0x5eed);
+    let lines = setting("MUTATION_LINES", LINES);
+    for agent in AGENTS {
+        let Some(live) = &agent.live else { continue };
+        println!("{}, live: {lines} lines, MUTATION_SEED={seed}", agent.name);
+        let (recordings, frames) = recordings::live(agent);
+        let mut mutator = Mutator::new(seed, &recordings);
+        let before = allocations::so_far().held;
+        allocations::forget_peak();
+        let mut left = lines;
+        while left > 0 {
+            let run = left.min(LINES_A_RUN);
+            one_talk(live, &mut mutator, &frames, run);
+            left -= run;
+        }
+        let used = allocations::so_far();
+        let (peak, kept) = (used.peak - before, used.held - before);
+        println!("{}, live: at most {peak} bytes held", agent.name);
+        let most = MOST_HELD;
+        assert!(peak < most, "{}: {peak} bytes, seed {seed}", agent.name);
+        assert!(kept < 1 << 20, "{}: {kept} bytes kept", agent.name);
+    }
+}
+
+fn one_talk(live: &LiveKind, mutator: &mut Mutator, frames: &[Vec<u8>], lines: u64) {
+    let redactor = Arc::new(Redactor::none());
+    let spec = LiveSpec::default();
+    let mut reader = LiveReader::new(live, &spec, Arc::clone(&redactor));
+    let mut read = 0;
+    let mut line = Vec::new();
+    let mut frames = frames.iter().cycle();
+    for number in 1..=lines {
+        if number % LINES_A_FRAME == 1
+            && let Some(frame) = frames.next()
+        {
+            reader.sent(SpoolOffset::new(read), frame.clone(), &mut |_| {});
+        }
+        mutator.next_line(&mut line);
+        read += line.len() as u64;
+        reader.push(&line, &mut |heard| {
+            let silent = matches!(heard.ignored, Ignored::Because(_));
+            assert!(!silent || heard.told.is_empty());
+        });
+        let dialog = reader.dialog();
+        drop((
+            dialog.due(),
+            dialog.frames(&Command::Interrupt),
+            dialog.pending(),
+        ));
+        if number % LINES_A_SNAPSHOT == 0 && line.ends_with(b"\n") {
+            let (snapshot, at) = (reader.snapshot(), SpoolOffset::new(read));
+            let redactor = Arc::clone(&redactor);
+            reader = LiveReader::restore(live, redactor, &snapshot, at).unwrap();
+        }
+    }
+    reader.finish(None, &line, &mut |_| {}, &mut Vec::new());
 }
 
 fn setting(name: &str, default: u64) -> u64 {

@@ -32,6 +32,8 @@ pub struct LiveSpec {
     pub model: Option<String>,
     /// The conversation to go on with, by the CLI's own id; where the protocol says it.
     pub resume: Option<String>,
+    /// Who serves the model; where the protocol says it.
+    pub provider: Option<String>,
     /// How hard the model thinks; where the protocol says it.
     pub effort: Option<String>,
     /// Text that is added to the CLI's own system prompt; where the protocol says it.
@@ -267,6 +269,11 @@ impl Asked {
     pub fn is_question(&self) -> bool {
         QUESTIONS.contains(&self.tool.as_str())
     }
+}
+
+/// Whether what failed ([`Told::Failed`]) was to go on with a conversation: it is lost then.
+pub fn is_resumption(what: &str) -> bool {
+    matches!(what, "thread/resume" | "session/resume" | "session/load")
 }
 
 impl Answer {

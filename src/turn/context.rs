@@ -92,6 +92,14 @@ pub(super) enum Start {
 }
 
 impl Start {
+    /// That of a live process.
+    pub(super) fn into_live(self) -> Option<LivePlan> {
+        match self {
+            Self::Exec(_) => None,
+            Self::Live(plan) => Some(plan),
+        }
+    }
+
     /// The process.
     pub(super) const fn launch(&self) -> &LaunchPlan {
         match self {

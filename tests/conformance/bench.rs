@@ -24,6 +24,10 @@ pub(crate) struct Bench {
     model: Option<(Running, String)>,
     /// What `--mode` is.
     pub(crate) mode: &'static str,
+    /// What `--approve` is.
+    pub(crate) approve: &'static str,
+    /// What `--idle-timeout` is.
+    pub(crate) idle: &'static str,
 }
 
 impl Bench {
@@ -44,6 +48,8 @@ impl Bench {
             dir: tempfile::tempdir().unwrap(),
             model: None,
             mode,
+            approve: "auto",
+            idle: "10m",
         };
         for folder in ["home", "here"] {
             fs::create_dir(bench.path(folder)).unwrap();
@@ -99,6 +105,7 @@ impl Bench {
         command
             .args(["--agent", name, "--model", self.agent.model])
             .args(["--output", "jsonl", "--log-level", "error"])
+            .args(["--approve", self.approve, "--idle-timeout", self.idle])
             .args(["--agent-home", "user", "--config"])
             .arg(self.path("config.toml"))
             .args(&place.arguments);

@@ -106,6 +106,17 @@ async fn twenty_turns(agent: &'static Agent) {
     }
     let events = watched.finish();
     assert_eq!(texts(&events), vec!["Hello to you."; 20]);
+    let mut took: Vec<u64> = of(&events, "end")
+        .iter()
+        .skip(1)
+        .map(|end| end["duration_ms"].as_u64().unwrap())
+        .collect();
+    took.sort_unstable();
+    println!(
+        "{}: a later turn took {} ms",
+        agent.name,
+        took[took.len() / 2]
+    );
     let turns: Vec<&Value> = of(&events, "end")
         .iter()
         .map(|end| &end["turn_id"])
@@ -230,6 +241,60 @@ async fn daemon_killed(agent: &'static Agent, prompt: &str) {
     eventually("no stray process", || bench.strays().is_empty());
 }
 
+/// The daemon is killed while a call waits for consent: it waits on, and the first answer counts.
+async fn daemon_killed_while_asked(agent: &'static Agent) {
+    let Some(mut bench) = Bench::live(agent) else {
+        return;
+    };
+    bench.approve = "ask";
+    let mut watched = Watched::start(&bench, WAIT).await;
+    fs::write(bench.path("here/go"), "").unwrap();
+    let is_request = |event: &Value| event["type"] == "permission_request";
+    let request = watched.events.event("request", is_request);
+    watched.session.kill_daemon(&bench);
+    let id = request["request_id"].as_str().unwrap();
+    eventually("the answer is taken", || {
+        let mut command = bench.command(&["approve", id, "--session"]);
+        let output = command.arg(&watched.session.id).output().unwrap();
+        output.status.success()
+    });
+    assert!(bench.path("here").exists());
+    assert_eq!(watched.end(1)["outcome"], "completed");
+    let events = watched.finish();
+    let answers = of(&events, "permission_response");
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    assert_eq!(answers[0]["decision"], "allow");
+    assert_eq!(answers[0]["by"], "local");
+    assert_eq!(of(&events, "permission_request").len(), 1, "{events:#?}");
+    assert!(bench.path("here/begun").exists(), "the call ran");
+    assert_eq!(bench.clis().len(), 1, "one process");
+}
+
+/// One that dies at rest is replaced, one that nobody talks to is ended; the next turn goes on.
+async fn at_rest(agent: &'static Agent) {
+    let Some(mut bench) = Bench::live(agent) else {
+        return;
+    };
+    bench.idle = "2s";
+    let mut watched = Watched::start(&bench, HELLO).await;
+    watched.end(1);
+    kill(bench.cli(), Signal::SIGKILL).unwrap();
+    let replaced = |event: &Value| event["code"] == "agent_restarted";
+    watched.events.event("word of the death", replaced);
+    eventually("a new process", || bench.clis().len() == 2);
+    eventually("it is ended", || bench.strays().is_empty());
+    watched.session.prompt(HELLO).await;
+    assert_eq!(watched.end(2)["outcome"], "completed");
+    let events = watched.finish();
+    assert!(of(&events, "agent_crashed").is_empty(), "{events:#?}");
+    assert_eq!(bench.clis().len(), 3);
+    let sessions = of(&events, "session");
+    let other = sessions
+        .iter()
+        .find(|event| event["id"] != sessions[0]["id"]);
+    assert!(other.is_none(), "one conversation: {sessions:#?}");
+}
+
 macro_rules! live {
     ($($module:ident: $agent:ident),* $(,)?) => {$(
         mod $module {
@@ -263,6 +328,16 @@ macro_rules! live {
             #[tokio::test]
             async fn a_cli_that_is_killed_in_a_command_is_resumed() {
                 cli_killed(&$agent, WORK).await;
+            }
+
+            #[tokio::test]
+            async fn a_request_survives_the_daemon_and_is_answered_once() {
+                daemon_killed_while_asked(&$agent).await;
+            }
+
+            #[tokio::test]
+            async fn a_process_at_rest_is_replaced_or_ended_and_the_conversation_goes_on() {
+                at_rest(&$agent).await;
             }
 
             #[tokio::test]

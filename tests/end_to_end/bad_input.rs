@@ -212,7 +212,8 @@ fn arguments_of_the_cli_that_the_runner_owns_are_refused() {
 
 #[test]
 fn what_is_not_built_is_not_accepted() {
-    run_refused(&["--mode", "live", "Do it."], 64, &["--mode", "live"]);
+    let words = ["--agent", "pi", "--mode", "live", "Do it."];
+    run_refused(&words, 64, &["--mode live", "pi has no live form"]);
     let words = ["--approve", "ask", "--mode", "exec", "Do it."];
     run_refused(&words, 64, &["--approve", "ask", "--mode exec"]);
 }

@@ -271,7 +271,7 @@ fn stored_once(events: &[Value], scenario: Scenario) -> Result<(), Fault> {
     // Pauses and messages end attempts as well.
     let only_deaths = !matches!(
         scenario,
-        Scenario::Pause | Scenario::Orders | Scenario::MessageBetween
+        Scenario::Pause | Scenario::Orders | Scenario::LiveOrders | Scenario::MessageBetween
     );
     for (turn, last) in attempts.into_iter().filter(|_| only_deaths) {
         let silent = (1..last).find(|attempt| !crashes.contains_key(&(turn, *attempt)));

@@ -6,6 +6,7 @@
 //! FAULTS_ROUNDS=N   rounds at random moments
 //! FAULTS_BLOWS=N    kills in each of them
 //! FAULTS_HITS=N     passes of each crash point that are tried
+//! FAULTS_POINTS=P   only points with this in their name
 //! ```
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test fails by its panic
 #![allow(clippy::print_stdout)] // figures and seeds

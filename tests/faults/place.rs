@@ -31,6 +31,8 @@ pub(crate) struct Place {
     dir: TempDir,
     pub(crate) hub: Hub,
     pub(crate) agent: &'static str,
+    /// What `--mode` is.
+    pub(crate) mode: &'static str,
     daemon: Option<Child>,
     asked: u64,
     /// Deaths by SIGKILL that the daemon did not survive.
@@ -56,6 +58,7 @@ impl Place {
         let place = Self {
             hub: Hub::start(runtime, tasks, manners),
             agent,
+            mode: "exec",
             dir,
             daemon: None,
             asked: 0,
@@ -116,7 +119,7 @@ impl Place {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.path("home"))
             .env("AGENT_RUNNER_STATE_DIR", self.path("state"))
-            .env("AGENT_RUNNER_MODE", "exec")
+            .env("AGENT_RUNNER_MODE", self.mode)
             .env("AGENT_RUNNER_CRASH_LOG", self.path("passed"))
             .stdin(Stdio::null())
             .stdout(output("stdout"))
@@ -294,7 +297,13 @@ fn fake_agent() -> &'static Path {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support");
             changed(&path.join(name)).unwrap()
         };
-        let sources = ["fake_agent.rs", "fake_agent/work.rs", "payload.rs"].map(source);
+        let sources = [
+            "fake_agent.rs",
+            "fake_agent/work.rs",
+            "fake_agent/live.rs",
+            "payload.rs",
+        ]
+        .map(source);
         let newest = sources.into_iter().max().unwrap();
         if changed(&program).is_ok_and(|built| built >= newest) {
             return program;

@@ -42,6 +42,7 @@ impl Ground {
     ) -> Result<(T, Figures), Fault> {
         let (runtime, tasks) = (self.runtime.handle(), Tasks::new());
         let mut place = Place::new(runtime, &tasks, agent, &scenario.orders(), manners);
+        place.mode = scenario.mode();
         let result = play(&mut place).and_then(|played| {
             let figures = judge(runtime, &place, scenario)?;
             Ok((played, figures))

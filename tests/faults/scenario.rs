@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::hub::Record;
 use crate::ledger::{self, Run};
 use crate::place::{Fault, Place};
+use crate::rounds::AGENTS;
 
 /// The prompt that must work after all faults.
 pub(crate) const FRESH: &str = "And once more.";
@@ -34,10 +35,16 @@ pub(crate) enum Scenario {
     Pause,
     /// A message in the middle, a prompt that waits, and an end to both.
     Orders,
+    /// Nothing, in live form.
+    Live,
+    /// As `TakeOver`, in live form.
+    LiveTakeOver,
+    /// As `Orders`, in live form.
+    LiveOrders,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Plain,
         Self::CliDies,
         Self::MessageBetween,
@@ -45,7 +52,31 @@ impl Scenario {
         Self::NoShim,
         Self::Pause,
         Self::Orders,
+        Self::Live,
+        Self::LiveTakeOver,
+        Self::LiveOrders,
     ];
+
+    /// What `--mode` is.
+    pub(crate) fn mode(self) -> &'static str {
+        match self {
+            Self::Live | Self::LiveTakeOver | Self::LiveOrders => "live",
+            _ => "exec",
+        }
+    }
+
+    /// Whether its point is in the next daemon.
+    pub(crate) fn takes_over(self) -> bool {
+        matches!(self, Self::TakeOver | Self::LiveTakeOver)
+    }
+
+    /// Whose manner the fake agent has.
+    pub(crate) fn agents(self) -> &'static [&'static str] {
+        match self.mode() {
+            "live" => &AGENTS[..1],
+            _ => &AGENTS,
+        }
+    }
 
     /// The fake agent's orders.
     pub(crate) fn orders(self) -> Value {
@@ -54,14 +85,16 @@ impl Scenario {
                 json!({"steps": 15, "pause_ms": 4, "die_at": MIDDLE})
             }
             // Long enough that what is to happen in its middle does.
-            Self::TakeOver | Self::Pause | Self::Orders => json!({"steps": 45, "pause_ms": 15}),
-            Self::Plain | Self::NoShim => json!({"steps": 24, "pause_ms": 4}),
+            Self::TakeOver | Self::Pause | Self::Orders | Self::LiveTakeOver | Self::LiveOrders => {
+                json!({"steps": 45, "pause_ms": 15})
+            }
+            Self::Plain | Self::NoShim | Self::Live => json!({"steps": 24, "pause_ms": 4}),
         }
     }
 
     /// Whether every turn must complete.
     pub(crate) fn completes(self) -> bool {
-        self != Self::Orders
+        !matches!(self, Self::Orders | Self::LiveOrders)
     }
 
     /// Plays it with `point` armed, to the session's orderly end.
@@ -72,7 +105,7 @@ impl Scenario {
             drop(std::fs::remove_file(place.path("passed")));
         };
         match self {
-            Self::Plain | Self::CliDies => {
+            Self::Plain | Self::CliDies | Self::Live => {
                 arm(place);
                 place.start();
             }
@@ -83,7 +116,7 @@ impl Scenario {
                 place.until("the death of the CLI", waits)?;
                 place.ask(&json!({"type": "steer", "message": STEER}))?;
             }
-            Self::TakeOver => {
+            Self::TakeOver | Self::LiveTakeOver => {
                 place.start();
                 in_the_middle(place)?;
                 place.signal(Signal::SIGKILL);
@@ -110,7 +143,7 @@ impl Scenario {
                 }
                 place.start();
             }
-            Self::Orders => {
+            Self::Orders | Self::LiveOrders => {
                 arm(place);
                 place.start();
                 in_the_middle(place)?;

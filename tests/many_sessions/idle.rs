@@ -31,7 +31,7 @@ fn an_idle_session_costs_little_memory_and_two_descriptors() {
     let first = crate::place::Started::read(&place.start(&folder, &words));
     first.events();
     let create = || {
-        let body = json!({"settings": {"config": [config]}, "cwd": folder, "task": "Go."});
+        let body = json!({"settings": {"config": [config], "mode": ["exec"]}, "cwd": folder, "task": "Go."});
         let (status, answer) = place.ask("POST", "/v1/sessions", &body);
         assert_eq!(status, 201, "{answer}");
         answer["session_id"].as_str().unwrap().to_owned()

@@ -1,16 +1,19 @@
 //! Recorded dialogs with live agents.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
 use agent_runner::agent::live::recording::{self, Recording};
-use agent_runner::agent::live::{Heard, LiveReader, LiveSpec, Told};
+use agent_runner::agent::live::{Heard, Holds, LiveKind, LiveReader, LiveSpec, Told};
 use agent_runner::agent::{self, Evidence};
 use agent_runner::event::Event;
 use agent_runner::ids::SpoolOffset;
 use agent_runner::redact::Redactor;
+use secrecy::SecretString;
 use serde_json::Value;
 
 /// The agents with a live form.
@@ -34,14 +37,17 @@ fn dialogs(agent: &str) -> Vec<(String, PathBuf, Recording)> {
     paths.into_iter().map(read).collect()
 }
 
-fn reader(agent: &str) -> LiveReader {
+fn reader(agent: &str, redactor: Redactor) -> LiveReader {
     let live = agent::by_name(agent).unwrap().live.as_ref().unwrap();
-    LiveReader::new(live, &LiveSpec::default(), Arc::new(Redactor::none()))
+    LiveReader::new(live, &LiveSpec::default(), Arc::new(redactor))
 }
 
 /// What a dialog tells when its output comes in chunks of that many bytes.
 fn told(agent: &str, recording: &Recording, chunk: usize) -> Vec<Told> {
-    let mut reader = reader(agent);
+    told_by(reader(agent, Redactor::none()), recording, chunk)
+}
+
+fn told_by(mut reader: LiveReader, recording: &Recording, chunk: usize) -> Vec<Told> {
     let mut all = Vec::new();
     let mut frames = recording.input.iter();
     let mut next = frames.next();
@@ -126,7 +132,7 @@ fn a_dialog_goes_on_from_every_snapshot() {
         let live = agent::by_name(agent).unwrap().live.as_ref().unwrap();
         for (name, _, recording) in dialogs(agent) {
             let whole = told(agent, &recording, usize::MAX);
-            let mut reader = reader(agent);
+            let mut reader = reader(agent, Redactor::none());
             let mut all = Vec::new();
             let mut at = 0;
             for line in recording
@@ -151,6 +157,52 @@ fn a_dialog_goes_on_from_every_snapshot() {
             }
             assert!(whole.starts_with(&all), "{agent}/{name}");
         }
+    }
+}
+
+/// A secret that the model says in two pieces is in neither of them, nor in both together.
+#[test]
+fn a_secret_that_is_spread_over_pieces_is_masked() {
+    for agent in LIVE {
+        let mut spread = 0;
+        for (name, _, recording) in dialogs(agent) {
+            let whole = told(agent, &recording, usize::MAX);
+            let pieces: Vec<(&str, &str)> = whole.iter().filter_map(piece).collect();
+            let pair = pieces.windows(2).find(|pair| {
+                let long = pair
+                    .iter()
+                    .all(|(_, text)| text.is_ascii() && text.len() >= 4);
+                long && pair[0].0 == pair[1].0
+                    // a secret ends where its words do
+                    && !pair[0].1[pair[0].1.len() - 4..].starts_with(' ')
+                    && !pair[1].1[..4].ends_with(' ')
+            });
+            let Some([(_, one), (_, other)]) = pair else {
+                continue;
+            };
+            let secret = [&one[one.len() - 4..], &other[..4]].concat();
+            let redactor = Redactor::new(&[SecretString::from(secret.clone())]).unwrap();
+            let masked = told_by(reader(agent, redactor), &recording, usize::MAX);
+            let mut messages: BTreeMap<&str, String> = BTreeMap::new();
+            for (id, text) in masked.iter().filter_map(piece) {
+                messages.entry(id).or_default().push_str(text);
+            }
+            let has = |what: &str| messages.values().any(|text| text.contains(what));
+            assert!(!has(&secret), "{agent}/{name}: {secret:?} {messages:?}");
+            assert!(has("***"), "{agent}/{name}");
+            spread += 1;
+        }
+        assert!(spread > 0, "{agent}");
+    }
+}
+
+/// A piece of text, with the message that it belongs to.
+fn piece(told: &Told) -> Option<(&str, &str)> {
+    match told {
+        Told::Event(Event::Token {
+            text, message_id, ..
+        }) => Some((message_id.as_deref()?, text)),
+        _ => None,
     }
 }
 
@@ -210,6 +262,27 @@ fn the_turns_of_a_dialog_end_as_they_did() {
     assert_eq!(
         ends("codex", "errors"),
         ["failed", done, "failed", "failed", done, "failed"]
+    );
+    let failed = "failed";
+    assert_eq!(
+        ends("opencode", "all"),
+        [done, done, done, done, done, cut, failed]
+    );
+    // by itself it ends a turn at a refused call; told to, it goes on
+    assert_eq!(
+        ends("opencode", "consent"),
+        [done, failed, done, done, done]
+    );
+    assert_eq!(
+        ends("opencode", "refused_failed_cancelled"),
+        [done, done, failed, done, cut, cut, done]
+    );
+    assert_eq!(ends("gemini", "acp_cancel"), [cut, cut, done]);
+    assert_eq!(
+        ends("gemini", "acp_basic"),
+        [
+            done, done, done, done, done, done, done, failed, failed, done
+        ]
     );
 }
 
@@ -271,4 +344,140 @@ fn a_damaged_dialog_is_read_to_its_end() {
             }
         }
     }
+}
+
+/// What the recordings of a form show, as far as that can be told from the stored events; the rows
+/// of the table in `docs/agents.md`.
+const SHOWN: &[(&str, fn(&str) -> bool)] = &[
+    ("text in pieces, while it is written", in_pieces),
+    ("reasoning", |events| has(events, "thinking", "")),
+    ("output of a command, while it runs", |events| {
+        has(events, "tool_delta", r#""stream":"output""#)
+    }),
+    ("exit codes", |events| {
+        has(events, "tool_end", r#""exit_code":"#)
+    }),
+    ("diff of a changed file", |events| {
+        has(events, "file_change", r#""diff":"#)
+    }),
+    ("output of a command that ended", |events| {
+        let mut ends = events.lines().filter(|line| line.starts_with("tool_end "));
+        ends.any(|line| {
+            line.contains(r#""name":"shell""#)
+                && line.contains(r#""output":"#)
+                && line.contains(r#""is_error":false"#)
+        })
+    }),
+    ("tokens", |events| has(events, "usage", "")),
+    ("cost", |events| has(events, "usage", "cost_usd")),
+    ("how full the context is", |events| {
+        has(events, "context", "max_tokens")
+    }),
+    ("notice when a request is made again", |events| {
+        has(events, "notice", r#""code":"api_retry""#)
+    }),
+    ("consent to a call", |events| {
+        has(events, "permission_request", "")
+    }),
+    ("an interrupt that leaves the process", |events| {
+        events.contains("evidence: Interrupted")
+    }),
+];
+
+fn has(events: &str, kind: &str, what: &str) -> bool {
+    let mut lines = events.lines();
+    lines.any(|line| {
+        let rest = line.strip_prefix(kind);
+        rest.is_some_and(|rest| rest.starts_with(' ') && rest.contains(what))
+    })
+}
+
+/// Three pieces of one message, one right behind the other.
+fn in_pieces(events: &str) -> bool {
+    let message = |line: &str| -> Option<String> {
+        let token: Value = serde_json::from_str(line.strip_prefix("token ")?).ok()?;
+        Some(token["message_id"].as_str()?.to_owned())
+    };
+    let messages: Vec<_> = events.lines().map(message).collect();
+    messages
+        .windows(3)
+        .any(|three| three[0].is_some() && three.iter().all(|id| *id == three[0]))
+}
+
+/// The stored events of all recordings in a folder.
+fn stored(agent: &str, folder: &str) -> String {
+    let folder = super::corpus::path(agent, folder);
+    let files = fs::read_dir(folder).unwrap();
+    let mut all = String::new();
+    for file in files {
+        all.push_str(&fs::read_to_string(file.unwrap().path()).unwrap());
+        // no message goes on in another recording
+        all.push_str("\ntoken {}\n");
+    }
+    all
+}
+
+/// `UPDATE_DOCS=1 cargo test --test replay the_docs` writes it.
+#[test]
+fn the_docs_show_what_each_form_gives() {
+    let mut table = String::from("| |");
+    for agent in LIVE {
+        write!(table, " {agent} exec | {agent} live |").unwrap();
+    }
+    table.push_str("\n|---|");
+    table.push_str(&":-:|".repeat(2 * LIVE.len()));
+    let mark = |yes: bool| if yes { "yes" } else { "–" };
+    for (row, shows) in SHOWN {
+        write!(table, "\n| {row} |").unwrap();
+        for agent in LIVE {
+            let exec = stored(agent, "events");
+            let mut live = stored(agent, "live/events");
+            if *agent == *"claude" {
+                // the records are the same, and read by the same code
+                live.push_str(&exec);
+            }
+            write!(table, " {} | {} |", mark(shows(&exec)), mark(shows(&live))).unwrap();
+        }
+    }
+    let kinds = LIVE.map(|agent| agent::by_name(agent).unwrap().live.as_ref().unwrap());
+    let rows: [(&str, fn(&LiveKind) -> bool); 3] = [
+        ("a message into the running turn", |kind| kind.can_steer),
+        ("another model without a new process", |kind| {
+            kind.can_set_model
+        }),
+        ("taken by `--mode auto` where nobody is asked", |kind| {
+            kind.richer_than_exec
+        }),
+    ];
+    for (row, can) in rows {
+        write!(table, "\n| {row} |").unwrap();
+        for kind in kinds {
+            let exec = row.starts_with("taken") && !can(kind);
+            write!(table, " {} | {} |", mark(exec), mark(can(kind))).unwrap();
+        }
+    }
+    table.push_str("\n\n| | waits for consent with `--approve ask` or `policy` |\n|---|---|");
+    for (agent, kind) in LIVE.iter().zip(kinds) {
+        let holds = match kind.holds {
+            Holds::All => "every call".to_owned(),
+            Holds::AllBut(what) => format!("every call but {what}"),
+        };
+        write!(table, "\n| {agent} | {holds} |").unwrap();
+    }
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/agents.md");
+    let docs = fs::read_to_string(file).unwrap();
+    let (begin, end) = (
+        "<!-- begin of the forms -->\n\n",
+        "\n\n<!-- end of the forms -->",
+    );
+    let (head, rest) = docs.split_once(begin).unwrap();
+    let (found, tail) = rest.split_once(end).unwrap();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(file, [head, begin, &table, end, tail].concat()).unwrap();
+        return;
+    }
+    assert_eq!(
+        found, table,
+        "UPDATE_DOCS=1 cargo test --test replay the_docs"
+    );
 }

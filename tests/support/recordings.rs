@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use agent_runner::agent::AgentKind;
+use agent_runner::agent::live::recording;
 
 /// One recording of stdout.
 pub(crate) struct Recording {
@@ -41,4 +42,29 @@ pub(crate) fn of(agent: &AgentKind) -> Vec<Recording> {
         folder.display()
     );
     recordings
+}
+
+/// The recorded dialogs of an agent's live form: what it said, and all frames that it was sent.
+pub(crate) fn live(agent: &AgentKind) -> (Vec<Recording>, Vec<Vec<u8>>) {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/corpus")
+        .join(agent.name)
+        .join("live");
+    let files = std::fs::read_dir(&folder).expect("a live form has recorded dialogs");
+    let mut paths: Vec<PathBuf> = files
+        .map(|file| file.expect("a folder can be listed").path())
+        .filter(|path| path.is_file())
+        .collect();
+    paths.sort();
+    let (mut recordings, mut frames) = (Vec::new(), Vec::new());
+    for path in paths {
+        let bytes = std::fs::read(&path).expect("a recording can be read");
+        let dialog = recording::read(&bytes).expect("a recorded dialog");
+        frames.extend(dialog.input.into_iter().map(|(_, frame)| frame));
+        recordings.push(Recording {
+            name: path.display().to_string(),
+            stdout: dialog.output,
+        });
+    }
+    (recordings, frames)
 }

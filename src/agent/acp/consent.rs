@@ -1,6 +1,7 @@
 //! Requests that somebody has to decide on, and how an answer is put.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::vendor::Vendor;
@@ -8,7 +9,6 @@ use super::wire::{Consent, Outcome};
 use super::work::Work;
 use crate::agent::json::typed;
 use crate::agent::live::{Answer, Asked};
-use serde_json::value::RawValue;
 
 /// A request for consent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -31,13 +31,12 @@ impl Waiting {
         let consent: Consent<'_> = typed(params)?;
         let call_id = consent.tool_call.tool_call_id.as_deref();
         let open = call_id.and_then(|id| work.call(id));
-        let (tool, input) = match open.filter(|open| open.is_told()) {
-            Some(open) => (open.name.clone(), open.input.clone()),
-            None => {
-                let native = open.map(|open| open.native.as_str());
-                let begun = vendor.begun(native, &consent.tool_call);
-                (begun.name, begun.input)
-            }
+        let (tool, input) = if let Some(open) = open.filter(|open| open.is_told()) {
+            (open.name.clone(), open.input.clone())
+        } else {
+            let native = open.map(|open| open.native.as_str());
+            let begun = vendor.begun(native, &consent.tool_call);
+            (begun.name, begun.input)
         };
         let option = |kind: &str| {
             let mut options = consent.options.iter();

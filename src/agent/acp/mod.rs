@@ -21,14 +21,13 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use self::consent::Waiting;
-use self::wire::{Frame, Notice, Prompted, Session, Update};
+use self::wire::{Frame, Notice, Opened, Prompted, Update};
 use self::work::Work;
 use super::json::typed;
 use super::lines::{self, corrupt, notice, raw};
-use super::live::{Answer, Asked, Command, Dialog, LiveSpec, Phase, Refused, Restored, Told, tell};
+use super::live::{Asked, Command, Dialog, LiveSpec, Phase, Refused, Restored, Told, tell};
 use super::{Evidence, Ignored, snapshot};
 use crate::event::{Event, NoticeLevel, TurnError, Usage};
 use crate::exit::Exit;
@@ -273,6 +272,7 @@ impl<V: Vendor> Acp<V> {
             return "a request that the runner answers by itself";
         };
         self.taken_up(out);
+        self.work.message_ends();
         let asked = &waiting.asked;
         out.push(Told::Event(Event::PermissionRequest {
             request_id: asked.request_id.clone(),
@@ -319,7 +319,7 @@ impl<V: Vendor> Acp<V> {
 
     /// There is a session.
     fn began(&mut self, method: &str, result: Option<&RawValue>, out: &mut Vec<Told>) {
-        let session: Session<'_> = typed(result).unwrap_or_default();
+        let session: Opened<'_> = typed(result).unwrap_or_default();
         let id = session.session_id.as_deref().map(str::to_owned);
         let Some(id) = id.or_else(|| self.session.clone()) else {
             self.phase = Phase::Refused;
@@ -410,3 +410,6 @@ impl<V: Vendor> Acp<V> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,13 @@
 //! What goes to the agent: the frames, and what follows from their having been sent.
 
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::vendor::Vendor;
 use super::wire::{Frame, Sent};
-use super::*;
+use super::{Acp, Opening, Owed, Turn};
+use crate::agent::json::typed;
+use crate::agent::live::{Answer, Command, Phase, Refused, Told};
 
 impl<V: Vendor> Acp<V> {
     /// A request of ours was sent.
@@ -105,9 +111,7 @@ impl<V: Vendor> Acp<V> {
                 });
                 Ok(vec![text(&self.request(0, "session/prompt", &params))])
             }
-            (Command::Steer(_), Phase::Resting) | (Command::Interrupt, Phase::Resting) => {
-                Err(Refused::Resting)
-            }
+            (Command::Steer(_) | Command::Interrupt, Phase::Resting) => Err(Refused::Resting),
             (Command::Interrupt, _) if self.interrupting => Ok(Vec::new()),
             (Command::Interrupt, _) => Ok(self.interrupt(session)),
             (Command::SetModel(model), _) => {

@@ -60,6 +60,11 @@ pub(in crate::agent) trait Vendor:
         false
     }
 
+    /// A piece of reasoning without what the CLI puts around it.
+    fn thought(text: &str) -> &str {
+        text
+    }
+
     /// A call, as far as it is known when it begins. `native` is what it was announced as.
     fn begun(&self, native: Option<&str>, call: &CallUpdate<'_>) -> Begun;
 

@@ -36,7 +36,7 @@ pub(in crate::agent) struct Fault<'a> {
 /// What an agent answers when a session was begun or loaded.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Session<'a> {
+pub(super) struct Opened<'a> {
     #[serde(borrow)]
     pub(super) session_id: Option<Text<'a>>,
     /// How OpenCode tells the model.
@@ -58,7 +58,7 @@ pub(super) struct Models {
     current_model_id: Option<String>,
 }
 
-impl Session<'_> {
+impl Opened<'_> {
     /// The model that will be asked.
     pub(super) fn model(self) -> Option<String> {
         let mut options = self.config_options.into_iter().flatten();

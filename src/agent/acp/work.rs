@@ -55,6 +55,11 @@ impl Work {
         };
     }
 
+    /// A call that is asked for stands between what was said before and behind it.
+    pub(super) fn message_ends(&mut self) {
+        self.message = None;
+    }
+
     /// What the turn has cost, in USD.
     pub(super) fn cost(&self) -> Option<f64> {
         Some(self.cost - self.cost_before).filter(|cost| *cost > 0.0)
@@ -89,7 +94,7 @@ impl Work {
     ) -> Option<&'static str> {
         match &*update.kind {
             "agent_message_chunk" => self.token::<V>(update, out),
-            "agent_thought_chunk" => self.thought(update, out),
+            "agent_thought_chunk" => self.thought::<V>(update, out),
             "tool_call" | "tool_call_update" => {
                 let call: CallUpdate<'_> = serde_json::from_str(raw).ok()?;
                 self.called(vendor, &call, out)
@@ -135,15 +140,20 @@ impl Work {
         Some("")
     }
 
-    fn thought(&mut self, update: &Update<'_>, out: &mut Vec<Event>) -> Option<&'static str> {
+    fn thought<V: Vendor>(
+        &mut self,
+        update: &Update<'_>,
+        out: &mut Vec<Event>,
+    ) -> Option<&'static str> {
         let block: Block<'_> = typed(update.content)?;
         let text = block.text?;
+        let text = V::thought(&text);
         if text.is_empty() {
             return Some("empty reasoning");
         }
         let message_id = Some(self.message(update));
         out.push(Event::Thinking {
-            text: text.0.into_owned(),
+            text: text.to_owned(),
             message_id,
             parent_call_id: None,
         });

@@ -156,7 +156,7 @@ impl Dialog for ClaudeLive {
         let mut events = Vec::new();
         let evidence = self.claude.end(exit, stderr, &mut events);
         tell(&mut events, out);
-        (self.phase == Phase::Working).then_some(evidence)
+        matches!(self.phase, Phase::Working | Phase::Opening).then_some(evidence)
     }
 
     fn agent_session(&self) -> Option<&str> {

@@ -39,7 +39,7 @@ pub(super) const LIVE: LiveKind = LiveKind {
     plan: launch::plan,
     can_steer: true,
     can_set_model: true,
-    holds: Holds::AllBut("commands that only read and that it knows (`ls`, `cat`, `git status`)"),
+    holds: Holds::AllBut("its to-do list and images that it opens"),
     richer_than_exec: true,
     open: |spec| Box::new(CodexLive::new(spec)),
     restore: |bytes| Ok(Box::new(snapshot::load::<CodexLive>(VERSION, bytes)?)),
@@ -338,11 +338,11 @@ impl CodexLive {
         params: Option<&RawValue>,
         out: &mut Vec<Told>,
     ) -> &'static str {
-        if !consent::is_asked_by(method) {
+        let params: Value = typed(params).unwrap_or_default();
+        if !consent::is_asked_by(method, &params) {
             self.owed.insert(id.to_owned(), method.to_owned());
             return "a request that the runner answers by itself";
         }
-        let params: Value = typed(params).unwrap_or_default();
         let waiting = Waiting::new(id, method, params, &self.work);
         let asked = &waiting.asked;
         out.push(Told::Event(Event::PermissionRequest {

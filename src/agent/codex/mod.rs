@@ -48,7 +48,7 @@ pub(super) const KIND: AgentKind = AgentKind {
         files: &[".codex/auth.json"],
         login: &["login"],
     },
-    settings: None,
+    settings: Some(".codex/config.toml"),
     plan: launch::plan,
     adapter: || Box::new(Codex::default()),
     restore: |snapshot| Ok(Box::new(Codex::restore(snapshot)?)),

@@ -32,6 +32,9 @@ pub(super) const LIVE: LiveKind = LiveKind {
     restore: acp::restore::<GeminiAcp>,
 };
 
+/// What a command that was ended is told with; its status says that it completed.
+const CANCELLED: &str = "Command cancelled by user.";
+
 /// Gemini CLI's part of the state.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct GeminiAcp {
@@ -73,6 +76,11 @@ impl Vendor for GeminiAcp {
         text.starts_with("[MODE_UPDATE] ")
     }
 
+    /// `**subject**`, a line's end and what was thought; many thoughts have no subject.
+    fn thought(text: &str) -> &str {
+        text.strip_prefix("****\n").unwrap_or(text)
+    }
+
     fn begun(&self, _native: Option<&str>, call: &CallUpdate<'_>) -> Begun {
         let id = call.tool_call_id.as_deref().unwrap_or_default();
         // `<tool>__<the model's id>`
@@ -88,6 +96,7 @@ impl Vendor for GeminiAcp {
     fn ended(&mut self, open: &OpenCall, call: &CallUpdate<'_>, out: &mut Vec<Event>) -> bool {
         let text = call.text();
         let is_error = call.status.as_deref() == Some("failed")
+            || (open.name == "shell" && text.as_deref() == Some(CANCELLED))
             || tools::was_blocked(&open.native, text.as_deref());
         if !is_error {
             self.changed(open, call, out);
@@ -104,7 +113,21 @@ impl Vendor for GeminiAcp {
     }
 
     fn failed(fault: &Fault<'_>) -> TurnError {
-        verdict::live_error(u16::try_from(fault.code).ok(), &fault.message)
+        #[derive(Deserialize)]
+        struct Outer {
+            error: Inner,
+        }
+        #[derive(Deserialize)]
+        struct Inner {
+            message: String,
+        }
+        // the model server's own words stand in it as they came
+        let inner: Option<Outer> = serde_json::from_str(&fault.message).ok();
+        let shown = inner.map(|outer| outer.error.message);
+        let status = u16::try_from(fault.code).ok();
+        let mut error = verdict::live_error(status, &fault.message);
+        error.message = shown.unwrap_or(error.message);
+        error
     }
 
     fn unopened(exit: Option<Exit>, stderr: &[u8]) -> Evidence {

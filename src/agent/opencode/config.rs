@@ -83,12 +83,7 @@ pub(super) fn live(spec: &TurnSpec, asks: bool) -> Result<Vec<u8>, LaunchError> 
     let mut config = parts(spec)?;
     let on_deny = json!({"continue_loop_on_deny": true});
     config.insert("experimental".to_owned(), on_deny);
-    if !asks {
-        let rules = config.entry("permission").or_insert_with(|| json!({}));
-        if let Value::Object(rules) = rules {
-            rules.insert("*".to_owned(), "allow".into());
-        }
-    } else {
+    if asks {
         config.remove("permission");
         // it is not looked for where the project's configuration is not
         let guide = spec.workspace.join("AGENTS.md");
@@ -96,6 +91,11 @@ pub(super) fn live(spec: &TurnSpec, asks: bool) -> Result<Vec<u8>, LaunchError> 
         let files = config.entry("instructions").or_insert_with(|| json!([]));
         if let Value::Array(files) = files {
             files.insert(0, guide.into());
+        }
+    } else {
+        let rules = config.entry("permission").or_insert_with(|| json!({}));
+        if let Value::Object(rules) = rules {
+            rules.insert("*".to_owned(), "allow".into());
         }
     }
     Ok(Value::Object(config).to_string().into_bytes())

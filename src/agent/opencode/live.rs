@@ -48,7 +48,7 @@ struct OpenCodeAcp {
 
 /// `rawOutput` of a call that is over.
 #[derive(Debug, Default, Deserialize)]
-struct Output<'a> {
+struct Came<'a> {
     #[serde(borrow)]
     output: Option<Text<'a>>,
     #[serde(borrow)]
@@ -59,13 +59,18 @@ struct Output<'a> {
 
 /// `usage` of the answer to a prompt: of its last request.
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(default)]
 struct Tokens {
-    input_tokens: u64,
-    output_tokens: u64,
-    thought_tokens: u64,
-    cached_read_tokens: u64,
-    cached_write_tokens: u64,
+    #[serde(rename = "inputTokens")]
+    input: u64,
+    #[serde(rename = "outputTokens")]
+    output: u64,
+    #[serde(rename = "thoughtTokens")]
+    thought: u64,
+    #[serde(rename = "cachedReadTokens")]
+    cached_read: u64,
+    #[serde(rename = "cachedWriteTokens")]
+    cached_write: u64,
 }
 
 /// `data` of an error.
@@ -119,7 +124,7 @@ impl Vendor for OpenCodeAcp {
     }
 
     fn ended(&mut self, open: &OpenCall, call: &CallUpdate<'_>, out: &mut Vec<Event>) -> bool {
-        let told: Output<'_> = typed(call.raw_output).unwrap_or_default();
+        let told: Came<'_> = typed(call.raw_output).unwrap_or_default();
         let text = call.text();
         let is_failed = call.status.as_deref() == Some("failed");
         let (output, error) = (told.output.as_deref(), told.error.as_deref());
@@ -174,10 +179,10 @@ impl Vendor for OpenCodeAcp {
             return Usage::default();
         };
         Usage {
-            input_tokens: tokens.input_tokens,
-            output_tokens: tokens.output_tokens.saturating_add(tokens.thought_tokens),
-            cache_read_tokens: tokens.cached_read_tokens,
-            cache_write_tokens: tokens.cached_write_tokens,
+            input_tokens: tokens.input,
+            output_tokens: tokens.output.saturating_add(tokens.thought),
+            cache_read_tokens: tokens.cached_read,
+            cache_write_tokens: tokens.cached_write,
             cost_usd: None,
         }
     }

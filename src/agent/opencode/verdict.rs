@@ -121,6 +121,13 @@ const TABLE: &[Row] = &[
         "",
     ),
     Row(Sign::Phrase("rate_limit_error"), ErrorClass::RateLimit, ""),
+    // in live form errors have no status
+    Row(
+        Sign::Phrase("Incorrect API key provided"),
+        ErrorClass::Auth,
+        "",
+    ),
+    Row(Sign::Phrase("invalid x-api-key"), ErrorClass::Auth, ""),
     Row(
         Sign::Phrase("API key is missing"),
         ErrorClass::Auth,

@@ -13,7 +13,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::agent::Evidence;
-use crate::agent::live::{Asked, Command, Message, Phase, Told};
+use crate::agent::live::{Asked, Command, Message, Phase, Told, is_resumption};
 use crate::clock::Timestamp;
 use crate::event::{ErrorClass, Event, TurnError};
 use crate::turn::approval::{Answered, Answerer};
@@ -172,7 +172,12 @@ impl Course {
                     self.turn_over(Evidence::Failed(error), false);
                 } else if phase == Phase::Refused {
                     let error = TurnError::new(ErrorClass::InvalidRequest, why);
-                    self.turn_over(Evidence::ConversationMissing(error), false);
+                    let evidence = if is_resumption(&what) {
+                        Evidence::ConversationMissing(error)
+                    } else {
+                        Evidence::Failed(error)
+                    };
+                    self.turn_over(evidence, false);
                 }
             }
         }
@@ -390,3 +395,6 @@ pub(super) fn response(request_id: &str, decision: &str, by: Answerer) -> Event 
         by: by.name().to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,17 +11,19 @@
 //! after a turn belongs to the turn that is over.
 //!
 //! Pure: `course` (what is known of a turn, what is to be said next), `saved` (both as stored).
-//! Effects: `process` (its bytes both ways), `attempt` (a turn), `rest` (none), `account` (events
-//! into batches).
+//! Effects: `process` (its bytes both ways), `attempt` (a turn), `obey` (what it is told), `vigil`
+//! (whether it hangs), `ending`, `rest` (no turn), `account` (events into batches).
 
 mod account;
 mod adapt;
 mod attempt;
 mod course;
+mod ending;
 mod obey;
 mod process;
 mod rest;
 mod saved;
+mod vigil;
 
 pub(super) use account::Account;
 pub(super) use attempt::LiveAttempt;

@@ -5,15 +5,18 @@
 //! before that place is. So the dialog always holds every frame that was sent.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::adapt::Wanted;
 use super::course::Course;
 use super::saved::{Saved, save};
 use crate::agent::live::{Dialog, Heard, LiveKind, LivePlan, LiveReader, LiveSpec, Told};
-use crate::agent::{Evidence, RestoreError};
+use crate::agent::{AgentSession, Evidence, RestoreError};
 use crate::event::{ErrorClass, Event, TurnError};
 use crate::exit::Exit;
 use crate::files;
@@ -21,9 +24,9 @@ use crate::ids::{RunId, SpoolOffset, TurnId};
 use crate::journal::Change as Stored;
 use crate::sandbox::{Attach, Change, Ending, RunControl, RunHandle, SandboxError};
 use crate::spool::control::Stop as Ladder;
-use crate::spool::{RunDir, Stdin, Tail, read_inputs};
+use crate::spool::{Reclaimer, RunDir, Stdin, Tail, read_inputs};
 use crate::turn::attempt::describe;
-use crate::turn::context::{TurnContext, TurnFault};
+use crate::turn::context::{Start, TurnContext, TurnFault};
 use crate::turn::provision;
 use crate::turn::spool_room::SpoolRoom;
 
@@ -59,6 +62,8 @@ pub struct LiveProcess {
     /// What was told and not looked at yet.
     told: Vec<Told>,
     pub(super) room: SpoolRoom,
+    /// The same for the record of the input: frames that the stored state holds are not read again.
+    input_room: Option<Reclaimer>,
     /// The turn that it worked for last.
     pub(in crate::turn) last_turn: Option<(TurnId, u32)>,
     /// It cannot be spoken to any more.
@@ -105,6 +110,7 @@ impl LiveProcess {
         Self {
             room: SpoolRoom::new(&context, &dir),
             wanted: Some(Wanted::of(&context)),
+            input_room: None,
             context,
             kind,
             run,
@@ -133,7 +139,7 @@ impl LiveProcess {
         shim_plan.stdin = Stdin::Pipe;
         let environment = context.environment(&plan.launch).map_err(sandbox)?;
         provision::write(&context, &self.dir, &plan.launch)
-            .and_then(|()| write_spec(&self.dir, &plan.spec))
+            .and_then(|()| write_started(&context, &self.dir, &plan.spec))
             .map_err(|error| sandbox(error.to_string()))?;
         let started = context
             .sandbox
@@ -147,6 +153,7 @@ impl LiveProcess {
             Err(error) => return Err(sandbox(describe(&error))),
         };
         self.room = SpoolRoom::new(&context, &self.dir);
+        self.input_room = input_room(&context, &self.dir);
         self.control = handle.control();
         self.handle = Some(handle);
         Ok(())
@@ -183,7 +190,9 @@ impl LiveProcess {
         });
         let restored = match &place {
             Some(place) => LiveReader::restore(kind, redactor, &place.saved.reader, offset),
-            None => read_spec(&dir).map(|spec| LiveReader::new(kind, &spec, redactor)),
+            None => {
+                read_started(&dir).map(|started| LiveReader::new(kind, &started.spec, redactor))
+            }
         };
         let last_turn = place.as_ref().map(|place| place.turn);
         let (input, course) = place.map_or((SpoolOffset::START, Course::default()), |place| {
@@ -200,6 +209,7 @@ impl LiveProcess {
         };
         let mut process = Self {
             room: SpoolRoom::new(&context, &dir),
+            input_room: input_room(&context, &dir),
             tail: Tail::open(&dir.spool(), offset).ok().filter(|_| !is_mute),
             context,
             kind,
@@ -232,15 +242,18 @@ impl LiveProcess {
         if self.is_mute {
             return Ok(Vec::new());
         }
-        let content = match std::fs::read(self.dir.input()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            content => content?,
-        };
-        let from = self.ahead.back().copied().unwrap_or(self.input);
-        let at = usize::try_from(from.get()).unwrap_or(usize::MAX);
-        let mut end = from;
+        let mut end = self.ahead.back().copied().unwrap_or(self.input);
+        let mut content = Vec::new();
+        match std::fs::File::open(self.dir.input()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            file => {
+                let mut file = file?;
+                file.seek(io::SeekFrom::Start(end.get()))?;
+                file.read_to_end(&mut content)?;
+            }
+        }
         let mut frames = Vec::new();
-        for input in read_inputs(content.get(at..).unwrap_or_default()) {
+        for input in read_inputs(&content) {
             end = end.advanced(input.record);
             frames.push(input.frame.clone());
             self.give(input.at, end, input.frame);
@@ -268,6 +281,12 @@ impl LiveProcess {
         self.told.push(Told::Event(event));
     }
 
+    /// Whether it was started with the settings that the session has now.
+    pub(super) fn is_as_asked(&self) -> bool {
+        let now = Settings::of(&self.context);
+        read_started(&self.dir).is_ok_and(|started| started.settings == now)
+    }
+
     /// What was told since this was asked last.
     pub(super) fn told(&mut self) -> std::vec::Drain<'_, Told> {
         self.told.drain(..)
@@ -280,6 +299,22 @@ impl LiveProcess {
             offset: self.offset,
             ordinal_next: self.ordinal,
             adapter: save(self.input, course, &self.reader.snapshot()),
+        }
+    }
+
+    /// Up to where the record of the input is in the state.
+    pub(super) const fn input(&self) -> SpoolOffset {
+        self.input
+    }
+
+    /// Gives back what the record of the input takes up to `stored`, which is in a stored state.
+    pub(super) fn reclaim_input(&mut self, stored: SpoolOffset) {
+        let Some(room) = &mut self.input_room else {
+            return;
+        };
+        if room.is_due(stored) && room.reclaim(stored).is_err() {
+            // Not every file system can.
+            self.input_room = None;
         }
     }
 
@@ -429,17 +464,65 @@ impl LiveProcess {
     }
 }
 
-/// What was said to a process at its start, for who attaches to it before its first turn.
-fn spec_file(dir: &RunDir) -> std::path::PathBuf {
+/// What a process was started with, for who attaches to it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Started {
+    /// What is said to it at its start.
+    spec: LiveSpec,
+    /// What the session asked of it, whatever the conversation.
+    settings: Settings,
+}
+
+/// What a session asks of its process at its start: two that differ need two processes.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Settings {
+    args: Vec<String>,
+    spec: LiveSpec,
+}
+
+impl Settings {
+    /// As they are now.
+    fn of(context: &TurnContext) -> Self {
+        // The same conversation and run for all, so that only settings differ.
+        let (session, run) = (
+            AgentSession::New(Uuid::nil()),
+            RunId::from_uuid(Uuid::nil()),
+        );
+        let plan = context.start(session, run).ok().and_then(Start::into_live);
+        let plan = plan.map(|plan| Self {
+            args: plan
+                .launch
+                .args
+                .iter()
+                .map(|arg| arg.to_string_lossy().into_owned())
+                .collect(),
+            spec: plan.spec,
+        });
+        plan.unwrap_or_default()
+    }
+}
+
+fn input_room(context: &TurnContext, dir: &RunDir) -> Option<Reclaimer> {
+    let reclaims = !context.spool_retain && dir.input().exists();
+    let open = || Reclaimer::open(&dir.input(), context.spool_quota).ok();
+    if reclaims { open() } else { None }
+}
+
+fn started_file(dir: &RunDir) -> std::path::PathBuf {
     dir.path().join("live.json")
 }
 
-fn write_spec(dir: &RunDir, spec: &LiveSpec) -> io::Result<()> {
+fn write_started(context: &TurnContext, dir: &RunDir, spec: &LiveSpec) -> io::Result<()> {
+    let started = Started {
+        spec: spec.clone(),
+        settings: Settings::of(context),
+    };
     files::create_private_dir(dir.path())?;
-    files::replace_durably(&spec_file(dir), &serde_json::to_vec(spec)?)
+    // Cut off by a death of ours it is none, and the process is replaced.
+    files::create_private(&started_file(dir))?.write_all(&serde_json::to_vec(&started)?)
 }
 
-fn read_spec(dir: &RunDir) -> Result<LiveSpec, RestoreError> {
-    let text = std::fs::read(spec_file(dir)).unwrap_or_default();
+fn read_started(dir: &RunDir) -> Result<Started, RestoreError> {
+    let text = std::fs::read(started_file(dir)).unwrap_or_default();
     Ok(serde_json::from_slice(&text)?)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Failed, Going, Turn, blocked, launch_failure};
 use crate::agent::live::{LiveKind, LivePlan};
-use crate::event::Event;
+use crate::event::{Event, TurnError};
 use crate::ids::{EventId, RunId};
 use crate::journal::Change;
 use crate::turn::context::{Start, TurnFault};
@@ -48,33 +48,26 @@ impl Turn {
         }
         account.seen.begin_attempt();
         let mut prompt = account.seen.next_prompt();
-        let (mut process, plan) = match woken {
-            Some(process) => {
-                self.conversation.go_on();
-                (process, None)
-            }
-            None => {
-                let (task, seen) = (&self.row.prompt, &account.seen);
-                let opening = self.conversation.open(&context, task, seen, run).await?;
-                prompt = opening.prompt;
-                if let Some(notice) = opening.notice {
-                    account.add(notice);
+        let (mut process, plan) = if let Some(process) = woken {
+            self.conversation.go_on();
+            (process, None)
+        } else {
+            let (task, seen) = (&self.row.prompt, &account.seen);
+            let opening = self.conversation.open(&context, task, seen, run).await?;
+            prompt = opening.prompt;
+            opening
+                .notice
+                .into_iter()
+                .for_each(|notice| account.add(notice));
+            let plan = match opening.plan.map(Start::into_live) {
+                Ok(plan) => plan.ok_or_else(no_live_plan)?,
+                Err(error) => {
+                    let error = launch_failure(&error);
+                    return self.unstarted(account, error).await.map(Err);
                 }
-                let plan = match opening.plan {
-                    Ok(Start::Live(plan)) => plan,
-                    Ok(Start::Exec(_)) => {
-                        let text = "a live turn has no live plan".to_owned();
-                        return Err(TurnFault::Internal(text));
-                    }
-                    Err(error) => {
-                        let error = launch_failure(&error);
-                        return self.unstarted(account, error).await.map(Err);
-                    }
-                };
-                let spec = &plan.spec;
-                let process = LiveProcess::new(Arc::clone(&context), kind, run, spec);
-                (Box::new(process), Some(plan))
-            }
+            };
+            let process = LiveProcess::new(Arc::clone(&context), kind, run, &plan.spec);
+            (Box::new(process), Some(plan))
         };
         process.last_turn = Some((self.row.id, self.row.attempt));
         let course = Course::begin(clock.new_uuid().to_string(), prompt);
@@ -170,11 +163,7 @@ impl Turn {
     }
 
     /// An attempt that is over before it has a process.
-    async fn unstarted(
-        &self,
-        mut account: Account,
-        error: crate::event::TurnError,
-    ) -> Result<Failed, TurnFault> {
+    async fn unstarted(&self, mut account: Account, error: TurnError) -> Result<Failed, TurnFault> {
         let origin = account.origin().clone();
         let begin = account.unstarted(Change::BeginAttempt {
             turn: self.row.id,
@@ -209,4 +198,8 @@ impl Turn {
         let attempt = LiveAttempt::take_over(process, opened.course, account, &opened.frames)?;
         Ok(Going::Live(Box::new(attempt)))
     }
+}
+
+fn no_live_plan() -> TurnFault {
+    TurnFault::Internal("a live turn has no live plan".to_owned())
 }

@@ -12,6 +12,8 @@
 
 #![allow(clippy::indexing_slicing)] // a record that is not as expected fails the test
 
+mod live;
+
 use std::fs::{self, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -33,6 +35,15 @@ pub(crate) fn work(mut arguments: impl Iterator<Item = String>) {
     let codex = arguments.next().expect("a dialect") == "codex";
     let folder = PathBuf::from(arguments.next().expect("a folder"));
     let arguments: Vec<String> = arguments.collect();
+    let is_live = arguments
+        .iter()
+        .any(|word| word == "--input-format=stream-json");
+    if is_live {
+        let orders = fs::read(folder.join("orders.json")).expect("there are orders");
+        let orders: Value = serde_json::from_slice(&orders).expect("orders are JSON");
+        let (session, resumed) = session(&arguments);
+        return live::work(&folder, &orders, session, resumed);
+    }
     let mut prompt = String::new();
     std::io::stdin()
         .read_to_string(&mut prompt)

@@ -12,6 +12,9 @@ const FILES: &str = "item/fileChange/requestApproval";
 const PERMISSIONS: &str = "item/permissions/requestApproval";
 const QUESTION: &str = "item/tool/requestUserInput";
 
+/// Of an MCP server, and of Codex itself before it calls a server's tool.
+const SERVER: &str = "mcpServer/elicitation/request";
+
 const CONSENT: &[&str] = &[COMMAND, FILES, PERMISSIONS, QUESTION];
 
 /// A request for consent.
@@ -22,17 +25,20 @@ pub(super) struct Waiting {
     params: Value,
 }
 
-/// Whether that method asks somebody.
-pub(super) fn is_asked_by(method: &str) -> bool {
+/// Whether that request asks somebody. What a server itself wants to know has a form of its own,
+/// which nobody here can fill in.
+pub(super) fn is_asked_by(method: &str, params: &Value) -> bool {
+    let kind = params.pointer("/_meta/codex_approval_kind");
     CONSENT.contains(&method)
+        || (method == SERVER && kind.and_then(Value::as_str) == Some("mcp_tool_call"))
 }
 
 impl Waiting {
     /// The request with that id; what it is about is the open call that it names.
     pub(super) fn new(id: &str, method: &str, params: Value, work: &Work) -> Self {
         let text = |name: &str| params.get(name).and_then(Value::as_str);
-        let item = text("itemId");
         let (tool, input) = subject(method, &params, work);
+        let item = text("itemId").or_else(|| work.named(&tool).filter(|_| method == SERVER));
         let asked = Asked {
             request_id: id.to_owned(),
             call_id: item.map(str::to_owned),
@@ -57,6 +63,9 @@ impl Waiting {
                 json!({"permissions": self.params.get("permissions"), "scope": "turn"})
             }
             (PERMISSIONS, _) => json!({"permissions": {}}),
+            (SERVER, Answer::Allow { .. }) => json!({"action": "accept", "content": {}}),
+            (SERVER, Answer::Deny { .. }) => json!({"action": "decline"}),
+            (SERVER, Answer::Stop) => json!({"action": "cancel"}),
             (_, Answer::Allow { .. }) => json!({"decision": "accept"}),
             (_, Answer::Deny { .. }) => json!({"decision": "decline"}),
             (_, Answer::Stop) => json!({"decision": "cancel"}),
@@ -73,6 +82,13 @@ fn subject(method: &str, params: &Value, work: &Work) -> (String, Value) {
         QUESTION => {
             let questions = json!({ "questions": params.get("questions") });
             return ("request_user_input".to_owned(), questions);
+        }
+        SERVER => {
+            let meta = params.get("_meta").cloned().unwrap_or_default();
+            let server = text("serverName").unwrap_or_default();
+            let tool = meta.get("tool_name").and_then(Value::as_str);
+            let name = format!("mcp__{server}__{}", tool.unwrap_or_default());
+            return (name, meta.get("tool_params").cloned().unwrap_or_default());
         }
         // consent to something else that a command does (network), which is not the command
         COMMAND if text("kind").is_some_and(|kind| kind != "command") => {}
@@ -124,12 +140,13 @@ fn files(input: &Value) -> impl Iterator<Item = &str> {
 
 /// What a result says, as events word it.
 pub(super) fn decision(result: &Value) -> &'static str {
-    let allowed = result.get("answers").is_some()
-        || result
-            .get("permissions")
-            .and_then(Value::as_object)
-            .is_some_and(|all| !all.is_empty());
-    match result.get("decision").and_then(Value::as_str) {
+    let has = |field: &str| {
+        let all = result.get(field).and_then(Value::as_object);
+        all.is_some_and(|all| !all.is_empty())
+    };
+    let allowed = has("answers") || has("permissions");
+    let decision = result.get("decision").or_else(|| result.get("action"));
+    match decision.and_then(Value::as_str) {
         Some("cancel") => "cancel",
         Some("decline") => "deny",
         Some(_) => "allow",

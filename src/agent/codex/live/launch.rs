@@ -13,6 +13,12 @@ use crate::agent::{EnvFallback, LaunchError, LaunchPlan, TurnSpec};
 /// The flags of `codex exec` that the server takes as well.
 const TAKEN: &[&str] = &["-c", "--config", "--enable", "--disable", "--strict-config"];
 
+/// OpenAI by a key of the environment, as `codex exec` asks it: the server looks for a key in its
+/// file of logins only, and asks without one.
+const PROVIDER: &str = "model_providers.agent-runner={name=\"OpenAI\",\
+    base_url=\"https://api.openai.com/v1\",env_key=\"CODEX_API_KEY\",wire_api=\"responses\"}";
+const PROVIDER_NAME: &str = "agent-runner";
+
 /// The plan for a conversation.
 pub(super) fn plan(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError> {
     check_extra(&spec.extra_args)?;
@@ -30,6 +36,16 @@ pub(super) fn plan(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError>
     }
     if let Some(setting) = launch::effort(spec)? {
         args.value("--config", setting);
+    }
+    let provider = needs_provider(spec).then(|| {
+        args.value("--config", PROVIDER);
+        PROVIDER_NAME.to_owned()
+    });
+    if asks {
+        // off by default: the agent's questions to its user
+        args.value("--config", "features.default_mode_request_user_input=true");
+        // that it is on is our doing, and nothing to warn the user of
+        args.value("--config", "suppress_unstable_features_warning=true");
     }
     let resume = launch::resumed(spec)?;
     let instructions = spec.system_prompt.clone();
@@ -51,6 +67,7 @@ pub(super) fn plan(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError>
         spec: LiveSpec {
             cwd: Some(spec.workspace.to_string_lossy().into_owned()),
             model: spec.model.clone(),
+            provider,
             resume,
             system_prompt: instructions.filter(|text| !text.trim().is_empty()),
             // a table of texts, lists and tables: it can be said in JSON
@@ -61,6 +78,22 @@ pub(super) fn plan(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError>
             ..LiveSpec::default()
         },
     })
+}
+
+/// Whether a key of the environment is what the user has to log in with. `CODEX_API_KEY` is there
+/// where it was given, or where there is no file of logins and `OPENAI_API_KEY` was.
+fn needs_provider(spec: &TurnSpec) -> bool {
+    let has_key = spec.variables.iter().any(|name| name == "CODEX_API_KEY");
+    let settings: toml::Table = spec
+        .settings
+        .as_deref()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_default();
+    let theirs = ["model_provider", "openai_base_url", "profile"];
+    let mut arguments = spec.extra_args.iter().map(|flag| flag.to_string_lossy());
+    has_key
+        && !theirs.iter().any(|key| settings.contains_key(*key))
+        && !arguments.any(|flag| theirs.iter().any(|key| flag.contains(key)))
 }
 
 /// Flags of `codex exec` alone are refused as such, the others as in exec form.
@@ -125,6 +158,8 @@ mod tests {
                 "--config=check_for_update_on_startup=false",
                 "--config=analytics.enabled=false",
                 "--config=model_reasoning_effort=low",
+                "--config=features.default_mode_request_user_input=true",
+                "--config=suppress_unstable_features_warning=true",
             ]
         );
         assert!(plan.launch.home_files.is_empty());
@@ -134,6 +169,28 @@ mod tests {
         assert_eq!(spec.system_prompt.as_deref(), Some("Be brief."));
         assert_eq!(spec.mcp_servers, Some(json!({"x": {"command": "x"}})));
         assert!(spec.asks);
+    }
+
+    #[test]
+    fn a_key_of_the_environment_is_used_unless_the_user_has_a_provider() {
+        let with = |key: bool, settings: Option<&str>| {
+            let spec = TurnSpec {
+                variables: key
+                    .then(|| "CODEX_API_KEY".to_owned())
+                    .into_iter()
+                    .collect(),
+                settings: settings.map(str::to_owned),
+                ..TurnSpec::plain()
+            };
+            plan(&spec, false).unwrap().spec.provider
+        };
+        assert_eq!(with(true, None).as_deref(), Some("agent-runner"));
+        assert_eq!(
+            with(true, Some("model = \"x\"")).as_deref(),
+            Some("agent-runner")
+        );
+        assert_eq!(with(true, Some("model_provider = \"x\"")), None);
+        assert_eq!(with(false, None), None);
     }
 
     #[test]

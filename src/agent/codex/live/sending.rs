@@ -58,6 +58,7 @@ impl CodexLive {
             ("approvalPolicy", Some(policy)),
             ("sandbox", Some("danger-full-access")),
             ("model", spec.model.as_deref()),
+            ("modelProvider", spec.provider.as_deref()),
             ("cwd", spec.cwd.as_deref()),
             ("developerInstructions", spec.system_prompt.as_deref()),
             ("threadId", spec.resume.as_deref()),

@@ -203,3 +203,45 @@ fn a_question_is_asked_and_answered_by_its_names() {
         json!({"id": 5, "result": input})
     );
 }
+
+#[test]
+fn a_tool_of_an_mcp_server_waits_for_consent_and_a_servers_own_question_is_refused() {
+    let mut dialog = working();
+    let item = json!({"type": "mcpToolCall", "id": "m", "server": "lab", "tool": "echo",
+        "arguments": {"text": "hi"}, "status": "inProgress"});
+    receive(
+        &mut dialog,
+        &json!({"method": "item/started", "params": {"threadId": "t", "item": item}}),
+    );
+    let ask = |id: u64, meta: Value| {
+        json!({"id": id, "method": "mcpServer/elicitation/request", "params": {
+            "threadId": "t", "serverName": "lab", "mode": "form", "message": "?", "_meta": meta}})
+    };
+    let meta = json!({"codex_approval_kind": "mcp_tool_call", "tool_name": "echo",
+        "tool_params": {"text": "hi"}});
+    receive(&mut dialog, &ask(0, meta));
+    let asked = dialog.pending().remove(0);
+    assert_eq!(asked.tool, "mcp__lab__echo");
+    assert_eq!(asked.call_id.as_deref(), Some("m"));
+    assert_eq!(asked.input, json!({"text": "hi"}));
+    let answer = Command::Answer {
+        request_id: asked.request_id,
+        answer: Answer::Deny {
+            message: String::new(),
+        },
+    };
+    let frames = dialog.frames(&answer).unwrap();
+    let mut told = Vec::new();
+    dialog.sent(&frames[0], &mut told);
+    let request_id = "0".to_owned();
+    assert_eq!(
+        told,
+        [Told::Answered {
+            request_id,
+            decision: "deny"
+        }]
+    );
+    receive(&mut dialog, &ask(1, Value::Null));
+    assert!(dialog.pending().is_empty());
+    assert_eq!(due(&mut dialog)[0]["error"]["code"], -32601);
+}

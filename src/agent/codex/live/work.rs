@@ -82,6 +82,13 @@ impl Work {
         self.open.iter().filter(move |call| call.item == item)
     }
 
+    /// The open call of a tool, by its normalized name: the latest.
+    pub(super) fn named(&self, tool: &str) -> Option<&str> {
+        let mut open = self.open.iter().rev();
+        open.find(|call| call.name == tool)
+            .map(|call| call.id.as_str())
+    }
+
     /// A notification about the work in a thread; `main` is the conversation's. The reason is for
     /// the case that no event comes of it; none for a method that is not known.
     pub(super) fn notified(

@@ -15,14 +15,16 @@ const LIMIT: Duration = Duration::from_mins(3);
 
 /// For each name an agent that makes that file when it is asked to.
 fn script() -> String {
-    let mut script = String::new();
-    for name in ["one", "two", "three", "four", "five"] {
-        script += &format!(
+    let scenario = |name| {
+        format!(
             "[[scenario]]\nmatch = \"Touch {name}\"\n\
              [[scenario.reply]]\nsteps = [{{ shell = \"touch {name}\" }}]\n\
              [[scenario.reply]]\nsteps = [{{ say = \"So be it.\" }}]\n"
-        );
-    }
+        )
+    };
+    let script: String = ["one", "two", "three", "four", "five"]
+        .map(scenario)
+        .concat();
     let injected = "steps = [{ say = \"The Hub asks, I answer.\" }]";
     script + "[[scenario]]\nmatch = \"From the Hub\"\n[[scenario.reply]]\n" + injected
 }
@@ -298,7 +300,7 @@ fn a_run_is_briefed_or_refused_before_it_begins() {
         let confirm = json!([{"action": "CONFIRM", "title": "Begin?", "message": "m"}]);
         led.play(
             |event| on(event, "before_agent_start", confirm.clone()),
-            |frame| (frame["method"] == "confirm").then(|| json!(true)),
+            |frame| (frame["method"] == "confirm").then_some(json!(true)),
         )
         .await;
         assert!(led.made("four").exists());

@@ -100,6 +100,20 @@ pub fn holds(path: &Path, content: &[u8]) -> bool {
     read().is_ok_and(|found| found == content)
 }
 
+/// Opens a file to be read whose folder others may write to: no link is followed, and nothing is
+/// waited for, as a pipe would have it.
+pub fn open_plain(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(O_NOFOLLOW | O_NONBLOCK)
+        .open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::ErrorKind::InvalidInput.into())
+    }
+}
+
 /// Makes the names in a folder durable.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
@@ -118,11 +132,19 @@ pub fn hand_over(top: &Path, path: &Path, (uid, gid): (u32, u32)) -> io::Result<
         }
         lchown(&next, Some(uid), Some(gid))?;
     }
-    let above = path
+    match path.parent() {
+        Some(above) => let_pass(top, above),
+        None => Ok(()),
+    }
+}
+
+/// Lets other users pass through `path` and the folders between `top` and it; they stay closed to
+/// reading.
+pub fn let_pass(top: &Path, path: &Path) -> io::Result<()> {
+    for folder in path
         .ancestors()
-        .skip(1)
-        .take_while(|folder| folder.starts_with(top));
-    for folder in above {
+        .take_while(|folder| folder.starts_with(top))
+    {
         std::fs::set_permissions(folder, Permissions::from_mode(0o711))?;
     }
     Ok(())

@@ -41,3 +41,4 @@ pub mod cli;
 pub mod daemon;
 pub mod doctor;
 pub mod tasks;
+mod tls;

@@ -19,6 +19,8 @@ const TIERS: &[(&str, u8)] = &[
     ("redact", 1),
     ("agent", 2),
     ("hub::close", 2),
+    // The conversation as a file; turns read what others wrote into it.
+    ("hub::file", 4),
     ("hub::pi", 2),
     ("hub::protocol", 2),
     ("hub::state", 2),
@@ -38,6 +40,7 @@ const TIERS: &[(&str, u8)] = &[
     ("process", 3),
     // The runtime's seam: no tier below the first effects may spawn.
     ("tasks", 3),
+    ("tls", 3),
     ("spool", 4),
     ("init", 5),
     ("install", 5),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use agent_runner::config::{
     AgentHome, Approve, CommandKind, Config, ConfigError, EnvMap, Given, HubOptions, LogLevel,
-    Mode, Options, Otherwise, Output, Place, Stdio, Task, resolve,
+    Mode, Options, Otherwise, Output, Place, Stdio, Task, TokenSource, resolve,
 };
 use clap::Parser;
 use secrecy::ExposeSecret as _;
@@ -102,7 +102,7 @@ fn without_settings_a_run_has_its_defaults() {
     assert_eq!(config.log_level, LogLevel::Warn);
     assert_eq!(config.state_dir, desk.path(".local/state/agent-runner"));
     assert_eq!(config.task, Some(Task::Text("do it".to_owned())));
-    assert!(config.hub.is_none() && config.repo.is_none() && config.warnings.is_empty());
+    assert!(config.hub.is_none() && config.repos.is_empty() && config.warnings.is_empty());
 }
 
 #[test]
@@ -308,12 +308,13 @@ fn a_branch_needs_a_repository_and_a_token_file_must_hold_a_token() {
         "x",
     ];
     let config = desk.type_in(&words).unwrap();
-    let repo = config.repo.unwrap();
+    let repo = &config.repos[0];
     assert_eq!(
         (repo.url.as_str(), repo.branch.as_deref()),
         ("https://example.com/r", Some("main"))
     );
-    assert_eq!(repo.token.unwrap().expose_secret(), "t-1");
+    let token = TokenSource::File(desk.path("token"));
+    assert_eq!(config.git.token, Some(token));
     assert!(
         config
             .warnings
@@ -323,15 +324,12 @@ fn a_branch_needs_a_repository_and_a_token_file_must_hold_a_token() {
 }
 
 #[test]
-fn who_consents_is_one_of_three_and_not_in_exec_form() {
+fn modes_and_consent_are_one_of_three() {
     let desk = Desk::new();
-    let faults = desk.faults(&["--approve", "askk", "x"]);
-    assert_eq!(faults, "--approve: `askk` is not one of auto, ask, policy");
-    let faults = desk.faults(&["--approve", "ask", "--mode", "exec", "x"]);
-    assert!(
-        faults.starts_with("--approve: `ask` needs an agent that can be answered"),
-        "{faults}"
-    );
+    let faults = desk.faults(&["--approve", "later", "--mode", "alive", "x"]);
+    let expected = "--mode: `alive` is not one of auto, live, exec\n\
+                    --approve: `later` is not one of auto, ask, policy";
+    assert_eq!(faults, expected);
     let config = desk.type_in(&["--approve", "ask", "--approval-timeout", "0", "x"]);
     assert_eq!(config.unwrap().agent.approval.timeout, None);
     let desk = desk
@@ -464,6 +462,11 @@ fn what_is_shown_is_toml_with_origins_and_without_secrets() {
         .collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
     state_dir = "~/.local/state/agent-runner" # default
+    sandbox = "local" # default
+    sandbox_network = "bridge" # default
+    sandbox_memory = "4GiB" # default
+    sandbox_pids = "2048" # default
+    landlock = false # default
     agent = "claude" # default
     mode = "auto" # default
     approve = "auto" # default
@@ -478,9 +481,19 @@ fn what_is_shown_is_toml_with_origins_and_without_secrets() {
     hub = "http://h" # --hub
     hub_key = "***" # AGENTUITY_SDK_KEY
     hub_wait = "1m" # default
+    hub_key_in_url = "auto" # default
+    hub_coalesce = "40ms" # default
+    hub_session_file = true # default
     hub_gate_timeout = "30s" # default
     hub_gate = "off" # default
     hub_gate_default = "deny" # default
+    git.depth = "1" # default
+    git.max_size = "20GiB" # default
+    git.submodules = false # default
+    git.lfs = false # default
+    git.push_branch = "agent-runner/{session}" # default
+    setup.timeout = "15m" # default
+    setup.on_failure = "fail" # default
     timeout = "none" # default
     idle_timeout = "10m" # default
     patience = ["starting=5m", "model=30m", "tool=2h", "asking=24h", "retrying=1h", "background=10m"] # default

@@ -2,11 +2,20 @@
 
 // The settings for tests do not reach helpers of an integration test.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::print_stdout)] // seeds
 
+#[path = "support/appears.rs"]
+mod appears;
+#[path = "hub_link/filed.rs"]
+mod filed;
 #[path = "hub_link/hub.rs"]
 mod hub;
+#[path = "hub_link/oracle.rs"]
+mod oracle;
 #[path = "hub_link/source.rs"]
 mod source;
+#[path = "hub_link/ways.rs"]
+mod ways;
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -74,7 +83,6 @@ fn a_lead_says_who_it_is_and_sends_the_turn_in_order() {
             "driverMode=rpc",
             "driverInstanceId=driver-1",
             "orgId=org_1",
-            "api_key=agc_KEY",
         ] {
             assert!(peer.uri.contains(part), "{}", peer.uri);
         }
@@ -108,19 +116,24 @@ fn a_refusal_before_the_first_init_ends_the_link() {
             let (hub, source) = (Hub::start().await, Source::new());
             let (handle, _inbound) = start(hub.config(), &source);
             hub.accept().await.close(code).await;
+            if code == 4401 {
+                // The key is tried in the URL, too.
+                hub.accept().await.close(code).await;
+            }
             let error = handle.ready().await.unwrap_err();
             assert!(matches!(&error, StartError::Refused(why) if why.contains(&code.to_string())));
         }
-        for frame in [
-            json!({"type": "connection_rejected", "code": "session_expired", "message": "gone",
-                "timestamp": 1}),
-            json!({"error": "bad key"}),
-        ] {
+        let gone = json!({"type": "connection_rejected", "code": "session_expired",
+            "message": "gone", "timestamp": 1});
+        // What is about the key is tried with the key in the URL, too.
+        for (frame, tries) in [(gone, 1), (json!({"error": "bad key"}), 2)] {
             let (hub, source) = (Hub::start().await, Source::new());
             let (handle, _inbound) = start(hub.config(), &source);
-            let mut peer = hub.accept().await;
-            peer.send(&frame).await;
-            peer.close(1000).await;
+            for _ in 0..tries {
+                let mut peer = hub.accept().await;
+                peer.send(&frame).await;
+                peer.close(1000).await;
+            }
             let error = handle.ready().await.unwrap_err();
             assert!(matches!(error, StartError::Refused(_)), "{error}");
         }
@@ -323,11 +336,16 @@ fn after_the_first_init_every_close_code_is_survived() {
             (4409, Phase::Fenced),
             (4410, Phase::Fenced),
             (4401, Phase::Rejected),
+            (4400, Phase::Rejected),
+            (4403, Phase::Rejected),
             (4404, Phase::Rejected),
             (4500, Phase::Rejected),
+            (4999, Phase::Rejected),
             (4408, Phase::Backoff),
             (4429, Phase::Backoff),
+            (1000, Phase::Backoff),
             (1001, Phase::Backoff),
+            (1011, Phase::Backoff),
             (1012, Phase::Backoff),
         ] {
             let mut peer = hub.join().await;
@@ -423,7 +441,7 @@ fn commands_reach_the_driver_and_its_answers_the_hub() {
             json!({"isStreaming": false})
         );
         for refused in [
-            json!({"type": "fork", "id": "x"}),
+            json!({"type": "from_the_future", "id": "x"}),
             json!({"type": "prompt", "message": "", "id": "x"}),
         ] {
             peer.send(&command(refused)).await;

@@ -9,6 +9,8 @@ mod support;
 mod access;
 #[path = "local_hub/delivery.rs"]
 mod delivery;
+#[path = "local_hub/hostile.rs"]
+mod hostile;
 #[path = "local_hub/in_process.rs"]
 mod in_process;
 #[path = "local_hub/leads.rs"]

@@ -1,7 +1,18 @@
 //! Clones of real repositories: from a folder, from a file URL, and from git's own HTTP server.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test's own fixtures
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)] // a test's own fixtures
 
+#[path = "workspace/extent.rs"]
+mod extent;
 mod git_server;
+#[path = "workspace/hostile.rs"]
+mod hostile;
+#[path = "git_server/tls.rs"]
+mod tls;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,19 +22,20 @@ use std::time::Duration;
 
 use agent_runner::clock::Clock;
 use agent_runner::workspace::{
-    Cache, CloneError, CloneRequest, Progress, RepoUrl, Revision, Workspace, clone,
+    Cache, CloneError, CloneRequest, Extent, Progress, RepoUrl, Revision, Workspace, clone,
 };
 use git_server::{Behaviour, GitServer};
 use secrecy::SecretString;
 use tempfile::TempDir;
+use tls::TlsFront;
 
 /// A folder with a repository of three commits, a tag, a branch, and a place for workspaces.
-struct Bench {
-    dir: TempDir,
+pub(crate) struct Bench {
+    pub(crate) dir: TempDir,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let bench = Self {
             dir: tempfile::tempdir().unwrap(),
         };
@@ -38,11 +50,11 @@ impl Bench {
         bench
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn git(&self, folder: &str, words: &[&str]) -> String {
+    pub(crate) fn git(&self, folder: &str, words: &[&str]) -> String {
         let output = Command::new("git")
             .current_dir(self.path(folder))
             .args(["-c", "user.name=A", "-c", "user.email=a@example.com"])
@@ -56,7 +68,7 @@ impl Bench {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    fn request(&self, url: &str) -> CloneRequest {
+    pub(crate) fn request(&self, url: &str) -> CloneRequest {
         CloneRequest {
             url: RepoUrl::parse(url, self.dir.path()).unwrap(),
             revision: None,
@@ -65,6 +77,7 @@ impl Bench {
             limit: Duration::from_mins(1),
             ca_file: None,
             cache: None,
+            extent: Extent::default(),
         }
     }
 
@@ -76,17 +89,17 @@ impl Bench {
     }
 
     /// Nothing but the folder for workspaces, and nothing in it.
-    fn assert_nothing_left(&self) {
+    pub(crate) fn assert_nothing_left(&self) {
         let left = fs::read_dir(self.path("workspaces")).map_or(0, Iterator::count);
         assert_eq!(left, 0);
     }
 }
 
-fn run(request: &CloneRequest) -> Result<Workspace, CloneError> {
+pub(crate) fn run(request: &CloneRequest) -> Result<Workspace, CloneError> {
     clone(request, Clock, &AtomicBool::new(false), &mut |_| {})
 }
 
-fn count_commits(bench: &Bench) -> String {
+pub(crate) fn count_commits(bench: &Bench) -> String {
     bench.git("workspaces/w", &["rev-list", "--count", "HEAD"])
 }
 
@@ -178,6 +191,29 @@ fn a_private_repository_is_cloned_with_a_token_that_is_stored_nowhere() {
     assert!(!holds(&bench.path("workspaces/w"), b"t-0k3n"));
     let config = fs::read_to_string(bench.path("workspaces/w/.git/config")).unwrap();
     assert!(!config.contains("followRedirects"), "{config}");
+}
+
+#[test]
+fn https_is_spoken_with_a_ca_of_ones_own_and_with_no_other_that_is_unknown() {
+    let bench = Bench::new();
+    let behaviour = Behaviour {
+        token: Some("t0ken"),
+        ..Behaviour::default()
+    };
+    let server = GitServer::start(bench.dir.path(), behaviour);
+    let front = TlsFront::before(&server.url(""));
+    let mut request = bench.request(&front.url("origin"));
+    request.token = Some("t0ken".to_owned().into());
+    assert!(matches!(run(&request), Err(CloneError::Certificate { .. })));
+    assert_eq!(server.requests(), 0);
+    bench.assert_nothing_left();
+    request.ca_file = Some(tls::ca_file());
+    run(&request).unwrap();
+    assert_eq!(count_commits(&bench), "1");
+    request.into = bench.path("workspaces/other");
+    request.ca_file = Some(bench.path("origin/.git/HEAD"));
+    let error = run(&request).unwrap_err().to_string();
+    assert!(error.contains("there are none in PEM form"), "{error}");
 }
 
 #[test]
@@ -477,7 +513,7 @@ fn a_cache_that_is_full_forgets_and_one_that_is_broken_is_made_anew() {
     }
 }
 
-fn holds(folder: &Path, needle: &[u8]) -> bool {
+pub(crate) fn holds(folder: &Path, needle: &[u8]) -> bool {
     fs::read_dir(folder).unwrap().any(|entry| {
         let path = entry.unwrap().path();
         if path.is_dir() {

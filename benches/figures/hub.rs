@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::place::now;
@@ -39,9 +39,20 @@ pub struct Tally {
     pub bytes: u64,
     /// Bytes of streamed text.
     pub text: u64,
+    /// Of tools, each id once.
     pub results: u64,
     /// Frames whose id had come before.
     pub repeated: u64,
+}
+
+/// How the Hub behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mood {
+    Serving,
+    /// Hangs up on everybody.
+    Away,
+    /// Keeps its connections and reads nothing.
+    Deaf,
 }
 
 #[derive(Default)]
@@ -57,6 +68,7 @@ pub struct Hub {
     url: String,
     seen: mpsc::Receiver<Seen>,
     rooms: Arc<Mutex<Rooms>>,
+    mood: watch::Sender<Mood>,
     /// Dropped with this, and the thread ends.
     _life: oneshot::Sender<()>,
 }
@@ -70,6 +82,7 @@ impl Hub {
         let rooms: Arc<Mutex<Rooms>> = Arc::default();
         let (life, mut over) = oneshot::channel();
         let theirs = Arc::clone(&rooms);
+        let (mood, moods) = watch::channel(Mood::Serving);
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -77,7 +90,7 @@ impl Hub {
             runtime.expect("a runtime").block_on(async {
                 let listener = TcpListener::from_std(listener).expect("a TCP socket");
                 tokio::select! {
-                    () = serve(listener, sender, theirs) => {}
+                    () = serve(listener, sender, theirs, moods) => {}
                     _ = &mut over => {}
                 }
             });
@@ -86,6 +99,7 @@ impl Hub {
             url,
             seen,
             rooms,
+            mood,
             _life: life,
         }
     }
@@ -94,11 +108,25 @@ impl Hub {
         &self.url
     }
 
+    pub fn set_mood(&self, mood: Mood) {
+        self.mood.send_replace(mood);
+    }
+
     /// Everything that came since the last call.
     pub fn tally(&self) -> Tally {
         let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
         rooms.ids.clear();
         std::mem::take(&mut rooms.tally)
+    }
+
+    /// A frame that is here already.
+    pub fn waiting(&mut self) -> Option<Seen> {
+        self.seen.try_recv().ok()
+    }
+
+    /// The next frame, however long it takes.
+    pub async fn arrival(&mut self) -> Seen {
+        self.seen.recv().await.expect("the Hub serves")
     }
 
     /// The next frame of any session.
@@ -128,26 +156,45 @@ impl Hub {
     }
 
     pub async fn prompt(&self, session: &str) {
+        let command = json!({"type": "prompt", "id": "p", "message": "go"});
+        self.order(session, command).await;
+    }
+
+    /// Sends a command to a session's lead.
+    pub async fn order(&self, session: &str, command: Value) {
         let orders = {
             let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
             rooms.orders.get(session).cloned().expect("it is led")
         };
-        let command = json!({"type": "prompt", "id": "p", "message": "go"});
         orders.send(command).await.expect("the daemon is connected");
     }
 }
 
 #[allow(clippy::disallowed_methods)] // a program of its own, without the library's task groups
-async fn serve(listener: TcpListener, seen: mpsc::Sender<Seen>, rooms: Arc<Mutex<Rooms>>) {
+async fn serve(
+    listener: TcpListener,
+    seen: mpsc::Sender<Seen>,
+    rooms: Arc<Mutex<Rooms>>,
+    moods: watch::Receiver<Mood>,
+) {
     for number in 0.. {
         let (stream, _) = listener.accept().await.expect("a connection");
+        if *moods.borrow() == Mood::Away {
+            continue;
+        }
         let mut head = [0; 2048];
         let Ok(count) = stream.peek(&mut head).await else {
             continue;
         };
         let head = String::from_utf8_lossy(&head[..count]).into_owned();
         if head.to_lowercase().contains("upgrade: websocket") {
-            tokio::spawn(lead(stream, head, seen.clone(), Arc::clone(&rooms)));
+            tokio::spawn(lead(
+                stream,
+                head,
+                seen.clone(),
+                Arc::clone(&rooms),
+                moods.clone(),
+            ));
         } else {
             tokio::spawn(session(stream, head, number));
         }
@@ -174,7 +221,13 @@ async fn session(mut stream: TcpStream, head: String, number: usize) {
         .expect("the daemon listens");
 }
 
-async fn lead(stream: TcpStream, head: String, seen: mpsc::Sender<Seen>, rooms: Arc<Mutex<Rooms>>) {
+async fn lead(
+    stream: TcpStream,
+    head: String,
+    seen: mpsc::Sender<Seen>,
+    rooms: Arc<Mutex<Rooms>>,
+    mut moods: watch::Receiver<Mood>,
+) {
     let session = head.split("sessionId=").nth(1).unwrap_or_default();
     let session = session.split(['&', ' ']).next().unwrap_or_default();
     stream.set_nodelay(true).expect("a TCP socket");
@@ -193,13 +246,22 @@ async fn lead(stream: TcpStream, head: String, seen: mpsc::Sender<Seen>, rooms: 
     let (mut sink, stream) = socket.split();
     let mut bursts = stream.ready_chunks(BURST);
     loop {
+        let mood = *moods.borrow_and_update();
+        if mood == Mood::Away {
+            return;
+        }
         tokio::select! {
+            changed = moods.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
             order = orders.recv() => {
                 let Some(command) = order else { return };
                 let frame = json!({"type": "rpc_command", "command": command});
                 sink.send(Message::text(frame.to_string())).await.expect("the daemon listens");
             }
-            burst = bursts.next() => {
+            burst = bursts.next(), if mood == Mood::Serving => {
                 let at = now();
                 let Some(burst) = burst else { return };
                 for frame in burst {
@@ -245,7 +307,6 @@ fn take(text: &str, session: &str, at: u64, rooms: &mut Rooms) -> (Option<String
         "message_update" => {
             rooms.tally.text += after(text, r#""delta":""#).map_or(0, str::len) as u64;
         }
-        "tool_result" => rooms.tally.results += 1,
         _ => {}
     }
     let ack = head.id.map(|id| {
@@ -253,6 +314,8 @@ fn take(text: &str, session: &str, at: u64, rooms: &mut Rooms) -> (Option<String
             std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default().hash_one(id);
         if !rooms.ids.insert(id_hash) {
             rooms.tally.repeated += 1;
+        } else if name == "tool_result" {
+            rooms.tally.results += 1;
         }
         format!(r#"{{"id":"{id}","actions":[{{"action":"ACK"}}]}}"#)
     });

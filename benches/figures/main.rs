@@ -16,22 +16,32 @@
 )]
 
 mod agent;
+#[path = "../../tests/conformance/agents.rs"]
+#[allow(dead_code)] // shared with the conformance suite, which uses more of it
+mod agents;
 mod bare;
+mod clone;
 mod crash;
 mod flood;
+#[path = "../../tests/git_server/mod.rs"]
+#[allow(dead_code, clippy::unwrap_used)] // shared with the tests
+mod git_server;
 mod hub;
 mod idle;
 mod journal;
 mod latency;
+mod live;
+mod outage;
 mod place;
 mod report;
 mod series;
 mod start;
+mod talk;
 
 use report::Report;
 
 /// What measures which rows.
-const PARTS: [(&str, &[&str]); 8] = [
+const PARTS: [(&str, &[&str]); 10] = [
     ("start", &["P4", "P7", "P8", "P16"]),
     ("flood", &["P1", "P1b", "P2", "P4", "P6"]),
     ("latency", &["P2", "P3"]),
@@ -40,6 +50,9 @@ const PARTS: [(&str, &[&str]); 8] = [
     ("crash", &["P10", "P11"]),
     ("long", &["P14"]),
     ("journal", &["P15"]),
+    ("outage", &["P12", "P13"]),
+    ("live", &["P17"]),
+    ("clone", &["C1", "C2", "C3"]),
 ];
 
 fn main() {
@@ -84,7 +97,14 @@ async fn measure(part: &str, report: &mut Report) {
         "length" => flood::length(report).await,
         "many" => flood::many(report).await,
         "crash" => crash::figures(report).await,
+        "outage" => outage::figures(report).await,
         "journal" => journal::figures(report).await,
+        "live" => live::figures(report).await,
+        // it blocks, and has runtimes of its own
+        "clone" => std::thread::scope(|scope| {
+            let measured = scope.spawn(|| clone::figures(report)).join();
+            measured.expect("clones are measured");
+        }),
         _ => latency::long_lines(report).await,
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::agent::{BEGAN, NOTE, Note, PART, Part};
 use crate::hub::Hub;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_agent-runner");
+pub const BINARY: &str = env!("CARGO_BIN_EXE_agent-runner");
 
 /// The kernel's monotonic clock, the same in all processes, in nanoseconds.
 pub fn now() -> u64 {
@@ -28,9 +28,36 @@ pub struct Place {
 
 impl Place {
     pub fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
         let program = std::env::current_exe().expect("this program's path");
-        let config = format!("[agents.claude]\ncommand = \"{}\"\n", program.display());
+        let command = toml::Value::from(program.display().to_string());
+        Self::with(&format!(
+            "mode = \"exec\"\n[agents.claude]\ncommand = {command}\n"
+        ))
+    }
+
+    /// For a real CLI in live form.
+    pub fn of_agent(agent: &str, model: &str, program: &Path, home: &crate::agents::Place) -> Self {
+        let quoted = |text: &str| toml::Value::from(text).to_string();
+        let program = quoted(&program.display().to_string());
+        let mut config = format!(
+            "agent = \"{agent}\"\nmode = \"live\"\nmodel = {}\n[agents.{agent}]\ncommand = {program}\n\
+             [agents.{agent}.env]\n",
+            quoted(model)
+        );
+        for (name, value) in &home.env {
+            config.push_str(&format!("{name} = {}\n", quoted(value)));
+        }
+        let place = Self::with(&config);
+        if let Some((path, content)) = &home.home_file {
+            let path = place.home().join(path);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("writable");
+            std::fs::write(path, content).expect("writable");
+        }
+        place
+    }
+
+    fn with(config: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
         std::fs::write(dir.path().join("config.toml"), config).expect("writable");
         std::fs::create_dir(dir.path().join("home")).expect("writable");
         Self { dir }
@@ -196,7 +223,7 @@ impl Daemon {
             .arg(place.path(session))
             .args(options)
             .env_clear()
-            .env("PATH", "/usr/bin:/bin")
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", place.path("home"))
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -238,6 +238,7 @@ pub enum Holds {
 
 /// The live form of an agent.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // facts about a CLI, each on its own
 pub struct LiveKind {
     /// How it is started; with `asks`, every tool call that can be held waits for consent.
     pub plan: fn(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError>,
@@ -246,6 +247,8 @@ pub struct LiveKind {
     pub can_steer: bool,
     /// Whether the model can be changed without a new process.
     pub can_set_model: bool,
+    /// Whether whoever permits a call can give it another input.
+    pub can_change_input: bool,
     /// Which calls wait for consent when all shall.
     pub holds: Holds,
     /// Whether it tells at least all that the exec form tells: `--mode auto` takes it then.

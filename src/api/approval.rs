@@ -168,6 +168,7 @@ impl From<AnswerError> for Failure {
                 error.to_string(),
                 "the session's events say what became of it",
             ),
+            AnswerError::FixedInput(_) => Self::invalid(error.to_string()),
             AnswerError::Stopping => Self::later("stopping", error.to_string()),
             AnswerError::NotStored(_) => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,

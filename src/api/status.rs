@@ -26,9 +26,16 @@ const TURNS: u32 = 100;
 /// The most turns that are listed.
 const MOST_TURNS: u32 = 1000;
 
-pub(super) async fn health() -> Json<Health> {
+/// Well is a daemon that can tell its Hub what happens, or may be able to soon.
+pub(super) async fn health(State(api): State<Arc<Api>>) -> Json<Health> {
+    let cut_off = |session: &HostedSession| {
+        let phase = session.link.as_ref().map(|link| link.borrow().phase);
+        matches!(phase, Some(Phase::Fenced | Phase::Rejected))
+    };
+    let degraded = api.host.sessions().iter().any(cut_off);
+    let status = if degraded { "degraded" } else { "ok" };
     Json(Health {
-        status: "ok".to_owned(),
+        status: status.to_owned(),
     })
 }
 

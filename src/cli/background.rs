@@ -177,10 +177,10 @@ async fn with(
     // Without a Hub that was asked for, or that a key leads to, there is one in this process.
     let asked = hub.filter(|hub| hub.url.is_some() || hub.key.is_some());
     let (target, own) = if let Some(hub) = asked {
-        (hub_target(hub)?, None)
+        (hub_target(&hub)?, None)
     } else {
         let own = OwnHub::open(&own_hub, tasks).await?;
-        (own.target(), Some(own))
+        (own.target()?, Some(own))
     };
     let hub = HubAccess::find(target, &context.env).await?;
     let (around, env) = (context.surroundings(), context.env.clone());

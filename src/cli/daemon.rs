@@ -52,7 +52,7 @@ async fn lead(context: Context, hub: HubConfig, named: Named) -> Result<Ended, C
     let state = State::take(
         view.state_root,
         &view.config.state_dir,
-        Some(chosen.runs_as()),
+        chosen.runs_here_as(),
         &view.config.keeping,
     )?;
     let footprint = state.footprint();
@@ -91,7 +91,7 @@ async fn with(
     let output = setup.config.output;
     let starting = async {
         let once = hub.once;
-        let hub = HubAccess::find(hub_target(hub)?, &env).await?;
+        let hub = HubAccess::find(hub_target(&hub)?, &env).await?;
         let registry = Registry::new(around, state, hub, env.clone(), tasks.clone());
         let api = serve_api(&registry, &env, listen, tasks).await?;
         let primary = registry.lead(setup, chosen, named).await?;

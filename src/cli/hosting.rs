@@ -14,7 +14,7 @@ use super::{CliError, Exit};
 use crate::api;
 use crate::clock::Clock;
 use crate::config::{ApiListen, EnvMap, HubConfig};
-use crate::daemon::{HubTarget, Registry};
+use crate::daemon::{HubTarget, Registry, credentials};
 use crate::hub::HubAddress;
 use crate::process::release_program_pages;
 use crate::tasks::Tasks;
@@ -141,13 +141,15 @@ pub(super) async fn leave(
 }
 
 /// The Hub of the settings.
-pub(super) fn hub_target(hub: HubConfig) -> Result<HubTarget, CliError> {
+pub(super) fn hub_target(hub: &HubConfig) -> Result<HubTarget, CliError> {
     let address = hub.url.as_ref().map(|url| HubAddress::parse(url.as_str()));
     let address = address.transpose();
     Ok(HubTarget {
         address: address.map_err(|error| CliError::new(Exit::Usage, error.to_string()))?,
-        key: hub.key,
-        org: hub.org,
+        credentials: credentials(hub)?,
+        key_in_url: hub.key_in_url,
+        coalesce: hub.coalesce,
+        session_file: hub.session_file,
         wait: hub.wait,
         gate: hub.gate,
     })

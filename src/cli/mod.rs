@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // commands talk to people
 
 mod approve;
+mod attach;
 mod background;
 mod cancel;
 mod checkpoints;
@@ -11,6 +12,7 @@ mod doctor;
 mod end;
 mod error;
 mod events;
+mod git_credential;
 mod git_worker;
 mod hosting;
 mod hub;
@@ -62,6 +64,8 @@ enum Command {
     Events(events::Arguments),
     /// Give a session's agent something more to do
     Prompt(prompt::Arguments),
+    /// Join a session of a Hub: watch it, and tell its agent what to do
+    Attach(attach::Arguments),
     /// Cancel what a session's agent is doing, and what waits behind it
     Cancel(cancel::Arguments),
     /// Answer what an agent asks before it goes on
@@ -88,6 +92,8 @@ enum Command {
     Background(background::Arguments),
     #[command(hide = true, name = workspace::WORKER_COMMAND)]
     GitWorker,
+    #[command(hide = true, name = workspace::HELPER)]
+    GitCredential(git_credential::Arguments),
     #[command(hide = true)]
     Shim(shim::Arguments),
 }
@@ -112,6 +118,7 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => status::run(&arguments),
         Command::Events(arguments) => events::run(&arguments),
         Command::Prompt(arguments) => prompt::run(&arguments),
+        Command::Attach(arguments) => attach::run(&arguments),
         Command::Cancel(arguments) => cancel::run(&arguments),
         Command::Approve(arguments) => approve::run(&arguments),
         Command::End(arguments) => end::run(&arguments),
@@ -124,6 +131,7 @@ pub fn main() -> ExitCode {
         Command::Restore(arguments) => checkpoints::restore(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::GitWorker => git_worker::run(),
+        Command::GitCredential(arguments) => Ok(git_credential::run(&arguments)),
         Command::Shim(arguments) => shim::run(&arguments),
     };
     result.unwrap_or_else(|error| error.report())

@@ -88,13 +88,13 @@ async fn turn(setup: &Setup<'_>, folder: &Folder, task: String) -> Result<ExitCo
     let state = State::take(
         setup.state_root,
         &setup.config.state_dir,
-        Some(chosen.runs_as()),
+        chosen.runs_here_as(),
         &setup.config.keeping,
     )?;
     let tasks = Tasks::new();
     let own = OwnHub::open(&folder.path.join("hub"), &tasks).await?;
     let session = own.create_session(&task).await?;
-    let hub = HubAccess::find(own.target(), setup.env).await?;
+    let hub = HubAccess::find(own.target()?, setup.env).await?;
     let mut renderer = Renderer::new(setup.config.output);
     let mut tail = state.journal().tail(&session, 0);
     let joining = chosen.connect(&state, &hub, session, HUB_PATIENCE, &tasks);

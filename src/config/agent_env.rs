@@ -87,7 +87,8 @@ pub fn agent_env(
     chosen.into_iter().collect()
 }
 
-pub(super) fn is_ours(name: &OsStr) -> bool {
+/// Whether a variable is one of our own settings, which no CLI may see.
+pub fn is_ours(name: &OsStr) -> bool {
     OURS.iter()
         .any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()))
 }

@@ -135,12 +135,34 @@ choice! {
 }
 
 choice! {
+    /// Whether the Hub's key stands in the URL of the WebSocket, where logs of servers show it.
+    KeyInUrl {
+        /// Where the Hub refuses us without.
+        Auto = "auto",
+        /// Always.
+        Always = "always",
+        /// Never.
+        Never = "never",
+    }
+}
+
+choice! {
     /// Whose home folder the CLI sees.
     AgentHome {
         /// The user's own, with their login and settings.
         User = "user",
         /// One in the state dir.
         State = "state",
+    }
+}
+
+choice! {
+    /// Where agents run.
+    SandboxKind {
+        /// As processes of this machine.
+        Local = "local",
+        /// In a container each, made through Docker's API.
+        Docker = "docker",
     }
 }
 

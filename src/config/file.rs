@@ -72,38 +72,42 @@ impl Reader<'_> {
     fn root(&mut self, table: &DeTable<'_>) {
         for (key, value) in table {
             let name = key.get_ref().as_ref();
-            match name {
-                setting::AGENTS => {
-                    self.agents(value);
-                    continue;
+            if name == setting::AGENTS {
+                self.agents(value);
+            } else if name == setting::APPROVAL {
+                self.approval(value);
+            } else if setting::TABLES.contains(&name) {
+                for (key, value) in self.table(name, value).into_iter().flatten() {
+                    self.setting(&format!("{name}.{}", key.get_ref()), key.span(), value);
                 }
-                setting::APPROVAL => {
-                    self.approval(value);
-                    continue;
-                }
-                _ => {}
+            } else {
+                self.setting(name, key.span(), value);
             }
-            let known = setting::ALL.iter().find(|setting| setting.key == name);
-            match known {
-                Some(setting) if setting.in_file => {
-                    let raw = match setting.shape {
-                        Shape::Text => self.text(name, value),
-                        Shape::List | Shape::Lines => self.list(name, value),
-                        Shape::Switch => self.switch(name, value),
-                    };
-                    if let Some(raw) = raw {
-                        self.settings.values.insert(setting.key, raw);
-                    }
+        }
+    }
+
+    fn setting(&mut self, name: &str, at: Range<usize>, value: &Spanned<DeValue<'_>>) {
+        let known = setting::ALL.iter().find(|setting| setting.key == name);
+        match known {
+            Some(setting) if setting.in_file => {
+                let raw = match (setting.shape, value.get_ref()) {
+                    (Shape::Text, _) | (Shape::Lines, DeValue::String(_)) => self.text(name, value),
+                    (Shape::List | Shape::Lines, _) => self.list(name, value),
+                    (Shape::Switch, _) => self.switch(name, value),
+                    (Shape::Number, _) => self.number(name, value),
+                };
+                if let Some(raw) = raw {
+                    self.settings.values.insert(setting.key, raw);
                 }
-                Some(setting) => self.fault(
-                    key.span(),
-                    format!(
-                        "`{name}` does not belong in a config file; use {}",
-                        setting.variables.first().unwrap_or(&setting.flag)
-                    ),
+            }
+            Some(setting) => self.fault(
+                at,
+                format!(
+                    "`{name}` does not belong in a config file; use {}",
+                    setting.variables.first().unwrap_or(&setting.flag)
                 ),
-                None => self.unknown(key.span(), name, setting::file_keys()),
-            }
+            ),
+            None => self.unknown(at, name, setting::file_keys()),
         }
     }
 
@@ -178,6 +182,18 @@ impl Reader<'_> {
             return None;
         };
         Some(self.raw(value.span(), vec![on.to_string()]))
+    }
+
+    fn number(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Raw> {
+        let text = match value.get_ref() {
+            DeValue::Integer(number) => number.as_str().to_owned(),
+            DeValue::String(text) => text.to_string(),
+            _ => {
+                self.wrong_type(key, value, "a number, or a word in quotes");
+                return None;
+            }
+        };
+        Some(self.raw(value.span(), vec![text]))
     }
 
     fn list(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Raw> {

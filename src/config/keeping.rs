@@ -52,7 +52,7 @@ fn month(layers: &mut Layers<'_>, setting: &Setting) -> Duration {
     month
 }
 
-fn size(layers: &mut Layers<'_>, setting: &Setting, default: u64, least: u64) -> u64 {
+pub(super) fn size(layers: &mut Layers<'_>, setting: &Setting, default: u64, least: u64) -> u64 {
     if let Some(size) = layers.value(setting, |text| parse_size(text, least)) {
         return size;
     }

@@ -152,6 +152,19 @@ impl Layers<'_> {
         Some(path)
     }
 
+    /// Paths, made absolute.
+    pub(super) fn paths(&mut self, setting: &Setting) -> Vec<PathBuf> {
+        let Some(raw) = self.raw(setting) else {
+            return Vec::new();
+        };
+        let paths = raw.values.iter();
+        let paths: Vec<_> = paths.filter_map(|text| self.anchored(&raw, text)).collect();
+        let texts = paths.iter().map(|path| quoted(&path.display().to_string()));
+        let texts: Vec<String> = texts.collect();
+        self.show(setting.key, format!("[{}]", texts.join(", ")), raw.origin);
+        paths
+    }
+
     /// The path of a file that can be read.
     pub(super) fn file(&mut self, setting: &Setting) -> Option<PathBuf> {
         let origin = self.raw(setting)?.origin;
@@ -187,7 +200,11 @@ impl Layers<'_> {
 
     /// `~/` is the home folder: shells expand it in flags, nobody does elsewhere.
     pub(super) fn absolute(&mut self, raw: &Raw) -> Option<PathBuf> {
-        let text = raw.values.first()?;
+        self.anchored(raw, raw.values.first()?)
+    }
+
+    /// The same of a text that stands where `raw` does.
+    pub(super) fn anchored(&mut self, raw: &Raw, text: &str) -> Option<PathBuf> {
         let Some(rest) = text.strip_prefix("~/") else {
             // Read as its parts, which drops `./`.
             return Some(raw.base.join(text).components().collect());
@@ -249,7 +266,7 @@ pub(super) fn quoted(text: &str) -> String {
 
 fn split(shape: Shape, text: &str) -> Vec<String> {
     let parts: Vec<&str> = match shape {
-        Shape::Text | Shape::Switch => return vec![text.to_owned()],
+        Shape::Text | Shape::Switch | Shape::Number => return vec![text.to_owned()],
         Shape::List => text.split(',').map(str::trim).collect(),
         Shape::Lines => text.lines().collect(),
     };

@@ -15,8 +15,11 @@ mod approval;
 mod choice;
 mod duration;
 mod env;
+mod expected;
 mod fault;
 mod file;
+mod git;
+mod hub;
 mod keeping;
 mod layers;
 mod nearest;
@@ -24,38 +27,43 @@ mod options;
 mod patience;
 mod place;
 mod resolve;
+mod sandbox;
 mod secret;
 mod session;
 mod setting;
+mod setup;
 mod size;
+mod waking;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::SecretString;
-use url::Url;
-
-use crate::ids::SessionId;
-
-pub use agent_env::{EnvPattern, agent_env};
+pub use agent_env::{EnvPattern, agent_env, is_ours};
 pub use api::{ApiListen, ClientConfig, ClientOptions, resolve_client};
 pub use approval::{
     About, ApprovalConfig, ApprovalRule, CommandPattern, HostPattern, PathPattern, WordPattern,
 };
 pub use choice::{
-    AgentHome, AgentName, Approve, Gate, GateDefault, LogLevel, Mode, Otherwise, Output, Stdio,
+    AgentHome, AgentName, Approve, Gate, GateDefault, KeyInUrl, LogLevel, Mode, Otherwise, Output,
+    SandboxKind, Stdio,
 };
 pub use duration::{parse_duration, show_duration};
 pub use env::EnvMap;
+pub use expected::ExpectedReport;
 pub use fault::{ConfigError, Fault, Origin};
+pub use git::{Depth, GitConfig, Push, TokenSource};
+pub use hub::HubConfig;
 pub use keeping::KeepingConfig;
 pub use options::{HubOptions, Options};
 pub use patience::Patience;
 pub use place::{CommandKind, Place, in_container};
 pub use resolve::{Given, resolve};
+pub use sandbox::SandboxConfig;
 pub use session::SessionSettings;
+pub use setup::{OnFailure, SetupConfig};
+pub use waking::{WakeCommand, resolve_waking};
 
 /// Everything that a run, a daemon or `start` needs to know, checked.
 #[derive(Debug)]
@@ -64,8 +72,16 @@ pub struct Config {
     pub agent: AgentConfig,
     /// What to do; `None` when nobody said.
     pub task: Option<Task>,
-    /// Where to clone from.
-    pub repo: Option<RepoConfig>,
+    /// What to clone; one repository is the workspace, several are folders in it.
+    pub repos: Vec<RepoConfig>,
+    /// How repositories are cloned and pushed.
+    pub git: GitConfig,
+    /// What prepares the workspace.
+    pub setup: SetupConfig,
+    /// Reports that a turn is expected to leave in the workspace.
+    pub expected: Vec<ExpectedReport>,
+    /// Folders of skills that the agent is to have.
+    pub skills: Vec<PathBuf>,
     /// How long a turn may last.
     pub timeout: Option<Duration>,
     /// How long a live process is kept that nobody talks to; none: as long as its session.
@@ -76,6 +92,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Where the workspace goes; by default a folder of its own in the state dir.
     pub workspace_dir: Option<PathBuf>,
+    /// Where the agent runs.
+    pub sandbox: SandboxConfig,
     /// How much is kept on the disk.
     pub keeping: KeepingConfig,
     /// How events are printed.
@@ -148,8 +166,6 @@ pub struct RepoConfig {
     pub url: String,
     /// A branch, a tag or a commit; `None`: the repository's own default.
     pub branch: Option<String>,
-    /// The token for a private repository.
-    pub token: Option<SecretString>,
 }
 
 /// Whether tool calls wait for the Hub's word, and how long.
@@ -171,25 +187,6 @@ impl Default for GateConfig {
             default: GateDefault::Deny,
         }
     }
-}
-
-/// The Hub to join.
-#[derive(Debug)]
-pub struct HubConfig {
-    /// Where it is; `None`: to be discovered with the key.
-    pub url: Option<Url>,
-    /// Proves who we are.
-    pub key: Option<SecretString>,
-    /// The organization that the session belongs to.
-    pub org: Option<String>,
-    /// How long an unreachable Hub is tried before the first contact.
-    pub wait: Duration,
-    /// Whether tool calls wait for its word.
-    pub gate: GateConfig,
-    /// The session to lead; `None`: create one.
-    pub session: Option<SessionId>,
-    /// End after the session's task.
-    pub once: bool,
 }
 
 impl Config {

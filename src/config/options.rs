@@ -50,15 +50,24 @@ pub struct Options {
     /// What becomes of a request that no rule decides [default: ask]
     #[arg(long, value_name = "ask|deny|allow")]
     pub approval_otherwise: Option<String>,
-    /// Repository to clone: https URL, file URL or local path
-    #[arg(long, value_name = "URL")]
-    pub repo: Option<String>,
-    /// Branch, tag or commit to check out
-    #[arg(long, value_name = "NAME")]
-    pub branch: Option<String>,
+    /// Repository to clone: https URL, file URL or local path (repeatable)
+    #[arg(long = "repo", value_name = "URL")]
+    pub repos: Vec<String>,
+    /// Branch, tag or commit to check out; of several repositories one each, HEAD for the default
+    #[arg(long = "branch", value_name = "NAME")]
+    pub branches: Vec<String>,
     /// File with the token for a private repository
     #[arg(long, value_name = "FILE")]
     pub git_token_file: Option<String>,
+    /// Script that prepares the workspace, run once before the first turn
+    #[arg(long, value_name = "FILE")]
+    pub setup: Option<String>,
+    /// Report that each turn must leave in the workspace, and its JSON schema (repeatable)
+    #[arg(long = "expect", value_name = "FILE[:SCHEMA]")]
+    pub expected: Vec<String>,
+    /// Folder of a skill that the agent is to have (repeatable)
+    #[arg(long = "skill", value_name = "DIR")]
+    pub skills: Vec<String>,
     /// Longest time for a turn: 90s, 10m, 2h [default: 2h for run, else none]
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<String>,
@@ -77,6 +86,15 @@ pub struct Options {
     /// User that the CLI runs as (needs root)
     #[arg(long, value_name = "NAME")]
     pub agent_user: Option<String>,
+    /// Where the agent runs: on this machine, or in a container beside us [default: local]
+    #[arg(long, value_name = "local|docker")]
+    pub sandbox: Option<String>,
+    /// Image of the container [default: agent-runner:<agent>]
+    #[arg(long, value_name = "IMAGE")]
+    pub sandbox_image: Option<String>,
+    /// Network of the container: none, bridge, host or a network's name [default: bridge]
+    #[arg(long, value_name = "NETWORK")]
+    pub sandbox_network: Option<String>,
     /// Folder for everything durable [default: $XDG_STATE_HOME/agent-runner]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<String>,
@@ -146,15 +164,21 @@ impl Options {
             approve,
             approval_timeout,
             approval_otherwise,
-            repo,
-            branch,
+            repos,
+            branches,
             git_token_file,
+            setup,
+            expected,
+            skills,
             timeout,
             idle_timeout,
             patience,
             task_file,
             agent_home,
             agent_user,
+            sandbox,
+            sandbox_image,
+            sandbox_network,
             state_dir,
             workspace_dir,
             output,
@@ -173,14 +197,16 @@ impl Options {
             (&setting::APPROVE, approve),
             (&setting::APPROVAL_TIMEOUT, approval_timeout),
             (&setting::APPROVAL_OTHERWISE, approval_otherwise),
-            (&setting::REPO, repo),
-            (&setting::BRANCH, branch),
             (&setting::GIT_TOKEN_FILE, git_token_file),
+            (&setting::SETUP, setup),
             (&setting::TIMEOUT, timeout),
             (&setting::IDLE_TIMEOUT, idle_timeout),
             (&setting::TASK_FILE, task_file),
             (&setting::AGENT_HOME, agent_home),
             (&setting::AGENT_USER, agent_user),
+            (&setting::SANDBOX, sandbox),
+            (&setting::SANDBOX_IMAGE, sandbox_image),
+            (&setting::SANDBOX_NETWORK, sandbox_network),
             (&setting::STATE_DIR, state_dir),
             (&setting::WORKSPACE_DIR, workspace_dir),
             (&setting::OUTPUT, output),
@@ -193,6 +219,10 @@ impl Options {
             (&setting::AGENT_ARGS, agent_args),
             (&setting::PASS_ENV, pass_env),
             (&setting::PATIENCE, patience),
+            (&setting::REPO, repos),
+            (&setting::BRANCH, branches),
+            (&setting::EXPECT, expected),
+            (&setting::SKILLS, skills),
         ] {
             if !values.is_empty() {
                 typed.insert(setting.key, values.clone());

@@ -4,30 +4,27 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::SecretString;
-use url::Url;
-
 use super::api;
 use super::approval::approval;
-use super::choice::{AgentHome, AgentName, Gate, GateDefault, LogLevel, Mode, Output, Stdio};
+use super::choice::{AgentHome, AgentName, LogLevel, Mode, Output, SandboxKind, Stdio};
 use super::duration::{parse_duration, show_duration};
 use super::env::EnvMap;
 use super::fault::{ConfigError, Fault, Origin};
 use super::file::{self, FileSettings};
+use super::hub::hub;
 use super::keeping::keeping;
 use super::layers::{Layers, pattern, quoted};
 use super::nearest::nearest;
 use super::options::{HubOptions, Options, Typed};
 use super::patience::Patience;
 use super::place::{CommandKind, Place};
+use super::sandbox::sandbox;
 use super::setting;
-use super::{AgentConfig, Config, GateConfig, HubConfig, RepoConfig, Task};
+use super::{AgentConfig, Config, Task};
+use super::{expected, git, setup};
 
 /// `run`'s default time limit: a turn that nobody watches ends by itself.
 const RUN_TIMEOUT: Duration = Duration::from_hours(2);
-
-/// How long an unreachable Hub is tried by default: a Hub that starts beside us is up by then.
-const HUB_WAIT: Duration = Duration::from_mins(1);
 
 /// Variables of ours that are no settings.
 const OTHER_VARIABLES: &[&str] = &[
@@ -54,7 +51,25 @@ pub struct Given<'a> {
 pub fn resolve(given: &Given<'_>, env: &EnvMap, place: &Place) -> Result<Config, ConfigError> {
     let once = given.hub.is_some_and(|hub| hub.once);
     let must_have_task = place.command == CommandKind::Run && !given.options.print_config;
-    settle(layers(given, env, place), place, once, must_have_task)
+    let mut layers = layers(given, env, place);
+    if place.command == CommandKind::Daemon {
+        must_know_hub(&mut layers);
+    }
+    settle(layers, place, once, must_have_task)
+}
+
+/// The command must say which Hub; a session that a daemon opens again has the daemon's.
+fn must_know_hub(layers: &mut Layers<'_>) {
+    let ways = [&setting::HUB, &setting::HUB_KEY_FILE, &setting::HUB_KEY];
+    let before = layers.faults.len();
+    let is_known = ways.iter().any(|setting| layers.raw(setting).is_some());
+    // What is wrong with one of them is told where it is read.
+    let is_clean = layers.faults.len() == before;
+    layers.faults.truncate(before);
+    if !is_known && is_clean {
+        let message = "which Hub? give its URL, or set AGENTUITY_SDK_KEY to find yours";
+        layers.fault(Origin::Flag(setting::HUB.flag.to_owned()), message);
+    }
 }
 
 /// Takes the values out of their layers, and checks all of them.
@@ -64,23 +79,29 @@ pub(super) fn settle(
     once: bool,
     must_have_task: bool,
 ) -> Result<Config, ConfigError> {
-    let (state_dir, agent) = (state_dir(&mut layers), agent(&mut layers, place));
+    let (state_dir, sandbox) = (state_dir(&mut layers), sandbox(&mut layers));
+    let agent = agent(&mut layers, place, sandbox.kind);
     let task = task(&mut layers);
     if task.is_none() && must_have_task && layers.faults.is_empty() {
         let message =
             "say what to do: TASK as text, `-` to read it from stdin, or --task-file FILE";
         layers.fault(Origin::Flag("TASK".to_owned()), message);
     }
-    let hub = (place.command != CommandKind::Run).then(|| hub(&mut layers, place, once));
+    let hub = (place.command != CommandKind::Run).then(|| hub(&mut layers, once));
     let mut config = Config {
         agent,
         task,
-        repo: repo(&mut layers),
+        repos: git::repos(&mut layers),
+        git: git::git(&mut layers),
+        setup: setup::setup(&mut layers),
+        expected: expected::expected(&mut layers),
+        skills: layers.paths(&setting::SKILLS),
         timeout: timeout(&mut layers, place),
         idle_timeout: idle_timeout(&mut layers),
         patience: patience(&mut layers),
         state_dir: state_dir.unwrap_or_default(),
         workspace_dir: layers.path(&setting::WORKSPACE_DIR),
+        sandbox,
         keeping: keeping(&mut layers),
         output: layers.value_or(&setting::OUTPUT, Output::Pretty, Output::parse),
         hub,
@@ -196,9 +217,11 @@ pub(super) fn state_dir(layers: &mut Layers<'_>) -> Option<PathBuf> {
     dir
 }
 
-fn agent(layers: &mut Layers<'_>, place: &Place) -> AgentConfig {
-    // A person's own login and settings serve what they start themselves.
-    let persons_own = place.command != CommandKind::Daemon && !place.container;
+fn agent(layers: &mut Layers<'_>, place: &Place, sandbox: SandboxKind) -> AgentConfig {
+    // A person's own login and settings serve what they start themselves, and are nothing to show
+    // to what is locked up.
+    let is_at_home = !place.container && sandbox == SandboxKind::Local;
+    let persons_own = place.command != CommandKind::Daemon && is_at_home;
     let home = if persons_own {
         AgentHome::User
     } else {
@@ -300,21 +323,6 @@ fn task(layers: &mut Layers<'_>) -> Option<Task> {
     }
 }
 
-fn repo(layers: &mut Layers<'_>) -> Option<RepoConfig> {
-    let token = layers.secret(&setting::GIT_TOKEN_FILE);
-    let branch = layers.text(&setting::BRANCH);
-    let Some(url) = layers.text(&setting::REPO) else {
-        if let Some(raw) = branch.and_then(|_| layers.raw(&setting::BRANCH)) {
-            layers.fault(
-                raw.origin,
-                "a branch needs a repository: give --repo as well",
-            );
-        }
-        return None;
-    };
-    Some(RepoConfig { url, branch, token })
-}
-
 fn timeout(layers: &mut Layers<'_>, place: &Place) -> Option<Duration> {
     let read = |text: &str| match text {
         "none" => Ok(None),
@@ -365,78 +373,6 @@ fn show_patience(layers: &mut Layers<'_>, patience: &Patience, origin: Origin) {
     let limits: Vec<String> = patience.show().iter().map(|limit| quoted(limit)).collect();
     let value = format!("[{}]", limits.join(", "));
     layers.show(setting::PATIENCE.key, value, origin);
-}
-
-fn hub(layers: &mut Layers<'_>, place: &Place, once: bool) -> HubConfig {
-    let url = layers.value(&setting::HUB, hub_url);
-    let key = hub_key(layers);
-    if place.command == CommandKind::Daemon && key.is_none() && layers.raw(&setting::HUB).is_none()
-    {
-        let message = "which Hub? give its URL, or set AGENTUITY_SDK_KEY to find yours";
-        layers.fault(Origin::Flag(setting::HUB.flag.to_owned()), message);
-    }
-    let wait = layers.value(&setting::HUB_WAIT, parse_duration);
-    if wait.is_none() {
-        layers.show(
-            setting::HUB_WAIT.key,
-            quoted(&show_duration(HUB_WAIT)),
-            Origin::Default,
-        );
-    }
-    HubConfig {
-        url,
-        key,
-        org: layers.text(&setting::HUB_ORG),
-        wait: wait.unwrap_or(HUB_WAIT),
-        gate: gate(layers),
-        session: layers.value(&setting::SESSION, |text| {
-            text.parse()
-                .map_err(|error: crate::ids::InvalidSessionId| error.to_string())
-        }),
-        once,
-    }
-}
-
-fn gate(layers: &mut Layers<'_>) -> GateConfig {
-    let usual = GateConfig::default();
-    let timeout = layers.value(&setting::HUB_GATE_TIMEOUT, parse_duration);
-    if timeout.is_none() {
-        let value = quoted(&show_duration(usual.timeout));
-        layers.show(setting::HUB_GATE_TIMEOUT.key, value, Origin::Default);
-    }
-    GateConfig {
-        gate: layers.value_or(&setting::HUB_GATE, usual.gate, Gate::parse),
-        timeout: timeout.unwrap_or(usual.timeout),
-        default: layers.value_or(
-            &setting::HUB_GATE_DEFAULT,
-            usual.default,
-            GateDefault::parse,
-        ),
-    }
-}
-
-/// The key file, being a flag or a setting of its own, comes before the variables that hold keys.
-fn hub_key(layers: &mut Layers<'_>) -> Option<SecretString> {
-    if layers.raw(&setting::HUB_KEY_FILE).is_some() {
-        return layers.secret(&setting::HUB_KEY_FILE);
-    }
-    let raw = layers.raw(&setting::HUB_KEY)?;
-    layers.show(setting::HUB_KEY.key, quoted("***"), raw.origin);
-    let key = raw.values.into_iter().next()?;
-    Some(SecretString::from(key.trim().to_owned()))
-}
-
-fn hub_url(text: &str) -> Result<Url, String> {
-    let hint = "write it as https://HOST or wss://HOST";
-    let url = Url::parse(text).map_err(|error| format!("`{text}` is no URL ({error}); {hint}"))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        // Not shown: it holds a secret.
-        return Err("the URL holds credentials; give the key by --hub-key-file instead".to_owned());
-    }
-    match url.scheme() {
-        "http" | "https" | "ws" | "wss" if url.has_host() => Ok(url),
-        _ => Err(format!("`{text}` is no Hub's URL; {hint}")),
-    }
 }
 
 /// A slip in a variable's name would otherwise go unseen.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::agent_env::is_ours;
 use super::env::EnvMap;
+use super::expected::ExpectedReport;
 use super::fault::{ConfigError, Origin};
 use super::nearest::nearest;
 use super::options::Typed;
@@ -43,12 +44,35 @@ const OWN: &[&Setting] = &[
     &setting::REPO,
     &setting::BRANCH,
     &setting::GIT_TOKEN_FILE,
+    &setting::GIT_TOKEN_ENV,
+    &setting::GIT_TOKEN_COMMAND,
+    &setting::GIT_TOKEN_HOST,
+    &setting::GIT_ALLOW_HOSTS,
+    &setting::GIT_DEPTH,
+    &setting::GIT_MAX_SIZE,
+    &setting::GIT_SUBMODULES,
+    &setting::GIT_LFS,
+    &setting::GIT_PUSH,
+    &setting::GIT_PUSH_BRANCH,
+    &setting::GIT_AUTHOR,
+    &setting::SETUP,
+    &setting::SETUP_TIMEOUT,
+    &setting::SETUP_ON_FAILURE,
+    &setting::EXPECT,
+    &setting::SKILLS,
     &setting::TIMEOUT,
     &setting::IDLE_TIMEOUT,
     &setting::AGENT_HOME,
     &setting::AGENT_USER,
     &setting::SKIP_INSTALL,
     &setting::WORKSPACE_DIR,
+    &setting::SANDBOX,
+    &setting::SANDBOX_IMAGE,
+    &setting::SANDBOX_NETWORK,
+    &setting::SANDBOX_MEMORY,
+    &setting::SANDBOX_CPUS,
+    &setting::SANDBOX_PIDS,
+    &setting::LANDLOCK,
 ];
 
 /// Those whose value is a path, which means the same from any folder once it is absolute.
@@ -57,6 +81,8 @@ const PATHS: &[&Setting] = &[
     &setting::SYSTEM_PROMPT_FILE,
     &setting::MCP_CONFIG,
     &setting::GIT_TOKEN_FILE,
+    &setting::SETUP,
+    &setting::SKILLS,
     &setting::WORKSPACE_DIR,
 ];
 
@@ -69,7 +95,13 @@ impl SessionSettings {
         let values = OWN.iter().filter_map(|setting| {
             let mut raw = layers.raw(setting)?;
             if PATHS.iter().any(|path| path.key == setting.key) {
-                raw.values = vec![layers.absolute(&raw)?.into_os_string().into_string().ok()?];
+                let paths = raw.values.iter().map(|text| {
+                    let path = layers.anchored(&raw, text)?;
+                    path.into_os_string().into_string().ok()
+                });
+                raw.values = paths.collect::<Option<_>>()?;
+            } else if setting.key == setting::EXPECT.key {
+                raw.values = ExpectedReport::all_anchored(&mut layers, &raw);
             }
             Some((setting.key.to_owned(), raw.values))
         });

@@ -18,7 +18,7 @@ use crate::api::EndError;
 use crate::clock::Timestamp;
 use crate::ids::{Seq, SessionId};
 use crate::journal::{JournalError, SessionRow, TurnState};
-use crate::sandbox::LocalSandbox;
+use crate::sandbox::{LocalSandbox, Sandbox};
 
 /// Between two farewells to a Hub that did not acknowledge everything within its time.
 const AGAIN: Duration = Duration::from_mins(1);
@@ -94,9 +94,10 @@ impl Registry {
             let source = JournalSource {
                 journal: journal.clone(),
                 agent,
+                state_dir: self.state().dir().to_owned(),
             };
             let (hub, tasks) = (self.hub(), self.farewells());
-            let (link, _no_commands) = hub.link(source, session.clone(), FOR_EVER, tasks);
+            let (link, _no_commands) = hub.link(source, (session.clone(), None), FOR_EVER, tasks);
             if let Err(error) = link.ready().await {
                 return tracing::warn!(%session, %error, "the Hub does not take the rest");
             }
@@ -122,7 +123,7 @@ impl Registry {
             journal: self.state().journal().clone(),
             session: None,
             runs: self.state().dir().join("runs"),
-            sandbox: LocalSandbox::of_this_program(),
+            sandbox: Sandbox::Local(LocalSandbox::of_this_program()),
             retain: false,
         }
     }

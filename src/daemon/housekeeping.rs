@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ids::{RunId, SessionId};
 use crate::journal::{Batch, Journal, JournalError};
-use crate::sandbox::{Attach, LocalSandbox, SandboxError};
+use crate::sandbox::{self, Attach, Sandbox, SandboxError};
 use crate::spool::control::Stop;
 use crate::spool::{Claim, RunDir};
 
@@ -27,7 +27,7 @@ pub(super) struct Housekeeping {
     /// The session, and its agent, in whose name the journal is written to so that it looks.
     pub(super) session: Option<(SessionId, &'static str)>,
     pub(super) runs: PathBuf,
-    pub(super) sandbox: LocalSandbox,
+    pub(super) sandbox: Sandbox,
     /// Raw output is kept.
     pub(super) retain: bool,
 }
@@ -58,6 +58,7 @@ impl Housekeeping {
 
     /// Looks once.
     pub(super) async fn look(&self) {
+        self.sandbox.sweep(&self.runs).await;
         if let Err(error) = self.sweep().await {
             tracing::warn!(%error, "runs that are over stay on the disk");
         }
@@ -117,7 +118,7 @@ impl Housekeeping {
     }
 
     async fn stop(&self, dir: &RunDir) -> Result<(), Fault> {
-        if let Attach::Running(run) = self.sandbox.attach(dir).await?
+        if let Attach::Running(run) = sandbox::attach(dir).await?
             && let Some(control) = run.control()
         {
             let path = dir.path().display();
@@ -129,6 +130,10 @@ impl Housekeeping {
 }
 
 fn remove(dir: &RunDir) -> io::Result<()> {
+    match std::fs::remove_file(dir.container()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     match std::fs::remove_dir_all(dir.path()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
@@ -144,6 +149,7 @@ mod tests {
     use crate::event::Outcome;
     use crate::ids::TurnId;
     use crate::journal::Change;
+    use crate::sandbox::LocalSandbox;
 
     const AT: Timestamp = Timestamp::from_millis(1);
 
@@ -190,7 +196,7 @@ mod tests {
             journal: journal.clone(),
             session: Some(("s".parse().unwrap(), "claude")),
             runs: runs.clone(),
-            sandbox: LocalSandbox::of_this_program(),
+            sandbox: Sandbox::Local(LocalSandbox::of_this_program()),
             retain: false,
         };
         let turn = TurnId::from_uuid(Uuid::from_u128(7));

@@ -1,20 +1,22 @@
 //! The Hub of a daemon: where it is, who we are to it, and what it is asked before it is joined.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::masks::Masks;
 use super::source::JournalSource;
 use super::{DaemonError, Setup};
 use crate::clock::Clock;
-use crate::config::{EnvMap, GateConfig, HubConfig};
-use crate::hub::link::{self, Inbound, LinkConfig, LinkHandle};
+use crate::config::{EnvMap, GateConfig, HubConfig, KeyInUrl, RepoConfig};
+use crate::hub::controller::ControllerConfig;
+use crate::hub::file;
+use crate::hub::link::{self, Inbound, LinkConfig, LinkHandle, SessionFiles};
 use crate::hub::rest::{Discovery, RestClient, RestError, discover};
-use crate::hub::{Credentials, HubAddress, Timing};
+use crate::hub::{Credentials, HubAddress, Proxies, Timing};
 use crate::ids::SessionId;
 use crate::tasks::Tasks;
 
@@ -24,9 +26,13 @@ pub struct HubTarget {
     /// Where; discovered with the key when absent.
     pub address: Option<HubAddress>,
     /// Who we are.
-    pub key: Option<SecretString>,
-    /// The organization.
-    pub org: Option<String>,
+    pub credentials: Credentials,
+    /// Whether the key stands in the WebSocket's URL.
+    pub key_in_url: KeyInUrl,
+    /// How long streamed text is joined.
+    pub coalesce: Duration,
+    /// Whether the Hub gets the session's file, too.
+    pub session_file: bool,
     /// How long an absent Hub is waited for.
     pub wait: Duration,
     /// Whether tool calls wait for its word.
@@ -38,18 +44,29 @@ pub struct HubTarget {
 pub struct HubAccess {
     pub(super) rest: RestClient,
     pub(super) credentials: Credentials,
-    pub(super) key: Option<SecretString>,
+    key_in_url: KeyInUrl,
+    coalesce: Duration,
+    session_file: bool,
     pub(super) wait: Duration,
     pub(super) gate: GateConfig,
     /// What masks its key and the sessions' own.
     pub(super) masks: Arc<Masks>,
 }
 
+/// The credentials of the settings; a key file is read again when the Hub refuses its key.
+pub fn credentials(hub: &HubConfig) -> Result<Credentials, DaemonError> {
+    let credentials = Credentials::new(hub.key.clone(), hub.org.clone())
+        .map_err(|error| DaemonError::Usage(error.to_string()))?;
+    Ok(match hub.reread() {
+        Some(reread) => credentials.renewable(Box::new(reread)),
+        None => credentials,
+    })
+}
+
 impl HubAccess {
     /// Checks what is known of the Hub, and finds it where only its key is.
     pub async fn find(target: HubTarget, env: &EnvMap) -> Result<Self, DaemonError> {
-        let credentials = Credentials::new(target.key.clone(), target.org)
-            .map_err(|error| DaemonError::Usage(error.to_string()))?;
+        let credentials = target.credentials;
         let address = match target.address {
             Some(address) => address,
             None => discover(&discovery(env), &credentials)
@@ -60,18 +77,21 @@ impl HubAccess {
         Ok(Self {
             rest,
             credentials,
-            key: target.key,
+            key_in_url: target.key_in_url,
+            coalesce: target.coalesce,
+            session_file: target.session_file,
             wait: target.wait,
             gate: target.gate,
             masks: Arc::default(),
         })
     }
 
-    /// Begins to join a session as its lead, for at most `patience`.
+    /// Begins to join a session as its lead, for at most `patience`. A lead that lives in `home`
+    /// can be started again there.
     pub(super) fn link(
         &self,
         source: JournalSource,
-        session: SessionId,
+        (session, home): (SessionId, Option<&Path>),
         patience: Duration,
         tasks: &Tasks,
     ) -> (LinkHandle, mpsc::Receiver<Inbound>) {
@@ -79,16 +99,45 @@ impl HubAccess {
         let config = LinkConfig {
             address: self.address().clone(),
             credentials: self.credentials.clone(),
+            key_in_url: self.key_in_url,
+            proxies: Proxies::from_environment(),
+            files: self.session_file.then(|| SessionFiles {
+                folder: file::folder(&source.state_dir),
+                rest: self.rest.clone(),
+            }),
             session: Some(session),
             driver_instance_id: instance.to_string(),
             driver_version: env!("CARGO_PKG_VERSION").to_owned(),
+            home: home.map(Path::to_owned),
             timing: Timing {
                 hub_wait: patience,
+                join: self.coalesce,
                 ..Timing::default()
             },
             seed: instance.as_u64_pair().1,
         };
         link::start(config, source, tasks, Clock)
+    }
+
+    /// How to join a session as a controller.
+    pub fn controller(&self, session: SessionId) -> ControllerConfig {
+        ControllerConfig {
+            address: self.address().clone(),
+            credentials: self.credentials.clone(),
+            key_in_url: self.key_in_url,
+            proxies: Proxies::from_environment(),
+            session,
+            timing: Timing {
+                hub_wait: self.wait,
+                ..Timing::default()
+            },
+            seed: Clock.new_uuid().as_u64_pair().1,
+        }
+    }
+
+    /// The Hub's REST interface.
+    pub const fn rest(&self) -> &RestClient {
+        &self.rest
     }
 
     /// Where the Hub is.
@@ -104,8 +153,7 @@ pub async fn reach_hub(
     limit: Duration,
 ) -> Result<HubAddress, DaemonError> {
     let asking = async {
-        let credentials = Credentials::new(hub.key.clone(), hub.org.clone())
-            .map_err(|error| DaemonError::Usage(error.to_string()))?;
+        let credentials = credentials(hub)?;
         let address = match &hub.url {
             Some(url) => HubAddress::parse(url.as_str())
                 .map_err(|error| DaemonError::Usage(error.to_string()))?,
@@ -139,7 +187,8 @@ pub(super) fn discovery(env: &EnvMap) -> Discovery {
     }
 }
 
-pub(super) fn rest_error(error: RestError) -> DaemonError {
+/// A REST call's failure as the command's.
+pub fn rest_error(error: RestError) -> DaemonError {
     match error {
         RestError::Refused { .. } | RestError::NotFound { .. } => {
             DaemonError::HubRefused(format!("{error}; check the key and the address"))
@@ -167,6 +216,15 @@ fn root(error: &RestError) -> String {
     format!(" ({root})")
 }
 
+/// A repository as a session's record has it.
+fn shown(repo: &RepoConfig) -> Value {
+    let mut value = json!({"url": repo.url, "cloneUrl": repo.url});
+    if let (Some(branch), Some(value)) = (&repo.branch, value.as_object_mut()) {
+        value.insert("branch".to_owned(), json!(branch));
+    }
+    value
+}
+
 /// Creates a session; a Hub that is not there yet is waited for.
 pub(super) async fn create_session(
     setup: &Setup<'_>,
@@ -178,12 +236,12 @@ pub(super) async fn create_session(
         "task": task.unwrap_or_default(),
         "metadata": {"agent": setup.config.agent.name.as_str()},
     });
-    if let (Some(repo), Some(request)) = (&setup.config.repo, request.as_object_mut()) {
-        let mut value = json!({"url": repo.url, "cloneUrl": repo.url});
-        if let (Some(branch), Some(value)) = (&repo.branch, value.as_object_mut()) {
-            value.insert("branch".to_owned(), json!(branch));
+    let repos: Vec<_> = setup.config.repos.iter().map(shown).collect();
+    if let (Some(first), Some(request)) = (repos.first(), request.as_object_mut()) {
+        request.insert("repo".to_owned(), first.clone());
+        if repos.len() > 1 {
+            request.insert("repos".to_owned(), repos.into());
         }
-        request.insert("repo".to_owned(), value);
     }
     let began = setup.clock.now();
     loop {

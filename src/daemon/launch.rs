@@ -1,6 +1,7 @@
 //! What the agent is started with: its home, its environment, what the settings ask of it.
 
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
@@ -8,7 +9,8 @@ use secrecy::SecretString;
 use super::{DaemonError, RunsAs, Setup};
 use crate::agent::live::LiveKind;
 use crate::agent::{AgentKind, AgentSession, EnvFallback, TurnSpec};
-use crate::config::{AgentConfig, AgentHome, Approve, Mode, agent_env};
+use crate::config::{AgentConfig, AgentHome, Approve, Mode, SandboxKind, TokenSource, agent_env};
+use crate::process::Environment;
 use crate::redact::settings::{in_json, in_variable};
 
 /// A name and a value.
@@ -117,16 +119,48 @@ pub(super) fn environment(
     let spec = turn_spec(setup, kind, runs_as)?;
     let plan = (kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
     let mut environment = agent_env(setup.env, plan.env_pass, &agent.env, &agent.pass_env);
+    if setup.config.sandbox.kind == SandboxKind::Docker {
+        environment.retain(|(name, _)| !is_of_this_machine(name) || is_named(&agent.env, name));
+    }
     fall_back(&plan.env_fallback, &mut environment);
     // what a plan sets itself is known here as well, so that its keys are masked
     environment.extend(plan.env);
     environment.retain(|(name, _)| name != "HOME");
     environment.push(("HOME".into(), spec.home.into()));
+    if let Some((name, address)) = &setup.config.git.author {
+        for (variable, value) in [
+            ("GIT_AUTHOR_NAME", name),
+            ("GIT_AUTHOR_EMAIL", address),
+            ("GIT_COMMITTER_NAME", name),
+            ("GIT_COMMITTER_EMAIL", address),
+        ] {
+            environment.retain(|(known, _)| known != variable);
+            environment.push((variable.into(), value.into()));
+        }
+    }
     if let RunsAs::Other { name, .. } = runs_as {
         environment.retain(|(variable, _)| variable != "USER");
         environment.push(("USER".into(), name.into()));
     }
     Ok(environment)
+}
+
+/// What names a place of this machine, which means nothing in a container: the image has its own.
+fn is_of_this_machine(name: &OsStr) -> bool {
+    const PLACES: [&str; 6] = [
+        "NODE_EXTRA_CA_CERTS",
+        "PATH",
+        "SHELL",
+        "SSL_CERT_DIR",
+        "SSL_CERT_FILE",
+        "TMPDIR",
+    ];
+    PLACES.iter().any(|place| name == *place)
+}
+
+fn is_named(variables: &BTreeMap<String, String>, name: &OsStr) -> bool {
+    name.to_str()
+        .is_some_and(|name| variables.contains_key(name))
 }
 
 /// What of our environment a daemon needs to start this agent for us: what the agent may see of
@@ -135,11 +169,42 @@ pub fn environment_to_send(setup: &Setup<'_>) -> Result<Vec<Variable>, DaemonErr
     let agent = &setup.config.agent;
     let kind = crate::agent::by_name(agent.name.as_str())
         .map_err(|error| DaemonError::Usage(error.to_string()))?;
-    let runs_as = super::runs_as(agent.user.as_deref())?;
+    let runs_as = super::runs_as(agent.user.as_deref(), setup.config.sandbox.kind)?;
     let spec = turn_spec(setup, kind, &runs_as)?;
     let plan = (kind.plan)(&spec).map_err(|error| DaemonError::Usage(error.to_string()))?;
-    let none = std::collections::BTreeMap::new();
-    Ok(agent_env(setup.env, plan.env_pass, &none, &agent.pass_env))
+    let none = BTreeMap::new();
+    let mut chosen = agent_env(setup.env, plan.env_pass, &none, &agent.pass_env);
+    // The daemon needs it, the agent never sees it.
+    if let Some(TokenSource::Variable(name)) = &setup.config.git.token
+        && let Some(token) = setup.env.value(name)
+        && !chosen.iter().any(|(known, _)| known == name.as_str())
+    {
+        chosen.push((name.into(), token.to_owned()));
+    }
+    Ok(chosen)
+}
+
+/// The environment of what prepares the workspace: the agent's, without the vendor's keys.
+pub(super) fn setup_environment(
+    setup: &Setup<'_>,
+    runs_as: &RunsAs,
+) -> Result<Environment, DaemonError> {
+    let none = BTreeMap::new();
+    let mut chosen = Environment::new();
+    let home = agent_home(setup, runs_as).into_os_string();
+    let mut own = agent_env(setup.env, &[], &none, &setup.config.agent.pass_env);
+    if setup.config.sandbox.kind == SandboxKind::Docker {
+        own.retain(|(name, _)| !is_of_this_machine(name));
+    }
+    let user = match runs_as {
+        RunsAs::Other { name, .. } => Some(("USER".into(), name.into())),
+        RunsAs::Ourselves | RunsAs::Root => None,
+    };
+    for (name, value) in own.into_iter().chain([("HOME".into(), home)]).chain(user) {
+        let set = chosen.set(name, value);
+        set.map_err(|error| DaemonError::Usage(error.to_string()))?;
+    }
+    Ok(chosen)
 }
 
 /// Sets what the CLI knows by another name only.
@@ -179,6 +244,12 @@ pub(super) fn notices(setup: &Setup<'_>, runs_as: &RunsAs) -> Vec<(&'static str,
             "runs_as_root",
             "the agent runs as root: give --agent-user, or create a user `agent`, to run it with \
              fewer rights"
+                .to_owned(),
+        )),
+        RunsAs::Ourselves if setup.config.sandbox.kind == SandboxKind::Docker => notices.push((
+            "runs_as_same_user",
+            "in its container the agent runs as the same user as what watches it there; start \
+             agent-runner as root to part them"
                 .to_owned(),
         )),
         RunsAs::Ourselves => notices.push((

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::SecretString;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::DropGuard;
@@ -11,34 +12,39 @@ use tokio_util::sync::DropGuard;
 use super::actions::HubSide;
 use super::agent_version::agent_version;
 use super::commands::{self, Commands, Statuses};
+use super::ground::Ground;
 use super::housekeeping::Housekeeping;
-use super::launch::{agent_home, environment, form, keys_in, notices, turn_spec};
+use super::launch::{agent_home, environment, form, notices, turn_spec};
+use super::made::Made;
 use super::program::{self, Program, RunsAs, runs_as};
 use super::source::JournalSource;
-use super::{DaemonError, HubAccess, Setup, State, install, workspace};
+use super::{DaemonError, HubAccess, Setup, State, link_news};
+use super::{install, publishing, reach, repositories, sandbox, workspace};
 use crate::agent::{self, AgentKind};
-use crate::config::{Approve, Gate, Stdio};
+use crate::config::{Approve, Gate, Push, SandboxKind, Stdio};
 use crate::event::NoticeLevel;
 use crate::hub::StartError;
 use crate::hub::link::{Inbound, Joined, LinkHandle};
 use crate::ids::{Seq, SessionId};
+use crate::journal::{Batch, Change};
 use crate::process::Environment;
 use crate::redact::Redactor;
-use crate::sandbox::LocalSandbox;
 use crate::session::{Prompt, Session};
-use crate::spool::{Stdout, Window};
+use crate::spool::{Stdout, User, Window};
 use crate::tasks::Tasks;
 use crate::turn::approval::Approval;
 use crate::turn::briefing::Briefings;
-use crate::turn::{CHECKPOINT_FAILED, TurnContext, TurnFault};
-use crate::workspace::{CheckpointRequest, START, checkpoint_apart};
+use crate::turn::report::Expected;
+use crate::turn::{TurnContext, TurnFault};
+use crate::workspace::Handing;
 
 /// A session's agent: which CLI, its program or how that is got, and whom it runs as.
 #[derive(Debug)]
 pub struct Chosen {
-    kind: &'static AgentKind,
+    pub(super) kind: &'static AgentKind,
     program: Program,
-    runs_as: RunsAs,
+    pub(super) runs_as: RunsAs,
+    sandbox: SandboxKind,
 }
 
 impl Chosen {
@@ -48,7 +54,9 @@ impl Chosen {
         let agent = &setup.config.agent;
         let kind = agent::by_name(agent.name.as_str())
             .map_err(|error| DaemonError::Usage(error.to_string()))?;
-        let runs_as = runs_as(agent.user.as_deref())?;
+        reach::check(setup)?;
+        let sandbox = setup.config.sandbox.kind;
+        let runs_as = runs_as(agent.user.as_deref(), sandbox)?;
         let spec = turn_spec(setup, kind, &runs_as)?;
         match form(kind, &setup.config.agent, false)? {
             Some(live) => {
@@ -58,25 +66,44 @@ impl Chosen {
             None => (kind.plan)(&spec).map(drop),
         }
         .map_err(|error| DaemonError::Usage(error.to_string()))?;
-        let program = program::find(kind, agent, &setup.prefix, setup.env)?;
+        for report in &setup.config.expected {
+            Expected::read(report).map_err(DaemonError::Usage)?;
+        }
+        let program = match sandbox {
+            SandboxKind::Local => program::find(kind, agent, &setup.prefix, setup.env)?,
+            SandboxKind::Docker => {
+                let command = agent.command.clone();
+                Program::InImage(command.unwrap_or_else(|| kind.command.into()))
+            }
+        };
         Ok(Self {
             kind,
             program,
             runs_as,
+            sandbox,
         })
     }
 
-    /// Whom the CLI runs as.
-    pub fn runs_as(&self) -> &RunsAs {
-        &self.runs_as
+    /// Whom the CLI runs as on this machine; none where it runs in a container, which shows it
+    /// its own folders and no way to them.
+    pub fn runs_here_as(&self) -> Option<&RunsAs> {
+        Some(&self.runs_as).filter(|_| self.sandbox == SandboxKind::Local)
     }
 
     /// Makes sure that the agent's user can get to what will be theirs below `root`.
     pub(super) fn open_way(&self, root: &Path) -> Result<(), DaemonError> {
-        if let RunsAs::Other { user, name, .. } = &self.runs_as {
+        if let Some(RunsAs::Other { user, name, .. }) = self.runs_here_as() {
             program::open_way(root, user, name)?;
         }
         Ok(())
+    }
+
+    /// The agent's user, where that is another one.
+    pub(super) fn other_user(&self) -> Option<User> {
+        match &self.runs_as {
+            RunsAs::Other { user, .. } => Some(user.clone()),
+            RunsAs::Ourselves | RunsAs::Root => None,
+        }
     }
 
     /// The agent's name.
@@ -96,8 +123,14 @@ impl Chosen {
         let source = JournalSource {
             journal: state.journal().clone(),
             agent: self.kind.name,
+            state_dir: state.dir().to_owned(),
         };
-        let (link, inbound) = hub.link(source, session.clone(), patience, tasks);
+        let (link, inbound) = hub.link(
+            source,
+            (session.clone(), Some(state.dir())),
+            patience,
+            tasks,
+        );
         Lead {
             chosen: self,
             state: state.clone(),
@@ -114,10 +147,10 @@ impl Chosen {
 /// A session on its way to being led.
 #[derive(Debug)]
 pub struct Lead {
-    chosen: Chosen,
-    state: State,
-    hub: HubAccess,
-    session: SessionId,
+    pub(super) chosen: Chosen,
+    pub(super) state: State,
+    pub(super) hub: HubAccess,
+    pub(super) session: SessionId,
     link: Arc<LinkHandle>,
     inbound: mpsc::Receiver<Inbound>,
     briefings: Briefings,
@@ -145,7 +178,7 @@ impl Lead {
 
     /// Whether a session that has its workspace can go on without the Hub's help.
     pub(super) fn can_resume(&self) -> bool {
-        matches!(self.chosen.program, Program::Found { .. })
+        !matches!(self.chosen.program, Program::ToInstall(_))
     }
 
     /// Installs the agent where it is missing, makes the workspace, starts the session's driver,
@@ -153,17 +186,50 @@ impl Lead {
     pub async fn start(self, setup: &Setup<'_>, joined: &Joined) -> Result<Led, DaemonError> {
         let made = self.make(setup).await;
         match made {
-            Ok((program, workspace)) => {
+            Ok((program, ground)) => {
                 let task = joined.init.task.clone();
                 let fresh = joined.init.resume.is_none();
                 let task = task.filter(|task| fresh && !task.trim().is_empty());
-                self.drive(setup, program, workspace, task).await
+                self.take_over(setup, joined, &ground.workspace).await?;
+                self.drive(setup, program, ground, task).await
             }
             Err(error) => {
                 self.farewell().await?;
                 Err(error)
             }
         }
+    }
+
+    /// A session that was led elsewhere goes on in the same conversation of the agent's CLI, where
+    /// the CLI has it here; turns look for that.
+    async fn take_over(
+        &self,
+        setup: &Setup<'_>,
+        joined: &Joined,
+        workspace: &Path,
+    ) -> Result<(), DaemonError> {
+        let agent = self.chosen.kind.name;
+        let earlier = joined
+            .driver
+            .as_ref()
+            .filter(|driver| driver.agent == agent);
+        let Some(id) = earlier.and_then(|driver| driver.agent_session.clone()) else {
+            return Ok(());
+        };
+        let journal = self.state.journal();
+        let row = journal.session(&self.session).await?;
+        if row.is_some_and(|row| row.agent_session_id.is_some()) {
+            return Ok(());
+        }
+        let open = Change::OpenSession {
+            workspace: workspace.display().to_string(),
+            at: setup.clock.wall(),
+        };
+        let batch = Batch::new(&self.session, agent).with(open);
+        journal
+            .commit(batch.with(Change::AgentSession { id }))
+            .await?;
+        Ok(())
     }
 
     /// Starts the driver of a session that an earlier daemon has made: the agent may be at work,
@@ -173,16 +239,21 @@ impl Lead {
         setup: &Setup<'_>,
         workspace: PathBuf,
     ) -> Result<Led, DaemonError> {
-        let Program::Found { path, .. } = &self.chosen.program else {
+        let (Program::Found { path, .. } | Program::InImage(path)) = &self.chosen.program else {
             let message = "the agent CLI is not installed any more".to_owned();
             return Err(DaemonError::Agent { message });
         };
         let program = path.clone();
-        self.drive(setup, program, workspace, None).await
+        let ground = Ground {
+            made: Made::read(&setup.config.state_dir, &self.session)?,
+            credentials: repositories::wanted(setup, None)?.credentials,
+            workspace,
+        };
+        self.drive(setup, program, ground, None).await
     }
 
     /// The agent's executable and the workspace.
-    async fn make(&self, setup: &Setup<'_>) -> Result<(PathBuf, PathBuf), DaemonError> {
+    async fn make(&self, setup: &Setup<'_>) -> Result<(PathBuf, Ground), DaemonError> {
         let log = workspace::SetupLog {
             journal: self.state.journal().clone(),
             session: self.session.clone(),
@@ -191,7 +262,7 @@ impl Lead {
         };
         crash_point!("daemon.joined");
         let program = match &self.chosen.program {
-            Program::Found { path, .. } => path.clone(),
+            Program::Found { path, .. } | Program::InImage(path) => path.clone(),
             Program::ToInstall(release) => install::install(setup, release, &log).await?,
         };
         let runs_as = &self.chosen.runs_as;
@@ -199,60 +270,42 @@ impl Lead {
             RunsAs::Other { user, .. } => Some((user.uid, user.gid)),
             RunsAs::Ourselves | RunsAs::Root => None,
         };
-        let detail = if setup.config.repo.is_some() {
-            None
-        } else {
-            let asked = self.hub.rest.session(&self.session).await;
-            Some(asked.map_err(super::hub::rest_error)?)
+        let detail = match self.hub.rest.session(&self.session).await {
+            Ok(detail) => Some(detail),
+            // What to clone is known without it.
+            Err(error) if !setup.config.repos.is_empty() => {
+                tracing::warn!(%error, "the session is made without what the Hub knows of it");
+                None
+            }
+            Err(error) => return Err(super::hub::rest_error(error)),
         };
-        let trusted = self.hub.address().is_loopback();
         workspace::make_home(setup, &agent_home(setup, runs_as), owner)?;
-        let workspace = workspace::make(setup, detail.as_ref(), trusted, &log, owner).await?;
+        let (detail, log) = (detail.as_ref(), &log);
+        let ground = self.ground(setup, detail, &program, log, owner).await?;
         if setup.config.keeping.checkpoints {
-            self.checkpoint_start(&workspace, &log).await?;
+            self.checkpoint_start(&ground, log).await?;
         }
         crash_point!("daemon.workspace_made");
         for (code, text) in notices(setup, runs_as) {
             log.notice(NoticeLevel::Info, code, text).await?;
         }
-        Ok((program, workspace))
-    }
-
-    /// The checkpoint before the first turn; once there are turns, those have their own.
-    async fn checkpoint_start(
-        &self,
-        workspace: &Path,
-        log: &workspace::SetupLog,
-    ) -> Result<(), DaemonError> {
-        let turns = self.state.journal().turns(&self.session).await?;
-        if turns.iter().any(|turn| turn.attempt > 0) {
-            return Ok(());
-        }
-        let request = CheckpointRequest {
-            workspace: workspace.to_owned(),
-            session: self.session.to_string(),
-            name: START.to_owned(),
-        };
-        match checkpoint_apart(&request).await {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                let text = error.to_string();
-                log.notice(NoticeLevel::Warning, CHECKPOINT_FAILED, text)
-                    .await
-            }
-        }
+        Ok((program, ground))
     }
 
     async fn drive(
         self,
         setup: &Setup<'_>,
         program: PathBuf,
-        workspace: PathBuf,
+        ground: Ground,
         task: Option<String>,
     ) -> Result<Led, DaemonError> {
-        let context = Arc::new(self.context(setup, program, workspace.clone())?);
+        let workspace = ground.workspace.clone();
+        let secrets = self.secrets(setup, &ground).await?;
+        let (context, handing) = self.context(setup, program, ground, secrets)?;
+        let context = Arc::new(context);
         HubSide::standing(&context, &self.link);
         let redactor = Arc::clone(&context.redactor);
+        let sandbox = context.sandbox.clone();
         let agent_version = agent_version(&context.program);
         let (session, driver) = Session::start(Arc::clone(&context), &self.tasks).await?;
         crash_point!("daemon.session_started");
@@ -277,6 +330,14 @@ impl Lead {
         };
         self.tasks
             .spawn("hub-commands", commands.serve(self.inbound));
+        let log = workspace::SetupLog {
+            journal: self.state.journal().clone(),
+            session: self.session.clone(),
+            agent: self.chosen.kind.name,
+            clock: setup.clock,
+        };
+        self.tasks
+            .spawn("hub-news", link_news::tell(self.link.status(), log));
         if let Some(news) = self.link.news() {
             let hub = HubSide {
                 session: session.clone(),
@@ -293,10 +354,19 @@ impl Lead {
             journal: self.state.journal().clone(),
             session: Some((self.session.clone(), self.chosen.kind.name)),
             runs: setup.config.state_dir.join("runs"),
-            sandbox: LocalSandbox::of_this_program(),
+            sandbox,
             retain: setup.config.keeping.spool_retain,
         };
         let stop = self.tasks.stopping().child_token();
+        if let Some(handing) = handing {
+            let stop = stop.clone();
+            self.tasks.spawn("git-tokens", async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = handing.serve() => {}
+                }
+            });
+        }
         let keeping = housekeeping.clone().keep(stop.clone());
         self.tasks.spawn("housekeeping", keeping);
         Ok(Led {
@@ -324,19 +394,16 @@ impl Lead {
         &self,
         setup: &Setup<'_>,
         program: PathBuf,
-        workspace: PathBuf,
-    ) -> Result<TurnContext, DaemonError> {
+        ground: Ground,
+        secrets: Vec<SecretString>,
+    ) -> Result<(TurnContext, Option<Handing>), DaemonError> {
         let config = setup.config;
         let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
-        let mut secrets: Vec<_> = self.hub.key.iter().cloned().collect();
-        secrets.extend(config.repo.as_ref().and_then(|repo| repo.token.clone()));
         let mut spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
-        secrets.extend(keys_in(&environment, &spec));
         let redactor = self.hub.masks.of(secrets)?;
-        let user = match &self.chosen.runs_as {
-            RunsAs::Other { user, .. } => Some(user.clone()),
-            RunsAs::Ourselves | RunsAs::Root => None,
-        };
+        let sandbox = sandbox::sandbox(setup, &self.session, &ground.workspace, &spec.home)?;
+        let reach = reach::reach(setup, &program, &ground.workspace, &spec.home);
+        let user = self.chosen.other_user();
         let names = environment.iter().filter_map(|(name, _)| name.to_str());
         spec.variables = names.map(str::to_owned).collect();
         let mut plain = Environment::new();
@@ -345,7 +412,14 @@ impl Lead {
                 .set(name, value)
                 .map_err(|error| DaemonError::Usage(error.to_string()))?;
         }
-        Ok(TurnContext {
+        let expected = ground.expected(setup)?;
+        let hands = config.git.push == Some(Push::Agent);
+        let handing = self.handing(setup, &ground, &mut plain, hands)?;
+        let Ground {
+            made, credentials, ..
+        } = &ground;
+        let publishing = publishing::by_daemon(setup, &self.session, made, credentials)?;
+        let context = TurnContext {
             session: self.session.clone(),
             agent: self.chosen.kind,
             program,
@@ -353,10 +427,11 @@ impl Lead {
             choices: watch::Sender::default(),
             briefings: self.briefings.clone(),
             environment: plain,
+            repositories: ground.repositories(),
             live: form(self.chosen.kind, &config.agent, is_gated(&self.hub))?,
             idle_timeout: config.idle_timeout,
-            approval: approval(setup, &self.hub, &workspace),
-            workspace,
+            approval: approval(setup, &self.hub, &ground.workspace),
+            workspace: ground.workspace,
             state_dir: config.state_dir.clone(),
             state_root: setup.state_root.to_owned(),
             stdout: match config.agent.stdio {
@@ -364,17 +439,21 @@ impl Lead {
                 Stdio::Pipe => Stdout::Pipe,
             },
             user,
+            reach,
             in_container: setup.in_container,
             timeout: config.timeout,
             patience: config.patience,
             spool_quota: config.keeping.spool_quota,
             spool_retain: config.keeping.spool_retain,
             checkpoints: config.keeping.checkpoints,
-            sandbox: LocalSandbox::of_this_program(),
+            sandbox,
+            expected,
+            publishing,
             journal: self.state.journal().clone(),
             redactor,
             clock: setup.clock,
-        })
+        };
+        Ok((context, handing))
     }
 }
 

@@ -7,9 +7,9 @@ use serde_json::Map;
 use tokio::net::TcpListener;
 
 use super::{DaemonError, HubTarget};
-use crate::config::GateConfig;
+use crate::config::{GateConfig, KeyInUrl};
 use crate::files;
-use crate::hub::HubAddress;
+use crate::hub::{Credentials, HubAddress, Timing};
 use crate::ids::SessionId;
 use crate::journal::StateLockError;
 use crate::local_hub::{ApiKey, LocalHub};
@@ -66,14 +66,17 @@ impl OwnHub {
     }
 
     /// How to join it.
-    pub fn target(&self) -> HubTarget {
-        HubTarget {
+    pub fn target(&self) -> Result<HubTarget, DaemonError> {
+        let credentials = Credentials::new(Some(self.key.clone()), None);
+        Ok(HubTarget {
             address: Some(self.address.clone()),
-            key: Some(self.key.clone()),
-            org: None,
+            credentials: credentials.map_err(|error| DaemonError::Internal(error.to_string()))?,
+            key_in_url: KeyInUrl::Never,
+            coalesce: Timing::default().join,
+            session_file: true,
             wait: WAIT,
             gate: GateConfig::default(),
-        }
+        })
     }
 
     /// Stores what was taken in, and ends.

@@ -10,7 +10,7 @@ use nix::unistd;
 
 use super::DaemonError;
 use crate::agent::AgentKind;
-use crate::config::{AgentConfig, EnvMap};
+use crate::config::{AgentConfig, EnvMap, SandboxKind};
 use crate::files;
 use crate::install::{self, Release};
 use crate::journal::StateLockError;
@@ -29,6 +29,8 @@ pub enum Program {
         /// What led to it.
         by: FoundBy,
     },
+    /// It is in the image of the container that it runs in, by this name or path.
+    InImage(PathBuf),
     /// It is missing, and will be installed once the session is joined.
     ToInstall(&'static Release),
 }
@@ -129,8 +131,11 @@ pub enum RunsAs {
     },
 }
 
+/// The ids of the user `agent` in images, for a machine that has none.
+const AGENT_IDS: u32 = 1000;
+
 /// Decides by who we are and what the settings say.
-pub fn runs_as(asked: Option<&str>) -> Result<RunsAs, DaemonError> {
+pub fn runs_as(asked: Option<&str>, sandbox: SandboxKind) -> Result<RunsAs, DaemonError> {
     let root = unistd::geteuid().is_root();
     let name = match (asked, root) {
         (None, false) => return Ok(RunsAs::Ourselves),
@@ -151,6 +156,16 @@ pub fn runs_as(asked: Option<&str>) -> Result<RunsAs, DaemonError> {
             },
             name: name.to_owned(),
             home: found.dir,
+        }),
+        // In a container any ids will do.
+        Ok(None) if asked.is_none() && sandbox == SandboxKind::Docker => Ok(RunsAs::Other {
+            user: User {
+                uid: AGENT_IDS,
+                gid: AGENT_IDS,
+                groups: Vec::new(),
+            },
+            name: AGENT_USER.to_owned(),
+            home: PathBuf::new(),
         }),
         Ok(None) if asked.is_none() => Ok(RunsAs::Root),
         Ok(None) => Err(DaemonError::Usage(format!(

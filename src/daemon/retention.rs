@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::made::Made;
 use super::{DaemonError, Registry, output};
 use crate::clock::Clock;
 use crate::ids::SessionId;
@@ -67,6 +68,9 @@ impl Registry {
         let made = own_workspace(dir, &row.id);
         let removed = std::fs::remove_dir_all(&made);
         absent(removed).map_err(|error| fault(&made, error))?;
+        let removed = crate::hub::file::remove(dir, &row.id);
+        absent(removed).map_err(|error| fault(dir, error))?;
+        Made::forget(dir, &row.id).map_err(|error| fault(&made, error))?;
         let agent = &row.agent;
         let forget = Batch::new(&row.id, agent).with(Change::ForgetSession);
         journal.commit(forget).await?;

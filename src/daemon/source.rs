@@ -1,5 +1,7 @@
 //! The journal as the Hub link's source of events.
 
+use std::path::PathBuf;
+
 use crate::hub::outbox::{Batch, EventSource, EventTail, SourceError};
 use crate::ids::{Seq, SessionId};
 use crate::journal::{self, Change, Journal, Tail};
@@ -9,6 +11,8 @@ use crate::journal::{self, Change, Journal, Tail};
 pub(super) struct JournalSource {
     pub(super) journal: Journal,
     pub(super) agent: &'static str,
+    /// The daemon's own folder.
+    pub(super) state_dir: PathBuf,
 }
 
 impl EventSource for JournalSource {
@@ -31,6 +35,11 @@ impl EventSource for JournalSource {
 
     async fn turn_start(&self, session: &SessionId, seq: Seq) -> Result<Seq, SourceError> {
         Ok(self.journal.turn_start(session, seq).await?.unwrap_or(seq))
+    }
+
+    async fn workspace(&self, session: &SessionId) -> Result<String, SourceError> {
+        let row = self.journal.session(session).await?;
+        Ok(row.map(|row| row.workspace).unwrap_or_default())
     }
 
     fn tail(&self, session: &SessionId, after: Option<Seq>) -> Tail {

@@ -24,7 +24,7 @@ pub fn survey(setup: &Setup<'_>) -> Result<Survey, DaemonError> {
     let config = setup.config;
     let kind = agent::by_name(config.agent.name.as_str())
         .map_err(|error| DaemonError::Usage(error.to_string()))?;
-    let runs_as = program::runs_as(config.agent.user.as_deref())?;
+    let runs_as = program::runs_as(config.agent.user.as_deref(), config.sandbox.kind)?;
     Ok(Survey {
         program: program::find(kind, &config.agent, &setup.prefix, setup.env),
         home: launch::agent_home(setup, &runs_as),

@@ -4,19 +4,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
-use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::made::MadeRepository;
+use super::repositories::{Repo, Wanted, allowed, wanted};
 use super::retention::own_workspace;
 use super::{DaemonError, Setup};
 use crate::clock::Clock;
-use crate::config::CommandKind;
+use crate::config::{CommandKind, Depth};
 use crate::event::{Event, NoticeLevel};
 use crate::files;
 use crate::hub::rest::SessionDetail;
 use crate::ids::{EventId, SessionId};
 use crate::journal::{Batch, Journal, NewEvent};
-use crate::workspace::{self, Cache, CloneRequest, Progress, RepoUrl, Revision, Workspace};
+use crate::workspace::{self, Cache, CloneRequest, Credentials, Extent, Progress, Workspace};
 
 /// A clone that takes longer is stuck.
 const CLONE_LIMIT: Duration = Duration::from_mins(30);
@@ -79,54 +80,106 @@ impl SetupLog {
     }
 }
 
-/// A repository to clone.
+/// Where a session works.
 #[derive(Debug)]
-struct Repo {
-    url: RepoUrl,
-    revision: Option<Revision>,
-    token: Option<SecretString>,
+pub(super) struct Place {
+    /// The folder.
+    pub(super) path: PathBuf,
+    /// What was cloned into it.
+    pub(super) repositories: Vec<MadeRepository>,
+    /// Where tokens for them come from.
+    pub(super) credentials: Credentials,
 }
 
 /// Makes the workspace, or finds it where an earlier start made it. `detail` is the Hub's view of
-/// the session, `trusted` whether that Hub may name any address that a user could type. `owner`
-/// is the user that the agent runs as, where that is another one.
+/// the session, `owner` the user that the agent runs as, where that is another one.
 pub(super) async fn make(
     setup: &Setup<'_>,
     detail: Option<&SessionDetail>,
-    trusted: bool,
     log: &SetupLog,
     owner: Option<(u32, u32)>,
-) -> Result<PathBuf, DaemonError> {
+) -> Result<Place, DaemonError> {
     let config = setup.config;
     let own = || own_workspace(&config.state_dir, &log.session);
-    let Some(repo) = repo(setup, detail, trusted)? else {
+    let Wanted { repos, credentials } = wanted(setup, detail)?;
+    if repos.is_empty() {
         let path = match (&config.workspace_dir, setup.command) {
             (Some(path), _) => path.clone(),
             // What a person starts works where they are.
-            (None, CommandKind::Run | CommandKind::Start) => return Ok(setup.cwd.clone()),
+            (None, CommandKind::Run | CommandKind::Start) => setup.cwd.clone(),
             (None, CommandKind::Daemon) => own(),
         };
+        match owner {
+            _ if path == setup.cwd => {}
+            Some(owner) => make_for(setup, &path, owner)?,
+            None => make_folder(&path)?,
+        }
+        return Ok(Place {
+            path,
+            repositories: Vec::new(),
+            credentials,
+        });
+    }
+    let path = config.workspace_dir.clone().unwrap_or_else(own);
+    let mut repositories = Vec::new();
+    let several = repos.len() > 1;
+    if several {
         match owner {
             Some(owner) => make_for(setup, &path, owner)?,
             None => make_folder(&path)?,
         }
-        return Ok(path);
-    };
-    let into = config.workspace_dir.clone().unwrap_or_else(own);
+    }
+    for repo in repos {
+        let into = if several {
+            path.join(&repo.folder)
+        } else {
+            path.clone()
+        };
+        repositories.push(make_one(setup, repo, into, &credentials, log, owner).await?);
+    }
+    Ok(Place {
+        path,
+        repositories,
+        credentials,
+    })
+}
+
+async fn make_one(
+    setup: &Setup<'_>,
+    repo: Repo,
+    into: PathBuf,
+    credentials: &Credentials,
+    log: &SetupLog,
+    owner: Option<(u32, u32)>,
+) -> Result<MadeRepository, DaemonError> {
     let parent = into.parent().unwrap_or(Path::new("/"));
     make_folder(parent)?;
+    // Within a workspace it may be the agent that has put something there.
+    if owner.is_some() && into.is_symlink() {
+        let error = std::io::Error::other("it is a link");
+        return Err(folder_error(&into, &error));
+    }
     log.step(format!("cloning {}", repo.url)).await?;
-    let made = clone(setup, repo, into, log).await?;
+    let (url, reach) = (repo.url.to_string(), repo.url.reach());
+    let token = credentials.token(&repo.url).await;
+    let token = token.map_err(|error| DaemonError::Workspace(error.to_string()))?;
+    let made = clone(setup, repo, token, into, log, owner).await?;
     if let Some(owner) = owner.filter(|_| !made.reused) {
         give(setup, &made.path, owner)?;
     }
     log.step(describe(&made)).await?;
-    Ok(made.path)
+    Ok(MadeRepository {
+        path: made.path,
+        url,
+        reach,
+        // One that was there may have been worked on.
+        commit: made.commit.filter(|_| !made.reused),
+    })
 }
 
-/// Whether the repository of the settings has an address that may be cloned from.
+/// Whether the repositories of the settings have addresses that may be cloned from.
 pub(super) fn check_repo(setup: &Setup<'_>) -> Result<(), DaemonError> {
-    repo(setup, None, false).map(drop)
+    wanted(setup, None).map(drop)
 }
 
 fn describe(made: &Workspace) -> String {
@@ -144,63 +197,19 @@ fn short(commit: &str) -> &str {
     commit.get(..10).unwrap_or(commit)
 }
 
-/// What to clone: the user's own word, else the Hub's.
-fn repo(
-    setup: &Setup<'_>,
-    detail: Option<&SessionDetail>,
-    trusted: bool,
-) -> Result<Option<Repo>, DaemonError> {
-    let fault = |error: &dyn std::fmt::Display| DaemonError::Workspace(error.to_string());
-    let parse = |url: &str, revision: Option<&str>, token| {
-        let url = RepoUrl::parse(url, &setup.cwd).map_err(|error| fault(&error))?;
-        let revision = revision
-            .map(Revision::parse)
-            .transpose()
-            .map_err(|error| fault(&error))?;
-        Ok(Some(Repo {
-            url,
-            revision,
-            token,
-        }))
-    };
-    if let Some(repo) = &setup.config.repo {
-        return parse(&repo.url, repo.branch.as_deref(), repo.token.clone());
-    }
-    let Some(sent) = detail.and_then(|detail| detail.repo.as_ref()) else {
-        return Ok(None);
-    };
-    let first = |names: &[&str]| {
-        names
-            .iter()
-            .find_map(|name| sent.get(name).and_then(Value::as_str))
-            .filter(|t| !t.is_empty())
-    };
-    let Some(url) = first(&["cloneUrl", "url"]) else {
-        return Ok(None);
-    };
-    if !trusted && !url.starts_with("https://") {
-        return Err(DaemonError::Workspace(format!(
-            "the Hub asks for the repository `{url}`: from a Hub on another machine only https:// \
-             addresses are taken; give --repo to allow another"
-        )));
-    }
-    parse(
-        url,
-        first(&["commit", "ref", "branch", "defaultBranch"]),
-        None,
-    )
-}
-
 async fn clone(
     setup: &Setup<'_>,
     repo: Repo,
+    token: Option<SecretString>,
     into: PathBuf,
     log: &SetupLog,
+    owner: Option<(u32, u32)>,
 ) -> Result<Workspace, DaemonError> {
+    let git = &setup.config.git;
     let request = CloneRequest {
         url: repo.url,
         revision: repo.revision,
-        token: repo.token,
+        token,
         into,
         limit: CLONE_LIMIT,
         ca_file: setup.config.ca_file.clone(),
@@ -208,6 +217,15 @@ async fn clone(
             path: setup.state_root.join("cache").join("git"),
             limit: CACHE_LIMIT,
         }),
+        extent: Extent {
+            depth: match git.depth {
+                Depth::Commits(commits) => commits,
+                Depth::Full => 0,
+            },
+            submodules: git.submodules.then(|| allowed(setup)).transpose()?,
+            most: git.max_size,
+            linked: owner.is_none(),
+        },
     };
     let mut throttle = Throttle {
         clock: setup.clock,

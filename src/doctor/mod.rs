@@ -54,7 +54,10 @@ pub async fn examine_hub(setup: &Setup<'_>) -> Check {
 
 /// Looks at everything that all agents share but the Hub.
 pub fn examine_machine(setup: &Setup<'_>) -> Vec<Check> {
-    let runs_as = daemon::runs_as(setup.config.agent.user.as_deref());
+    let runs_as = daemon::runs_as(
+        setup.config.agent.user.as_deref(),
+        setup.config.sandbox.kind,
+    );
     let runs_as = runs_as.as_ref().map_err(ToString::to_string);
     vec![
         state::judge(&probe::state(&setup.config.state_dir)),

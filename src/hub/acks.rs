@@ -34,6 +34,11 @@ struct Sent {
 #[derive(Debug)]
 enum Entry {
     Sent(Sent),
+    /// A frame that nobody acknowledges: it has arrived when something later is answered.
+    Told {
+        bytes: usize,
+        place: u64,
+    },
     /// All frames of events up to this one come before.
     Mark(Seq),
 }
@@ -86,9 +91,11 @@ impl Window {
         self.unanswered
     }
 
-    /// The Hub acknowledges nothing: ask it, by a ping, whether it keeps up.
+    /// The Hub acknowledges nothing, or nothing is left that it would: ask it, by a ping, whether
+    /// it keeps up.
     pub(super) fn wants_ping(&self) -> bool {
-        self.silent && !self.has_room()
+        let waits = self.frames == 0 && self.is_unsure();
+        waits || (self.silent && !self.has_room())
     }
 
     /// A frame was sent.
@@ -104,6 +111,20 @@ impl Window {
             arrived: false,
         }));
         self.places += 1;
+    }
+
+    /// A frame was sent that is never acknowledged itself.
+    pub(super) fn told(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        let place = self.places;
+        self.entries.push_back(Entry::Told { bytes, place });
+        self.places += 1;
+    }
+
+    /// Whether frames are on their way of which nobody will say that they arrived.
+    fn is_unsure(&self) -> bool {
+        let told = |entry: &Entry| matches!(entry, Entry::Told { .. });
+        self.entries.iter().any(told)
     }
 
     /// All frames of events up to `seq` were sent (or need not be).
@@ -124,6 +145,7 @@ impl Window {
     /// The Hub answered something that was sent at `place`.
     pub(super) fn proved(&mut self, place: u64) {
         self.read = self.read.max(place);
+        self.advance();
     }
 
     /// An acknowledgement came. False when nothing in flight has this id (late, or a second one).
@@ -176,10 +198,12 @@ impl Window {
     /// Moves over whole events only: what arrived of the next one must be known after a loss.
     fn advance(&mut self) {
         let mut whole = 0;
-        for (at, entry) in self.entries.iter().enumerate() {
+        for (at, entry) in self.entries.iter_mut().enumerate() {
             match entry {
                 Entry::Sent(sent) if !sent.arrived => break,
                 Entry::Sent(_) => {}
+                Entry::Told { place, .. } if *place >= self.read => break,
+                Entry::Told { bytes, .. } => self.bytes -= std::mem::take(bytes),
                 Entry::Mark(seq) => {
                     self.acked = self.acked.max(Some(*seq));
                     whole = at + 1;
@@ -276,6 +300,25 @@ mod tests {
         assert!(!window.has_room());
         window.ack("big");
         assert!(window.has_room());
+    }
+
+    #[test]
+    fn what_nobody_acknowledges_has_arrived_when_something_later_is_answered() {
+        let mut window = Window::new(None);
+        window.sent("a/0".into(), seq(1), 10, Instant::now());
+        window.told(90);
+        window.mark(Seq::new(1).unwrap());
+        window.ack("a/0");
+        assert_eq!((window.acked(), window.is_unsure()), (None, true));
+        assert!(window.wants_ping());
+        window.sent("b/0".into(), seq(2), 10, Instant::now());
+        window.mark(Seq::new(2).unwrap());
+        window.ack("b/0");
+        assert_eq!((window.acked(), window.is_unsure()), (seq(2), false));
+        window.told(90);
+        window.mark(Seq::new(3).unwrap());
+        window.proved(window.place());
+        assert_eq!((window.acked(), window.bytes), (seq(3), 0));
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! Who we are to a Hub, said in every way that Hubs are known to read.
 //!
-//! A key is never shown: not by `Debug`, not in errors, not in logged URLs.
+//! A key is never shown: not by `Debug`, not in errors, not in logged URLs. Clones are one and the
+//! same: a key that is renewed is renewed for all of them.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -12,11 +16,25 @@ const HUB_KEY_PREFIX: &str = "agc_";
 const HUB_KEY_HEADER: HeaderName = HeaderName::from_static("x-agentuity-auth-api-key");
 const ORG_HEADER: HeaderName = HeaderName::from_static("x-agentuity-orgid");
 
+/// Reads the key again where it came from.
+pub type Reread = Box<dyn Fn() -> Result<SecretString, String> + Send + Sync>;
+
 /// A key and an organization, each of which may be missing (an open Hub on loopback needs none).
-#[derive(Debug, Clone, Default)]
-pub struct Credentials {
-    key: Option<SecretString>,
+#[derive(Clone, Default)]
+pub struct Credentials(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    key: RwLock<Option<SecretString>>,
     org: Option<String>,
+    reread: Option<Reread>,
+}
+
+/// Whether one connection has the key in its URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Key {
+    InUrl,
+    NotInUrl,
 }
 
 /// A key or organization that cannot be sent. It does not repeat what it refuses.
@@ -29,14 +47,53 @@ impl Credentials {
     pub fn new(key: Option<SecretString>, org: Option<String>) -> Result<Self, InvalidCredentials> {
         let key = key.filter(|k| !k.expose_secret().is_empty());
         let org = org.filter(|o| !o.is_empty());
-        let printable = |text: &str| text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
         if key.as_ref().is_some_and(|k| !printable(k.expose_secret())) {
             return Err(InvalidCredentials("key"));
         }
         if org.as_ref().is_some_and(|o| !printable(o)) {
             return Err(InvalidCredentials("organization"));
         }
-        Ok(Self { key, org })
+        Ok(Self(Arc::new(Shared {
+            key: RwLock::new(key),
+            org,
+            reread: None,
+        })))
+    }
+
+    /// These, with a key that can be read again when the Hub refuses it.
+    #[must_use]
+    pub fn renewable(self, reread: Reread) -> Self {
+        Self(Arc::new(Shared {
+            key: RwLock::new(self.key()),
+            org: self.0.org.clone(),
+            reread: Some(reread),
+        }))
+    }
+
+    /// Reads the key again; whether there is another one now than `refused`. Reads a small file.
+    pub(super) fn renew(&self, refused: Option<&SecretString>) -> bool {
+        let differs = |key: &SecretString| {
+            refused.is_none_or(|refused| refused.expose_secret() != key.expose_secret())
+        };
+        if self.key().as_ref().is_some_and(differs) {
+            // Another session's link has done it.
+            return true;
+        }
+        let read = match &self.0.reread {
+            Some(reread) => reread(),
+            None => return false,
+        };
+        match read {
+            Ok(key) if differs(&key) && printable(key.expose_secret()) => {
+                *self.0.key.write().unwrap_or_else(PoisonError::into_inner) = Some(key);
+                true
+            }
+            Ok(_) => false,
+            Err(why) => {
+                tracing::warn!(why, "the Hub's key cannot be read again");
+                false
+            }
+        }
     }
 
     /// The headers of REST calls: `Authorization: Bearer`, and the organization.
@@ -46,8 +103,8 @@ impl Credentials {
 
     /// The headers of the WebSocket: a Hub key goes into its own header instead.
     pub(super) fn socket_headers(&self) -> HeaderMap {
-        let hub_key = self.key().is_some_and(|k| k.starts_with(HUB_KEY_PREFIX));
-        self.headers(hub_key)
+        let hub_key = |key: &SecretString| key.expose_secret().starts_with(HUB_KEY_PREFIX);
+        self.headers(self.key().as_ref().is_some_and(hub_key))
     }
 
     fn headers(&self, own_header: bool) -> HeaderMap {
@@ -58,6 +115,7 @@ impl Credentials {
             Some(value)
         };
         if let Some(key) = self.key() {
+            let key = key.expose_secret();
             let (name, value) = if own_header {
                 (HUB_KEY_HEADER, secret(key))
             } else {
@@ -75,24 +133,41 @@ impl Credentials {
 
     /// The WebSocket's first frame; `None` when there is nothing to say.
     pub(super) fn first_frame(&self) -> Option<AuthFrame> {
-        (self.key.is_some() || self.org.is_some()).then(|| AuthFrame {
-            authorization: self.key().map(str::to_owned),
-            org_id: self.org.clone(),
+        let key = self.key();
+        (key.is_some() || self.0.org.is_some()).then(|| AuthFrame {
+            authorization: key.map(|key| key.expose_secret().to_owned()),
+            org_id: self.0.org.clone(),
         })
     }
 
-    /// The key, for the query of the WebSocket's URL. Never to be logged.
-    pub(super) fn key(&self) -> Option<&str> {
-        self.key.as_ref().map(SecretString::expose_secret)
+    /// The key as it is now.
+    pub fn key(&self) -> Option<SecretString> {
+        let key = self.0.key.read().unwrap_or_else(PoisonError::into_inner);
+        key.clone()
     }
 
     pub(super) fn org(&self) -> Option<&str> {
-        self.org.as_deref()
+        self.0.org.as_deref()
     }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("key", &self.key().is_some())
+            .field("org", &self.0.org)
+            .finish_non_exhaustive()
+    }
+}
+
+fn printable(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
     fn credentials(key: &str) -> Credentials {
@@ -118,5 +193,22 @@ mod tests {
         assert!(!shown.contains("SECRET"), "{shown}");
         let bad = Credentials::new(Some("a\nSECRET".into()), None).unwrap_err();
         assert!(!bad.to_string().contains("SECRET"));
+    }
+
+    #[test]
+    fn a_refused_key_is_read_again_and_is_then_everyones() {
+        let file = Arc::new(Mutex::new("old".to_owned()));
+        let source = Arc::clone(&file);
+        let reread = move || Ok(SecretString::from(source.lock().unwrap().clone()));
+        let own = credentials("old").renewable(Box::new(reread));
+        let other = own.clone();
+        let old = own.key();
+        assert!(!own.renew(old.as_ref()), "the file holds the same");
+        *file.lock().unwrap() = "new".to_owned();
+        assert!(own.renew(old.as_ref()));
+        assert_eq!(other.rest_headers()[AUTHORIZATION], "Bearer new");
+        assert!(other.renew(old.as_ref()), "it is another one already");
+        assert!(!other.renew(other.key().as_ref()));
+        assert!(!credentials("x").renew(credentials("x").key().as_ref()));
     }
 }

@@ -2,22 +2,25 @@
 //!
 //! Pure: `protocol`, `pi` (events → frames), `state` (what to do when a connection ends), `acks`,
 //! `inbound` (frames → commands and actions), `history` (what was said), `address`, `credentials`. Effects: `rest`, `outbox` (journal →
-//! frames), `link` (the WebSocket). Nothing here sees an agent's raw output.
+//! frames), `link` (the WebSocket of a lead), `controller` (that of a person at a terminal). Nothing here sees an agent's raw output.
 
 mod acks;
 mod address;
+pub mod controller;
 mod credentials;
+pub mod file;
 pub mod history;
 mod inbound;
 pub mod link;
 pub mod outbox;
 pub mod pi;
 pub mod protocol;
+mod proxy;
 pub mod rest;
 mod state;
-mod tls;
 
 pub use address::{HubAddress, InvalidAddress};
-pub use credentials::{Credentials, InvalidCredentials};
+pub use credentials::{Credentials, InvalidCredentials, Reread};
 pub use inbound::{Actions, Command, CommandId, Confirm, Level, Notify, Place, SystemPrompt};
+pub use proxy::Proxies;
 pub use state::{Phase, StartError, Timing};

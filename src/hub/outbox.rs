@@ -11,12 +11,17 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use super::file::{Added, SessionFile};
 use super::pi::{Class, Frame, Mapper};
 use crate::event::Envelope;
 use crate::ids::{Seq, SessionId};
+
+/// The most of a session file that one frame writes, in bytes; the rest follows line by line.
+const MAX_WRITE: usize = 96 * 1024;
 
 /// Whatever a source failed with.
 pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
@@ -57,6 +62,12 @@ pub trait EventSource: Clone + Send + Sync + 'static {
         seq: Seq,
     ) -> impl Future<Output = Result<Seq, SourceError>> + Send;
 
+    /// Where the session's agent works.
+    fn workspace(
+        &self,
+        session: &SessionId,
+    ) -> impl Future<Output = Result<String, SourceError>> + Send;
+
     /// Follows the session from the event after `after`, or from its first.
     fn tail(&self, session: &SessionId, after: Option<Seq>) -> Self::Tail;
 }
@@ -71,6 +82,8 @@ pub trait EventTail: Send + 'static {
 #[derive(Debug)]
 pub(super) enum Outgoing {
     Frame(Frame),
+    /// A frame that is never acknowledged, as it goes out.
+    Told(String),
     /// Everything of the events up to here has been given.
     Mark(Seq),
 }
@@ -86,9 +99,32 @@ pub(super) struct Resume {
     pub(super) written: Option<Seq>,
 }
 
+/// The session file on a connection.
+pub(super) struct Filing<'a> {
+    pub(super) file: &'a mut SessionFile,
+    /// How much of it the Hub needs first.
+    pub(super) first: First,
+}
+
+/// What of the session file goes out before anything new.
+#[derive(Debug, Default)]
+pub(super) enum First {
+    /// Nothing: the Hub has it.
+    #[default]
+    Nothing,
+    /// These lines.
+    Lines(Vec<String>),
+    /// Lines that tell of events beyond the acknowledged one.
+    Beyond,
+    /// The whole file.
+    Whole,
+}
+
 /// One connection's reader of the journal.
-pub(super) struct Outbox {
+pub(super) struct Outbox<'a> {
     mapper: Mapper,
+    file: Option<Filing<'a>>,
+    workspace: String,
     resume: Resume,
     seq: Option<Seq>,
     marked: Option<Seq>,
@@ -96,10 +132,16 @@ pub(super) struct Outbox {
     to: mpsc::Sender<Outgoing>,
 }
 
-impl Outbox {
-    pub(super) fn new(resume: Resume, to: mpsc::Sender<Outgoing>) -> Self {
+impl<'a> Outbox<'a> {
+    pub(super) fn new(
+        resume: Resume,
+        file: Option<Filing<'a>>,
+        to: mpsc::Sender<Outgoing>,
+    ) -> Self {
         Self {
             mapper: Mapper::new(),
+            file,
+            workspace: String::new(),
             seq: resume.acked,
             marked: resume.acked,
             resume,
@@ -115,6 +157,7 @@ impl Outbox {
         session: &SessionId,
         join: Duration,
     ) -> Result<Infallible, SourceError> {
+        self.begin_file().await?;
         let after = match self.resume.acked {
             Some(acked) => Seq::new(source.turn_start(session, acked).await?.get() - 1),
             None => None,
@@ -131,6 +174,9 @@ impl Outbox {
             tokio::select! {
                 (tail, batch) = &mut reading => {
                     reading = read(tail);
+                    if self.file.is_some() && self.workspace.is_empty() {
+                        self.workspace = source.workspace(session).await?;
+                    }
                     self.take(&batch?.body).await;
                 }
                 () = flush => self.flush().await,
@@ -162,14 +208,67 @@ impl Outbox {
             self.frames.clear();
         }
         self.mapper.map(envelope, &mut self.frames);
+        let added = match &mut self.file {
+            Some(filing) => filing.file.record(envelope, &self.frames, &self.workspace),
+            None => Added::default(),
+        };
         if known {
             self.frames.clear();
+        } else {
+            self.seq = Some(seq);
+        }
+        if !self.frames.is_empty() || !added.lines.is_empty() {
+            self.send().await;
+            self.tell(added).await;
+            self.mark().await;
+        }
+    }
+
+    /// Brings the Hub's session file to where ours is.
+    async fn begin_file(&mut self) -> Result<(), SourceError> {
+        let Some(Filing { file, first }) = &self.file else {
+            return Ok(());
+        };
+        let mut frames = Vec::new();
+        let path = file.path();
+        match first {
+            First::Nothing => {}
+            First::Lines(lines) => frames.extend(lines.iter().map(|line| entry(path, line))),
+            First::Beyond => {
+                file.each_beyond(self.resume.acked, |line| frames.push(entry(path, line)))?;
+            }
+            First::Whole if file.is_empty() => {}
+            First::Whole => {
+                let (mut start, mut rest) = (String::new(), Vec::new());
+                file.each(|line| {
+                    if rest.is_empty() && start.len() + line.len() < MAX_WRITE {
+                        start.extend([line, "\n"]);
+                    } else {
+                        rest.push(entry(path, line));
+                    }
+                })?;
+                frames.push(write(path, &start));
+                frames.append(&mut rest);
+            }
+        }
+        for frame in frames {
+            self.give(Outgoing::Told(frame)).await;
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, added: Added) {
+        let Some(Filing { file, .. }) = &self.file else {
+            return;
+        };
+        if added.begins {
+            let content = added.lines.join("\n") + "\n";
+            self.give(Outgoing::Told(write(file.path(), &content)))
+                .await;
             return;
         }
-        self.seq = Some(seq);
-        if !self.frames.is_empty() {
-            self.send().await;
-            self.mark().await;
+        for line in &added.lines {
+            self.give(Outgoing::Told(entry(file.path(), line))).await;
         }
     }
 
@@ -210,6 +309,16 @@ impl Outbox {
             std::future::pending::<()>().await;
         }
     }
+}
+
+/// The Hub's session file, anew.
+fn write(path: &str, content: &str) -> String {
+    json!({"type": "session_write", "path": path, "content": content}).to_string()
+}
+
+/// A line that is added to the Hub's session file.
+fn entry(path: &str, line: &str) -> String {
+    json!({"type": "session_entry", "path": path, "line": line}).to_string()
 }
 
 type Reading<T> = Pin<Box<dyn Future<Output = (T, Result<Batch, SourceError>)> + Send>>;

@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+/// The header by which a lead tells a Hub on its own machine where it keeps its state, so that
+/// it can be started again there. No part of the public protocol; browsers cannot send it.
+pub const HOME_HEADER: &str = "x-agent-runner-state-dir";
+
 /// Who a participant is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

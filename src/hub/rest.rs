@@ -11,13 +11,14 @@ use serde_json::{Map, Value};
 
 use super::address::{HubAddress, InvalidAddress};
 use super::credentials::Credentials;
-use super::tls;
+use super::file::MAX_FILE;
 use crate::ids::SessionId;
+use crate::tls;
 
 /// The whole of one call.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// A Hub's answer: a session's detail is the largest.
-const MAX_ANSWER: usize = 4 << 20;
+/// A Hub's answer: a session file is the largest.
+const MAX_ANSWER: usize = 2 * MAX_FILE;
 const USER_AGENT: &str = concat!("agent-runner/", env!("CARGO_PKG_VERSION"));
 
 /// A REST call that failed.
@@ -105,6 +106,37 @@ pub struct Created {
     pub status: String,
 }
 
+/// A session in a list.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listed {
+    /// Its id.
+    pub session_id: SessionId,
+    /// What it is called.
+    #[serde(default)]
+    pub label: String,
+    /// Its state, in the Hub's words.
+    #[serde(default)]
+    pub status: String,
+    /// Whether somebody leads it.
+    #[serde(default)]
+    pub runtime_available: bool,
+}
+
+#[derive(Deserialize)]
+struct SessionList {
+    sessions: SessionLists,
+}
+
+/// The Hub's two kinds of sessions; to us they are one.
+#[derive(Deserialize)]
+struct SessionLists {
+    #[serde(default)]
+    websocket: Vec<Listed>,
+    #[serde(default)]
+    sandbox: Vec<Listed>,
+}
+
 /// A session, as far as a lead needs it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -125,18 +157,34 @@ pub struct SessionDetail {
     pub rest: Map<String, Value>,
 }
 
+/// A session file at the Hub.
+#[derive(Debug, Clone, Deserialize)]
+pub struct FileCopy {
+    /// Its name there.
+    pub path: String,
+    /// Its lines.
+    pub content: String,
+}
+
 /// A client of one Hub's REST interface.
 #[derive(Debug, Clone)]
 pub struct RestClient {
     client: Client,
     address: HubAddress,
+    credentials: Credentials,
 }
 
 impl RestClient {
-    /// Proxies are taken from the environment (`HTTPS_PROXY`, `NO_PROXY`), as reqwest does.
+    /// Proxies are taken from the environment (`HTTPS_PROXY`, `NO_PROXY`), as reqwest does; a Hub
+    /// on this machine is reached directly.
     pub fn new(address: HubAddress, credentials: &Credentials) -> Result<Self, RestError> {
-        let client = client(credentials, &address.to_string())?;
-        Ok(Self { client, address })
+        let client = client(&address.to_string(), address.is_loopback())?;
+        let credentials = credentials.clone();
+        Ok(Self {
+            client,
+            address,
+            credentials,
+        })
     }
 
     /// Where the Hub is.
@@ -148,22 +196,77 @@ impl RestClient {
     pub async fn ping(&self) -> Result<(), RestError> {
         let mut url = self.address.rest(&["hub", "sessions"]);
         url.query_pairs_mut().append_pair("limit", "1");
-        let answer = self.client.get(url.clone()).send().await;
-        read::<Map<String, Value>>(&url, answer).await.map(drop)
+        let got: Map<String, Value> = self.ask(&url, None).await?;
+        drop(got);
+        Ok(())
     }
 
     /// Creates a session. `request` holds at least `task`.
     pub async fn create_session(&self, request: &Value) -> Result<Created, RestError> {
         let url = self.address.rest(&["hub", "session"]);
-        let answer = self.client.post(url.clone()).json(request).send().await;
-        read(&url, answer).await
+        self.ask(&url, Some(request)).await
+    }
+
+    /// The newest sessions that are not archived, as the Hub lists them.
+    pub async fn sessions(&self) -> Result<Vec<Listed>, RestError> {
+        let mut url = self.address.rest(&["hub", "sessions"]);
+        url.query_pairs_mut().append_pair("limit", "50");
+        let list: SessionList = self.ask(&url, None).await?;
+        let SessionLists { websocket, sandbox } = list.sessions;
+        Ok(websocket.into_iter().chain(sandbox).collect())
+    }
+
+    /// Has a paused session led again; the Hub answers before it is.
+    pub async fn resume(&self, id: &SessionId) -> Result<(), RestError> {
+        let url = self
+            .address
+            .rest(&["hub", "session", id.as_str(), "resume"]);
+        let nothing = Value::Object(Map::new());
+        let answer: Map<String, Value> = self.ask(&url, Some(&nothing)).await?;
+        drop(answer);
+        Ok(())
     }
 
     /// Looks at a session.
     pub async fn session(&self, id: &SessionId) -> Result<SessionDetail, RestError> {
         let url = self.address.rest(&["hub", "session", id.as_str()]);
-        let answer = self.client.get(url.clone()).send().await;
-        read(&url, answer).await
+        self.ask(&url, None).await
+    }
+
+    /// The session file as the Hub has it; none where the Hub has none, or does not give it.
+    pub async fn session_file(&self, id: &SessionId) -> Result<Option<FileCopy>, RestError> {
+        let url = self.address.rest(&["hub", "session", id.as_str(), "file"]);
+        match self.ask(&url, None).await {
+            Ok(copy) => Ok(Some(copy)),
+            Err(RestError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gets, or posts `body`. A key that is refused is looked up again once.
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        url: &Url,
+        body: Option<&Value>,
+    ) -> Result<T, RestError> {
+        let mut again = true;
+        loop {
+            let key = self.credentials.key();
+            let request = match body {
+                Some(body) => self.client.post(url.clone()).json(body),
+                None => self.client.get(url.clone()),
+            };
+            let answer = request
+                .headers(self.credentials.rest_headers())
+                .send()
+                .await;
+            let unauthorized = matches!(&answer, Ok(a) if a.status() == StatusCode::UNAUTHORIZED);
+            if unauthorized && again && self.credentials.renew(key.as_ref()) {
+                again = false;
+                continue;
+            }
+            return read(url, answer).await;
+        }
     }
 }
 
@@ -206,8 +309,9 @@ async fn ask(base: &str, credentials: &Credentials) -> Result<(Url, Response), R
         url: "the catalyst URL".to_owned(),
         why: e.to_string(),
     })?;
-    let client = client(credentials, &shown(&url))?;
-    let answer = client.get(url.clone()).send().await;
+    let client = client(&shown(&url), false)?;
+    let headers = credentials.rest_headers();
+    let answer = client.get(url.clone()).headers(headers).send().await;
     let answer = answer.map_err(|e| unreachable(&url, e))?;
     Ok((url, answer))
 }
@@ -234,17 +338,22 @@ fn region_url(region: &str) -> String {
     }
 }
 
-fn client(credentials: &Credentials, url: &str) -> Result<Client, RestError> {
+fn client(url: &str, direct: bool) -> Result<Client, RestError> {
     let tls = if url.starts_with("ws://") {
         // Never used: redirects are not followed.
         tls::without_roots()
     } else {
         (*tls::client_config()).clone()
     };
-    Client::builder()
+    let builder = if direct {
+        // No proxy knows the way to this machine's own Hub.
+        Client::builder().no_proxy()
+    } else {
+        Client::builder()
+    };
+    builder
         .tls_backend_preconfigured(tls)
         .user_agent(USER_AGENT)
-        .default_headers(credentials.rest_headers())
         .timeout(TIMEOUT)
         // A redirect would take the key along.
         .redirect(reqwest::redirect::Policy::none())
@@ -264,7 +373,7 @@ async fn read<T: DeserializeOwned>(
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(|e| unreachable(url, e))? {
         if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(nonsense(url, "it is longer than 4 MiB"));
+            return Err(nonsense(url, "it is too long"));
         }
         body.extend_from_slice(&chunk);
     }

@@ -10,7 +10,9 @@ use super::protocol::CloseCode;
 /// The link's times. The defaults are those of the official clients where they have any.
 #[derive(Debug, Clone)]
 pub struct Timing {
-    /// Connect, handshake and `init` together.
+    /// A way to the Hub, TLS and the WebSocket's own handshake.
+    pub connect: Duration,
+    /// From there until the Hub's `init`.
     pub init: Duration,
     /// How long an absent Hub is waited for before the first `init`.
     pub hub_wait: Duration,
@@ -40,6 +42,7 @@ impl Default for Timing {
     fn default() -> Self {
         let s = Duration::from_secs;
         Self {
+            connect: s(15),
             init: s(30),
             hub_wait: s(60),
             ping: s(10),
@@ -130,6 +133,18 @@ enum Kind {
 }
 
 impl Ended {
+    /// Whether the key is what the Hub does not like.
+    pub(super) fn refuses_key(&self) -> bool {
+        match self {
+            Self::Close { code, .. } => *code == CloseCode::AUTH_REQUIRED,
+            Self::Rejected { close, .. } => {
+                close.is_none_or(|code| code == CloseCode::AUTH_REQUIRED)
+            }
+            Self::Http(status) => *status == 401,
+            _ => false,
+        }
+    }
+
     fn kind(&self) -> Kind {
         let by_code = |code: CloseCode| match code {
             code if code.is_fenced() => Kind::Fenced,
@@ -326,6 +341,33 @@ mod tests {
         for _ in 0..10_000 {
             now += machine.ended(&gone, Duration::ZERO, now).unwrap().after;
         }
+    }
+
+    #[test]
+    fn a_thousand_clients_come_back_at_a_thousand_times() {
+        const BINS: usize = 20;
+        let (now, timing) = (Instant::now(), Timing::default());
+        let mut bins = [0u32; BINS];
+        for seed in 0..1_000 {
+            let mut machine = Reconnect::new(timing.clone(), seed, now);
+            machine.joined();
+            for _ in 0..10 {
+                let next = machine.ended(&Ended::Silent, Duration::ZERO, now).unwrap();
+                if machine.failures == 10 {
+                    let part = next.after.as_secs_f64() / timing.backoff_cap.as_secs_f64();
+                    let bin = (0..BINS)
+                        .rfind(|bin| part * 20.0 >= f64::from(u32::try_from(*bin).unwrap()));
+                    bins[bin.unwrap()] += 1;
+                }
+            }
+        }
+        let expected = 1_000.0 / 20.0;
+        let chi: f64 = bins
+            .iter()
+            .map(|n| (f64::from(*n) - expected).powi(2) / expected)
+            .sum();
+        // The 0.999 quantile of 19 degrees of freedom.
+        assert!(chi < 43.8, "{chi}: {bins:?}");
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //!
 //! It shares the wire types in [`crate::hub::protocol`] with our own lead and nothing else, so
 //! that the two cannot hide each other's faults. It deliberately has no model, no tools and no
-//! sandboxes: a paused session runs again when a lead connects.
+//! sandboxes: a paused session runs again when a lead connects, which a [`Waker`] may start.
 
 mod activity;
 mod auth;
@@ -28,6 +28,7 @@ mod sessions;
 mod socket;
 mod sse;
 mod store;
+mod waking;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -38,6 +39,7 @@ use tokio::net::TcpListener;
 
 pub use auth::ApiKey;
 pub use store::StoreError;
+pub use waking::{Waker, Woken};
 
 use crate::clock::Clock;
 use crate::ids::SessionId;
@@ -46,6 +48,7 @@ use auth::Gate;
 use server::Hub;
 use sessions::Sessions;
 use store::Store;
+use waking::Waking;
 
 /// An embedded Hub, open but not yet listening.
 pub struct LocalHub {
@@ -72,7 +75,18 @@ pub enum HubError {
 impl LocalHub {
     /// Opens the Hub's state in `dir`, creating it where it is missing. Everything that the Hub
     /// starts runs in a group of its own that ends with `tasks` or by [`LocalHub::stop`].
+    /// Paused sessions wait for a lead.
     pub async fn open(dir: &Path, key: Option<ApiKey>, tasks: &Tasks) -> Result<Self, StoreError> {
+        Self::open_with(dir, key, None, tasks).await
+    }
+
+    /// As [`LocalHub::open`]; `waker` has paused sessions led again that are resumed.
+    pub async fn open_with(
+        dir: &Path,
+        key: Option<ApiKey>,
+        waker: Option<Arc<dyn Waker>>,
+        tasks: &Tasks,
+    ) -> Result<Self, StoreError> {
         let dir = dir.to_owned();
         let store = tokio::task::spawn_blocking(move || Store::open(&dir))
             .await
@@ -80,6 +94,7 @@ impl LocalHub {
         let hub = Hub {
             gate: Gate::new(key),
             sessions: Sessions::new(store),
+            waking: Waking::new(waker),
             tasks: tasks.child(),
             started_at: Clock.wall(),
         };

@@ -194,14 +194,21 @@ impl Room {
         }
     }
 
-    /// Publishes a stored event. Called on the store's thread only, in store order.
-    pub(crate) fn publish_event(&self, id: i64, event: &str, data: &RawValue, at: Timestamp) {
+    /// Publishes a stored event, but not to the participant `except`. Called on the store's thread only, in store order.
+    pub(crate) fn publish_event(
+        &self,
+        id: i64,
+        event: &str,
+        data: &RawValue,
+        at: Timestamp,
+        except: Option<&str>,
+    ) {
         let mut state = self.state();
         state.published = id;
         state.activity.apply(event, data.get(), at);
         if state.viewers.iter().any(|viewer| viewer.wants(event)) {
             let frame = frame::broadcast(&self.id, Some(id), event, data, at);
-            state.deliver(&frame, None);
+            state.deliver(&frame, except);
         }
     }
 

@@ -4,19 +4,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustix::process::{Resource, getrlimit};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::auth::{Gate, Shown};
 use super::rest::{self, Failure, query_pairs};
 use super::sessions::Sessions;
+use super::waking::Waking;
 use super::{socket, sse};
 use crate::clock::Timestamp;
 use crate::tasks::Tasks;
@@ -27,13 +31,34 @@ const MAX_BODY: usize = 8 * 1_024 * 1_024;
 /// How long a client may take to send its request's head.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 
+/// What is held of a request's head, and so the longest head; common servers take 8 to 64 KiB.
+const HEAD_BYTES: usize = 64 * 1_024;
+
+/// The most connections at a time; more are told to come back.
+const MOST_CONNECTIONS: u64 = 1_000;
+
+/// Descriptors that are not for connections: the store, the log, what is being started.
+const OTHER_DESCRIPTORS: u64 = 48;
+
+/// How long one who is told to come back may take to hear it.
+const BUSY_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What one above the limit gets.
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\
+    Content-Length: 0\r\nConnection: close\r\n\r\n";
+
 /// How long to wait before accepting again when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection's place among those that are served at a time; free when its last holder is gone.
+#[derive(Debug, Clone)]
+pub(crate) struct Place(#[allow(dead_code)] Arc<OwnedSemaphorePermit>); // held, not read
 
 /// What every request is served with.
 pub(crate) struct Hub {
     pub(crate) gate: Gate,
     pub(crate) sessions: Sessions,
+    pub(crate) waking: Waking,
     pub(crate) tasks: Tasks,
     pub(crate) started_at: Timestamp,
 }
@@ -41,6 +66,7 @@ pub(crate) struct Hub {
 /// Accepts until the tasks are told to stop.
 pub(crate) async fn accept(hub: Arc<Hub>, listener: TcpListener) {
     let router = router(Arc::clone(&hub));
+    let places = Arc::new(Semaphore::new(most_connections()));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -48,8 +74,13 @@ pub(crate) async fn accept(hub: Arc<Hub>, listener: TcpListener) {
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = connection(Arc::clone(&hub), router.clone(), stream, peer);
-                hub.tasks.spawn("hub-connection", connection);
+                if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+                    let served = connection(Arc::clone(&hub), router.clone(), stream, peer, place);
+                    hub.tasks.spawn("hub-connection", served);
+                } else {
+                    tracing::warn!(%peer, "too many connections; one more is sent away");
+                    turn_away(stream).await;
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection; trying again");
@@ -59,7 +90,36 @@ pub(crate) async fn accept(hub: Arc<Hub>, listener: TcpListener) {
     }
 }
 
-async fn connection(hub: Arc<Hub>, router: Router, stream: TcpStream, peer: SocketAddr) {
+/// What the process may have open leaves room for.
+fn most_connections() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let most = limit.saturating_sub(OTHER_DESCRIPTORS);
+    usize::try_from(most.clamp(1, MOST_CONNECTIONS)).unwrap_or(1)
+}
+
+/// Says so and hangs up. Waited for, so that a flood of these holds no more than one at a time.
+async fn turn_away(mut stream: TcpStream) {
+    let telling = async {
+        stream.write_all(BUSY).await?;
+        stream.shutdown().await
+    };
+    if !matches!(
+        tokio::time::timeout(BUSY_PATIENCE, telling).await,
+        Ok(Ok(()))
+    ) {
+        tracing::debug!("one who was sent away did not wait to hear it");
+    }
+}
+
+/// Serves one connection. An upgraded one keeps its place until its WebSocket is closed.
+async fn connection(
+    hub: Arc<Hub>,
+    router: Router,
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: OwnedSemaphorePermit,
+) {
+    let router = router.layer(Extension(Place(Arc::new(place))));
     // Frames are small and wait for nobody's Nagle.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, %peer, "a connection was gone before it was served");
@@ -68,6 +128,7 @@ async fn connection(hub: Arc<Hub>, router: Router, stream: TcpStream, peer: Sock
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)
+        .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
         .with_upgrades();
     tokio::pin!(connection);
@@ -102,6 +163,7 @@ fn router(hub: Arc<Hub>) -> Router {
         .route("/api/hub/session/{id}/archive", post(rest::archive))
         .route("/api/hub/session/{id}/resume", post(rest::resume))
         .route("/api/hub/session/{id}/replay", get(rest::replay))
+        .route("/api/hub/session/{id}/file", get(rest::session_file))
         .route(
             "/api/hub/session/{id}/participants",
             get(rest::participants),

@@ -3,16 +3,17 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
-use super::activity::Activity;
+use super::activity::{Activity, is_marked};
 use super::entries::{Recorded, append_entries};
 use super::frame;
 use super::room::{Participant, Room};
 use super::store::{
     FileResume, ParticipantRow, SessionRow, Store, StoreError, Write, archive_session,
-    delete_session, file_resume, find_session, insert_participant, insert_session,
-    leave_participant, marked_events, newest_event, update_session,
+    delete_session, file_content, file_resume, find_session, insert_event, insert_participant,
+    insert_session, leave_participant, marked_events, newest_event, update_session,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::hub::protocol::{CloseCode, Role};
@@ -52,6 +53,7 @@ impl Sessions {
             created_at: now,
             updated_at: now,
             spec: Value::Object(spec).to_string(),
+            home: None,
         };
         let insert = row.clone();
         row.key = self
@@ -103,10 +105,11 @@ impl Sessions {
         self.store.call(move |db| update_session(db, &row)).await?;
         let is_new = before.is_some_and(|before| before.label != label);
         if let Some(room) = self.peek(&id).filter(|_| is_new) {
-            let news = json!({"label": label});
-            let frame = frame::announcement(&id, "session_label_updated", &news, Clock.wall());
-            room.tell_lead(frame.text.clone());
-            room.publish(&frame, None);
+            let (news, at) = (json!({"label": label}), Clock.wall());
+            let name = "session_label_updated";
+            room.tell_lead(frame::announcement(&id, name, &news, at).text);
+            let event = HubEvent::new(&room, name, &news, at);
+            self.store.push(Box::new(event)).await?;
         }
         Ok(())
     }
@@ -162,6 +165,19 @@ impl Sessions {
         self.store.read(move |db| file_resume(db, key)).await
     }
 
+    /// The session file that was written to last: its path and its lines.
+    pub(crate) async fn file(&self, key: i64) -> Result<Option<(String, String)>, StoreError> {
+        self.store
+            .read(move |db| match file_resume(db, key)? {
+                Some(file) => {
+                    let content = file_content(db, key, &file.path)?;
+                    Ok(Some((file.path, content)))
+                }
+                None => Ok(None),
+            })
+            .await
+    }
+
     /// Notes that someone has come.
     pub(crate) async fn note_join(
         &self,
@@ -211,6 +227,55 @@ where
     }
 
     fn settle(self: Box<Self>, _outcome: Result<(), StoreError>) {}
+}
+
+/// An event of the Hub's own making: stored like a lead's, then shown to all but who caused it.
+pub(crate) struct HubEvent {
+    room: Arc<Room>,
+    request: String,
+    name: &'static str,
+    data: Box<RawValue>,
+    except: Option<String>,
+    at: Timestamp,
+    stored: Option<i64>,
+}
+
+impl HubEvent {
+    pub(crate) fn new(room: &Arc<Room>, name: &'static str, data: &Value, at: Timestamp) -> Self {
+        Self {
+            room: Arc::clone(room),
+            request: format!("hub_{}", Clock.new_uuid().simple()),
+            name,
+            // A tree of JSON values is always JSON.
+            data: to_raw_value(data).unwrap_or_default(),
+            except: None,
+            at,
+            stored: None,
+        }
+    }
+
+    /// Does not show it to this participant.
+    pub(crate) fn but(mut self, participant: &Participant) -> Self {
+        self.except = Some(participant.id.clone());
+        self
+    }
+}
+
+impl Write for HubEvent {
+    fn apply(&mut self, db: &rusqlite::Connection) -> rusqlite::Result<()> {
+        let event = (self.name, self.data.get());
+        let marked = is_marked(self.name);
+        self.stored = insert_event(db, self.room.key, &self.request, event, marked, self.at)?;
+        Ok(())
+    }
+
+    fn settle(self: Box<Self>, outcome: Result<(), StoreError>) {
+        if let (Ok(()), Some(id)) = (outcome, self.stored) {
+            let except = self.except.as_deref();
+            self.room
+                .publish_event(id, self.name, &self.data, self.at, except);
+        }
+    }
 }
 
 /// A new participant.

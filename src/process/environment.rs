@@ -49,6 +49,11 @@ impl Environment {
         Ok(())
     }
 
+    /// Adds all of `other`, which wins.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// A variable's value.
     pub fn value(&self, name: impl AsRef<OsStr>) -> Option<&OsStr> {
         self.0.get(name.as_ref()).map(OsString::as_os_str)

@@ -45,8 +45,12 @@ fn one(secret: &str, json: &mut Vec<Vec<u8>>, text: &mut Vec<Vec<u8>>) {
         add(standard);
         add(url);
     }
-    add(url_encoded(secret, false));
-    add(url_encoded(secret, true));
+    add(url_encoded(secret, b"-._~", false));
+    add(url_encoded(secret, b"-._~", true));
+    // a path's parts, JavaScript's `encodeURIComponent`, and a form's fields
+    add(url_encoded(secret, b"-._~/", false));
+    add(url_encoded(secret, b"-._~!'()*", false));
+    add(url_encoded(secret, b"-._* ", false).replace(' ', "+"));
     let needs_escape = once != secret;
     add(once);
     if needs_escape {
@@ -91,11 +95,10 @@ fn base64(secret: &[u8], shift: usize) -> (String, String) {
 }
 
 /// Percent-encoded but for the unreserved characters.
-fn url_encoded(text: &str, lower: bool) -> String {
+/// With letters, digits and what is in `kept` as they are.
+fn url_encoded(text: &str, kept: &[u8], lower: bool) -> String {
     let one = |byte: u8| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-            char::from(byte).to_string()
-        }
+        _ if byte.is_ascii_alphanumeric() || kept.contains(&byte) => char::from(byte).to_string(),
         _ if lower => format!("%{byte:02x}"),
         _ => format!("%{byte:02X}"),
     };

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
+
+use super::place::Place;
 use super::{RunHandle, SandboxError, remains};
+use crate::exit::Exit;
 use crate::files;
 use crate::process::Identity;
 use crate::spool::{CONTRACT, Claim, Phase, RunDir, SpawnFailure, Status, Stopped};
@@ -44,6 +48,7 @@ const RECORD_LIMIT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(5);
 
 pub(super) async fn attach(dir: &RunDir) -> Result<Attach, SandboxError> {
+    let place = Place::of(dir)?;
     let look = || Claim::take(dir).map_err(SandboxError::file(dir.path().to_owned()));
     let mut patience = RECORD_LIMIT;
     loop {
@@ -56,13 +61,13 @@ pub(super) async fn attach(dir: &RunDir) -> Result<Attach, SandboxError> {
                 crash_point!("sandbox.before_abandon");
                 abandon(dir)?;
                 crash_point!("sandbox.abandoned");
-                return Ok(Attach::Ended(ended(dir, None).await));
+                return Ok(Attach::Ended(ended(dir, &place, None).await));
             }
             (Some(_ours), Some(status)) => {
-                return Ok(Attach::Ended(ended(dir, Some(status)).await));
+                return Ok(Attach::Ended(ended(dir, &place, Some(status)).await));
             }
             (None, Some(status)) => {
-                if let Some(run) = RunHandle::open(dir, &status).await? {
+                if let Some(run) = RunHandle::open(dir, &place, &status).await? {
                     return Ok(Attach::Running(run));
                 }
                 // It ended between the two looks, and its lock is about to go.
@@ -81,7 +86,7 @@ pub(super) async fn attach(dir: &RunDir) -> Result<Attach, SandboxError> {
 }
 
 /// How a run ended whose shim is gone, and nothing but its records left in its folder.
-pub(super) async fn ended(dir: &RunDir, last: Option<Status>) -> Ending {
+pub(super) async fn ended(dir: &RunDir, place: &Place, last: Option<Status>) -> Ending {
     let unfinished = [
         files::temporary(&dir.status()),
         Ok(dir.path().join(RunDir::CONTROL)),
@@ -90,21 +95,41 @@ pub(super) async fn ended(dir: &RunDir, last: Option<Status>) -> Ending {
         // Most shims leave nothing of the kind.
         drop(std::fs::remove_file(path));
     }
-    match last {
-        Some(status) => ending(status).await,
-        None => Ending::vanished(),
+    if let Some(status) = last {
+        return ending(place, status).await;
     }
+    place.remove().await;
+    Ending::vanished()
 }
 
-/// How a run ended by its last record.
-pub(super) async fn ending(last: Status) -> Ending {
-    match last.phase {
-        Phase::Exited(stopped) => Ending::Exited(stopped),
-        Phase::SpawnFailed(failure) => Ending::SpawnFailed(failure),
-        Phase::Abandoned => Ending::vanished(),
-        Phase::Started => Ending::Vanished {
+/// How a run ended by its last record. Nothing of it is left then.
+pub(super) async fn ending(place: &Place, last: Status) -> Ending {
+    let ending = match (&last.phase, place) {
+        (Phase::Exited(stopped), _) => Ending::Exited(stopped.clone()),
+        (Phase::SpawnFailed(failure), _) => Ending::SpawnFailed(failure.clone()),
+        (Phase::Started, Place::Here) => Ending::Vanished {
             leaked: remains::kill(&last).await,
         },
+        // The pids and paths in the record are the container's own: all of it goes with it.
+        (Phase::Started, Place::Container { .. }) if place.was_out_of_memory().await => {
+            Ending::Exited(out_of_memory())
+        }
+        (Phase::Started | Phase::Abandoned, _) => Ending::vanished(),
+    };
+    place.remove().await;
+    ending
+}
+
+/// Of a container that the kernel killed whole, its shim included.
+fn out_of_memory() -> Stopped {
+    Stopped {
+        exit: Exit {
+            code: None,
+            signal: Some(Signal::KILL.as_raw()),
+            oom: true,
+        },
+        oom_kills: 1,
+        ..Stopped::default()
     }
 }
 

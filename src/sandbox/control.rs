@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 use super::SandboxError;
+use super::place::Place;
 use crate::ids::SpoolOffset;
 use crate::process::{Identity, PidFd};
 use crate::spool::control::{Command, MAX_LINE, Notice, Request, Stop, address};
@@ -26,6 +27,7 @@ const SOCKET_PAUSE: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone)]
 pub struct RunControl {
     dir: RunDir,
+    place: Place,
     shim: Identity,
 }
 
@@ -48,9 +50,10 @@ pub struct Sent {
 }
 
 impl RunControl {
-    pub(super) fn new(dir: &RunDir, shim: Identity) -> Self {
+    pub(super) fn new(dir: &RunDir, place: &Place, shim: Identity) -> Self {
         Self {
             dir: dir.clone(),
+            place: place.clone(),
             shim,
         }
     }
@@ -60,17 +63,41 @@ impl RunControl {
     pub async fn stop(&self, how: Stop) -> Result<(), SandboxError> {
         match self.ask(Command::Stop(how)).await {
             Ok(_) => Ok(()),
-            Err(error) => self.stop_by_signal(error),
+            Err(error) => self.stop_otherwise(error).await,
         }
     }
 
     /// Kills the shim itself, which takes the CLI with it: for a shim that does not do as it is
     /// told. The run then counts as vanished.
-    pub fn destroy(&self) {
-        if let Ok(Some(shim)) = PidFd::open(self.shim) {
-            // Gone meanwhile is as good.
-            let _outcome = shim.signal(Signal::KILL);
+    pub async fn destroy(&self) {
+        match &self.place {
+            Place::Here => {
+                if let Ok(Some(shim)) = PidFd::open(self.shim) {
+                    // Gone meanwhile is as good.
+                    let _outcome = shim.signal(Signal::KILL);
+                }
+            }
+            Place::Container { .. } => self.place.remove().await,
         }
+    }
+
+    /// The same for who cannot wait: at once for a run on this machine, in a container after a
+    /// moment in which the calling thread stands still.
+    pub fn destroy_at_once(&self) {
+        let apart = Self {
+            place: self.place.apart(),
+            ..self.clone()
+        };
+        let ends = || {
+            let runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = { runtime }.enable_all().build();
+            // Without a thread or a runtime the run ends by its own time limit.
+            if let Ok(runtime) = runtime {
+                runtime.block_on(apart.destroy());
+            }
+        };
+        // A thread that drives tasks may not wait for one.
+        std::thread::scope(|scope| drop(scope.spawn(ends).join()));
     }
 
     /// Sends one signal to the CLI process.
@@ -120,13 +147,18 @@ impl RunControl {
         }
     }
 
-    /// The way to stop a shim that cannot be reached: its SIGTERM is an orderly stop.
-    fn stop_by_signal(&self, error: SandboxError) -> Result<(), SandboxError> {
+    /// The way to stop a shim that cannot be reached: its SIGTERM is an orderly stop. One in a
+    /// container is nobody's whom we know by pid.
+    async fn stop_otherwise(&self, error: SandboxError) -> Result<(), SandboxError> {
         let over = matches!(
             Status::read(&self.dir)?,
             Some(Status { phase, .. }) if phase != Phase::Started
         );
         if over {
+            return Ok(());
+        }
+        if let Place::Container { .. } = &self.place {
+            self.place.remove().await;
             return Ok(());
         }
         let shim = PidFd::open(self.shim).ok().flatten();

@@ -62,21 +62,7 @@ impl LocalSandbox {
             .await
             .map_err(|error| shim_error(dir, error.to_string()))?;
         crash_point!("sandbox.shim_answered");
-        if answer.trim_end() == READY {
-            return started(dir).await;
-        }
-        let reason = complaint(dir, &answer);
-        match (Status::read(dir)?.map(|status| status.phase), reason) {
-            (Some(Phase::SpawnFailed(failure)), _) => Err(failure.into()),
-            (_, Some(reason)) => Err(shim_error(dir, reason)),
-            // A shim that fails says why; one that ends without a word was killed.
-            (_, None) => started(dir).await,
-        }
-    }
-
-    /// Finds a run again that this or an earlier process started.
-    pub async fn attach(&self, dir: &RunDir) -> Result<Attach, SandboxError> {
-        attach::attach(dir).await
+        answered(dir, &answer).await
     }
 
     fn spawn(&self, dir: &RunDir, environment: &Environment) -> io::Result<(Receiver, Child)> {
@@ -98,8 +84,22 @@ impl LocalSandbox {
     }
 }
 
+/// What a shim's first line means.
+pub(super) async fn answered(dir: &RunDir, answer: &str) -> Result<RunHandle, SandboxError> {
+    if answer.trim_end() == READY {
+        return started(dir).await;
+    }
+    let reason = complaint(dir, answer);
+    match (Status::read(dir)?.map(|status| status.phase), reason) {
+        (Some(Phase::SpawnFailed(failure)), _) => Err(failure.into()),
+        (_, Some(reason)) => Err(shim_error(dir, reason)),
+        // A shim that fails says why; one that ends without a word was killed.
+        (_, None) => started(dir).await,
+    }
+}
+
 /// Writes what the shim will read.
-fn prepare(dir: &RunDir, plan: &Plan, prompt: &[u8]) -> Result<(), SandboxError> {
+pub(super) fn prepare(dir: &RunDir, plan: &Plan, prompt: &[u8]) -> Result<(), SandboxError> {
     files::create_private_dir(dir.path()).map_err(SandboxError::file(dir.path().to_owned()))?;
     let write = |path: PathBuf, content: &[u8]| {
         files::create_private(&path)
@@ -139,7 +139,7 @@ async fn started(dir: &RunDir) -> Result<RunHandle, SandboxError> {
     }
 }
 
-fn shim_error(dir: &RunDir, reason: String) -> SandboxError {
+pub(super) fn shim_error(dir: &RunDir, reason: String) -> SandboxError {
     SandboxError::Shim {
         path: dir.path().to_owned(),
         reason,

@@ -10,10 +10,11 @@ use tokio::net::UnixStream;
 use super::SandboxError;
 use super::attach::{Ending, ended, ending};
 use super::control::{RunControl, connect};
+use super::place::Place;
 use crate::ids::SpoolOffset;
 use crate::process::{Identity, PidFd};
 use crate::spool::control::{Command, MAX_LINE, Notice, Request};
-use crate::spool::{CONTRACT, RunDir, Status, Tail};
+use crate::spool::{CONTRACT, Claim, RunDir, Status, Tail};
 
 /// How often a run is looked at whose control socket was lost.
 const SLOW_LOOK: Duration = Duration::from_millis(250);
@@ -22,6 +23,7 @@ const SLOW_LOOK: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct RunHandle {
     dir: RunDir,
+    place: Place,
     watch: Watch,
     known: u64,
 }
@@ -49,11 +51,20 @@ enum Watch {
 #[derive(Debug)]
 struct Living {
     shim: Identity,
-    agent: Identity,
-    /// Readable once the shim is gone.
-    gone: AsyncFd<PidFd>,
+    /// Shim and CLI as they are known here; none where they cannot be seen.
+    seen: Option<(Identity, Identity)>,
+    gone: Gone,
     /// None once it is lost.
     socket: Option<Socket>,
+}
+
+/// How the end of a shim is known that does not say so itself.
+#[derive(Debug)]
+enum Gone {
+    /// Readable then.
+    Pid(AsyncFd<PidFd>),
+    /// The lock on the run's folder is free then. For a shim whose process is not ours to see.
+    Lock,
 }
 
 #[derive(Debug)]
@@ -72,7 +83,11 @@ enum Woken {
 
 impl RunHandle {
     /// Opens a run whose record says that it goes on; `None` when its shim is gone by now.
-    pub(super) async fn open(dir: &RunDir, status: &Status) -> Result<Option<Self>, SandboxError> {
+    pub(super) async fn open(
+        dir: &RunDir,
+        place: &Place,
+        status: &Status,
+    ) -> Result<Option<Self>, SandboxError> {
         if status.contract != CONTRACT {
             return Err(SandboxError::UnknownContract {
                 path: dir.path().to_owned(),
@@ -83,18 +98,25 @@ impl RunHandle {
             return Ok(None);
         };
         let unreachable = SandboxError::unreachable(dir);
-        let Some(pidfd) = PidFd::open(shim).map_err(&unreachable)? else {
-            return Ok(None);
+        let gone = match place {
+            Place::Here => {
+                let Some(pidfd) = PidFd::open(shim).map_err(&unreachable)? else {
+                    return Ok(None);
+                };
+                Gone::Pid(pidfd.watch().map_err(&unreachable)?)
+            }
+            Place::Container { .. } => Gone::Lock,
         };
-        let gone = pidfd.watch().map_err(&unreachable)?;
+        let seen = place.identity(shim).zip(place.identity(agent));
         // Without its socket a run is still watched, only more slowly.
         let socket = Socket::open(dir).await.ok();
         Ok(Some(Self {
             dir: dir.clone(),
+            place: place.clone(),
             known: 0,
             watch: Watch::Living(Living {
                 shim,
-                agent,
+                seen,
                 gone,
                 socket,
             }),
@@ -108,6 +130,7 @@ impl RunHandle {
         }
         Ok(Self {
             dir: dir.clone(),
+            place: Place::of(dir)?,
             known: 0,
             watch: Watch::Over(ending),
         })
@@ -118,18 +141,26 @@ impl RunHandle {
         &self.dir
     }
 
-    /// The shim and the CLI process, while there is something to say of them.
+    /// The shim and the CLI process, while there is something to say of them and they can be seen
+    /// from here.
     pub fn identities(&self) -> Option<(Identity, Identity)> {
         match &self.watch {
-            Watch::Living(living) => Some((living.shim, living.agent)),
+            Watch::Living(living) => living.seen,
             Watch::Over(_) => None,
         }
     }
 
+    /// Whether it was over before it could be watched, or is known to be by now.
+    pub fn is_over(&self) -> bool {
+        matches!(self.watch, Watch::Over(_))
+    }
+
     /// The means to command the run; `None` once it is over.
     pub fn control(&self) -> Option<RunControl> {
-        let (shim, _) = self.identities()?;
-        Some(RunControl::new(&self.dir, shim))
+        match &self.watch {
+            Watch::Living(living) => Some(RunControl::new(&self.dir, &self.place, living.shim)),
+            Watch::Over(_) => None,
+        }
     }
 
     /// Reads the spool from `offset` on.
@@ -144,7 +175,7 @@ impl RunHandle {
         loop {
             let woken = match &mut self.watch {
                 Watch::Over(ending) => return Ok(Change::Ended(ending.clone())),
-                Watch::Living(living) => living.wait().await,
+                Watch::Living(living) => living.wait(&self.dir).await,
             };
             match woken {
                 Woken::Notice(
@@ -162,14 +193,14 @@ impl RunHandle {
                 Woken::Notice(Notice::Exited) => {
                     let last = Status::read(&self.dir)?;
                     let ending = match last {
-                        Some(status) => ending(status).await,
+                        Some(status) => ending(&self.place, status).await,
                         None => Ending::vanished(),
                     };
                     return Ok(self.over(ending));
                 }
                 Woken::ShimGone => {
                     let last = Status::read(&self.dir)?;
-                    let ending = ended(&self.dir, last).await;
+                    let ending = ended(&self.dir, &self.place, last).await;
                     return Ok(self.over(ending));
                 }
                 Woken::Notice(
@@ -205,11 +236,14 @@ impl RunHandle {
 
 impl Living {
     /// Cancel-safe: a part of a notice stays in the socket's buffer.
-    async fn wait(&mut self) -> Woken {
+    async fn wait(&mut self, dir: &RunDir) -> Woken {
         let Some(socket) = &mut self.socket else {
+            if self.gone.is_so(dir) {
+                return Woken::ShimGone;
+            }
             return tokio::select! {
                 biased;
-                _ = self.gone.readable() => Woken::ShimGone,
+                () = self.gone.readable() => Woken::ShimGone,
                 () = tokio::time::sleep(SLOW_LOOK) => Woken::Time,
             };
         };
@@ -217,7 +251,24 @@ impl Living {
             // The socket first: what it still holds came before the shim's end.
             biased;
             notice = socket.next() => notice.map_or(Woken::SocketLost, Woken::Notice),
-            _ = self.gone.readable() => Woken::ShimGone,
+            () = self.gone.readable() => Woken::ShimGone,
+        }
+    }
+}
+
+impl Gone {
+    /// Never, for a lock: whoever holds it says nothing when it lets go.
+    async fn readable(&self) {
+        match self {
+            Self::Pid(pidfd) => drop(pidfd.readable().await),
+            Self::Lock => std::future::pending().await,
+        }
+    }
+
+    fn is_so(&self, dir: &RunDir) -> bool {
+        match self {
+            Self::Pid(_) => false,
+            Self::Lock => !matches!(Claim::take(dir), Ok(None)),
         }
     }
 }

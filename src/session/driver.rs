@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::state::SessionState;
+use crate::agent::live::Answer;
 use crate::event::{Event, NEW_CONVERSATION, NoticeLevel, Outcome};
 use crate::ids::{EventId, TurnId};
 use crate::journal::{Batch, Change, JournalError, NewEvent, TurnRow, TurnState};
@@ -369,6 +370,10 @@ impl Driver {
                 self.cancel_queue().await?;
                 self.idle_waiters.extend(done);
             }
+            Request::Answer(answer, done) if self.changes_in_vain(&answer) => {
+                let error = AnswerError::FixedInput(self.context.agent.name);
+                drop(done.send(Err(error)));
+            }
             Request::Answer(answer, done) => match &self.running {
                 Some(running) => {
                     let order = TurnCommand::Answer { answer, done };
@@ -400,6 +405,18 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// Whether an answer gives a call another input, and its agent cannot take one. The answers to
+    /// a question are an input too.
+    fn changes_in_vain(&self, answered: &Answered) -> bool {
+        let changes = matches!(answered.answer, Answer::Allow { input: Some(_) });
+        let can_change = self.context.live.is_some_and(|live| live.can_change_input);
+        let state = self.publish.borrow();
+        let mut asked = state.asked.iter().map(|waiting| &waiting.asked);
+        let is_question =
+            asked.any(|asked| asked.request_id == answered.request_id && asked.is_question());
+        changes && !can_change && !is_question
     }
 
     async fn accept(&mut self, prompt: Prompt) -> Result<TurnId, SessionError> {

@@ -55,6 +55,7 @@ fn prepare(plan: &Plan, stdio: &Stdio, shim: Pid) -> Result<bool, SpawnFailure> 
     take_stdio(stdio).map_err(step("set up the descriptors of"))?;
     process::limit_resources().map_err(step("limit the resources of"))?;
     if let Some(user) = &plan.user {
+        process::forget_capabilities();
         process::become_user(user.uid, user.gid, &user.groups)
             .map_err(step("change the user of"))?;
     }
@@ -66,10 +67,13 @@ fn prepare(plan: &Plan, stdio: &Stdio, shim: Pid) -> Result<bool, SpawnFailure> 
     if rustix::process::getppid() != Some(shim) {
         return Ok(false);
     }
-    if plan.user.is_some() || plan.confined {
+    if plan.user.is_some() || plan.confined || plan.reach.is_some() {
         rustix::thread::set_no_new_privs(true)
             .map_err(|error| step("deny privileges to")(error.into()))?;
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    }
+    if let Some(reach) = &plan.reach {
+        process::restrict_files(reach).map_err(step("restrict the files of"))?;
     }
     crash_point!("child.tied");
     std::env::set_current_dir(&plan.workspace)

@@ -8,8 +8,8 @@ use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::event::PollFlags;
-use rustix::net::sockopt::socket_peercred;
 
 use crate::spool::RunDir;
 use crate::spool::control::{MAX_LINE, Notice, Request, bind};
@@ -143,10 +143,13 @@ impl Control {
     }
 }
 
-/// Whether the peer runs under the shim's own user, or root.
+/// Whether the peer runs under the shim's own user, or root. Its pid is 0 where it is outside of
+/// our pid namespace, which rustix takes for a fault.
 fn is_trusted(stream: &UnixStream) -> bool {
-    socket_peercred(stream)
-        .is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid())
+    getsockopt(stream, PeerCredentials).is_ok_and(|peer| {
+        let uid = peer.uid();
+        uid == 0 || uid == rustix::process::geteuid().as_raw()
+    })
 }
 
 #[derive(Debug)]

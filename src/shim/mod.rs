@@ -16,6 +16,7 @@
 //! list.
 
 mod child;
+mod container;
 mod control;
 mod ladder;
 mod launch;
@@ -30,6 +31,7 @@ use std::path::PathBuf;
 
 use rustix::fs::{FileType, fstat};
 
+pub use self::container::{NotFound, find_program, run_in_container};
 use crate::process::{self, Environment, Fork};
 use crate::spool::control::READY;
 use crate::spool::{Appender, Claim, Phase, Plan, RunDir, SpawnFailure, Status, StatusError};
@@ -43,6 +45,9 @@ pub enum ShimError {
         "the shim takes its CLI's environment from stdin, as a file; only the runner starts it"
     )]
     NoEnvironment,
+    /// The environment did not come whole.
+    #[error("the environment of the CLI did not come whole over stdin")]
+    TornEnvironment(#[source] io::Error),
     /// The plan is missing or not one.
     #[error("cannot use the plan {path}", path = path.display())]
     Plan {
@@ -99,7 +104,11 @@ pub fn run(dir: &RunDir) -> Result<(), ShimError> {
     if process::fork().step("fork the shim")? != Fork::Child {
         return Ok(());
     }
-    let result = own(dir, environment);
+    report(own(dir, environment))
+}
+
+/// Says why nothing runs.
+fn report(result: Result<(), ShimError>) -> Result<(), ShimError> {
     if let Err(error) = &result {
         // The daemon reads one line; where it is gone, the log has it.
         let _unheard = writeln!(io::stdout(), "{}", chain(error));
@@ -123,13 +132,21 @@ fn own(dir: &RunDir, environment: Environment) -> Result<(), ShimError> {
     crash_point!("shim.forked");
     let claim = claim(dir)?;
     crash_point!("shim.claimed");
-    let plan = read_plan(dir)?;
-    rustix::process::setsid().step("leave the daemon's session")?;
+    let mut plan = read_plan(dir)?;
+    // What init starts in a container leads its group already, and has nothing to leave.
+    if rustix::process::getpgrp() != rustix::process::getpid() {
+        rustix::process::setsid().step("leave the daemon's session")?;
+    }
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .step("become a subreaper")?;
     let spool = Appender::open(&dir.spool()).step("open the spool")?;
     crash_point!("shim.spool_made");
-    let launched = match launch::launch(dir, &plan, &environment) {
+    let found = container::program_of(&plan, &environment);
+    let launched = found.map_err(ShimError::from).and_then(|program| {
+        plan.program = program;
+        launch::launch(dir, &plan, &environment)
+    });
+    let launched = match launched {
         Ok(launched) => launched,
         Err(ShimError::Spawn(failure)) => {
             record_failure(dir, &failure)?;

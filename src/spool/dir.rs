@@ -56,6 +56,12 @@ impl RunDir {
         self.0.join("launch")
     }
 
+    /// What made the container that the run is in, where it is in one. Beside the folder, which
+    /// is open to the container.
+    pub fn container(&self) -> PathBuf {
+        self.0.with_extension("container")
+    }
+
     /// The shim's own complaints.
     pub fn shim_log(&self) -> PathBuf {
         self.0.join("shim.log")

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::process::Reach;
+
 /// A run as it is written to `plan.json`. The environment is not in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -25,6 +27,9 @@ pub struct Plan {
     /// The user that it becomes; none means that it stays the shim's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<User>,
+    /// The only files that it gets at; none: all that its user may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach: Option<Reach>,
     /// Deny new privileges and files open to others even without another user: in a container
     /// nobody but the agent is there to need them. Always so under another user.
     #[serde(default)]
@@ -96,6 +101,7 @@ impl Plan {
             timeout_ms: None,
             spool_quota,
             user: None,
+            reach: None,
             confined: false,
         }
     }

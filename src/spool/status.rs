@@ -1,8 +1,7 @@
 //! The status record: how far a run is, and how it ended.
 
-use std::fs;
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +13,9 @@ use crate::process::Identity;
 /// The version of what shim and daemon agree on: this record, the folder, the control socket. A
 /// daemon that finds another one reads what is there and sends no commands.
 pub const CONTRACT: u32 = 1;
+
+/// A record is a few KiB, and a list of processes at most.
+const MOST: u64 = 1 << 20;
 
 /// `status.json`. Readers ignore fields that they do not know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,7 +124,7 @@ impl Status {
     /// Reads a run's record; `None` when there is none yet.
     pub fn read(dir: &RunDir) -> Result<Option<Self>, StatusError> {
         let path = dir.status();
-        let bytes = match fs::read(&path) {
+        let bytes = match read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(StatusError::Io { path, source }),
@@ -143,9 +145,30 @@ impl Status {
     }
 }
 
+/// In a container the CLI may be able to put something else in its place.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    files::open_plain(path)?
+        .take(MOST)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    #[test]
+    fn a_link_in_place_of_a_record_leads_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let other = dir.path().join("other");
+        fs::write(&other, r#"{"contract":1,"state":"abandoned"}"#).unwrap();
+        let dir = RunDir::new(dir.path());
+        std::os::unix::fs::symlink(&other, dir.status()).unwrap();
+        assert!(Status::read(&dir).is_err());
+    }
 
     #[test]
     fn a_record_of_a_later_version_with_more_fields_is_read() {

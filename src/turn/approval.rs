@@ -63,6 +63,9 @@ pub enum AnswerError {
     /// It was answered before, withdrawn, or never asked.
     #[error("no request `{0}` waits for an answer; it may have been answered or withdrawn")]
     NotWaiting(String),
+    /// The CLI would take the answer and do what it had asked for all the same.
+    #[error("{0} cannot be given another input than it asked for; permit or deny it as it is")]
+    FixedInput(&'static str),
     /// The daemon is going.
     #[error("the session is stopping; the request is asked again when the daemon is back")]
     Stopping,

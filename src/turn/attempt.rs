@@ -20,7 +20,7 @@ use crate::agent::{Evidence, LaunchPlan, OutputReader};
 use crate::event::{ErrorClass, Event, NoticeLevel, TurnError};
 use crate::ids::SpoolOffset;
 use crate::journal::{self, Batch, JournalError, TurnRow};
-use crate::sandbox::{Attach, Change, Ending, RunControl, RunHandle, SandboxError};
+use crate::sandbox::{self, Attach, Change, Ending, RunControl, RunHandle, SandboxError};
 use crate::spool::control::Stop as Ladder;
 use crate::spool::{RunDir, Tail};
 use crate::turn::approval::AnswerError;
@@ -107,7 +107,7 @@ impl Attempt {
     ) -> Result<Self, TurnError> {
         let dir = context.run_dir(origin.run);
         let sandbox = |message: String| TurnError::new(ErrorClass::Sandbox, message);
-        let plan = context.shim_plan(launch).map_err(sandbox)?;
+        let plan = context.shim_plan(launch, &dir).map_err(sandbox)?;
         let environment = context.environment(launch).map_err(sandbox)?;
         provision::write(&context, &dir, launch).map_err(|error| sandbox(error.to_string()))?;
         crash_point!("attempt.files_written");
@@ -120,7 +120,7 @@ impl Attempt {
         let tail = match run.tail(SpoolOffset::START) {
             Ok(tail) => Some(tail),
             // A shim that was killed early has made no spool.
-            Err(_) if run.identities().is_none() => None,
+            Err(_) if run.is_over() => None,
             Err(error) => return Err(sandbox(describe(&error))),
         };
         let reader = fresh(&context, earlier);
@@ -163,7 +163,7 @@ impl Attempt {
     ) -> Result<Self, TurnFault> {
         let dir = context.run_dir(origin.run);
         let found = if dir.path().exists() {
-            context.sandbox.attach(&dir).await?
+            sandbox::attach(&dir).await?
         } else {
             Attach::Ended(Ending::vanished())
         };

@@ -11,6 +11,8 @@ use super::approval::{AnswerError, Answered, Approval};
 use super::briefing::Briefings;
 use super::choices::Choices;
 use super::live::LiveProcess;
+use super::publish::Publishing;
+use super::report::Expected;
 use crate::agent::live::{LiveKind, LivePlan};
 use crate::agent::{AgentKind, AgentSession, LaunchError, LaunchPlan, TurnSpec};
 use crate::clock::Clock;
@@ -18,9 +20,9 @@ use crate::config::Patience;
 use crate::event::Outcome;
 use crate::ids::{RunId, Seq, SessionId};
 use crate::journal::{Journal, JournalError};
-use crate::process::Environment;
+use crate::process::{Environment, Reach};
 use crate::redact::Redactor;
-use crate::sandbox::{LocalSandbox, SandboxError};
+use crate::sandbox::{Sandbox, SandboxError};
 use crate::spool::{Plan, RunDir, Stdout, User};
 
 /// The plan's file of the system prompt where the Hub adds to that of the settings.
@@ -45,6 +47,8 @@ pub struct TurnContext {
     pub environment: Environment,
     /// Where it works.
     pub workspace: PathBuf,
+    /// The folders of it that may be repositories: it itself, or those that were cloned into it.
+    pub repositories: Vec<PathBuf>,
     /// Where everything durable is.
     pub state_dir: PathBuf,
     /// The folder that holds the state dir, or it itself: another user gets through from here on,
@@ -60,6 +64,8 @@ pub struct TurnContext {
     pub stdout: Stdout,
     /// The user that it runs as; none: ours.
     pub user: Option<User>,
+    /// The only files that it gets at besides those of its run; none: all that its user may.
+    pub reach: Option<Reach>,
     /// Whether we are in a container.
     pub in_container: bool,
     /// How long a turn may take.
@@ -72,8 +78,12 @@ pub struct TurnContext {
     pub spool_retain: bool,
     /// Whether each turn leaves a checkpoint of the workspace.
     pub checkpoints: bool,
+    /// The reports that each turn is to leave in the workspace.
+    pub expected: Vec<Expected>,
+    /// What is pushed after each turn.
+    pub publishing: Option<Publishing>,
     /// Starts runs.
-    pub sandbox: LocalSandbox,
+    pub sandbox: Sandbox,
     /// Where events go.
     pub journal: Journal,
     /// Masks secrets.
@@ -164,7 +174,7 @@ impl TurnContext {
     }
 
     /// What the shim is told; the environment travels beside it.
-    pub(super) fn shim_plan(&self, launch: &LaunchPlan) -> Result<Plan, String> {
+    pub(super) fn shim_plan(&self, launch: &LaunchPlan, dir: &RunDir) -> Result<Plan, String> {
         let args = launch.args.iter().map(|arg| {
             arg.to_str()
                 .map(str::to_owned)
@@ -178,7 +188,11 @@ impl TurnContext {
         );
         plan.stdout = self.stdout;
         plan.user.clone_from(&self.user);
-        plan.confined = self.in_container;
+        plan.reach.clone_from(&self.reach);
+        if let Some(reach) = &mut plan.reach {
+            reach.read.push(dir.launch_files());
+        }
+        plan.confined = self.in_container || self.sandbox.is_container();
         Ok(plan)
     }
 

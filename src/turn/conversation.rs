@@ -115,6 +115,10 @@ impl Conversation {
                 "the agent's CLI has no record of its conversation {id} any more"
             ));
         }
+        if self.id.is_none() && self.lost.is_none() && history::is_from_elsewhere(context)? {
+            let why = "the session was led from elsewhere, and its conversation is not here";
+            self.lost = Some(why.to_owned());
+        }
         let agent_session = AgentSession::New(Uuid::new_v4());
         let mut opening = Opening {
             plan: context.start(agent_session.clone(), run),

@@ -8,6 +8,7 @@ use super::recap::Recap;
 use super::seen::Seen;
 use crate::agent::{ConversationFile, Homes, LaunchPlan};
 use crate::event::{Envelope, Event, NEW_CONVERSATION};
+use crate::hub::file;
 use crate::ids::{Seq, TurnId};
 
 /// The most turns that a recap goes back: what lies further back no longer fits into one.
@@ -46,6 +47,7 @@ pub(super) async fn recap(context: &TurnContext) -> Result<Recap, TurnFault> {
         cursor = before(start);
     }
     let mut recap = Recap::default();
+    earlier(context, |event| recap.event(event))?;
     read(context, first, |envelope| match &envelope.event {
         // What was before is over, and nobody wants to hear of it.
         Event::Notice { code, .. } if code == NEW_CONVERSATION => recap = Recap::default(),
@@ -53,6 +55,17 @@ pub(super) async fn recap(context: &TurnContext) -> Result<Recap, TurnFault> {
     })
     .await?;
     Ok(recap)
+}
+
+/// Whether the session has a past that was not led from this state dir.
+pub(super) fn is_from_elsewhere(context: &TurnContext) -> Result<bool, TurnFault> {
+    let mut any = false;
+    earlier(context, |_| any = true)?;
+    Ok(any)
+}
+
+fn earlier(context: &TurnContext, visit: impl FnMut(&Event)) -> Result<(), TurnFault> {
+    Ok(file::earlier(&context.state_dir, &context.session, visit)?)
 }
 
 /// The first event of a turn. Prompts that were cancelled while it ran lie within it.

@@ -14,7 +14,8 @@
 //! `shorten` (the same events in fewer bytes). Effects: `run` (one turn), `attempt` (one process),
 //! `pump` (its bytes), `spool_room` (what they take), `provision` (the files that it finds),
 //! `conversation` (which of the CLI's own), `history` (what is on the disk of earlier work), `stored`
-//! (what the CLI itself stored), `checkpoint` (what a turn did to the workspace).
+//! (what the CLI itself stored), `checkpoint` (what a turn did to the workspace), `report` (what it was
+//! to leave there), `publish` (its commits, pushed).
 
 pub mod activity;
 pub mod approval;
@@ -30,8 +31,10 @@ mod live;
 pub mod outcome;
 pub mod policy;
 mod provision;
+mod publish;
 mod pump;
 pub mod recap;
+pub mod report;
 mod run;
 pub mod seen;
 mod shorten;
@@ -43,5 +46,6 @@ mod stored;
 pub use checkpoint::CHECKPOINT_FAILED;
 pub use context::{TurnCommand, TurnContext, TurnEnd, TurnFault};
 pub use live::{LiveProcess, Rest, RestFrom};
+pub use publish::Publishing;
 pub use run::Turn;
 pub use shown::{Showing, Shown};

@@ -18,7 +18,9 @@ use super::history;
 use super::live::{Course, LiveAttempt, LiveProcess, Rest, Saved};
 use super::outcome::{Process, Stop, Verdict};
 use super::policy::{self, Next, Why};
+use super::publish;
 use super::pump::{Closing, Origin, number};
+use super::report;
 use super::seen::Seen;
 use super::shown::Shown;
 use crate::agent::LaunchError;
@@ -412,16 +414,20 @@ impl Turn {
     async fn close(mut self, mut end: AttemptEnd) -> Result<TurnEnd, TurnFault> {
         let verdict =
             Verdict::new(end.evidence, end.process, end.cause).explained(end.hang.as_deref());
-        let outcome = match &verdict {
+        let mut outcome = match &verdict {
             Verdict::Ended { outcome, .. } => *outcome,
             Verdict::Crashed { .. } => Outcome::Crashed,
             Verdict::Paused => Outcome::Unknown,
         };
-        let events = verdict.into_events(&end.output, false, Some(self.duration_ms()));
+        let mut events = verdict.into_events(&end.output, false, Some(self.duration_ms()));
+        let reports = report::of_turn(&self.context).await;
+        report::judge(&reports, &mut outcome, &mut events);
         let kept = checkpoint::of_turn(&self.context, self.row.id).await;
         let ends = |event: &Event| matches!(event, Event::End { .. });
+        let pushed = publish::of_turn(&self.context).await;
         let (before, last): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| !ends(event));
-        for event in before.iter().chain(&kept).chain(&last) {
+        let after = reports.iter().chain(&pushed).chain(&kept);
+        for event in before.iter().chain(after).chain(&last) {
             end.closing.add(event)?;
         }
         self.store_end(end.closing, outcome, end.kept).await
@@ -449,7 +455,7 @@ impl Turn {
 
     /// Ends the turn between two attempts.
     async fn stop(&mut self, mut closing: Closing, outcome: Outcome) -> Result<TurnEnd, TurnFault> {
-        if let Some(kept) = checkpoint::of_turn(&self.context, self.row.id).await {
+        for kept in checkpoint::of_turn(&self.context, self.row.id).await {
             closing.add(&kept)?;
         }
         closing.add(&Event::End {

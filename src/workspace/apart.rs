@@ -10,7 +10,8 @@
 //! parent ◄── stdout: progress…, then done or failed ── worker
 //! ```
 
-use std::io::{self, BufRead as _, Read as _, Write as _};
+use std::fs::File;
+use std::io::{self, BufRead as _, BufWriter, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,8 @@ use tokio::sync::mpsc;
 
 use super::cache::Cache;
 use super::checkpoint::{self, Checkpoint, CheckpointRequest};
-use super::{CloneRequest, Progress, RepoUrl, Revision, Workspace, clone, prepare_git};
+use super::push::{self, LocalPush, PackRequest, Packed};
+use super::{CloneRequest, Extent, Progress, Reach, RepoUrl, Revision, Workspace, clone};
 use crate::clock::Clock;
 use crate::process;
 
@@ -42,6 +44,10 @@ pub const COMMAND: &str = "git-worker";
 enum Job {
     Clone(CloneJob),
     Checkpoint(CheckpointRequest),
+    /// The bundle goes to stderr.
+    Pack(PackRequest),
+    Refs(PathBuf),
+    Push(LocalPush),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -53,6 +59,8 @@ struct CloneJob {
     limit_ms: u64,
     ca_file: Option<PathBuf>,
     cache: Option<Cache>,
+    reach: Reach,
+    extent: Extent,
 }
 
 /// What a worker says.
@@ -90,9 +98,59 @@ pub async fn clone_apart(
         limit_ms: u64::try_from(request.limit.as_millis()).unwrap_or(u64::MAX),
         ca_file: request.ca_file.clone(),
         cache: request.cache.clone(),
+        reach: request.url.reach(),
+        extent: request.extent.clone(),
     });
     let what = format!("cloned {}", request.url);
-    work(&job, None, &what, Some(progress)).await
+    work(&job, Ground::Nothing, &what, Some(progress)).await
+}
+
+/// Packs what is to be pushed into `bundle`, as the workspace's owner.
+pub(super) async fn pack_apart(request: &PackRequest, bundle: File) -> Result<Packed, WorkerError> {
+    let what = format!("packed {}", request.workspace.display());
+    let owner = owner(&request.workspace)?;
+    let ground = Ground::Bundle { bundle, owner };
+    bounded(
+        work(&Job::Pack(request.clone()), ground, &what, None),
+        &what,
+    )
+    .await
+}
+
+/// The refs of a repository of this machine.
+pub(super) async fn refs_apart(target: &Path) -> Result<Vec<(String, String)>, WorkerError> {
+    let what = format!("looked at {}", target.display());
+    let job = Job::Refs(target.to_owned());
+    bounded(work(&job, Ground::Nothing, &what, None), &what).await
+}
+
+/// Pushes to a repository of this machine.
+pub(super) async fn push_apart(request: &LocalPush) -> Result<(), WorkerError> {
+    let what = format!("pushed to {}", request.target.display());
+    let job = Job::Push(request.clone());
+    bounded(work(&job, Ground::Nothing, &what, None), &what).await
+}
+
+async fn bounded<T>(
+    working: impl Future<Output = Result<T, WorkerError>>,
+    what: &str,
+) -> Result<T, WorkerError> {
+    const LIMIT: Duration = Duration::from_mins(5);
+    let done = tokio::time::timeout(LIMIT, working).await;
+    let late = || {
+        format!(
+            "the process that {what} took longer than {} s",
+            LIMIT.as_secs()
+        )
+    };
+    done.unwrap_or_else(|_| Err(WorkerError(late())))
+}
+
+/// The workspace's owner, where that is not us.
+fn owner(workspace: &Path) -> io::Result<Option<(u32, u32)>> {
+    let owner = workspace.metadata()?;
+    let is_ours = owner.uid() == rustix::process::getuid().as_raw();
+    Ok((!is_ours).then_some((owner.uid(), owner.gid())))
 }
 
 /// Takes a checkpoint in a worker; `None` where the workspace is no repository. The worker is the
@@ -102,6 +160,10 @@ pub async fn checkpoint_apart(
     request: &CheckpointRequest,
 ) -> Result<Option<Checkpoint>, WorkerError> {
     const LIMIT: Duration = Duration::from_mins(1);
+    if !may_be_repository(&request.workspace) {
+        // a process would take longer to find that out than many a turn
+        return Ok(None);
+    }
     let taken = tokio::time::timeout(LIMIT, take_apart(request)).await;
     taken.unwrap_or_else(|_| {
         Err(WorkerError(format!(
@@ -113,22 +175,42 @@ pub async fn checkpoint_apart(
     })
 }
 
+/// Whether there is anything for libgit2 to look at: it does so in that folder alone.
+fn may_be_repository(workspace: &Path) -> bool {
+    let has = |name: &str| workspace.join(name).symlink_metadata().is_ok();
+    has(".git") || (has("HEAD") && has("objects"))
+}
+
 async fn take_apart(request: &CheckpointRequest) -> Result<Option<Checkpoint>, WorkerError> {
-    let owner = request.workspace.metadata()?;
-    let user = (owner.uid(), owner.gid());
-    let is_ours = user.0 == rustix::process::getuid().as_raw();
+    let user = owner(&request.workspace)?;
     let what = format!("took a checkpoint of {}", request.workspace.display());
     let job = Job::Checkpoint(request.clone());
-    work(&job, (!is_ours).then_some(user), &what, None).await
+    work(&job, Ground::Workspace(user), &what, None).await
+}
+
+/// What a worker works on, and so whose rights it has: a folder of ours, another user's workspace,
+/// or both it and a file of ours.
+enum Ground {
+    Nothing,
+    Workspace(Option<(u32, u32)>),
+    Bundle {
+        bundle: File,
+        owner: Option<(u32, u32)>,
+    },
 }
 
 async fn work<T: DeserializeOwned>(
     job: &Job,
-    user: Option<(u32, u32)>,
+    ground: Ground,
     what: &str,
     progress: Option<mpsc::Sender<Progress>>,
 ) -> Result<T, WorkerError> {
-    let (mut worker, output) = Worker::start(job, user)?;
+    let (user, stderr) = match ground {
+        Ground::Nothing => (None, Stdio::null()),
+        Ground::Workspace(user) => (user, Stdio::null()),
+        Ground::Bundle { bundle, owner } => (owner, Stdio::from(bundle)),
+    };
+    let (mut worker, output) = Worker::start(job, user, stderr)?;
     let mut lines = BufReader::new(output).lines();
     let odd = |error: serde_json::Error| WorkerError::from(io::Error::from(error));
     while let Some(line) = lines.next_line().await? {
@@ -154,7 +236,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(job: &Job, user: Option<(u32, u32)>) -> io::Result<(Self, Receiver)> {
+    fn start(job: &Job, user: Option<(u32, u32)>, stderr: Stdio) -> io::Result<(Self, Receiver)> {
         let mut line = serde_json::to_vec(job)?;
         line.push(b'\n');
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -163,10 +245,15 @@ impl Worker {
             .arg(COMMAND)
             .stdin(Stdio::piped())
             .stdout(write)
-            .stderr(Stdio::null());
+            .stderr(stderr);
         if let Some((uid, gid)) = user {
             // That user can look into the process: nothing of ours may be in it.
             command.uid(uid).gid(gid).env_clear();
+        }
+        if matches!(job, Job::Checkpoint(_)) {
+            // It asks no server, and reading all roots of the machine takes longer than its work.
+            command.env("SSL_CERT_FILE", "/dev/null");
+            command.env("SSL_CERT_DIR", "/dev/null");
         }
         let child = command.spawn()?;
         let mut worker = Self { child };
@@ -193,22 +280,12 @@ pub fn serve() -> io::Result<()> {
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;
     let job: Job = serde_json::from_str(&line)?;
-    let ca_file = match &job {
-        Job::Clone(job) => job.ca_file.clone(),
-        Job::Checkpoint(_) => None,
-    };
-    // Before there is another thread: it changes this process's environment.
-    let prepared = prepare_git(ca_file.as_deref());
     std::thread::spawn(|| {
         // Nothing follows: the end of stdin is the end of the parent, or its wish.
         let _ended = io::stdin().lock().read_to_end(&mut Vec::new());
         process::end_now(1)
     });
-    let report = match prepared {
-        Ok(()) => run(job).unwrap_or_else(Report::Failed),
-        Err(error) => Report::Failed(format!("libgit2 cannot be used: {}", error.message())),
-    };
-    say(&report)
+    say(&run(job).unwrap_or_else(Report::Failed))
 }
 
 fn run(job: Job) -> Result<Report, String> {
@@ -227,6 +304,16 @@ fn run(job: Job) -> Result<Report, String> {
         Job::Checkpoint(request) => {
             serde_json::to_value(checkpoint::take(&request).map_err(|error| words(&error))?)
         }
+        Job::Pack(request) => {
+            let packed = push::pack(&request, &mut BufWriter::new(io::stderr().lock()));
+            serde_json::to_value(packed.map_err(|error| words(&error))?)
+        }
+        Job::Refs(target) => {
+            serde_json::to_value(push::local_refs(&target).map_err(|error| words(&error))?)
+        }
+        Job::Push(request) => {
+            serde_json::to_value(push::push_local(&request).map_err(|error| words(&error))?)
+        }
     };
     Ok(Report::Done(answer.map_err(|error| words(&error))?))
 }
@@ -235,13 +322,14 @@ fn request(job: CloneJob) -> Result<CloneRequest, String> {
     let url = RepoUrl::parse(&job.url, Path::new("/")).map_err(|error| error.to_string())?;
     let revision = job.revision.as_deref().map(Revision::parse).transpose();
     Ok(CloneRequest {
-        url,
+        url: url.with_reach(job.reach),
         revision: revision.map_err(|error| error.to_string())?,
         token: job.token.map(SecretString::from),
         into: job.into,
         limit: Duration::from_millis(job.limit_ms),
         ca_file: job.ca_file,
         cache: job.cache,
+        extent: job.extent,
     })
 }
 

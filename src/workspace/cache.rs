@@ -32,15 +32,16 @@ pub struct Cache {
 /// entries of their own: git cannot tell what is missing in a mixture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Depth {
-    Tip,
+    Commits(u32),
     Whole,
 }
 
 impl Depth {
-    const fn name(self) -> &'static str {
+    fn name(self) -> String {
         match self {
-            Self::Tip => "tip",
-            Self::Whole => "whole",
+            Self::Commits(1) => "tip".to_owned(),
+            Self::Commits(commits) => format!("last-{commits}"),
+            Self::Whole => "whole".to_owned(),
         }
     }
 }

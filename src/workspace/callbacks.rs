@@ -1,11 +1,10 @@
-//! What libgit2 asks while it talks to a server: credentials, and whether to go on.
+//! What libgit2 asks while it talks to a server: whether to go on.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use git2::{Cred, CredentialType, ErrorClass, ErrorCode, RemoteCallbacks};
-use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::clock::Clock;
 
@@ -17,8 +16,7 @@ pub(super) enum Stopped {
     No,
     Cancelled,
     TimedOut,
-    NoToken,
-    TokenRefused,
+    TooLarge,
 }
 
 /// Watches one clone.
@@ -27,6 +25,8 @@ pub(super) struct Watch<'a> {
     pub(super) deadline: Instant,
     pub(super) clock: Clock,
     pub(super) stopped: Cell<Stopped>,
+    /// The most bytes.
+    pub(super) most: u64,
 }
 
 impl Watch<'_> {
@@ -40,34 +40,33 @@ impl Watch<'_> {
         self.stopped.get() == Stopped::No
     }
 
-    /// Callbacks that give `token` and report to `progress`.
+    /// Whether so many bytes are few enough.
+    pub(super) fn has_room_for(&self, bytes: u64) -> bool {
+        if bytes > self.most {
+            self.stopped.set(Stopped::TooLarge);
+        }
+        self.stopped.get() == Stopped::No
+    }
+
+    /// Callbacks that report to `progress`.
     pub(super) fn callbacks<'c>(
         &'c self,
-        token: Option<&'c SecretString>,
         progress: &'c mut dyn FnMut(Progress),
     ) -> RemoteCallbacks<'c> {
         let mut callbacks = RemoteCallbacks::new();
         let mut asked = false;
-        callbacks.credentials(move |_url, _user, allowed| {
+        callbacks.credentials(move |_url, user, allowed| {
             // libgit2 asks again as long as the server says no.
-            let stop = |why, message| {
-                self.stopped.set(why);
-                Err(git2::Error::new(
-                    ErrorCode::Auth,
-                    ErrorClass::Callback,
-                    message,
-                ))
-            };
-            match token {
-                None => stop(Stopped::NoToken, "no token"),
-                Some(_) if asked => stop(Stopped::TokenRefused, "token refused"),
-                Some(token) if allowed.contains(CredentialType::USER_PASS_PLAINTEXT) => {
-                    asked = true;
-                    // Hosts take any user name beside a token; this one is GitHub's own.
-                    Cred::userpass_plaintext("x-access-token", token.expose_secret())
-                }
-                Some(_) => stop(Stopped::TokenRefused, "the server takes no token"),
+            if cfg!(feature = "ssh") && allowed.contains(CredentialType::SSH_KEY) && !asked {
+                asked = true;
+                return Cred::ssh_key_from_agent(user.unwrap_or("git"));
             }
+            let said = "the server takes none of the keys";
+            Err(git2::Error::new(
+                ErrorCode::Auth,
+                ErrorClass::Callback,
+                said,
+            ))
         });
         callbacks.transfer_progress(move |stats| {
             progress(Progress::Receiving {
@@ -75,7 +74,7 @@ impl Watch<'_> {
                 total: stats.total_objects(),
                 bytes: stats.received_bytes() as u64,
             });
-            self.go_on()
+            self.has_room_for(stats.received_bytes() as u64) && self.go_on()
         });
         callbacks.sideband_progress(|_| self.go_on());
         callbacks

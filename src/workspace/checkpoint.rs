@@ -144,7 +144,7 @@ impl Checkpoints {
                 source,
             },
         };
-        prepare_git(None).map_err(fault)?;
+        prepare_git().map_err(fault)?;
         let repository = open(path).map_err(fault)?;
         let path = repository.workdir().ok_or_else(|| {
             // A repository without files has nothing to keep.

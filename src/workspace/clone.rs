@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use git2::build::CheckoutBuilder;
-use git2::{ErrorCode, Repository};
+use git2::{ErrorCode, ObjectType, Repository, Tree, TreeWalkMode, TreeWalkResult};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
@@ -18,9 +18,12 @@ use super::callbacks::{Stopped, Watch};
 use super::error::CloneError;
 use super::fault::Fault;
 use super::git_library::prepare_git;
+use super::http::{Access, with_access};
+use super::policy::AllowList;
 use super::revision::Revision;
 use super::source::{from_network, from_this_machine, open, some_of};
 use super::staging::Staging;
+use super::submodules;
 use super::url::RepoUrl;
 
 /// What to clone, and where to.
@@ -36,10 +39,38 @@ pub struct CloneRequest {
     pub into: PathBuf,
     /// In no more time than this.
     pub limit: Duration,
-    /// Certificates to trust besides the machine's; the first clone of a process decides.
+    /// Certificates to trust besides the machine's, as a PEM file.
     pub ca_file: Option<PathBuf>,
     /// Where fetched objects are kept for the next clone.
     pub cache: Option<Cache>,
+    /// How much of it.
+    pub extent: Extent,
+}
+
+/// How much of a repository is cloned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// So many commits of a branch or tag, over the network; 0: all.
+    pub depth: u32,
+    /// Its submodules as well, from where this list allows it.
+    pub submodules: Option<AllowList>,
+    /// No more bytes than this, received or checked out.
+    pub most: u64,
+    /// A repository of this machine shares its objects' files with the clone, where the file system
+    /// lets it. Not for a clone that another user is to own: the files would be theirs as well.
+    pub linked: bool,
+}
+
+impl Default for Extent {
+    /// The newest commit, no submodules, 20 GiB.
+    fn default() -> Self {
+        Self {
+            depth: 1,
+            submodules: None,
+            most: 20 << 30,
+            linked: true,
+        }
+    }
 }
 
 /// How far a clone is.
@@ -70,7 +101,8 @@ pub struct Workspace {
 }
 
 /// Makes the workspace. Blocks; ends soon after `cancelled` is set (a silent server's own limit is
-/// a minute). A clone from the network is shallow, one from this machine whole and linked.
+/// a minute). A clone from the network is as deep as asked for, one from this machine whole and
+/// linked.
 pub fn clone(
     request: &CloneRequest,
     clock: Clock,
@@ -83,8 +115,9 @@ pub fn clone(
         deadline: clock.now() + request.limit,
         clock,
         stopped: Cell::new(Stopped::No),
+        most: request.extent.most,
     };
-    prepare_git(request.ca_file.as_deref()).map_err(|source| CloneError::Git {
+    prepare_git().map_err(|source| CloneError::Git {
         url: url.clone(),
         source,
     })?;
@@ -102,6 +135,9 @@ pub fn clone(
     })?;
     let made = make(request, &watch, staging.path(), progress);
     let (commit, branch) = made.map_err(|fault| fault.explain(request, &watch))?;
+    if let Some(allowed) = &request.extent.submodules {
+        submodules::clone_into(staging.path(), request, allowed, &watch, progress)?;
+    }
     if !watch.go_on() {
         return Err(Fault::Stopped.explain(request, &watch));
     }
@@ -115,7 +151,7 @@ pub fn clone(
 }
 
 /// The commit and the branch that were checked out.
-type CheckedOut = (Option<String>, Option<String>);
+pub(super) type CheckedOut = (Option<String>, Option<String>);
 
 fn existing(path: &Path, url: &str) -> Option<Workspace> {
     let repository = match open(path) {
@@ -163,7 +199,7 @@ fn given_away(path: &Path, url: &str) -> Option<Workspace> {
     })
 }
 
-fn make(
+pub(super) fn make(
     request: &CloneRequest,
     watch: &Watch<'_>,
     into: &Path,
@@ -172,9 +208,15 @@ fn make(
     if !watch.go_on() {
         return Err(Fault::Stopped);
     }
-    let (repository, default) = match request.url.local_path() {
-        Some(source) => from_this_machine(source, into)?,
-        None => from_network(request, watch, into, progress)?,
+    let (repository, default) = if let Some(source) = request.url.local_path() {
+        from_this_machine(source, into, request.extent.linked)?
+    } else {
+        let access = Access {
+            token: request.token.clone(),
+            ca_file: request.ca_file.clone(),
+            reach: request.url.reach(),
+        };
+        with_access(access, || from_network(request, watch, into, progress))?
     };
     check_out(
         &repository,
@@ -229,6 +271,9 @@ fn check_out(
             Err(_) => return Ok((None, None)),
         },
     };
+    if !watch.has_room_for(files_size(repository, &commit.tree()?)?) {
+        return Err(Fault::Stopped);
+    }
     let mut checkout = CheckoutBuilder::new();
     checkout
         .force()
@@ -238,6 +283,22 @@ fn check_out(
         return Err(Fault::Stopped);
     }
     Ok((Some(commit.id().to_string()), branch))
+}
+
+/// The bytes of all files of a tree, from what the objects say of themselves: a small pack may hold
+/// large ones.
+fn files_size(repository: &Repository, tree: &Tree<'_>) -> Result<u64, git2::Error> {
+    let objects = repository.odb()?;
+    let mut size = 0_u64;
+    tree.walk(TreeWalkMode::PreOrder, |_, entry| {
+        if entry.kind() == Some(ObjectType::Blob)
+            && let Ok((bytes, _)) = objects.read_header(entry.id())
+        {
+            size = size.saturating_add(bytes as u64);
+        }
+        TreeWalkResult::Ok
+    })?;
+    Ok(size)
 }
 
 fn absent(repository: &Repository) -> Fault {

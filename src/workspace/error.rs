@@ -47,6 +47,26 @@ pub enum CloneError {
         /// Where.
         url: String,
     },
+    /// The host's name leads to this machine or this network.
+    #[error(
+        "{url} does not lead to the public network, and a Hub or a submodule named it; to allow it, add the host to git.allow_hosts"
+    )]
+    NotPublic {
+        /// Where.
+        url: String,
+    },
+    /// A submodule cannot be cloned.
+    #[error(
+        "the submodule {name} of {url} cannot be cloned: {why}; leave it out with git.submodules = false, or mend it"
+    )]
+    Submodule {
+        /// Of this repository.
+        url: String,
+        /// Its path.
+        name: String,
+        /// Why.
+        why: String,
+    },
     /// TLS does not trust the server.
     #[error(
         "{url} has a certificate that is not trusted ({message}); for a CA of your own set SSL_CERT_FILE"
@@ -104,6 +124,14 @@ pub enum CloneError {
         url: String,
         /// What it had.
         limit: Duration,
+    },
+    /// It is larger than the settings allow.
+    #[error("{url} is larger than {} MiB; where that is meant, raise git.max_size", .most >> 20)]
+    TooLarge {
+        /// Where.
+        url: String,
+        /// Bytes.
+        most: u64,
     },
     /// Anything else that libgit2 reports.
     #[error("cannot clone {url}: {source}")]

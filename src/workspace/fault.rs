@@ -5,6 +5,7 @@ use git2::ErrorCode;
 use super::callbacks::{Stopped, Watch};
 use super::clone::CloneRequest;
 use super::error::CloneError;
+use super::resolver;
 
 /// What stopped a clone, before it is put into words.
 pub(super) enum Fault {
@@ -29,8 +30,10 @@ impl Fault {
                 let limit = request.limit;
                 return CloneError::TimedOut { url, limit };
             }
-            Stopped::NoToken => return CloneError::AuthNeeded { url },
-            Stopped::TokenRefused => return CloneError::AuthRefused { url },
+            Stopped::TooLarge => {
+                let most = request.extent.most;
+                return CloneError::TooLarge { url, most };
+            }
             Stopped::No => {}
         }
         match self {
@@ -54,7 +57,9 @@ fn explain_git(source: git2::Error, request: &CloneRequest) -> CloneError {
     let url = request.url.to_string();
     let message = source.message().to_owned();
     match source.code() {
+        _ if message.contains(resolver::REFUSED) => CloneError::NotPublic { url },
         ErrorCode::Certificate => CloneError::Certificate { url, message },
+        ErrorCode::Auth if request.token.is_none() => CloneError::AuthNeeded { url },
         ErrorCode::Auth => CloneError::AuthRefused { url },
         ErrorCode::Owner => CloneError::ForeignOwner { url },
         ErrorCode::NotFound if request.url.local_path().is_some() => CloneError::NotFound { url },

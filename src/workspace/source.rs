@@ -4,8 +4,7 @@ use std::path::Path;
 
 use git2::build::{CheckoutBuilder, CloneLocal, RepoBuilder};
 use git2::{
-    AutotagOption, Direction, FetchOptions, ProxyOptions, RemoteRedirect, Repository,
-    RepositoryInitOptions, RepositoryOpenFlags,
+    AutotagOption, Direction, FetchOptions, Repository, RepositoryInitOptions, RepositoryOpenFlags,
 };
 
 use super::cache::{Cache, Depth, Entry, trim};
@@ -14,18 +13,16 @@ use super::clone::{CloneRequest, Progress};
 use super::fault::Fault;
 use super::revision::Revision;
 
-/// libgit2's name for whether a server may send elsewhere.
-const FOLLOW_REDIRECTS: &str = "http.followRedirects";
-
 /// The repository at this very path; none of a folder above counts.
 pub(super) fn open(path: &Path) -> Result<Repository, git2::Error> {
     Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, &[] as &[&Path])
 }
 
-/// All of it, its objects linked; the branch that is its HEAD.
+/// All of it, its objects linked where that is asked for; the branch that is its HEAD.
 pub(super) fn from_this_machine(
     source: &Path,
     into: &Path,
+    linked: bool,
 ) -> Result<(Repository, Option<String>), Fault> {
     let original = open(source)?;
     let head = original.head().ok();
@@ -38,7 +35,11 @@ pub(super) fn from_this_machine(
     nothing.dry_run();
     let mut builder = RepoBuilder::new();
     builder
-        .clone_local(CloneLocal::Local)
+        .clone_local(if linked {
+            CloneLocal::Local
+        } else {
+            CloneLocal::NoLinks
+        })
         .with_checkout(nothing);
     let repository = builder.clone(source, into)?;
     // libgit2 made the source's branch ours already; which one is ours is decided below.
@@ -48,7 +49,7 @@ pub(super) fn from_this_machine(
     Ok((repository, branch))
 }
 
-/// Only what is asked for, without its past.
+/// Only what is asked for, as deep as it is asked for.
 pub(super) fn from_network(
     request: &CloneRequest,
     watch: &Watch<'_>,
@@ -90,9 +91,9 @@ pub(super) fn from_network(
 
 fn entry(cache: &Cache, request: &CloneRequest) -> std::io::Result<Entry> {
     let revision = request.revision.as_ref();
-    let depth = match revision.and_then(Revision::commit) {
-        Some(_) => Depth::Whole,
-        None => Depth::Tip,
+    let depth = match (revision.and_then(Revision::commit), request.extent.depth) {
+        (Some(_), _) | (None, 0) => Depth::Whole,
+        (None, commits) => Depth::Commits(commits),
     };
     Entry::open(cache, &request.url.to_string(), depth)
 }
@@ -112,17 +113,13 @@ fn fetch(
     watch: &Watch<'_>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Fetched, Fault> {
-    // For both connections: a token must not follow to another host. Taken out again below.
-    let mut config = repository.config()?;
-    config.set_bool(FOLLOW_REDIRECTS, false)?;
     let url = request.url.to_string();
     let mut remote = match repository.find_remote("origin") {
         Ok(remote) => remote,
         Err(_) => repository.remote("origin", &url)?,
     };
-    let token = request.token.as_ref();
-    let callbacks = watch.callbacks(token, &mut *progress);
-    let connection = remote.connect_auth(Direction::Fetch, Some(callbacks), Some(proxy()))?;
+    let callbacks = watch.callbacks(&mut *progress);
+    let connection = remote.connect_auth(Direction::Fetch, Some(callbacks), None)?;
     let heads = connection.list()?;
     let names: Vec<String> = heads.iter().map(|head| head.name().to_owned()).collect();
     let default = connection.default_branch().ok();
@@ -132,31 +129,29 @@ fn fetch(
     let default = default.map(str::to_owned);
     drop(connection);
     let wanted = refspecs(request.revision.as_ref(), default.as_deref(), &names)?;
-    let (refspecs, depth) = wanted.unwrap_or_default();
+    let (refspecs, whole) = wanted.unwrap_or_default();
+    let depth = if whole { 0 } else { request.extent.depth };
     if !refspecs.is_empty() {
         let mut options = FetchOptions::new();
         options
-            .remote_callbacks(watch.callbacks(token, progress))
-            .proxy_options(proxy())
-            .follow_redirects(RemoteRedirect::None)
+            .remote_callbacks(watch.callbacks(progress))
             .download_tags(AutotagOption::None)
-            .depth(depth);
+            .depth(i32::try_from(depth).unwrap_or(0));
         remote.fetch(&refspecs, Some(&mut options), None)?;
     }
-    config.remove(FOLLOW_REDIRECTS)?;
     Ok(Fetched { default, refspecs })
 }
 
-/// What to fetch for a revision and how deep (0: all). `None`: there is nothing to fetch.
+/// What to fetch for a revision, and whether all of its past. `None`: there is nothing to fetch.
 #[allow(clippy::type_complexity)] // read in one place
 fn refspecs(
     revision: Option<&Revision>,
     default: Option<&str>,
     names: &[String],
-) -> Result<Option<(Vec<String>, i32)>, Fault> {
+) -> Result<Option<(Vec<String>, bool)>, Fault> {
     let branch = |name: &str| format!("+refs/heads/{name}:refs/remotes/origin/{name}");
     let Some(revision) = revision else {
-        return Ok(default.map(|name| (vec![branch(name)], 1)));
+        return Ok(default.map(|name| (vec![branch(name)], false)));
     };
     let has = |prefix: &str| {
         names
@@ -164,17 +159,17 @@ fn refspecs(
             .any(|name| *name == format!("{prefix}{revision}"))
     };
     if has("refs/heads/") {
-        Ok(Some((vec![branch(revision.as_str())], 1)))
+        Ok(Some((vec![branch(revision.as_str())], false)))
     } else if has("refs/tags/") {
         Ok(Some((
             vec![format!("+refs/tags/{revision}:refs/tags/{revision}")],
-            1,
+            false,
         )))
     } else if revision.commit().is_some() {
         // Servers need not give out a commit by its id: it is looked for in all there is.
         Ok(Some((
             vec![branch("*"), "+refs/tags/*:refs/tags/*".to_owned()],
-            0,
+            true,
         )))
     } else {
         let branches = names
@@ -182,12 +177,6 @@ fn refspecs(
             .filter_map(|name| name.strip_prefix("refs/heads/"));
         Err(Fault::NoRevision(some_of(branches)))
     }
-}
-
-fn proxy() -> ProxyOptions<'static> {
-    let mut proxy = ProxyOptions::new();
-    proxy.auto();
-    proxy
 }
 
 /// Enough to recognise the name that was meant.

@@ -1,17 +1,35 @@
 //! Where a repository may be cloned from, as a type.
 //!
-//! https anywhere, http on this machine only, and local folders. What carries credentials in the
-//! address, needs ssh or is unencrypted is refused with what to do instead.
+//! What a person types is taken as typed: https anywhere, http on this machine only, local folders,
+//! and ssh where it is built in. What a Hub sends is held to [`AllowList`]'s rules. What carries
+//! credentials in the address or is unencrypted is refused with what to do instead.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use url::{Host, Url};
+
+use super::policy::{AllowList, private_name};
 
 /// A repository's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RepoUrl(Kind);
+pub struct RepoUrl {
+    kind: Kind,
+    reach: Reach,
+}
+
+/// Where the connection to an address may lead.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reach {
+    /// Anywhere: a person chose the address, or the settings allow its host.
+    #[default]
+    Anywhere,
+    /// To the public network alone.
+    Public,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
@@ -29,12 +47,24 @@ pub enum InvalidRepoUrl {
     )]
     Credentials,
     /// It would need ssh.
-    #[error("`{url}` needs ssh, which is not built in; use {instead} with --git-token-file")]
+    #[error(
+        "`{url}` needs ssh, which is not built in; use {instead} with --git-token-file, or a program that was built with `--features ssh`"
+    )]
     Ssh {
         /// As typed.
         url: String,
         /// The https form, as far as it can be told.
         instead: String,
+    },
+    /// It comes from a Hub, which may not name it.
+    #[error(
+        "the Hub asks for the repository `{url}`, which is refused: {why}; to let Hubs name it, add it to git.allow_hosts, or give --repo"
+    )]
+    Refused {
+        /// As sent.
+        url: String,
+        /// Why.
+        why: &'static str,
     },
     /// Its scheme is not taken.
     #[error("`{url}` is not encrypted; use https (http is taken for this machine only)")]
@@ -65,19 +95,102 @@ impl RepoUrl {
             return Self::parse_url(text);
         }
         match scp_form(text) {
-            Some((host, path)) if !cwd.join(text).exists() => Err(InvalidRepoUrl::Ssh {
-                url: text.to_owned(),
-                instead: format!("https://{host}/{path}"),
-            }),
-            _ => Ok(Self(Kind::Local(cwd.join(text).components().collect()))),
+            Some((host, path)) if !cwd.join(text).exists() => ssh(
+                text,
+                &format!("ssh://{}/{path}", text.split(':').next().unwrap_or(host)),
+                format!("https://{host}/{path}"),
+            ),
+            _ => Ok(Self::local(cwd.join(text).components().collect())),
         }
+    }
+
+    /// Reads what a Hub sent: https to a public host, or what `allowed` names.
+    pub fn from_hub(text: &str, allowed: &AllowList) -> Result<Self, InvalidRepoUrl> {
+        let refused = |why| InvalidRepoUrl::Refused {
+            url: shown(text),
+            why,
+        };
+        // A relative path would start where the daemon does, which no Hub knows.
+        let (is_url, is_path) = (text.contains("://"), text.starts_with('/'));
+        if !is_url && !is_path {
+            return Err(refused("it is no https address"));
+        }
+        let url = Self::parse(text, Path::new("/"))?;
+        match &url.kind {
+            Kind::Local(path) if allowed.allows_folder(path) => Ok(url),
+            Kind::Local(_) => Err(refused("it is a folder of this machine")),
+            Kind::Remote(remote) if allowed.allows(remote) => Ok(url),
+            Kind::Remote(_) if !allowed.is_empty() => {
+                Err(refused("git.allow_hosts names other hosts only"))
+            }
+            Kind::Remote(remote) if remote.scheme() != "https" => {
+                Err(refused("it is no https address"))
+            }
+            Kind::Remote(remote) if remote.port().is_some() => {
+                Err(refused("it names a port of its own"))
+            }
+            Kind::Remote(remote) => match private_name(remote) {
+                Some(why) => Err(refused(why)),
+                None => Ok(Self {
+                    reach: Reach::Public,
+                    ..url
+                }),
+            },
+        }
+    }
+
+    /// The same address with that reach.
+    #[must_use]
+    pub fn with_reach(self, reach: Reach) -> Self {
+        Self { reach, ..self }
+    }
+
+    /// Where the connection may lead.
+    pub fn reach(&self) -> Reach {
+        self.reach
     }
 
     /// The folder, where the repository lies on this machine.
     pub fn local_path(&self) -> Option<&Path> {
-        match &self.0 {
+        match &self.kind {
             Kind::Local(path) => Some(path),
             Kind::Remote(_) => None,
+        }
+    }
+
+    /// The URL, where it is of a server.
+    pub fn remote(&self) -> Option<&Url> {
+        match &self.kind {
+            Kind::Remote(url) => Some(url),
+            Kind::Local(_) => None,
+        }
+    }
+
+    /// The name of the folder that git would clone it into.
+    pub fn folder_name(&self) -> String {
+        let text = self.to_string();
+        let last = text.trim_end_matches('/').rsplit('/').next();
+        let name = last.unwrap_or_default();
+        let name = name.strip_suffix(".git").unwrap_or(name);
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let name: String = name.chars().filter(|c| is_plain(*c)).collect();
+        match name.trim_start_matches('.') {
+            "" => "repo".to_owned(),
+            name => name.to_owned(),
+        }
+    }
+
+    fn local(path: PathBuf) -> Self {
+        Self {
+            kind: Kind::Local(path),
+            reach: Reach::Anywhere,
+        }
+    }
+
+    fn of_server(url: Url) -> Self {
+        Self {
+            kind: Kind::Remote(url),
+            reach: Reach::Anywhere,
         }
     }
 
@@ -85,6 +198,9 @@ impl RepoUrl {
         let url = Url::parse(text).map_err(|error| malformed(text, &error.to_string()))?;
         let instead = || format!("https://{}{}", url.host_str().unwrap_or("HOST"), url.path());
         match url.scheme() {
+            "ssh" | "git+ssh" | "ssh+git" if url.password().is_none() => {
+                ssh(&format!("{}://…", url.scheme()), text, instead())
+            }
             "ssh" | "git+ssh" | "ssh+git" => Err(InvalidRepoUrl::Ssh {
                 url: format!("{}://…", url.scheme()),
                 instead: instead(),
@@ -94,10 +210,10 @@ impl RepoUrl {
             }
             "file" => url
                 .to_file_path()
-                .map(|path| Self(Kind::Local(path)))
+                .map(Self::local)
                 .map_err(|()| malformed(text, "a file URL names a path of this machine")),
-            "https" => Ok(Self(Kind::Remote(url))),
-            "http" if is_loopback(&url) => Ok(Self(Kind::Remote(url))),
+            "https" => Ok(Self::of_server(url)),
+            "http" if is_loopback(&url) => Ok(Self::of_server(url)),
             "http" | "git" => Err(InvalidRepoUrl::Unencrypted {
                 url: text.to_owned(),
             }),
@@ -108,11 +224,37 @@ impl RepoUrl {
 
 impl fmt::Display for RepoUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &self.kind {
             Kind::Remote(url) => url.fmt(f),
             Kind::Local(path) => path.display().fmt(f),
         }
     }
+}
+
+/// An address that needs ssh: taken where that is built in.
+fn ssh(typed: &str, url: &str, instead: String) -> Result<RepoUrl, InvalidRepoUrl> {
+    if cfg!(feature = "ssh") {
+        let url = Url::parse(url).map_err(|error| malformed(typed, &error.to_string()))?;
+        return Ok(RepoUrl::of_server(url));
+    }
+    Err(InvalidRepoUrl::Ssh {
+        url: typed.to_owned(),
+        instead,
+    })
+}
+
+/// An address as it may be shown: without what may be a password, and not longer than a line.
+fn shown(text: &str) -> String {
+    let plain = match text.split_once("://") {
+        Some((scheme, rest)) => {
+            let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+            let host = host.rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{host}/{path}")
+        }
+        None => text.to_owned(),
+    };
+    let short: String = plain.chars().take(200).collect();
+    short.escape_debug().to_string()
 }
 
 /// `user@host:path`, as git reads it: a colon before the first slash.
@@ -184,6 +326,68 @@ mod tests {
             !error.contains("secret") && error.contains("https://example.com/a/b"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_hub_may_name_public_hosts_over_https_alone() {
+        let none = AllowList::default();
+        let taken = RepoUrl::from_hub("https://github.com/a/b.git", &none).unwrap();
+        assert_eq!(taken.reach(), Reach::Public);
+        for text in [
+            "file:///srv/r",
+            "/srv/r",
+            "r",
+            "../r",
+            "",
+            "ext::sh -c id",
+            "git@github.com:a/b",
+            "ssh://git@github.com/a/b",
+            "git://github.com/a/b",
+            "http://github.com/a/b",
+            "http://127.0.0.1/r",
+            "https://user:pass@github.com/a/b",
+            "https://token@github.com/a/b",
+            "https://127.0.0.1/r",
+            "https://169.254.169.254/latest/meta-data",
+            "https://[fd00:ec2::254]/r",
+            "https://github.com:22/a/b",
+            "https://localhost/r",
+            "https://git/r",
+            "--upload-pack=x",
+            "https://github.com/a\nb",
+        ] {
+            let error = RepoUrl::from_hub(text, &none).unwrap_err().to_string();
+            assert!(
+                !error.contains("pass@") && !error.contains("token@"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_the_settings_allow_a_hub_may_name_and_nothing_else() {
+        let allowed = ["127.0.0.1:3000".to_owned(), "/".to_owned()];
+        let allowed = AllowList::parse(&allowed).unwrap();
+        let taken = RepoUrl::from_hub("http://127.0.0.1:3000/r", &allowed).unwrap();
+        assert_eq!(taken.reach(), Reach::Anywhere);
+        assert!(RepoUrl::from_hub("file:///tmp", &allowed).is_ok());
+        let refused = RepoUrl::from_hub("https://github.com/a/b", &allowed).unwrap_err();
+        assert!(refused.to_string().contains("git.allow_hosts"), "{refused}");
+    }
+
+    #[test]
+    fn a_folder_is_named_after_the_repository() {
+        for (text, name) in [
+            ("https://example.com/a/b.git", "b"),
+            ("https://example.com/a/b/", "b"),
+            ("/srv/r", "r"),
+            ("https://example.com/", "example.com"),
+            ("https://example.com/..%2f", "2f"),
+            ("/", "repo"),
+            ("/srv/.git", "repo"),
+        ] {
+            assert_eq!(parse(text).unwrap().folder_name(), name, "{text}");
+        }
     }
 
     #[test]

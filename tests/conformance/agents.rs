@@ -44,7 +44,12 @@ pub(crate) const CLAUDE: Agent = Agent {
         ("CLAUDE_CODE_MAX_RETRIES", "1"),
     ],
     home_file: None,
-    tools: &[MCP, AGENT, ("PLAN", CLAUDE_PLAN)],
+    tools: &[
+        MCP,
+        AGENT,
+        ("PLAN", CLAUDE_PLAN),
+        ("QUESTION", CLAUDE_QUESTION),
+    ],
     two_rounds: Some(Rounds::Argument("--max-turns=2")),
     conversations: ".claude/projects",
 };
@@ -53,6 +58,8 @@ pub(crate) const CLAUDE: Agent = Agent {
 const CLAUDE_PLAN: &str = r#"{ tool = "TaskCreate", input = { subject = "Look", description = "Look" } }, { tool = "TaskCreate", input = { subject = "Do", description = "Do" } }]
 [[scenario.reply]]
 steps = [{ tool = "TaskUpdate", input = { taskId = "1", status = "completed" } }"#;
+
+const CLAUDE_QUESTION: &str = r#"{ tool = "AskUserQuestion", input = { questions = [{ question = "Which colour?", header = "Colour", multiSelect = false, options = [{ label = "Red", description = "warm" }, { label = "Blue", description = "cold" }] }] } }"#;
 
 const MCP: (&str, &str) = ("MCP", r#"{ mcp = "lab/echo", input = { text = "hi" } }"#);
 const AGENT: (&str, &str) = (
@@ -184,7 +191,7 @@ pub(crate) const PI: Agent = Agent {
 pub(crate) const AGENTS: [&Agent; 5] = [&CLAUDE, &CODEX, &OPENCODE, &GEMINI, &PI];
 
 /// What a step of the script stands for that each CLI has, or has not, in its own words.
-const MARKS: [&str; 5] = ["PLAN", "GLOB", "GREP", "MCP", "AGENT"];
+const MARKS: [&str; 6] = ["PLAN", "GLOB", "GREP", "MCP", "AGENT", "QUESTION"];
 
 impl Agent {
     /// Whether it can be told to end a turn early.

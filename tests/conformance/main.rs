@@ -8,6 +8,7 @@
 mod agents;
 #[path = "../support/appears.rs"]
 mod appears;
+mod approval;
 mod bench;
 mod expected;
 mod gaps;
@@ -94,4 +95,51 @@ conformance! {
     opencode: OPENCODE,
     gemini: GEMINI,
     pi: PI,
+}
+
+macro_rules! asked {
+    ($($module:ident: $agent:ident),* $(,)?) => {$(
+        mod $module {
+            use crate::agents::$agent;
+            use crate::approval;
+
+            #[test]
+            fn a_person_permits_denies_and_changes() {
+                approval::by_a_person(&$agent);
+            }
+
+            #[test]
+            fn rules_permit_and_deny() {
+                approval::by_rules(&$agent);
+            }
+        }
+    )*};
+}
+
+// Those whose live form asks.
+asked! {
+    claude_asks: CLAUDE,
+    codex_asks: CODEX,
+    opencode_asks: OPENCODE,
+    gemini_asks: GEMINI,
+}
+
+#[test]
+fn a_question_of_claude_is_answered() {
+    approval::a_question(&agents::CLAUDE);
+}
+
+#[test]
+fn requests_are_shown_as_they_come_and_one_can_end_its_turn() {
+    approval::followed(&agents::CLAUDE);
+}
+
+#[test]
+fn a_run_and_whoever_follows_are_asked_at_their_terminal() {
+    approval::at_a_terminal(&agents::CLAUDE);
+}
+
+#[test]
+fn the_docs_say_which_calls_wait_for_consent() {
+    approval::the_docs();
 }

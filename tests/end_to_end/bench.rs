@@ -94,7 +94,9 @@ impl Bench {
             .env("PATH", path)
             .env("HOME", self.path("home"))
             .env("AGENT_RUNNER_MODE", "exec")
-            .env("AGENT_RUNNER_STATE_DIR", self.path("state"));
+            .env("AGENT_RUNNER_STATE_DIR", self.path("state"))
+            // Hubs name repositories of the test's own.
+            .env("AGENT_RUNNER_GIT_ALLOW_HOSTS", self.dir.path());
         command
     }
 
@@ -112,6 +114,11 @@ impl Bench {
         let running = Running::start(command);
         self.own.borrow_mut().push(running.pid());
         running
+    }
+
+    /// Counts a process that the test has started by itself as the test's own.
+    pub(crate) fn adopt(&self, pid: i32) {
+        self.own.borrow_mut().push(pid);
     }
 
     /// A scripted model that plays `script`.
@@ -139,7 +146,12 @@ impl Bench {
         if let Some(key) = key {
             command.env("AGENT_RUNNER_API_KEY", key);
         }
-        let running = self.start(&mut command);
+        self.hub_of(&mut command)
+    }
+
+    /// The Hub that this command starts.
+    pub(crate) fn hub_of(&self, command: &mut Command) -> Hub {
+        let running = self.start(command);
         Hub {
             url: listening(&running),
             running,

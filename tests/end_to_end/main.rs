@@ -14,19 +14,29 @@ mod bench;
 #[path = "../hub_link/hub.rs"]
 #[allow(unreachable_pub)] // shared with the tests of the link
 mod hand_hub;
+mod landlock;
 mod other_user;
 mod participants;
 #[path = "../support/running.rs"]
 mod running;
+#[path = "../support/terminal.rs"]
+mod terminal;
 
+mod attach;
 mod bad_input;
 mod bytes;
 mod commands;
+mod elsewhere;
 mod ends;
 mod fences;
 mod gate;
+mod ground;
+mod official_lead;
+mod official_tui;
 mod prompts;
+mod pushes;
 mod secrets;
 mod session;
 mod side_by_side;
 mod takeover;
+mod waking;

@@ -76,6 +76,11 @@ impl Participants {
         response["data"].clone()
     }
 
+    /// A command to a lead that does not answer any.
+    pub(crate) fn tell(&mut self, command: &Value) {
+        self.ask(json!({"do": "tell", "command": command}));
+    }
+
     /// A command to the lead; its answer.
     pub(crate) fn response(&mut self, command: &Value) -> Value {
         let answer = self.answer(command);
@@ -141,6 +146,24 @@ impl Participants {
             .filter(|line| line["from"] == from && line["frame"]["type"] == "broadcast")
             .map(|line| line["frame"].clone())
             .collect()
+    }
+
+    /// Asserts that each viewer got the lead's events in one and the same order, from the first
+    /// prompt on: before that they may still have been joining.
+    pub(crate) fn assert_same_order(&self) {
+        let told = |from: &str| -> Vec<String> {
+            let frames = self.broadcasts(from).into_iter();
+            frames
+                .skip_while(|frame| frame["event"] != "before_agent_start")
+                .filter(|frame| frame["data"]["agentRole"] == "lead")
+                .map(|frame| frame.to_string())
+                .collect()
+        };
+        let seen = told("observer");
+        assert!(!seen.is_empty());
+        for other in ["stream", "controller"] {
+            assert_eq!(told(other), seen, "{other}");
+        }
     }
 
     fn line(&self, what: &str, mut fits: impl FnMut(&Value) -> bool) -> Value {

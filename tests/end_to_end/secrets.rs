@@ -108,3 +108,132 @@ fn no_secret_is_in_events_logs_databases_or_arguments() {
         }
     }
 }
+
+/// Of every kind of character that a form changes, and longer than any piece that comes at once.
+const ODD_KEY: &str = "k\"e\\y/with+odd=(signs)*&and%more \u{e9}\u{fc}-0123456789abcdef";
+
+/// The forms in which it may turn up.
+fn forms(secret: &str) -> Vec<(&'static str, String)> {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+
+    let escaped = |text: &str| {
+        let quoted = serde_json::to_string(text).unwrap();
+        quoted[1..quoted.len() - 1].to_owned()
+    };
+    let percent = |kept: &str| -> String {
+        let one = |byte: u8| match byte {
+            _ if byte.is_ascii_alphanumeric() || kept.as_bytes().contains(&byte) => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        };
+        secret.bytes().map(one).collect()
+    };
+    let once = escaped(secret);
+    let mut forms = vec![
+        ("plain", secret.to_owned()),
+        ("JSON", once.clone()),
+        ("JSON in JSON", escaped(&once)),
+        (
+            "URL",
+            url::form_urlencoded::byte_serialize(secret.as_bytes()).collect(),
+        ),
+        ("URI component", percent("-_.!~*'()")),
+        ("URL path", percent("-._~/")),
+    ];
+    for shift in 0..3 {
+        let shifted = [&b"xx"[..shift], secret.as_bytes()].concat();
+        for text in [STANDARD.encode(&shifted), URL_SAFE.encode(&shifted)] {
+            forms.push(("base64", text));
+        }
+    }
+    forms
+}
+
+/// What must not be found of a form. The ends of base64 are shared with what stands around it.
+fn needle<'a>(form: &str, text: &'a str) -> &'a str {
+    match form {
+        "base64" => &text[4..text.len() - 8],
+        _ => text,
+    }
+}
+
+#[test]
+fn a_secret_is_nowhere_in_any_form_however_its_pieces_come() {
+    let Some(bench) = Bench::with_claude() else {
+        return;
+    };
+    let hub = bench.hub(Some(HUB_KEY));
+    let said: Vec<String> = forms(ODD_KEY).into_iter().map(|(_, text)| text).collect();
+    // The model says all of them in pieces of three characters, and a tool prints them.
+    let all_forms = said.join("\n");
+    let literal = |text: &str| serde_json::to_string(text).unwrap();
+    let script = format!(
+        "[[reply]]\nsteps = [{{ say = {}, chunk = 3 }}, {{ shell = \"cat forms; touch shown\" }}]\n\
+         [[reply]]\nsteps = [{{ say = \"Seen.\" }}]\n",
+        literal(&all_forms)
+    );
+    let model = bench.model(&script);
+    let Some(mut all) = Participants::start(&bench, &hub, Some(HUB_KEY)) else {
+        return;
+    };
+    let session = all.create(&json!({"task": "Show your keys."}));
+    let workspace = bench.path("work");
+    fs::create_dir(&workspace).unwrap();
+    fs::write(workspace.join("forms"), &all_forms).unwrap();
+    let words = [
+        "daemon",
+        "--output",
+        "jsonl",
+        "--log-level",
+        "trace",
+        "--hub",
+        &hub.url,
+    ];
+    let mut command = bench.agent(&model, &words);
+    command.args(["--session", &session, "--pass-env", "ODD_SECRET_KEY"]);
+    command.arg("--workspace-dir").arg(&workspace);
+    command
+        .env("AGENT_RUNNER_HUB_KEY", HUB_KEY)
+        .env("ODD_SECRET_KEY", ODD_KEY);
+    let daemon = bench.start(&mut command);
+    let end = daemon.event("end of the turn", |event| event["type"] == "end");
+    assert_eq!(end["outcome"], "completed", "{end}");
+    all.broadcast("agent_end", 1);
+    let status = bench
+        .start(&mut bench.command(&["status", "--json"]))
+        .finish();
+    daemon.signal(Signal::SIGTERM);
+    let finished = daemon.finish();
+    assert!(workspace.join("shown").exists(), "the tool ran");
+
+    let events = finished.out.join("\n");
+    assert!(events.contains("***"), "{events}");
+    let frames = format!("{:?}", all.broadcasts("observer"));
+    let mut places = vec![
+        ("events".to_owned(), events.into_bytes()),
+        ("log".to_owned(), finished.err.into_bytes()),
+        ("frames".to_owned(), frames.into_bytes()),
+        ("status".to_owned(), status.out.join("\n").into_bytes()),
+    ];
+    // All that the daemon and the Hub keep, but for what the CLI keeps for itself.
+    let kept = ["state", "hub"]
+        .into_iter()
+        .flat_map(|name| bench.files(name));
+    for path in kept {
+        let name = path.display().to_string();
+        // Raw output is the one exception, for as long as its turn is open.
+        let of_the_cli = name.contains("/agents/") || name.ends_with("/spool.raw");
+        if path.is_file() && !of_the_cli {
+            places.push((name, fs::read(path).unwrap()));
+        }
+    }
+    assert!(places.len() > 5, "the databases are among them");
+    for (place, content) in places {
+        for (form, text) in forms(ODD_KEY) {
+            let found = memchr::memmem::find(&content, needle(form, &text).as_bytes());
+            assert!(found.is_none(), "{form} in {place}");
+        }
+    }
+}

@@ -240,6 +240,17 @@ impl Place {
         }
     }
 
+    /// How many prompts were accepted, by the journal.
+    pub(crate) fn taken(&self) -> usize {
+        let read = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let journal = rusqlite::Connection::open_with_flags(self.path("state/journal.db"), read);
+        let count = "SELECT count(*) FROM turn";
+        let taken: i64 = journal
+            .and_then(|journal| journal.query_row(count, [], |row| row.get(0)))
+            .unwrap();
+        usize::try_from(taken).unwrap()
+    }
+
     /// The newest run that has a status: its shim and its CLI.
     pub(crate) fn processes(&self) -> (Option<Identity>, Option<Identity>) {
         let newest = self.runs().into_iter().max_by_key(|run| {

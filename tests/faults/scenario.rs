@@ -182,7 +182,7 @@ pub(crate) fn settle(place: &mut Place, prompts: usize) -> Result<usize, Fault> 
             record.count("agent_end") >= known
         })?;
         let state = place.state()?;
-        let taken = usize::try_from(state["messageCount"].as_u64().unwrap()).unwrap();
+        let taken = place.taken();
         let idle = state["isStreaming"] == false && state["pendingMessageCount"] == 0;
         // Its last frame may be on its way.
         if idle && taken >= prompts && place.hub.record().count("agent_end") >= taken {
@@ -200,8 +200,8 @@ pub(crate) fn finish(place: &mut Place) -> Result<(), Fault> {
     while taken < wanted {
         place.ask(&json!({"type": "prompt", "message": FRESH}))?;
         // Where there was no answer, the count says whether it was taken.
-        let state = place.state()?;
-        taken = usize::try_from(state["messageCount"].as_u64().unwrap()).unwrap();
+        place.state()?;
+        taken = place.taken();
     }
     settle(place, wanted)?;
     if place.pid() == daemon {

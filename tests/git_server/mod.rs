@@ -121,7 +121,7 @@ async fn answer(backend: Backend, request: Request) -> Response<Body> {
         }
     }
     let (head, body) = request.into_parts();
-    let body = to_bytes(body, 1 << 20).await.unwrap();
+    let body = to_bytes(body, 64 << 20).await.unwrap();
     let text = |name| header_text(&head.headers, name);
     let variables = [
         ("GIT_PROJECT_ROOT", backend.root.display().to_string()),
@@ -147,7 +147,9 @@ fn cgi(variables: &[(&str, String)], body: &Bytes) -> Response<Body> {
     let mut child = Command::new("git")
         .arg("http-backend")
         .envs(variables.iter().map(|(name, value)| (name, value)))
-        .env("GIT_CONFIG_COUNT", "1")
+        .env("GIT_CONFIG_COUNT", "2")
+        .env("GIT_CONFIG_KEY_1", "http.receivepack")
+        .env("GIT_CONFIG_VALUE_1", "true")
         .env("GIT_CONFIG_KEY_0", "safe.directory")
         .env("GIT_CONFIG_VALUE_0", "*")
         .stdin(Stdio::piped())
@@ -155,9 +157,11 @@ fn cgi(variables: &[(&str, String)], body: &Bytes) -> Response<Body> {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    // The request is far smaller than a pipe holds.
-    child.stdin.take().unwrap().write_all(body).unwrap();
+    let (mut stdin, body) = (child.stdin.take().unwrap(), body.clone());
+    // A request that is refused early is not read to its end.
+    let writing = std::thread::spawn(move || drop(stdin.write_all(&body)));
     let output = child.wait_with_output().unwrap().stdout;
+    writing.join().unwrap();
     let end = output
         .windows(4)
         .position(|window| window == b"\r\n\r\n")

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
+use agent_runner::config::KeyInUrl;
 use agent_runner::hub::link::LinkConfig;
-use agent_runner::hub::{Credentials, HubAddress, Timing};
+use agent_runner::hub::{Credentials, HubAddress, Proxies, Timing};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -46,6 +47,7 @@ pub enum Said {
 pub fn timing() -> Timing {
     let ms = Duration::from_millis;
     Timing {
+        connect: ms(2_000),
         init: ms(2_000),
         hub_wait: ms(400),
         ping: ms(100),
@@ -69,17 +71,25 @@ impl Hub {
 
     /// As `--hub` takes it.
     pub fn url(&self) -> String {
-        format!("http://{}", self.listener.local_addr().unwrap())
+        format!("http://{}", self.address())
+    }
+
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.listener.local_addr().unwrap()
     }
 
     pub fn config(&self) -> LinkConfig {
-        let address = self.listener.local_addr().unwrap();
+        let address = self.address();
         LinkConfig {
             address: HubAddress::parse(&format!("http://{address}")).unwrap(),
             credentials: Credentials::new(Some("agc_KEY".into()), Some("org_1".into())).unwrap(),
+            key_in_url: KeyInUrl::Auto,
+            proxies: Proxies::default(),
+            files: None,
             session: Some("s1".parse().unwrap()),
             driver_instance_id: "driver-1".into(),
             driver_version: "0".into(),
+            home: None,
             timing: timing(),
             seed: 7,
         }
@@ -165,6 +175,7 @@ impl Peer {
                     return Said::Close(frame.map_or(1005, |f| u16::from(f.code)));
                 }
                 Some(Ok(Message::Text(text))) => {
+                    assert!(text.len() <= 256 * 1024, "a frame of {} bytes", text.len());
                     let frame: Value = serde_json::from_str(&text).unwrap();
                     match frame["type"].as_str() {
                         Some("ping") => {

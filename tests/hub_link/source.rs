@@ -131,6 +131,10 @@ impl EventSource for Source {
         Ok(seq(first + 1))
     }
 
+    async fn workspace(&self, _: &SessionId) -> Result<String, SourceError> {
+        Ok("/w".to_owned())
+    }
+
     fn tail(&self, _: &SessionId, after: Option<Seq>) -> Tail {
         Tail {
             source: self.clone(),

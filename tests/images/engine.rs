@@ -52,8 +52,13 @@ pub(crate) struct Container(String);
 impl Container {
     /// Starts one in the background, with the program under test.
     pub(crate) fn start(image: &str, options: &[&str], command: &[&str]) -> Self {
+        Self::start_in("host", image, options, command)
+    }
+
+    /// The same in another network than this machine's.
+    pub(crate) fn start_in(network: &str, image: &str, options: &[&str], command: &[&str]) -> Self {
         let binary = format!("{RUNNER}:/usr/local/bin/agent-runner:ro");
-        let mut words = vec!["run", "--detach", "--network", "host", "--volume", &binary];
+        let mut words = vec!["run", "--detach", "--network", network, "--volume", &binary];
         words.extend(options);
         words.push(image);
         words.extend(command);
@@ -114,12 +119,22 @@ impl Lines {
         Self { child, lines }
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its exit code, once it has ended by itself.
+    pub(crate) fn code(mut self) -> Option<i32> {
+        while self.next().is_some() {}
+        self.child.wait().unwrap().code()
+    }
+
     pub(crate) fn next(&self) -> Option<String> {
         self.lines.recv_timeout(LIMIT).ok()
     }
 
     /// The next event that fits.
-    pub(crate) fn event(&self, fits: impl Fn(&Value) -> bool) -> Option<Value> {
+    pub(crate) fn event(&self, mut fits: impl FnMut(&Value) -> bool) -> Option<Value> {
         while let Some(line) = self.next() {
             let event: Value = serde_json::from_str(&line).unwrap_or_default();
             if fits(&event) {

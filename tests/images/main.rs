@@ -1,7 +1,18 @@
 //! The images, in real containers: what they are made of, and a session inside one.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test's failure is a panic
 
-mod engine;
+#[path = "../support/appears.rs"]
+mod appears;
 
+mod attack;
+mod bench;
+mod engine;
+mod faults;
+mod manifests;
+
+mod beside;
+mod container;
 mod contents;
 mod session;
+#[path = "../git_server/tls.rs"]
+mod tls;

@@ -1,178 +1,14 @@
 //! A session in a container: real CLI, scripted model, embedded Hub.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use agent_runner::clock::Clock;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::engine::{Container, Lines, RUNNER, docker, image, try_docker};
-
-/// An agent's way to the scripted model, which is at `$URL`.
-struct Agent {
-    name: &'static str,
-    env: &'static [(&'static str, &'static str)],
-}
-
-const CLAUDE: Agent = Agent {
-    name: "claude",
-    env: &[("ANTHROPIC_BASE_URL", "$URL"), ("ANTHROPIC_API_KEY", "any")],
-};
-
-const CODEX: Agent = Agent {
-    name: "codex",
-    env: &[
-        ("OPENAI_API_KEY", "any"),
-        ("AGENT_RUNNER_MODEL", "gpt-5.5"),
-        (
-            "AGENT_RUNNER_AGENT_ARG",
-            "-c\nmodel_provider=scripted\n-c\nmodel_providers.scripted={name=\"Scripted\",base_url=\"$URL/v1\",env_key=\"OPENAI_API_KEY\",wire_api=\"responses\"}",
-        ),
-    ],
-};
-
-const OPENCODE: Agent = Agent {
-    name: "opencode",
-    env: &[
-        ("AGENT_RUNNER_MODEL", "scripted/scripted"),
-        ("OPENCODE_DISABLE_MODELS_FETCH", "1"),
-        // It looks for plugins at each start; there is no registry at this port.
-        ("npm_config_registry", "http://127.0.0.1:9/"),
-        ("AGENT_RUNNER_PASS_ENV", "npm_config_registry"),
-        ("OPENCODE_DISABLE_DEFAULT_PLUGINS", "1"),
-        (
-            "OPENCODE_CONFIG_CONTENT",
-            r#"{"small_model": "scripted/scripted", "enabled_providers": ["scripted"],
-            "provider": {"scripted": {"npm": "@ai-sdk/openai-compatible",
-            "options": {"baseURL": "$URL/v1", "apiKey": "any"},
-            "models": {"scripted": {"tool_call": true}}}}}"#,
-        ),
-    ],
-};
-
-const GEMINI: Agent = Agent {
-    name: "gemini",
-    env: &[
-        ("AGENT_RUNNER_MODEL", "gemini-3.8-flash"),
-        ("GOOGLE_GEMINI_BASE_URL", "$URL"),
-        ("GEMINI_API_KEY", "any"),
-    ],
-};
-
-const HUB_KEY: &str = "hub-key-0123456789abcdef";
-
-/// A command between two texts; `$COMMAND` stands for it.
-const SCRIPT: &str = r#"
-[[reply]]
-steps = [{ say = "I begin." }, { shell = "$COMMAND" }]
-[[reply]]
-steps = [{ say = "I am done." }]
-"#;
-
-/// Ends when the command has begun.
-const BEGUN: &str = "until [ -e /workspace/begun ]; do sleep 0.05; done";
-
-/// Hub and model, on this machine's loopback, which the containers share.
-struct Bench {
-    dir: tempfile::TempDir,
-    hub: String,
-    model: String,
-    _running: [Lines; 2],
-}
-
-impl Bench {
-    fn new(command: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let script = SCRIPT.replace("$COMMAND", command);
-        fs::write(dir.path().join("script.toml"), script).unwrap();
-        let (hub, hub_process) = server(dir.path(), &["hub"]);
-        let words = [
-            "scripted-model",
-            "--script",
-            "script.toml",
-            "--record",
-            "requests.jsonl",
-        ];
-        let (model, model_process) = server(dir.path(), &words);
-        Self {
-            dir,
-            hub,
-            model,
-            _running: [hub_process, model_process],
-        }
-    }
-
-    fn create_session(&self, body: &Value) -> String {
-        let body = body.to_string();
-        let address = format!("{}/api/hub/session", self.hub);
-        let output = Command::new("curl")
-            .args(["--silent", "--fail", "--json", &body, &address])
-            .args(["--header", &format!("Authorization: Bearer {HUB_KEY}")])
-            .output();
-        let answer: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
-        answer["sessionId"].as_str().unwrap().to_owned()
-    }
-
-    /// A container that leads `session` until its task is done.
-    fn start(&self, image: &str, session: &str, agent: &Agent) -> Container {
-        let session = format!("AGENT_RUNNER_SESSION={session}");
-        self.start_with(image, agent, &["--env", &session])
-    }
-
-    fn start_with(&self, image: &str, agent: &Agent, more: &[&str]) -> Container {
-        let mut settings = vec![
-            format!("AGENTUITY_CODER_URL={}", self.hub),
-            format!("AGENTUITY_SDK_KEY={HUB_KEY}"),
-            "AGENT_RUNNER_OUTPUT=jsonl".to_owned(),
-        ];
-        settings.extend(agent.env.iter().map(|(name, value)| {
-            let value = value.replace("$URL", &self.model);
-            format!("{name}={value}")
-        }));
-        let options = settings.iter().flat_map(|value| ["--env", value]);
-        let options: Vec<&str> = options.chain(more.iter().copied()).collect();
-        Container::start(image, &options, &["--once"])
-    }
-
-    /// The bodies of what the agent asked the model, without its questions on its own account.
-    fn requests(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.dir.path().join("requests.jsonl")).unwrap();
-        let bodies = text.lines().map(|line| {
-            let request: Value = serde_json::from_str(line).unwrap();
-            request["body"].clone()
-        });
-        let has_tools = |body: &Value| {
-            body["tools"]
-                .as_array()
-                .is_some_and(|list| !list.is_empty())
-        };
-        bodies.filter(has_tools).collect()
-    }
-}
-
-/// Starts a server of this program; its address.
-fn server(dir: &Path, words: &[&str]) -> (String, Lines) {
-    let mut command = Command::new(RUNNER);
-    command
-        .args(words)
-        .args(["--listen", "127.0.0.1:0"])
-        .current_dir(dir)
-        .env_clear()
-        .env("AGENT_RUNNER_STATE_DIR", dir.join("hub"))
-        .stdin(Stdio::null());
-    if words == ["hub"] {
-        command.env("AGENT_RUNNER_API_KEY", HUB_KEY);
-    }
-    let lines = Lines::of(&mut command);
-    let first = lines.next().expect("a server says its address");
-    (first.strip_prefix("listening ").unwrap().to_owned(), lines)
-}
-
-fn is_end(event: &Value) -> bool {
-    event["type"] == "end"
-}
+use crate::bench::{Agent, BEGUN, Bench, CLAUDE, CODEX, GEMINI, OPENCODE, is_end};
+use crate::engine::{Container, docker, image, try_docker};
 
 fn does_its_task(agent: &Agent) {
     let Some(image) = image(agent.name) else {
@@ -341,7 +177,16 @@ fn a_task_and_a_repository_make_a_session_that_a_start_wakes() {
     git(&["add", "."]);
     git(&["commit", "--quiet", "--message", "one"]);
     let mount = format!("{}:/repo:ro", repo.display());
+    // The rights that images/compose.yaml and the Kubernetes Job leave it.
     let more = [
+        "--cap-drop=ALL",
+        "--cap-add=CHOWN",
+        "--cap-add=DAC_OVERRIDE",
+        "--cap-add=KILL",
+        "--cap-add=SETGID",
+        "--cap-add=SETPCAP",
+        "--cap-add=SETUID",
+        "--security-opt=no-new-privileges",
         "--volume",
         &mount,
         "--env",

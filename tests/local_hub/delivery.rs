@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{HubProcess, Socket};
 
 /// Sends `count` events of `size` bytes without waiting, reading the ACKs as they come.
-async fn flood(lead: &mut Socket, count: usize, size: usize) {
+pub(crate) async fn flood(lead: &mut Socket, count: usize, size: usize) {
     let padding = "x".repeat(size);
     let mut acked = 0;
     for n in 0..count {

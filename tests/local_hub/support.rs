@@ -44,7 +44,7 @@ impl HubProcess {
         Self::start_with(command)
     }
 
-    fn start_with(mut command: Command) -> Self {
+    pub(crate) fn start_with(mut command: Command) -> Self {
         command.args(["--listen", "127.0.0.1:0"]);
         command.stdout(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");

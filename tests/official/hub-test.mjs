@@ -74,7 +74,8 @@ assert.deepEqual(replay.entries.map((e) => e.type),
   ['user_prompt', 'thinking', 'tool_call', 'tool_result', 'message']);
 assert.equal(replay.entries.at(-1).content, 'all done');
 const history = await client.listEventHistory(session, { limit: 5, offset: 1 });
-assert.equal(history.total, 19);
+// The 19 of the turn, and the prompt of a controller, which the Hub has told the others.
+assert.equal(history.total, 20);
 assert.deepEqual(history.events.map((e) => e.event),
   ['before_agent_start', 'agent_start', 'turn_start', 'message_start', 'message_end']);
 const { participants } = await client.listParticipants(session);
@@ -96,7 +97,7 @@ assert.equal((await client.getSession(session)).status, 'idle');
 lead.close();
 await observer.recorder.until('leave', (f) => f.event === 'session_leave' && f.participant.role === 'lead');
 const paused = await client.getSession(session);
-assert.deepEqual([paused.status, paused.bucket, paused.wakeAvailable], ['paused', 'paused', true]);
+assert.deepEqual([paused.status, paused.bucket, paused.wakeAvailable], ['paused', 'paused', false]);
 assert.equal((await client.resumeSession(session)).sessionId, session);
 await client.archiveSession(session);
 assert.equal((await client.getSession(session)).historyOnly, true);

@@ -1,6 +1,6 @@
 // The participants of one session, all of them the official client's, driven line by line:
 //   node participants.mjs HUB     (the Hub's key, if it wants one, in CODER_TEST_KEY)
-// stdin   {"id": 1, "do": "create" | "join" | "command" | "send" | "answer" | "get" | "replay" | "history", …}
+// stdin   {"id": 1, "do": "create" | "join" | "command" | "send" | "answer" | "get" | "replay" | "list" | "history", …}
 // stdout  {"id": 1, "value": …} or {"id": 1, "error": "…"} for each request, in any order
 //         {"from": "observer" | "stream" | "controller", "frame": {…}} for each frame that came
 //         {"fault": "…"} for a frame that no official schema admits, or a connection that failed
@@ -39,6 +39,10 @@ const requests = {
   command: async ({ command }) => controller.command(command),
   send: async ({ command }) => controller.send({ type: 'rpc_command', command }),
   answer: async ({ ui, result }) => controller.send({ type: 'rpc_ui_response', id: ui, result }),
+  // For a lead that answers no commands.
+  tell: async ({ command }) => { controller.send({ type: 'rpc_command', command }); },
+  list: async () => rest({ hub, apiKey }).listSessions(),
+  resume: async () => rest({ hub, apiKey }).resumeSession(session),
   get: async () => rest({ hub, apiKey }).getSession(session),
   replay: async () => rest({ hub, apiKey }).getReplay(session),
   history: async () => rest({ hub, apiKey }).listEventHistory(session, { limit: 1000 }),

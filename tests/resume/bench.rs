@@ -13,7 +13,7 @@ use agent_runner::config::{ApprovalConfig, Approve, Otherwise, Patience};
 use agent_runner::journal::{self, Journal, Tail};
 use agent_runner::process::Environment;
 use agent_runner::redact::Redactor;
-use agent_runner::sandbox::LocalSandbox;
+use agent_runner::sandbox::{LocalSandbox, Sandbox};
 use agent_runner::scripted_model::{Options, Record, Script, serve};
 use agent_runner::session::{Prompt, Session};
 use agent_runner::spool::Stdout;
@@ -159,6 +159,7 @@ impl Bench {
             choices: tokio::sync::watch::Sender::default(),
             briefings: agent_runner::turn::briefing::Briefings::default(),
             environment,
+            repositories: vec![self.path("workspace")],
             workspace: self.path("workspace"),
             state_dir: self.path("state"),
             state_root: self.path("state"),
@@ -167,13 +168,16 @@ impl Bench {
             approval: Approval::new(&approval, &self.path("workspace")),
             stdout: Stdout::Pipe,
             user: None,
+            reach: None,
             in_container: false,
             timeout: Some(LIMIT),
             patience: self.patience,
             spool_quota: self.spool_quota,
-            sandbox: LocalSandbox::with_program(&self.runner),
+            sandbox: Sandbox::Local(LocalSandbox::with_program(&self.runner)),
             spool_retain: self.spool_retain,
             checkpoints: false,
+            expected: Vec::new(),
+            publishing: None,
             journal: journal.clone(),
             redactor: Arc::new(Redactor::none()),
             clock: Clock,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agent_runner::clock::Clock;
 use agent_runner::process::{Identity, PidFd, RunGroup};
-use agent_runner::sandbox::{Attach, Ending};
+use agent_runner::sandbox::{self, Attach, Ending};
 use agent_runner::spool::control::Stop;
 use agent_runner::spool::{Phase, Plan, Status};
 use rustix::process::Signal;
@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use crate::harness::{Harness, control, ended, eventually, exited, fake_agent};
 
 async fn attach(harness: &Harness) -> Attach {
-    harness.sandbox.attach(&harness.dir).await.unwrap()
+    sandbox::attach(&harness.dir).await.unwrap()
 }
 
 /// Set in the process that is to start a run and be killed.

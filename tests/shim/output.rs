@@ -1,6 +1,6 @@
 //! Every byte of the CLI arrives, in order and unchanged.
 
-use agent_runner::sandbox::Change;
+use agent_runner::sandbox::{Change, attach};
 
 use crate::harness::{Harness, control, exited, grown, read_all};
 
@@ -84,7 +84,7 @@ async fn a_watcher_that_does_not_read_holds_nothing_up() {
     let harness = Harness::new("lines 50000");
     let mut idle = harness.start().await;
     // Never read from: its notices are joined into one.
-    let mut run = match harness.sandbox.attach(&harness.dir).await.unwrap() {
+    let mut run = match attach(&harness.dir).await.unwrap() {
         agent_runner::sandbox::Attach::Running(run) => run,
         other @ agent_runner::sandbox::Attach::Ended(_) => panic!("{other:?}"),
     };

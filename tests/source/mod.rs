@@ -48,7 +48,7 @@ pub(crate) fn rust_files(folder: &str) -> Vec<Source> {
     found
 }
 
-const NOT_OURS: [&str; 3] = [".git", "node_modules", "target"];
+const NOT_OURS: [&str; 4] = [".git", "node_modules", "target", "venv"];
 
 fn collect(root: &Path, folder: &Path, found: &mut Vec<Source>) {
     for entry in fs::read_dir(folder).unwrap() {

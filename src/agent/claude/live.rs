@@ -30,6 +30,7 @@ pub(super) const LIVE: LiveKind = LiveKind {
     plan: launch::live_plan,
     can_steer: true,
     can_set_model: true,
+    can_change_input: true,
     holds: Holds::All,
     richer_than_exec: true,
     open: |spec| Box::new(ClaudeLive::new(spec)),

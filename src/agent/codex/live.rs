@@ -39,6 +39,7 @@ pub(super) const LIVE: LiveKind = LiveKind {
     plan: launch::plan,
     can_steer: true,
     can_set_model: true,
+    can_change_input: false,
     holds: Holds::AllBut("its to-do list and images that it opens"),
     richer_than_exec: true,
     open: |spec| Box::new(CodexLive::new(spec)),

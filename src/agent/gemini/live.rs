@@ -26,6 +26,7 @@ pub(super) const LIVE: LiveKind = LiveKind {
     plan: launch::plan,
     can_steer: false,
     can_set_model: true,
+    can_change_input: false,
     holds: Holds::All,
     richer_than_exec: false,
     open: acp::open::<GeminiAcp>,

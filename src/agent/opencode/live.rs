@@ -30,6 +30,7 @@ pub(super) const LIVE: LiveKind = LiveKind {
     plan: launch::plan,
     can_steer: false,
     can_set_model: true,
+    can_change_input: false,
     holds: Holds::All,
     richer_than_exec: true,
     open: acp::open::<OpenCodeAcp>,

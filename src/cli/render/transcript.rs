@@ -38,7 +38,7 @@ impl Transcript {
     }
 
     /// Shows one event.
-    pub(super) fn show(&mut self, event: &Event, out: &mut impl Write) -> io::Result<()> {
+    pub(in crate::cli) fn show(&mut self, event: &Event, out: &mut impl Write) -> io::Result<()> {
         match event {
             Event::Session { model, cwd, .. } => {
                 self.cwd = cwd.as_ref().map(|cwd| format!("{cwd}/"));
@@ -111,6 +111,15 @@ impl Transcript {
                 None => Ok(()),
             },
         }
+    }
+
+    /// Shows a whole line that is not the agent's.
+    pub(in crate::cli) fn line_of_others(
+        &mut self,
+        text: &str,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        self.line(out, Style::Bold, &harmless(text))
     }
 
     /// The one argument of a call that tells most, without the folder that the agent works in.

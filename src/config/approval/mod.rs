@@ -6,7 +6,7 @@ mod pattern;
 
 use std::time::Duration;
 
-use super::choice::{Approve, Mode, Otherwise};
+use super::choice::{Approve, Otherwise};
 use super::duration::{parse_duration, show_duration};
 use super::fault::Origin;
 use super::layers::{Layers, quoted};
@@ -80,7 +80,6 @@ pub(super) fn approval(layers: &mut Layers<'_>) -> ApprovalConfig {
         allow: rules.allow,
         deny: rules.deny,
     };
-    needs_live_form(layers, config.mode);
     if let Some(origin) = rules.origin {
         for (key, rules) in [("allow", &config.allow), ("deny", &config.deny)] {
             let texts: Vec<&str> = rules.iter().map(|rule| rule.text.as_str()).collect();
@@ -93,22 +92,6 @@ pub(super) fn approval(layers: &mut Layers<'_>) -> ApprovalConfig {
         layers.warnings.push(warning.to_owned());
     }
     config
-}
-
-/// In exec form a CLI has nobody to ask.
-fn needs_live_form(layers: &mut Layers<'_>, approve: Approve) {
-    let mode = layers.raw(&setting::MODE);
-    let is_exec = mode.is_some_and(|raw| raw.values == [Mode::Exec.as_str()]);
-    if approve == Approve::Auto || !is_exec {
-        return;
-    }
-    if let Some(raw) = layers.raw(&setting::APPROVE) {
-        let message = format!(
-            "`{approve}` needs an agent that can be answered, and with --mode exec it cannot; \
-             leave --mode out"
-        );
-        layers.fault(raw.origin, message);
-    }
 }
 
 fn timeout(layers: &mut Layers<'_>) -> Option<Duration> {

@@ -17,7 +17,7 @@ use crate::agent::live::Asked;
 use crate::event::{Event, NoticeLevel};
 use crate::ids::{EventId, SpoolOffset};
 use crate::journal::{Batch, NewEvent};
-use crate::sandbox::{Change, Ending, RunHandle, SandboxError};
+use crate::sandbox::{self, Attach, Change, Ending, RunHandle, SandboxError};
 use crate::spool::control::Stop;
 use crate::spool::{Plan, RunDir, Stdin, Stdout, Tail};
 use crate::turn::TurnContext;
@@ -169,12 +169,12 @@ pub(in crate::daemon) async fn clear(context: &TurnContext) {
     };
     for entry in entries.flatten() {
         let dir = RunDir::new(entry.path());
-        let attached = context.sandbox.attach(&dir).await;
-        if let Ok(crate::sandbox::Attach::Running(run)) = attached
+        let attached = sandbox::attach(&dir).await;
+        if let Ok(Attach::Running(run)) = attached
             && let Some(control) = run.control()
         {
             tracing::warn!(path = %dir.path().display(), "a command that nobody waits for is ended");
-            control.destroy();
+            control.destroy().await;
         }
         if let Err(error) = std::fs::remove_dir_all(dir.path()) {
             tracing::warn!(%error, "the folder of a command stays");
@@ -191,7 +191,8 @@ fn plan(context: &TurnContext, command: &str) -> Plan {
     plan.stdout = Stdout::Pipe;
     plan.timeout_ms = Some(LIMIT_MS);
     plan.user.clone_from(&context.user);
-    plan.confined = context.in_container;
+    plan.reach.clone_from(&context.reach);
+    plan.confined = context.in_container || context.sandbox.is_container();
     plan
 }
 

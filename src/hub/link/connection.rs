@@ -53,6 +53,7 @@ pub(super) struct Connection<'a> {
     window: Window,
     shared: Shared<'a>,
     heard: Instant,
+    pinged: Instant,
     /// The places that pings on their way will prove.
     pings: VecDeque<u64>,
     points: Points,
@@ -74,6 +75,7 @@ impl<'a> Connection<'a> {
             window: Window::new(acked),
             shared,
             heard: Instant::now(),
+            pinged: Instant::now(),
             pings: VecDeque::new(),
             points: Points::default(),
             farewell: None,
@@ -106,7 +108,7 @@ impl<'a> Connection<'a> {
     ) -> Result<(), Ended> {
         let mut outbox = std::pin::pin!(outbox);
         let mut ticks = self.ticks();
-        self.open_session().await?;
+        self.open_session();
         loop {
             let until = self.farewell.as_ref().map(Farewell::until);
             let deadline = async {
@@ -118,50 +120,53 @@ impl<'a> Connection<'a> {
             let leaving = matches!(self.farewell, Some(Farewell::Leaving { .. }));
             tokio::select! {
                 Err(error) = &mut outbox => return Err(Ended::Source(error.to_string())),
-                inbound = self.socket.receive() => self.take(inbound?).await?,
-                Some(first) = outgoing.recv(), if self.window.has_room() && !leaving => {
-                    self.give(first, outgoing).await?;
+                inbound = self.socket.receive() => self.take(inbound?),
+                Some(first) = outgoing.recv(), if self.has_room() && !leaving => {
+                    self.give(first, outgoing)?;
                 }
-                Some(word) = self.shared.words.recv() => match word {
-                    Word::Answer(answer) => self.answer(answer).await?,
-                    Word::Ui(request) => self.ask(request).await?,
+                Some(word) = self.shared.words.recv(), if self.socket.has_room() => match word {
+                    Word::Answer(answer) => self.answer(answer),
+                    Word::Ui(request) => self.ask(request),
                 },
-                _ = ticks.tick() => self.tick().await?,
+                _ = ticks.tick() => self.tick()?,
                 Ok(()) = self.shared.closing.changed(), if self.farewell.is_none() => self.close(),
-                () = deadline => self.overtime().await?,
+                () = deadline => self.overtime(),
             }
             if self.window.wants_ping() && self.pings.is_empty() {
-                self.ping().await?;
+                self.ping();
             }
             self.tell();
-            if self.advance_farewell().await? {
+            if self.advance_farewell() {
                 return Ok(());
             }
         }
     }
 
     fn ticks(&self) -> Interval {
-        // Often enough to notice silence and overdue acknowledgements in time.
+        // Silence is noticed a sixth of its limit late at most, half a minute's after 35 s.
         let timing = &self.shared.config.timing;
-        let period = timing.ping.min(timing.dead / 3).min(timing.ack);
+        let period = timing.ping.min(timing.dead / 6).min(timing.ack);
         let mut ticks = interval_at(Instant::now() + period, period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks
     }
 
     /// `session_start` and what goes with it, until it is acknowledged once.
-    async fn open_session(&mut self) -> Result<(), Ended> {
+    fn open_session(&mut self) {
         if self.shared.closing.borrow().is_some() {
             self.close();
         }
         for (id, event, data) in self.shared.opening.clone() {
-            self.send_event(id, None, event, &data.to_string()).await?;
+            self.send_event(id, None, event, &data.to_string());
         }
-        self.socket.flush().await
+    }
+
+    fn has_room(&self) -> bool {
+        self.window.has_room() && self.socket.has_room()
     }
 
     /// Sends `first` and what else is ready, within the window.
-    async fn give(
+    fn give(
         &mut self,
         first: Outgoing,
         outgoing: &mut mpsc::Receiver<Outgoing>,
@@ -169,41 +174,46 @@ impl<'a> Connection<'a> {
         let mut next = Some(first);
         for _ in 0..BURST {
             match next {
-                Some(Outgoing::Frame(frame)) => self.send_frame(frame).await?,
+                Some(Outgoing::Frame(frame)) => self.send_frame(frame),
+                Some(Outgoing::Told(text)) => self.send_told(text),
                 Some(Outgoing::Mark(seq)) => self.window.mark(seq),
                 None => break,
             }
-            next = if self.window.has_room() {
+            // A Hub that has parted with us is heard before anything more is sent.
+            if let Some(inbound) = self.socket.try_receive() {
+                self.take(inbound?);
+            }
+            next = if self.has_room() {
                 outgoing.try_recv().ok()
             } else {
                 None
             };
         }
-        if let Some(Outgoing::Frame(frame)) = next {
-            self.send_frame(frame).await?;
-        } else if let Some(Outgoing::Mark(seq)) = next {
-            self.window.mark(seq);
+        match next {
+            Some(Outgoing::Frame(frame)) => self.send_frame(frame),
+            Some(Outgoing::Told(text)) => self.send_told(text),
+            Some(Outgoing::Mark(seq)) => self.window.mark(seq),
+            None => {}
         }
-        self.socket.flush().await
+        Ok(())
     }
 
-    async fn send_frame(&mut self, frame: Frame) -> Result<(), Ended> {
+    fn send_frame(&mut self, frame: Frame) {
         if frame.class == Class::Delta {
             *self.shared.written = Some(frame.seq).max(*self.shared.written);
         }
         self.points.sent(&frame);
         crash_point!("hub.before_frame");
-        self.send_event(frame.id, Some(frame.seq), frame.event, &frame.data)
-            .await
+        self.send_event(frame.id, Some(frame.seq), frame.event, &frame.data);
     }
 
-    async fn send_event(
-        &mut self,
-        id: String,
-        seq: Option<Seq>,
-        event: &'static str,
-        data: &str,
-    ) -> Result<(), Ended> {
+    fn send_told(&mut self, text: String) {
+        crash_point!("hub.before_file_line");
+        self.window.told(text.len());
+        self.socket.queue(text);
+    }
+
+    fn send_event(&mut self, id: String, seq: Option<Seq>, event: &'static str, data: &str) {
         let text = [
             r#"{"id":""#,
             &id,
@@ -215,10 +225,10 @@ impl<'a> Connection<'a> {
         ]
         .concat();
         self.window.sent(id, seq, text.len(), Instant::now());
-        self.socket.feed(text).await
+        self.socket.queue(text);
     }
 
-    async fn take(&mut self, inbound: Inbound) -> Result<(), Ended> {
+    fn take(&mut self, inbound: Inbound) {
         self.heard = Instant::now();
         match inbound {
             Inbound::Response { id, actions } => {
@@ -244,10 +254,10 @@ impl<'a> Connection<'a> {
                 crash_point!("hub.command_received");
                 let reply = Reply { id, name };
                 match command {
-                    Ok(command) => self.command(command, reply).await?,
+                    Ok(command) => self.command(command, reply),
                     Err(why) => {
                         let result = Err(why);
-                        self.answer(Answer { reply, result }).await?;
+                        self.answer(Answer { reply, result });
                     }
                 }
             }
@@ -255,34 +265,33 @@ impl<'a> Connection<'a> {
             // A second init on the same socket changes nothing.
             Inbound::Init(_) | Inbound::Ignored => {}
         }
-        Ok(())
     }
 
-    async fn command(&mut self, command: Command, reply: Reply) -> Result<(), Ended> {
+    fn command(&mut self, command: Command, reply: Reply) {
         let why = match command {
             Command::Other(name) => format!("this driver does not support `{name}`"),
             command => {
                 let inbound = super::Inbound { command, reply };
                 match self.shared.commands.try_send(inbound) {
-                    Ok(()) => return Ok(()),
+                    Ok(()) => return,
                     Err(mpsc::error::TrySendError::Full(inbound)) => {
                         let result = Err("busy: too many commands wait already".to_owned());
                         let reply = inbound.reply;
-                        return self.answer(Answer { reply, result }).await;
+                        return self.answer(Answer { reply, result });
                     }
                     Err(mpsc::error::TrySendError::Closed(inbound)) => {
                         let result = Err("the session is ending".to_owned());
                         let reply = inbound.reply;
-                        return self.answer(Answer { reply, result }).await;
+                        return self.answer(Answer { reply, result });
                     }
                 }
             }
         };
         let result = Err(why);
-        self.answer(Answer { reply, result }).await
+        self.answer(Answer { reply, result });
     }
 
-    async fn answer(&mut self, answer: Answer) -> Result<(), Ended> {
+    fn answer(&mut self, answer: Answer) {
         let Answer { reply, result } = answer;
         let mut response = json!({
             "type": "response", "command": reply.name, "success": result.is_ok(),
@@ -299,13 +308,13 @@ impl<'a> Connection<'a> {
         }
         let frame = json!({"type": "rpc_response", "response": response});
         crash_point!("hub.before_answer");
-        self.socket.send(frame.to_string()).await
+        self.socket.queue(frame.to_string());
     }
 
-    async fn ask(&mut self, request: UiRequest) -> Result<(), Ended> {
+    fn ask(&mut self, request: UiRequest) {
         let UiRequest { id, method, params } = request;
         let frame = json!({"type": "rpc_ui_request", "id": id, "method": method, "params": params});
-        self.socket.send(frame.to_string()).await
+        self.socket.queue(frame.to_string());
     }
 
     /// The lead takes what the Hub says as fast as the journal; a Hub that says more is not heard.
@@ -315,25 +324,28 @@ impl<'a> Connection<'a> {
         }
     }
 
-    async fn tick(&mut self) -> Result<(), Ended> {
+    fn tick(&mut self) -> Result<(), Ended> {
         let timing = &self.shared.config.timing;
         let now = Instant::now();
         if now.saturating_duration_since(self.heard) >= timing.dead {
             return Err(Ended::Silent);
         }
         self.window.settle(now, timing.ack);
-        self.ping().await
+        if now.saturating_duration_since(self.pinged) >= timing.ping && self.socket.has_room() {
+            self.ping();
+        }
+        Ok(())
     }
 
-    async fn ping(&mut self) -> Result<(), Ended> {
+    fn ping(&mut self) {
+        self.pinged = Instant::now();
         // An answer is taken for the oldest ping that is remembered, so it never proves too much.
         if self.pings.len() < MAX_PINGS {
             self.pings.push_back(self.window.place());
         }
         let timestamp = self.shared.clock.wall();
         self.socket
-            .send(json!({"type": "ping", "timestamp": timestamp}).to_string())
-            .await
+            .queue(json!({"type": "ping", "timestamp": timestamp}).to_string());
     }
 
     fn close(&mut self) {
@@ -345,39 +357,36 @@ impl<'a> Connection<'a> {
     }
 
     /// The time of a stage of the farewell is up.
-    async fn overtime(&mut self) -> Result<(), Ended> {
+    fn overtime(&mut self) {
         if let Some(Farewell::Flushing { last, .. }) = &mut self.farewell {
             tracing::warn!(?last, acked = ?self.window.acked(), "leaving before the Hub has all events");
             *last = None;
-            return self.leave().await;
+            self.leave();
         }
-        Ok(())
     }
 
-    async fn leave(&mut self) -> Result<(), Ended> {
+    fn leave(&mut self) {
         let until = Instant::now() + self.shared.config.timing.flush;
         self.farewell = Some(Farewell::Leaving { until });
         crash_point!("hub.before_farewell");
         let id = format!("{}/shutdown", self.shared.config.driver_instance_id);
         let data = json!({"type": "session_shutdown", "reason": "quit", "agentRole": "lead"});
-        self.send_event(id, None, "session_shutdown", &data.to_string())
-            .await?;
-        self.socket.flush().await
+        self.send_event(id, None, "session_shutdown", &data.to_string());
     }
 
     /// Goes on with the orderly end; true when it is done.
-    async fn advance_farewell(&mut self) -> Result<bool, Ended> {
+    fn advance_farewell(&mut self) -> bool {
         match &self.farewell {
-            None => Ok(false),
+            None => false,
             Some(Farewell::Flushing { last, .. }) => {
                 if *last <= self.window.acked() {
-                    self.leave().await?;
+                    self.leave();
                 }
-                Ok(false)
+                false
             }
             Some(Farewell::Leaving { until }) => {
                 let id = format!("{}/shutdown", self.shared.config.driver_instance_id);
-                Ok(!self.window.has(&id) || Instant::now() >= *until)
+                !self.window.has(&id) || Instant::now() >= *until
             }
         }
     }

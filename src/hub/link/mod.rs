@@ -7,25 +7,34 @@
 //! It does not decide anything about the session: commands go to the driver as they come, and the
 //! driver answers them. One connection lives in `connection`, how to go on after it in `state`.
 
+pub(super) mod access;
 mod connection;
+pub(super) mod dial;
+mod filing;
 mod news;
 mod run;
 mod socket;
+mod wire;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use self::filing::SessionFiles;
 pub use self::news::{News, Point, UiRequest};
 use super::address::HubAddress;
 use super::credentials::Credentials;
+use super::file::Driver;
 use super::inbound::{Command, CommandId};
 use super::outbox::EventSource;
 use super::protocol::Init;
+use super::proxy::Proxies;
 use super::state::{Phase, StartError, Timing};
 use crate::clock::{Clock, Timestamp};
+use crate::config::KeyInUrl;
 use crate::ids::{Seq, SessionId};
 use crate::tasks::Tasks;
 
@@ -44,12 +53,20 @@ pub struct LinkConfig {
     pub address: HubAddress,
     /// Who we are.
     pub credentials: Credentials,
+    /// Whether the key goes into the URL, where logs of others show it.
+    pub key_in_url: KeyInUrl,
+    /// What may stand between.
+    pub proxies: Proxies,
+    /// Where the session file is kept; `None`: there is none.
+    pub files: Option<SessionFiles>,
     /// The session; absent, the Hub makes one and says which.
     pub session: Option<SessionId>,
     /// One id for each start of the daemon, the same on every reconnect.
     pub driver_instance_id: String,
     /// Our version.
     pub driver_version: String,
+    /// Where we keep our state: told to a Hub on this machine, which can start us again there.
+    pub home: Option<PathBuf>,
     /// Times and pauses.
     pub timing: Timing,
     /// Where the jitter of pauses begins.
@@ -63,6 +80,8 @@ pub struct Joined {
     pub session: SessionId,
     /// What the first `init` said.
     pub init: Init,
+    /// Who led it last, as its file says.
+    pub driver: Option<Driver>,
 }
 
 /// How the link stands, for `get_state` and the heartbeat.

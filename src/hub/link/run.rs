@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::access::Access;
 use super::connection::{Connection, Over, Shared};
+use super::filing::Kept;
 use super::socket::Socket;
 use super::{Closing, Inbound, Joined, LinkConfig, LinkStatus, News, Word};
 use crate::clock::Clock;
@@ -45,6 +47,7 @@ struct Memory {
     written: Option<Seq>,
     opening: Vec<(String, &'static str, Value)>,
     store: Option<tokio::task::JoinHandle<()>>,
+    file: Option<Kept>,
 }
 
 impl<S: EventSource> Link<S> {
@@ -91,11 +94,14 @@ impl<S: EventSource> Link<S> {
         reconnect: &mut Reconnect,
         tasks: &Tasks,
     ) -> Result<(), StartError> {
+        let mut access = Access::new(self.config.key_in_url);
         loop {
             let mut closing = self.closing.clone();
             self.phase(Phase::Connecting, None);
+            let used = self.config.credentials.key();
+            let opening = Socket::open(&self.config, memory.session.as_ref(), access.key());
             let opened = tokio::select! {
-                opened = Socket::open(&self.config, memory.session.as_ref()) => opened,
+                opened = opening => opened,
                 _ = closing.wait_for(Option::is_some) => return Ok(()),
             };
             let mut lived = Duration::ZERO;
@@ -105,6 +111,7 @@ impl<S: EventSource> Link<S> {
                     Err(ended) => ended,
                     Ok(session) => {
                         reconnect.joined();
+                        access.joined();
                         let begun = self.clock.now();
                         let over = self.live(socket, &session, memory).await;
                         lived = self.clock.now().saturating_duration_since(begun);
@@ -115,6 +122,9 @@ impl<S: EventSource> Link<S> {
                     }
                 },
             };
+            if ended.refuses_key() && access.refused(&self.config.credentials, used.as_ref()) {
+                continue;
+            }
             let next = reconnect.ended(&ended, lived, self.clock.now())?;
             tracing::warn!(why = %ended, phase = ?next.phase, again_in = ?next.after, "no connection to the Hub");
             self.phase(next.phase, Some(ended.to_string()));
@@ -150,9 +160,17 @@ impl<S: EventSource> Link<S> {
                 self.status.subscribe(),
             );
             memory.store = Some(tasks.spawn("hub-acked", store));
+            if let Some(files) = &self.config.files {
+                let opened = Kept::open(files, &session, init.resume.as_ref()).await;
+                memory.file = opened.inspect_err(file_fault).ok();
+            }
+            let driver = memory.file.as_ref().and_then(Kept::driver);
             let session = session.clone();
-            self.joined
-                .send_replace(Some(Ok(Arc::new(Joined { session, init }))));
+            self.joined.send_replace(Some(Ok(Arc::new(Joined {
+                session,
+                init,
+                driver,
+            }))));
         } else if memory.session.as_ref() != Some(&session) {
             // Our events belong to the session that we joined.
             return Err(Ended::Nonsense(format!(
@@ -173,7 +191,8 @@ impl<S: EventSource> Link<S> {
             written: memory.written,
         };
         let join = self.config.timing.join;
-        let outbox = Outbox::new(resume, to).run(&self.source, session, join);
+        let filing = memory.file.as_mut().map(|file| file.connect(memory.acked));
+        let outbox = Outbox::new(resume, filing, to).run(&self.source, session, join);
         let shared = Shared {
             config: &self.config,
             clock: self.clock,
@@ -208,6 +227,10 @@ impl<S: EventSource> Link<S> {
             }
         });
     }
+}
+
+fn file_fault(error: &std::io::Error) {
+    tracing::error!(%error, "the session goes on without a session file");
 }
 
 /// What opens the session: said once, and again until it is acknowledged.

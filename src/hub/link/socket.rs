@@ -1,21 +1,29 @@
-//! The WebSocket: opening it, and reading it until the Hub's `init`.
+//! The WebSocket: opening it, reading it until the Hub's `init`, and both directions at once after.
+//!
+//! Nothing waits for a Hub that reads slowly: what is sent is queued, and written while the socket
+//! is listened to ([`Socket::receive`]). What is queued is bounded by [`Socket::has_room`], which
+//! its user has to ask; beyond that nothing is read either, so that a Hub that floods us without
+//! reading is silent to us.
 
+use std::future::poll_fn;
+use std::os::unix::ffi::OsStrExt as _;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::net::TcpStream;
+use secrecy::ExposeSecret as _;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
+use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as WireCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
 
 use super::LinkConfig;
+use super::dial::{Stream, dial};
+use crate::hub::credentials::Key;
 use crate::hub::inbound::{Inbound, Refusal, decode};
-use crate::hub::protocol::{CloseCode, Init};
+use crate::hub::protocol::{CloseCode, HOME_HEADER, Init};
 use crate::hub::state::Ended;
-use crate::hub::tls;
 use crate::ids::SessionId;
 
 /// A Hub's largest message; its `init` with all tools is the largest known.
@@ -26,12 +34,16 @@ const MAX_FRAME: usize = 4 << 20;
 const READ_BUFFER: usize = 8 << 10;
 /// How long a close frame is waited for when the Hub has already said no.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
-/// The longest that writing one message may take.
-const WRITE_WAIT: Duration = Duration::from_secs(30);
+/// Bytes that may wait to be written: a window's worth of events and as much of answers.
+const MAX_UNWRITTEN: usize = 2 << 20;
 
 /// An open connection.
 pub(super) struct Socket {
-    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    stream: Stream,
+    /// Bytes that were queued since everything was last written.
+    unwritten: usize,
+    /// Why nothing can be written any more; the Hub may have said why before.
+    broken: Option<Ended>,
 }
 
 impl Socket {
@@ -39,25 +51,36 @@ impl Socket {
     pub(super) async fn open(
         config: &LinkConfig,
         session: Option<&SessionId>,
+        key: Key,
     ) -> Result<(Self, Init), Ended> {
-        let work = async {
-            let mut socket = Self::connect(config, session).await?;
-            match socket.handshake(config).await {
-                Ok(init) => Ok((socket, init)),
-                Err(ended) => {
-                    socket.part(&ended).await;
-                    Err(ended)
-                }
+        let connecting = Self::connect(config, session, key);
+        let connected = tokio::time::timeout(config.timing.connect, connecting).await;
+        let mut socket = connected.unwrap_or_else(|_| {
+            let waited = config.timing.connect.as_secs();
+            Err(Ended::Unreachable(format!(
+                "no WebSocket within {waited} s"
+            )))
+        })?;
+        let greeting = socket.handshake(config);
+        match tokio::time::timeout(config.timing.init, greeting).await {
+            Ok(Ok(init)) => Ok((socket, init)),
+            Ok(Err(ended)) => {
+                socket.part(&ended).await;
+                Err(ended)
             }
-        };
-        match tokio::time::timeout(config.timing.init, work).await {
-            Ok(result) => result,
             Err(_) => Err(Ended::NoInit),
         }
     }
 
-    async fn connect(config: &LinkConfig, session: Option<&SessionId>) -> Result<Self, Ended> {
-        let key = config.credentials.key().unwrap_or_default();
+    async fn connect(
+        config: &LinkConfig,
+        session: Option<&SessionId>,
+        key: Key,
+    ) -> Result<Self, Ended> {
+        let in_url = match key {
+            Key::InUrl => config.credentials.key(),
+            Key::NotInUrl => None,
+        };
         let url = config.address.socket(&[
             ("sessionId", session.map_or("", SessionId::as_str)),
             ("role", "lead"),
@@ -66,46 +89,34 @@ impl Socket {
             ("driverInstanceId", &config.driver_instance_id),
             ("driverVersion", &config.driver_version),
             ("orgId", config.credentials.org().unwrap_or_default()),
-            ("api_key", key),
+            (
+                "api_key",
+                in_url.as_ref().map_or("", |key| key.expose_secret()),
+            ),
         ]);
-        // The error could show the URL, and with it the key.
-        let mut request = url
-            .as_str()
-            .into_client_request()
-            .map_err(|_| Ended::Unreachable("the address gives no valid request".to_owned()))?;
-        request
-            .headers_mut()
-            .extend(config.credentials.socket_headers());
+        let mut headers = config.credentials.socket_headers();
+        let home = config.home.as_ref();
+        let home = home.filter(|_| config.address.is_loopback());
+        let home = home.and_then(|home| HeaderValue::from_bytes(home.as_os_str().as_bytes()).ok());
+        if let Some(home) = home {
+            headers.insert(HOME_HEADER, home);
+        }
         let limits = WebSocketConfig::default()
             .max_message_size(Some(MAX_MESSAGE))
             .max_frame_size(Some(MAX_FRAME))
             .read_buffer_size(READ_BUFFER);
-        // Reading the machine's roots takes time and memory that a plain socket has no use for.
-        let tls = match url.scheme() {
-            "wss" => Connector::Rustls(tls::client_config()),
-            _ => Connector::Plain,
-        };
-        let connected = tokio_tungstenite::connect_async_tls_with_config(
-            request,
-            Some(limits),
-            true, // no Nagle: acknowledgements must not wait for each other
-            Some(tls),
-        )
-        .await;
-        match connected {
-            Ok((stream, _)) => Ok(Self { stream }),
-            Err(Error::Http(answer)) => Err(Ended::Http(answer.status().as_u16())),
-            Err(Error::HttpFormat(_) | Error::Url(_)) => {
-                Err(Ended::Unreachable("the address is not usable".to_owned()))
-            }
-            Err(error) => Err(Ended::Unreachable(error.to_string())),
-        }
+        let way = (&config.address, &config.proxies);
+        Ok(Self {
+            stream: dial(&url, headers, way, limits).await?,
+            unwritten: 0,
+            broken: None,
+        })
     }
 
     async fn handshake(&mut self, config: &LinkConfig) -> Result<Init, Ended> {
         if let Some(frame) = config.credentials.first_frame() {
             let frame = serde_json::to_string(&frame).map_err(|e| Ended::Lost(e.to_string()))?;
-            self.send(frame).await?;
+            self.queue(frame);
         }
         loop {
             match self.receive().await? {
@@ -133,25 +144,56 @@ impl Socket {
         }
     }
 
-    /// The next frame. Safe to drop while it waits.
+    /// The next frame; what is queued is written meanwhile. Safe to drop while it waits.
     pub(super) async fn receive(&mut self) -> Result<Inbound, Ended> {
-        let message = match self.stream.next().await {
-            Some(Ok(message)) => message,
-            Some(Err(error)) => return Err(failed(&error)),
-            None => return Err(Ended::Lost("the Hub is gone".to_owned())),
-        };
-        match message {
-            Message::Text(text) => decode(&text).map_err(|e| Ended::Nonsense(e.to_string())),
-            Message::Close(frame) => {
-                let (code, reason) = frame.map_or((1005, String::new()), |frame| {
-                    let reason = frame.reason.chars().take(200).collect();
-                    (u16::from(frame.code), reason)
-                });
-                let code = CloseCode(code);
-                Err(Ended::Close { code, reason })
+        read(poll_fn(|cx| self.poll(cx)).await)
+    }
+
+    /// The next frame, if it is here.
+    pub(super) fn try_receive(&mut self) -> Option<Result<Inbound, Ended>> {
+        // Nobody is woken by this: whoever asks goes on with `receive`.
+        let mut cx = Context::from_waker(Waker::noop());
+        match self.poll_read(&mut cx) {
+            Poll::Ready(message) => Some(read(message)),
+            Poll::Pending => None,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Ended>> {
+        if self.unwritten > 0 && self.broken.is_none() {
+            match self.stream.poll_flush_unpin(cx) {
+                Poll::Ready(Ok(())) => self.unwritten = 0,
+                Poll::Ready(Err(error)) => self.broken = Some(failed(&error)),
+                Poll::Pending if !self.has_room() => return Poll::Pending,
+                Poll::Pending => {}
             }
-            // Anything that is heard shows that the Hub lives; the protocol is text only.
-            _ => Ok(Inbound::Ignored),
+        }
+        self.poll_read(cx)
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Ended>> {
+        match self.stream.poll_next_unpin(cx) {
+            Poll::Ready(Some(Ok(message))) => Poll::Ready(Ok(message)),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Err(failed(&error))),
+            Poll::Ready(None) => Poll::Ready(Err(Ended::Lost("the Hub is gone".to_owned()))),
+            // All that the Hub said before it went is read.
+            Poll::Pending => self
+                .broken
+                .take()
+                .map_or(Poll::Pending, |why| Poll::Ready(Err(why))),
+        }
+    }
+
+    /// Whether more may be queued.
+    pub(super) fn has_room(&self) -> bool {
+        self.unwritten < MAX_UNWRITTEN
+    }
+
+    /// Queues one text message; [`Socket::receive`] writes it.
+    pub(super) fn queue(&mut self, text: String) {
+        self.unwritten += text.len();
+        if let Err(error) = self.stream.start_send_unpin(Message::text(text)) {
+            self.broken.get_or_insert_with(|| failed(&error));
         }
     }
 
@@ -164,21 +206,6 @@ impl Socket {
             // The rest is closed already, or hears nothing.
             _ => {}
         }
-    }
-
-    /// Sends one text message.
-    pub(super) async fn send(&mut self, text: String) -> Result<(), Ended> {
-        written(self.stream.send(Message::text(text))).await
-    }
-
-    /// Adds one text message to what [`Socket::flush`] sends.
-    pub(super) async fn feed(&mut self, text: String) -> Result<(), Ended> {
-        written(self.stream.feed(Message::text(text))).await
-    }
-
-    /// Sends what was fed.
-    pub(super) async fn flush(&mut self) -> Result<(), Ended> {
-        written(self.stream.flush()).await
     }
 
     /// Sends a close frame; does not wait for the Hub's.
@@ -203,19 +230,27 @@ impl Socket {
     }
 }
 
+fn read(message: Result<Message, Ended>) -> Result<Inbound, Ended> {
+    match message? {
+        Message::Text(text) => decode(&text).map_err(|e| Ended::Nonsense(e.to_string())),
+        Message::Close(frame) => {
+            let (code, reason) = frame.map_or((1005, String::new()), |frame| {
+                let reason = frame.reason.chars().take(200).collect();
+                (u16::from(frame.code), reason)
+            });
+            let code = CloseCode(code);
+            Err(Ended::Close { code, reason })
+        }
+        // Anything that is heard shows that the Hub lives; the protocol is text only.
+        _ => Ok(Inbound::Ignored),
+    }
+}
+
 fn failed(error: &Error) -> Ended {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
             Ended::Oversized(format!("{size} bytes; at most {max_size}"))
         }
         error => Ended::Lost(error.to_string()),
-    }
-}
-
-async fn written(write: impl Future<Output = Result<(), Error>>) -> Result<(), Ended> {
-    match tokio::time::timeout(WRITE_WAIT, write).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(Ended::Lost(error.to_string())),
-        Err(_) => Err(Ended::Silent),
     }
 }

@@ -38,7 +38,7 @@ pub struct Frame {
 }
 
 /// Encodes `fields`, an object, as the data of `event`; strings are cut, longest first, until it
-/// fits.
+/// fits, and `truncated` says so.
 pub(super) fn encode(event: &'static str, fields: &impl Serialize) -> String {
     let data = write(event, fields);
     if data.len() <= MAX_DATA {
@@ -51,6 +51,7 @@ fn smaller(event: &'static str, data: &str) -> String {
     let mut fields: Map<String, Value> = serde_json::from_str(data).unwrap_or_default();
     fields.remove("type");
     fields.remove("agentRole");
+    fields.insert("truncated".to_owned(), true.into());
     let mut limit = 128 * 1024;
     while limit >= 64 {
         // What is cut to less later is cut from the whole: the marker counts all that is missing.
@@ -65,7 +66,7 @@ fn smaller(event: &'static str, data: &str) -> String {
     // Nothing but structure: its size is all that can be told.
     write(
         event,
-        &json!({"message": format!("…[+{} bytes]", data.len())}),
+        &json!({"message": format!("…[+{} bytes]", data.len()), "truncated": true}),
     )
 }
 
@@ -83,7 +84,7 @@ pub(super) fn set(object: &mut Value, name: &str, value: impl Into<Value>) {
 }
 
 /// Cuts every string within `value` to `limit` bytes.
-pub(super) fn cut_strings(value: &mut Value, limit: usize) {
+pub(in super::super) fn cut_strings(value: &mut Value, limit: usize) {
     match value {
         Value::String(text) if text.len() > limit => *text = cut(text, limit),
         Value::Array(items) => items.iter_mut().for_each(|v| cut_strings(v, limit)),
@@ -149,7 +150,7 @@ mod tests {
                     .unwrap()
                     .ends_with(" bytes]")
             );
-            assert_eq!(back["n"], 1);
+            assert_eq!((&back["n"], &back["truncated"]), (&json!(1), &json!(true)));
         }
     }
 

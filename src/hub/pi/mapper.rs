@@ -363,6 +363,19 @@ fn aside(event: &Event, out: &mut Sink<'_>) {
                 &json!({"message": cut(text, MAX_LINE), "code": code, "level": level}),
             );
         }
+        Event::Report {
+            path,
+            ok,
+            error,
+            content,
+        } => out.state(
+            if *ok {
+                "runtime_process_output"
+            } else {
+                "runtime_process_error"
+            },
+            &report(path, error.as_deref(), content.as_deref()),
+        ),
         Event::Gap {
             from_seq,
             to_seq,
@@ -400,6 +413,19 @@ fn aside(event: &Event, out: &mut Sink<'_>) {
         }
         _ => {}
     }
+}
+
+/// An expected report, with as much of it as a line shows.
+fn report(path: &str, error: Option<&str>, content: Option<&str>) -> Value {
+    let message = match error {
+        Some(error) => format!("the report {path} {error}"),
+        None => format!("the report {path} is there and fits"),
+    };
+    let mut told = json!({"message": cut(&message, MAX_LINE), "code": "report", "path": path});
+    if let Some(content) = content {
+        set(&mut told, "content", cut(content, MAX_LINE));
+    }
+    told
 }
 
 fn process_output(command: &str, stream: &str, text: &str) -> Value {

@@ -24,6 +24,7 @@ mod subagent;
 mod text;
 mod tools;
 
+pub(super) use frame::cut_strings;
 pub use frame::{Class, Frame, MAX_DATA};
 pub use mapper::Mapper;
 pub use message::vendor;

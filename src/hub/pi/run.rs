@@ -19,6 +19,9 @@ use crate::ids::TurnId;
 const MAX_OUTPUT: usize = 200_000;
 const MAX_OUTPUT_LINES: usize = 5_000;
 
+/// How much of it the begin of its message repeats, in bytes: its end follows at once.
+const START: usize = 256;
+
 /// Between `agent_start` and `agent_end`.
 #[derive(Debug)]
 pub(super) struct Run {
@@ -301,7 +304,7 @@ impl Run {
         self.subagents
             .end(call, result.output, result.is_error, out);
         let output = bounded_output(result.output);
-        // Four frames say it, so it is encoded once.
+        // Two frames say it, so it is encoded once.
         let content = text_content(&output);
         let mut details = json!({});
         if let Some(code) = result.exit_code {
@@ -309,6 +312,9 @@ impl Run {
         }
         if let Some(ms) = result.duration_ms {
             set(&mut details, "duration", ms);
+        }
+        if output.len() != result.output.len() {
+            set(&mut details, "truncated", true);
         }
         let is_error = result.is_error;
         out.state(
@@ -341,9 +347,11 @@ impl Run {
             &content,
             (is_error, &details),
         );
-        out.state("message_start", &Shown { message: &message });
-        out.state("message_end", &Shown { message: &message });
+        // Viewers read the output where the tool's end tells it; its message is for the record.
+        let start = message.shortened(cut(&output, START).as_str());
         let message = message.shortened(&output);
+        out.state("message_start", &Shown { message: &start });
+        out.state("message_end", &Shown { message: &message });
         self.transcript.push(message.clone());
         self.model_turn(out).results.push(message);
     }

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::Uri;
+use axum::http::{StatusCode, Uri};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -41,6 +41,20 @@ pub(crate) async fn replay(State(hub): Shared, Path(id): Path<String>, uri: Uri)
         "sourceCounts": {"durableStream": 0, "sessionEntries": 0, "eventHistory": count},
         "entries": entries,
     })))
+}
+
+/// `GET …/file`: the session file that was written to last. Not among the official routes: it lets
+/// a lead in a fresh place go on with the file.
+pub(crate) async fn session_file(State(hub): Shared, Path(id): Path<String>) -> Answer {
+    let row = find(&hub, &id).await?;
+    let file = hub.sessions.file(row.key).await?;
+    let Some((path, content)) = file else {
+        let message = format!("session `{id}` has no session file");
+        return Err(Failure::new(StatusCode::NOT_FOUND, "NOT_FOUND", message));
+    };
+    Ok(Json(
+        json!({"sessionId": id, "path": path, "content": content}),
+    ))
 }
 
 /// `GET …/participants`.

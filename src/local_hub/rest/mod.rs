@@ -25,8 +25,9 @@ use serde_json::{Map, Value, json};
 use super::loops;
 use super::server::Hub;
 use super::store::{SessionRow, StoreError, list_sessions};
+use super::waking::{self, Begun};
 use crate::clock::Clock;
-pub(crate) use history::{event_history, participants, replay};
+pub(crate) use history::{event_history, participants, replay, session_file};
 pub(crate) use record::Standing;
 
 /// Sessions in a list when the caller names no number.
@@ -214,8 +215,8 @@ pub(crate) async fn archive(State(hub): Shared, Path(id): Path<String>) -> Answe
     Ok(Json(json!({"sessionId": id, "status": "archived"})))
 }
 
-/// Marks that a lead is wanted again. Nothing starts one here: the session runs again as soon as
-/// one connects.
+/// Has a paused session led again, where the Hub can start what leads it; else it runs again as
+/// soon as a lead connects. Answers at once: `runtimeAvailable` says when the lead is there.
 pub(crate) async fn resume(State(hub): Shared, Path(id): Path<String>) -> Answer {
     let mut row = find(&hub, &id).await?;
     if row.archived {
@@ -224,8 +225,12 @@ pub(crate) async fn resume(State(hub): Shared, Path(id): Path<String>) -> Answer
         return Err(Failure::new(StatusCode::BAD_REQUEST, code, message));
     }
     row.updated_at = Clock.wall();
-    let status = record::standing(&hub, &row).status();
-    hub.sessions.update(row).await?;
+    let standing = record::standing(&hub, &row);
+    hub.sessions.update(row.clone()).await?;
+    let mut status = standing.status();
+    if standing == Standing::Paused && waking::wake(&hub, &row).await? == Begun::Running {
+        status = record::RESUMING;
+    }
     Ok(Json(
         json!({"sessionId": id, "status": status, "resumed": true}),
     ))

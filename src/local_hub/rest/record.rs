@@ -13,6 +13,9 @@ use crate::local_hub::sessions::last_activity;
 use crate::local_hub::sse::with_iso;
 use crate::local_hub::store::{SessionRow, StoreError, newest_event, participant_count};
 
+/// The status of a paused session whose lead is being started.
+pub(super) const RESUMING: &str = "resuming";
+
 /// Where a session is in its life, as the public states derive from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -175,6 +178,8 @@ async fn describe(
     let spec = spec(row);
     let standing = Standing::of(row, live);
     let running = matches!(standing, Standing::Running { .. });
+    let is_paused = standing == Standing::Paused;
+    let is_resuming = is_paused && hub.waking.is_running(&row.id);
     let viewers = live.map_or(0, |live| {
         let all = live.participants.len();
         all.saturating_sub(usize::from(live.lead_connected))
@@ -182,7 +187,7 @@ async fn describe(
     let item = json!({
         "sessionId": row.id,
         "label": row.label,
-        "status": standing.status(),
+        "status": if is_resuming { RESUMING } else { standing.status() },
         "mode": "sandbox",
         "visibility": visibility(&spec),
         "workflowMode": workflow_mode(&spec),
@@ -197,7 +202,7 @@ async fn describe(
         "bucket": standing.bucket(),
         "runtimeAvailable": running,
         "controlAvailable": running,
-        "wakeAvailable": standing == Standing::Paused,
+        "wakeAvailable": is_paused && hub.waking.is_possible(row),
         "historyOnly": standing == Standing::Archived,
         "liveExpected": standing != Standing::Archived,
     });
@@ -252,5 +257,8 @@ pub(super) async fn detail(hub: &Hub, row: &SessionRow) -> Result<Map<String, Va
         ("agentActivity", live.activity.agents()),
     ];
     detail.extend(more.map(|(key, value)| (key.to_owned(), value)));
+    if let (false, Some(why)) = (live.lead_connected, hub.waking.failure(&row.id)) {
+        detail.insert("error".into(), why.into());
+    }
     Ok(detail)
 }

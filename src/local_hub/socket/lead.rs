@@ -128,9 +128,10 @@ async fn enter(
     if fresh.is_some() {
         room.reset_activity();
     }
+    let home = hello.home.clone();
     let noted = store
         .call(move |db| {
-            mark_lead_seen(db, key)?;
+            mark_lead_seen(db, key, home.as_deref())?;
             fresh.map_or(Ok(()), |id| insert_driver(db, key, &id))
         })
         .await;
@@ -141,7 +142,10 @@ async fn enter(
     // Replaced already by a newer socket of the same driver, or not on record.
     let answers = room.lead_queue(who);
     match (joined, answers) {
-        (Ok(()), Some(answers)) => Ok((room, Outlet { answers, queue })),
+        (Ok(()), Some(answers)) => {
+            hub.waking.lead_came(&session.id);
+            Ok((room, Outlet { answers, queue }))
+        }
         (joined, _) => {
             room.leave_lead(who);
             hub.sessions.note_leave(who).await;
@@ -391,7 +395,8 @@ impl Write for Event {
             return self.leash.pull(CloseCode::UNAVAILABLE, why);
         }
         if let Some(id) = self.stored {
-            self.room.publish_event(id, &self.name, &self.data, self.at);
+            self.room
+                .publish_event(id, &self.name, &self.data, self.at, None);
         }
         answer(&self.answers, &self.leash, self.answer);
     }

@@ -8,6 +8,9 @@ mod inbound;
 mod lead;
 mod viewer;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,9 +24,9 @@ use tokio_tungstenite::tungstenite::protocol::{Role as End, WebSocketConfig};
 
 use super::auth::Shown;
 use super::rest::{Failure, query_pairs};
-use super::server::Hub;
+use super::server::{Hub, Place};
 use super::store::{SessionRow, StoreError};
-use crate::hub::protocol::{CloseCode, Role};
+use crate::hub::protocol::{CloseCode, HOME_HEADER, Role};
 use connection::Connection;
 use inbound::Inbound;
 pub(crate) use viewer::HYDRATION_BYTES;
@@ -47,10 +50,14 @@ pub(crate) async fn upgrade(State(hub): State<Arc<Hub>>, mut request: Request) -
     };
     let query = query_pairs(request.uri());
     let shown = hub.gate.check(request.headers(), &query);
-    let hello = Hello::from_query(&query);
+    let mut hello = Hello::from_query(&query);
+    let home = request.headers().get(HOME_HEADER);
+    hello.home = home.map(|home| OsStr::from_bytes(home.as_bytes()).into());
     let upgraded = hyper::upgrade::on(&mut request);
     let tasks = hub.tasks.clone();
+    let place = request.extensions().get::<Place>().cloned();
     tasks.spawn("hub-socket", async move {
+        let _place = place;
         let Ok(upgraded) = upgraded.await else {
             return; // the client went away between its request and our answer
         };
@@ -99,6 +106,8 @@ struct Hello {
     label: Option<String>,
     subscribe: Option<String>,
     driver: Option<String>,
+    /// Where a lead keeps its state, if it wants to be woken there.
+    home: Option<PathBuf>,
 }
 
 impl Hello {
@@ -117,6 +126,7 @@ impl Hello {
             label: value("label"),
             subscribe: value("subscribe"),
             driver: value("driverInstanceId"),
+            home: None,
         }
     }
 

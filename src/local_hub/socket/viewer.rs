@@ -18,7 +18,7 @@ use crate::local_hub::filter::Filter;
 use crate::local_hub::frame;
 use crate::local_hub::room::{Leash, Participant, Room};
 use crate::local_hub::server::Hub;
-use crate::local_hub::sessions::participant;
+use crate::local_hub::sessions::{HubEvent, participant};
 use crate::local_hub::store::SessionRow;
 
 /// Answers to the viewer's own frames; reading waits while it is full.
@@ -183,7 +183,7 @@ impl Viewer<'_> {
                 Ok(text) => text,
                 Err(ended) => return ended,
             };
-            if let Some(answer) = self.handle(&text)
+            if let Some(answer) = self.handle(&text).await
                 && answers.send(answer).await.is_err()
             {
                 return Ended::Gone;
@@ -192,7 +192,7 @@ impl Viewer<'_> {
     }
 
     /// Acts on one frame; what it returns goes back to the viewer.
-    fn handle(&self, text: &Utf8Bytes) -> Option<Utf8Bytes> {
+    async fn handle(&self, text: &Utf8Bytes) -> Option<Utf8Bytes> {
         match inbound::parse(text) {
             Ok(Inbound::Ping(stamp)) => Some(frame::pong(stamp, Clock.wall())),
             Ok(Inbound::BootstrapReady) => {
@@ -206,7 +206,7 @@ impl Viewer<'_> {
                 }
                 None
             }
-            Ok(Inbound::RpcCommand(command)) => self.forward(command),
+            Ok(Inbound::RpcCommand(command)) => self.forward(command).await,
             Ok(Inbound::RpcUiResponse) => {
                 let heard = self.who.role == Role::Controller && self.room.tell_lead(text.clone());
                 (!heard).then(|| frame::command_error(self.why_unheard()))
@@ -220,7 +220,7 @@ impl Viewer<'_> {
     }
 
     /// Hands a command to the lead; the other viewers see what was asked.
-    fn forward(&self, command: &RawValue) -> Option<Utf8Bytes> {
+    async fn forward(&self, command: &RawValue) -> Option<Utf8Bytes> {
         if self.who.role != Role::Controller || !self.room.tell_lead(frame::command(command)) {
             return Some(frame::command_error(self.why_unheard()));
         }
@@ -231,8 +231,8 @@ impl Viewer<'_> {
         {
             let at = Clock.wall();
             let data = json!({"content": prompt, "text": prompt, "timestamp": at});
-            let frame = frame::announcement(&self.room.id, "user_prompt", &data, at);
-            self.room.publish(&frame, Some(&self.who.id));
+            let event = HubEvent::new(&self.room, "user_prompt", &data, at).but(&self.who);
+            self.hub.sessions.store.push(Box::new(event)).await.ok()?;
         }
         None
     }

@@ -25,10 +25,10 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use library::{Kind, Record, delete_record, find_record, list_records, put_record};
 pub(crate) use tables::{
     EventPage, EventRow, FileResume, ParticipantRow, SessionRow, append_file_line, archive_session,
-    delete_session, driver_known, event_count, events, file_resume, find_session, insert_driver,
-    insert_event, insert_participant, insert_session, last_driver_is, leave_participant,
-    list_sessions, mark_lead_seen, marked_events, newest_event, participant_count, participants,
-    replace_file, update_session,
+    delete_session, driver_known, event_count, events, file_content, file_resume, find_session,
+    insert_driver, insert_event, insert_participant, insert_session, last_driver_is,
+    leave_participant, list_sessions, mark_lead_seen, marked_events, newest_event,
+    participant_count, participants, replace_file, update_session,
 };
 
 use crate::files;

@@ -3,15 +3,18 @@
 //! `session.spec` is the create request as it came, with later changes merged in: what the Hub
 //! does not understand is kept for those who do. `event.marked` is 1 for the events that make the
 //! conversation or the session's state, so that neither replay nor start-up reads the deltas.
+//! `session.home` is the folder that the last lead said it lives in.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::{StoreError, library};
 use crate::clock::Timestamp;
 
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 const SCHEMA: &str = "
 CREATE TABLE session(
@@ -61,6 +64,9 @@ CREATE TABLE file_line(
 CREATE INDEX file_line_path ON file_line(session, path, ordinal);
 ";
 
+/// What version 3 has added.
+const HOMES: &str = "ALTER TABLE session ADD COLUMN home BLOB;";
+
 /// Sets the connection up and brings the schema to this version.
 pub(super) fn prepare(db: &Connection, path: &Path) -> Result<(), StoreError> {
     db.pragma_update(None, "journal_mode", "WAL")?;
@@ -76,8 +82,9 @@ pub(super) fn prepare(db: &Connection, path: &Path) -> Result<(), StoreError> {
         });
     }
     let missing = match found {
-        0 => [SCHEMA, library::SCHEMA].concat(),
-        1 => library::SCHEMA.to_owned(),
+        0 => [SCHEMA, library::SCHEMA, HOMES].concat(),
+        1 => [library::SCHEMA, HOMES].concat(),
+        2 => HOMES.to_owned(),
         _ => String::new(),
     };
     if !missing.is_empty() {
@@ -103,6 +110,8 @@ pub(crate) struct SessionRow {
     pub(crate) updated_at: Timestamp,
     /// A JSON object.
     pub(crate) spec: String,
+    /// Where the last lead keeps its state, if it has said so.
+    pub(crate) home: Option<PathBuf>,
 }
 
 /// A stored event.
@@ -172,6 +181,9 @@ fn session_of(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
         created_at: stamp(row, "created_at")?,
         updated_at: stamp(row, "updated_at")?,
         spec: row.get("spec")?,
+        home: row
+            .get::<_, Option<Vec<u8>>>("home")?
+            .map(|bytes| OsString::from_vec(bytes).into()),
     })
 }
 
@@ -209,10 +221,14 @@ pub(crate) fn archive_session(db: &Connection, key: i64, at: Timestamp) -> rusql
     Ok(())
 }
 
-/// Notes that the session has had a lead.
-pub(crate) fn mark_lead_seen(db: &Connection, key: i64) -> rusqlite::Result<()> {
-    db.prepare_cached("UPDATE session SET lead_seen = 1 WHERE key = ?1")?
-        .execute([key])?;
+/// Notes that the session has a lead, which lives there.
+pub(crate) fn mark_lead_seen(
+    db: &Connection,
+    key: i64,
+    home: Option<&Path>,
+) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE session SET lead_seen = 1, home = ?2 WHERE key = ?1")?
+        .execute(params![key, home.map(|home| home.as_os_str().as_bytes())])?;
     Ok(())
 }
 
@@ -475,4 +491,19 @@ pub(crate) fn file_resume(db: &Connection, session: i64) -> rusqlite::Result<Opt
         })
     })
     .optional()
+}
+
+/// The lines of a session file; a line that was sent again stands once.
+pub(crate) fn file_content(db: &Connection, session: i64, path: &str) -> rusqlite::Result<String> {
+    let mut lines = db.prepare_cached(
+        "SELECT line FROM file_line WHERE session = ?1 AND path = ?2
+         GROUP BY line ORDER BY min(ordinal)",
+    )?;
+    let mut content = String::new();
+    let mut rows = lines.query(params![session, path])?;
+    while let Some(row) = rows.next()? {
+        content.push_str(row.get_ref(0)?.as_str()?);
+        content.push('\n');
+    }
+    Ok(content)
 }

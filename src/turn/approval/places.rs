@@ -14,7 +14,8 @@ pub(super) struct Places {
 /// Where a path leads: by its words, and on the disk at this moment.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
-    /// None where a link leads to nothing: what it will lead to cannot be told.
+    /// None where that cannot be told: a link that leads to nothing, or a name that a CLI may read
+    /// as another.
     forms: Option<[PathBuf; 2]>,
     workspaces: [PathBuf; 2],
 }
@@ -28,16 +29,17 @@ impl Places {
     }
 
     /// Where a path leads, taken from the folder `from` or else from the workspace.
-    pub(super) fn find(&self, path: &str, from: Option<&str>) -> Place {
+    pub(super) fn find(&self, text: &str, from: Option<&str>) -> Place {
         let base = match from {
             Some(from) => self.workspace.join(from),
             None => self.workspace.clone(),
         };
-        let path = base.join(path);
+        let path = base.join(text);
         let workspace = plain(&self.workspace);
         let real_workspace = (self.real)(&self.workspace).unwrap_or_else(|| workspace.clone());
+        let real = (self.real)(&path).filter(|_| !is_ambiguous(text));
         Place {
-            forms: (self.real)(&path).map(|real| [plain(&path), real]),
+            forms: real.map(|real| [plain(&path), real]),
             workspaces: [workspace, real_workspace],
         }
     }
@@ -66,6 +68,13 @@ impl Place {
         let within = workspaces.find_map(|workspace| form.strip_prefix(workspace).ok());
         within.is_some_and(|path| pattern.matches(&folders(path)))
     }
+}
+
+/// Whether a CLI may take it for another path than it is: one of the home folder, one without the
+/// blanks around it (Claude Code does both), an address.
+fn is_ambiguous(path: &str) -> bool {
+    let is_odd = path.trim() != path || path.contains("://") || path.contains(char::is_control);
+    path.starts_with('~') || is_odd
 }
 
 fn folders(path: &Path) -> Vec<&str> {
@@ -135,6 +144,9 @@ mod tests {
             "src/link/a.rs",
             "src/link/../a.rs",
             "src/dangling",
+            " src/a.rs",
+            "~/src/a.rs",
+            "file://src/a.rs",
             "src/dangling/a",
         ] {
             assert!(!is_within(path), "{path}");

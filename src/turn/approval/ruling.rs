@@ -174,11 +174,18 @@ impl<'a> Subject<'a> {
         if paths.is_empty() && SEARCHES.contains(&tool) {
             paths.push(".");
         }
+        let searched = text("pattern").filter(|_| tool == "glob").map(searched);
+        let searched = searched.iter().flat_map(|below| {
+            let bases = paths.iter().map(move |base| Path::new(base).join(below));
+            bases.filter_map(|path| path.to_str().map(str::to_owned))
+        });
+        let searched: Vec<String> = searched.collect();
         Self {
             tool,
             script: command.map(Script::read),
             paths: paths
                 .into_iter()
+                .chain(searched.iter().map(String::as_str))
                 .map(|path| places.find(path, folder))
                 .collect(),
             url: text("url").and_then(|url| Url::parse(url).ok()),
@@ -286,6 +293,21 @@ const fn found(is_denied: bool, doubt: bool) -> Denial {
         (true, _) => Denial::Yes,
         (false, true) => Denial::Unsure,
         (false, false) => Denial::No,
+    }
+}
+
+/// The folder that a pattern for files looks into; one that leads up again stands for itself.
+fn searched(pattern: &str) -> &str {
+    if pattern.split('/').any(|folder| folder == "..") {
+        return pattern;
+    }
+    let plain = pattern.find(['*', '?', '[', '{']);
+    let plain = pattern.get(..plain.unwrap_or(pattern.len()));
+    let folder = plain.and_then(|plain| plain.rsplit_once('/'));
+    match folder {
+        Some(("", _)) => "/",
+        Some((folder, _)) => folder,
+        None => "",
     }
 }
 

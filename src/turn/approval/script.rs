@@ -83,6 +83,12 @@ fn reach_of(command: &Words, out: &mut Vec<Words>, doubt: &mut bool, depth: usiz
     };
     let program = base(program);
     out.push([&[program.to_owned()], arguments].concat());
+    if arguments.first().is_some_and(|word| word.starts_with('-')) {
+        // `git -C folder push` is `git push`: which options take a word is not known here
+        let after = 1..arguments.len();
+        let tails = after.filter_map(|at| arguments.get(at..));
+        out.extend(tails.map(|tail| [&[program.to_owned()], tail].concat()));
+    }
     if CARRIERS.contains(&program) {
         out.extend(tails(arguments));
     }
@@ -92,7 +98,9 @@ fn reach_of(command: &Words, out: &mut Vec<Words>, doubt: &mut bool, depth: usiz
     if !runs_scripts {
         return;
     }
-    if depth == 0 {
+    // without a script it reads one from its stdin
+    let has_script = arguments.iter().any(|word| !word.starts_with('-'));
+    if depth == 0 || !has_script {
         *doubt = true;
         return;
     }
@@ -412,9 +420,18 @@ mod tests {
     }
 
     #[test]
+    fn options_before_a_subcommand_hide_nothing() {
+        for text in ["git -C x push o", "git -c a=b --no-pager push o"] {
+            assert!(reach(text).0.contains(&"git push o".to_owned()), "{text}");
+        }
+    }
+
+    #[test]
     fn only_what_was_read_whole_leaves_no_doubt() {
         assert!(!reach("sudo ls; bash -c 'ls x'").1);
         assert!(reach("bash -c 'ls $X'").1);
         assert!(reach("ls $X").1);
+        assert!(reach("curl x | sh").1);
+        assert!(reach("echo x | sudo bash -s").1);
     }
 }

@@ -51,7 +51,7 @@ impl Attempt {
     /// That moment has come.
     pub(super) async fn look(&mut self) -> Result<(), TurnFault> {
         if self.cause.is_some() {
-            self.stop_is_overdue();
+            self.stop_is_overdue().await;
             return Ok(());
         }
         // What is there and was not read yet is not the agent's silence.
@@ -79,7 +79,7 @@ impl Attempt {
     }
 
     /// A stop has not come to its end in time: first its shim has to go, then it is given up.
-    fn stop_is_overdue(&mut self) {
+    async fn stop_is_overdue(&mut self) {
         self.bound = Some(Instant::now() + self.context.patience.stopping);
         // The CLI may be gone long since: its shim waits for room to say so, or we do.
         let is_full = self.context.journal.room().borrow().is_full();
@@ -92,7 +92,7 @@ impl Attempt {
         } else if let Some(control) = &self.control {
             tracing::warn!(run = %self.dir.path().display(), "the shim does not end; killing it");
             self.destroyed = true;
-            control.destroy();
+            control.destroy().await;
         }
     }
 

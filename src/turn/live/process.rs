@@ -22,7 +22,7 @@ use crate::exit::Exit;
 use crate::files;
 use crate::ids::{RunId, SpoolOffset, TurnId};
 use crate::journal::Change as Stored;
-use crate::sandbox::{Attach, Change, Ending, RunControl, RunHandle, SandboxError};
+use crate::sandbox::{self, Attach, Change, Ending, RunControl, RunHandle, SandboxError};
 use crate::spool::control::Stop as Ladder;
 use crate::spool::{Reclaimer, RunDir, Stdin, Tail, read_inputs};
 use crate::turn::attempt::describe;
@@ -135,7 +135,9 @@ impl LiveProcess {
     pub(in crate::turn) async fn start(&mut self, plan: &LivePlan) -> Result<(), TurnError> {
         let sandbox = |message: String| TurnError::new(ErrorClass::Sandbox, message);
         let context = Arc::clone(&self.context);
-        let mut shim_plan = context.shim_plan(&plan.launch).map_err(sandbox)?;
+        let mut shim_plan = context
+            .shim_plan(&plan.launch, &self.dir)
+            .map_err(sandbox)?;
         shim_plan.stdin = Stdin::Pipe;
         let environment = context.environment(&plan.launch).map_err(sandbox)?;
         provision::write(&context, &self.dir, &plan.launch)
@@ -149,7 +151,7 @@ impl LiveProcess {
         self.tail = match handle.tail(SpoolOffset::START) {
             Ok(tail) => Some(tail),
             // A shim that was killed early has made no spool.
-            Err(_) if handle.identities().is_none() => None,
+            Err(_) if handle.is_over() => None,
             Err(error) => return Err(sandbox(describe(&error))),
         };
         self.room = SpoolRoom::new(&context, &self.dir);
@@ -169,7 +171,7 @@ impl LiveProcess {
     ) -> Result<Opened, TurnFault> {
         let dir = context.run_dir(run);
         let found = if dir.path().exists() {
-            context.sandbox.attach(&dir).await?
+            sandbox::attach(&dir).await?
         } else {
             Attach::Ended(Ending::vanished())
         };
@@ -440,7 +442,7 @@ impl LiveProcess {
                 .gone_within(limit + self.context.patience.stopping)
                 .await?
             {
-                control.destroy();
+                control.destroy().await;
                 self.gone_within(self.context.patience.stopping).await?;
             }
         }

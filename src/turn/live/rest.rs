@@ -19,7 +19,7 @@ use crate::event::{Event, NoticeLevel};
 use crate::ids::{EventId, RunId};
 use crate::journal::{Batch, Change as Stored, NewEvent};
 use crate::process::clock_ticks;
-use crate::sandbox::{Attach, Change};
+use crate::sandbox::{self, Attach, Change};
 use crate::spool::control::Stop as Ladder;
 use crate::tasks::Tasks;
 use crate::turn::approval::{Answered, Answerer, Ruling};
@@ -226,7 +226,7 @@ impl Resting {
     async fn dispose(&mut self, run: RunId) -> Result<(), TurnFault> {
         let dir = self.context.run_dir(run);
         if dir.path().exists()
-            && let Attach::Running(mut handle) = self.context.sandbox.attach(&dir).await?
+            && let Attach::Running(mut handle) = sandbox::attach(&dir).await?
             && let Some(control) = handle.control()
         {
             control.stop(Ladder::ORDERLY).await?;

@@ -134,7 +134,7 @@ impl LiveAttempt {
                 self.bound = Some(Instant::now() + self.context.patience.stopping);
                 if let Some(control) = &self.process.control {
                     tracing::warn!(run = %self.process.run, "the shim does not end; killing it");
-                    control.destroy();
+                    control.destroy().await;
                 }
             }
             Stopping::Destroyed => {

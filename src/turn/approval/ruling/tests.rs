@@ -212,6 +212,25 @@ fn a_denied_file_is_denied_however_it_is_named_and_by_whatever_tool() {
 }
 
 #[test]
+fn a_search_is_where_its_pattern_looks() {
+    let rules = approval(
+        vec![path(Some("glob"), "src/**")],
+        vec![path(None, "/etc/**")],
+        Otherwise::Ask,
+    );
+    let glob = |pattern: &str, folder: &str| {
+        decide(&rules, "glob", json!({"pattern": pattern, "path": folder}))
+    };
+    assert_eq!(glob("**/*.rs", "src"), "allow");
+    assert_eq!(glob("a/*.rs", "src"), "allow");
+    assert_eq!(glob("../*.rs", "src"), "ask");
+    assert_eq!(glob("a/*/../../../x/*", "src"), "ask");
+    assert_eq!(glob("/home/*", "src"), "ask");
+    assert_eq!(glob("/etc/pass*", "src"), "deny");
+    assert_eq!(decide(&rules, "glob", json!({"pattern": "*"})), "ask");
+}
+
+#[test]
 fn hosts_are_those_of_the_address_and_not_of_what_is_written_in_it() {
     let rules = approval(
         vec![host("docs.rs"), host("*.example.com")],

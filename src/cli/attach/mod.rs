@@ -1,0 +1,434 @@
+//! The terminal as a controller of a Hub's session: history, what happens, and a prompt line.
+//!
+//! Detaching leaves the session as it is. Where stdin is no terminal its lines are prompts, and
+//! the command ends when they are done.
+
+mod editor;
+mod screen;
+mod terminal;
+mod translate;
+mod typed;
+mod view;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use self::editor::{Editor, Key};
+use self::screen::{Prompt, Screen};
+use self::terminal::Terminal;
+use self::typed::{HELP, Typed, typed};
+use self::view::View;
+use super::hosting::hub_target;
+use super::lead::{Context, Stops, runtime};
+use super::{CliError, Exit};
+use crate::config::{CommandKind, HubOptions, Options};
+use crate::daemon::{HubAccess, rest_error};
+use crate::event::NoticeLevel;
+use crate::hub::StartError;
+use crate::hub::controller::{Controller, Heard, Said};
+use crate::hub::rest::Listed;
+use crate::ids::SessionId;
+use crate::tasks::Tasks;
+
+/// How long leaving may take: the Hub is told, and need not answer.
+const LEAVE: Duration = Duration::from_secs(2);
+
+/// What the command takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Session to join [default: the one that runs, where it is the only one]
+    #[arg(value_name = "SESSION", env = "AGENT_RUNNER_SESSION")]
+    session: Option<SessionId>,
+    /// Hub that has it, as http, https, ws or wss URL
+    #[arg(long, value_name = "URL")]
+    hub: Option<String>,
+    /// File with the Hub's key
+    #[arg(long, value_name = "FILE")]
+    hub_key_file: Option<String>,
+    /// How long an unreachable Hub is tried at the start [default: 60s]
+    #[arg(long, value_name = "DURATION")]
+    hub_wait: Option<String>,
+    /// Config file [default: $XDG_CONFIG_HOME/agent-runner/config.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<String>,
+}
+
+/// Runs the command.
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
+    let options = Options {
+        config: arguments.config.clone(),
+        ..Options::default()
+    };
+    let hub = HubOptions {
+        hub: arguments.hub.clone(),
+        hub_key_file: arguments.hub_key_file.clone(),
+        hub_wait: arguments.hub_wait.clone(),
+        ..HubOptions::default()
+    };
+    let Some(context) = Context::read(CommandKind::Daemon, &options, Some(&hub), None)? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let runtime = runtime()?;
+    let result = runtime.block_on(attach(&context, arguments.session.clone()));
+    // The thread that reads the terminal may still be waiting for a key.
+    runtime.shutdown_background();
+    result
+}
+
+async fn attach(context: &Context, session: Option<SessionId>) -> Result<ExitCode, CliError> {
+    let Some(hub) = &context.config.hub else {
+        return Err(CliError::new(Exit::Internal, "no Hub in the settings"));
+    };
+    let hub = HubAccess::find(hub_target(hub)?, &context.env).await?;
+    let session = match session {
+        Some(session) => session,
+        None => choose(&hub.rest().sessions().await.map_err(rest_error)?)?,
+    };
+    let tasks = Tasks::new();
+    let (controller, heard) = Controller::start(hub.controller(session.clone()), &tasks);
+    let attached = Attached {
+        hub,
+        session: session.clone(),
+        controller,
+        heard,
+        front: Front::open()?,
+        waiting: Vec::new(),
+        resuming: false,
+        aborted: false,
+        typing: true,
+    };
+    let ended = attached.serve().await;
+    if tokio::time::timeout(LEAVE, tasks.stop()).await.is_err() {
+        tracing::debug!("the Hub was not told in time that we leave");
+    }
+    if let Some(error) = ended? {
+        return Err(error);
+    }
+    if io::stderr().is_terminal() {
+        eprintln!("detached; session {session} goes on");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The one session that runs; no guess where another may be meant.
+fn choose(sessions: &[Listed]) -> Result<SessionId, CliError> {
+    let running: Vec<_> = sessions
+        .iter()
+        .filter(|one| one.runtime_available)
+        .collect();
+    if let [only] = running.as_slice() {
+        return Ok(only.session_id.clone());
+    }
+    if sessions.is_empty() {
+        return Err(CliError::new(
+            Exit::Usage,
+            "this Hub has no session to join",
+        ));
+    }
+    let lines = sessions.iter().take(20).map(|one| {
+        let label = super::render::summary(&one.label);
+        format!("  {}  {}  {label}", one.session_id, one.status)
+    });
+    let lines: Vec<_> = lines.collect();
+    let message = format!("which session? Name one:\n{}", lines.join("\n"));
+    Err(CliError::new(Exit::Usage, message))
+}
+
+/// What a person looks at and types into, or what stands in their place.
+enum Front {
+    Person {
+        terminal: Terminal,
+        screen: Screen,
+        editor: Editor,
+    },
+    /// Lines in, text out.
+    Plain { line: Vec<u8> },
+}
+
+impl Front {
+    fn open() -> Result<Self, CliError> {
+        if !Terminal::is_there() {
+            return Ok(Self::Plain { line: Vec::new() });
+        }
+        let terminal = Terminal::open().map_err(|error| {
+            CliError::new(
+                Exit::Internal,
+                format!("the terminal cannot be used: {error}"),
+            )
+        })?;
+        Ok(Self::Person {
+            terminal,
+            screen: Screen::default(),
+            editor: Editor::default(),
+        })
+    }
+
+    /// Shows output, and below it how the session stands.
+    fn show(&mut self, output: &[u8], mark: &str) -> io::Result<()> {
+        match self {
+            Self::Person {
+                terminal,
+                screen,
+                editor,
+            } => {
+                let (line, cursor) = editor.line();
+                let prompt = Prompt { mark, line, cursor };
+                let output = String::from_utf8_lossy(output);
+                terminal.write(&screen.draw(&output, prompt, Terminal::width()))
+            }
+            Self::Plain { .. } => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(output)?;
+                stdout.flush()
+            }
+        }
+    }
+
+    /// What was typed. Of a file or a pipe, each line.
+    fn keys(&mut self, bytes: &[u8]) -> Vec<Key> {
+        match self {
+            Self::Person { editor, .. } => editor.feed(bytes),
+            Self::Plain { line } => {
+                let mut keys = Vec::new();
+                for byte in bytes {
+                    if *byte == b'\n' {
+                        let text = String::from_utf8_lossy(line).into_owned();
+                        line.clear();
+                        keys.push(Key::Line(text));
+                    } else {
+                        line.push(*byte);
+                    }
+                }
+                keys
+            }
+        }
+    }
+
+    /// The end of what is typed: of a file, a last line without a line break.
+    fn rest(&mut self) -> Vec<Key> {
+        match self {
+            Self::Person { .. } => vec![Key::End],
+            Self::Plain { line } if line.is_empty() => Vec::new(),
+            Self::Plain { .. } => self.keys(b"\n"),
+        }
+    }
+
+    fn leave(&mut self) {
+        if let Self::Person {
+            terminal, screen, ..
+        } = self
+        {
+            // A terminal that is gone shows nothing more.
+            drop(terminal.write(&screen.leave()));
+        }
+    }
+}
+
+/// A joined session.
+struct Attached {
+    hub: HubAccess,
+    session: SessionId,
+    controller: Controller,
+    heard: mpsc::Receiver<Heard>,
+    front: Front,
+    /// What is to be said, once the session is known and led.
+    waiting: Vec<Said>,
+    /// The Hub was asked to have the session led for what waits.
+    resuming: bool,
+    /// The turn that runs was told to end.
+    aborted: bool,
+    /// There may be more on stdin.
+    typing: bool,
+}
+
+/// Whether the session is left.
+#[derive(PartialEq, Eq)]
+enum Goes {
+    On,
+    Away,
+}
+
+impl Attached {
+    /// Until the person leaves, or there is nothing more to hear, and why.
+    async fn serve(mut self) -> Result<Option<CliError>, CliError> {
+        let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let mut view = View::new(colour);
+        let mut keys = terminal::typed()?;
+        let mut stops = Stops::listen()?;
+        let internal = |error: io::Error| CliError::new(Exit::Internal, error.to_string());
+        let mut resized = signal(SignalKind::window_change()).map_err(internal)?;
+        let mut hung_up = signal(SignalKind::hangup()).map_err(internal)?;
+        let mut out = Vec::new();
+        let ended = loop {
+            if self.front.show(&out, view.mark()).is_err() {
+                break None; // nobody sees it any more
+            }
+            out.clear();
+            if let Some(over) = view.over() {
+                let exit = match over {
+                    StartError::Unreachable { .. } => Exit::HubUnreachable,
+                    StartError::Refused(_) | StartError::Closed => Exit::HubRefused,
+                };
+                break Some(CliError::new(exit, over.to_string()));
+            }
+            if self.is_done(&view) {
+                break None;
+            }
+            if let (false, false, Some(why)) = (self.typing, view.is_led(), view.failure()) {
+                break Some(CliError::new(Exit::HubRefused, why));
+            }
+            let goes = tokio::select! {
+                heard = self.heard.recv() => match heard {
+                    Some(heard) => self.hear(heard, &mut view, &mut out).await,
+                    None => break None,
+                },
+                bytes = keys.recv(), if self.typing => {
+                    let keys = if let Some(bytes) = bytes {
+                        self.front.keys(&bytes)
+                    } else {
+                        self.typing = false;
+                        self.front.rest()
+                    };
+                    self.press(keys, &mut view, &mut out).await
+                }
+                _ = resized.recv() => Ok(Goes::On),
+                _ = hung_up.recv() => Ok(Goes::Away),
+                _ = stops.next() => Ok(Goes::Away),
+            };
+            if goes.map_err(internal)? == Goes::Away {
+                break None;
+            }
+        };
+        self.front.leave();
+        Ok(ended)
+    }
+
+    /// Whether there was only so much to do, and it is done.
+    fn is_done(&self, view: &View) -> bool {
+        !self.typing && view.is_there() && self.waiting.is_empty() && view.is_settled()
+    }
+
+    async fn hear(&mut self, heard: Heard, view: &mut View, out: &mut Vec<u8>) -> io::Result<Goes> {
+        let was_busy = view.is_busy();
+        view.hear(heard, out)?;
+        if was_busy && !view.is_busy() {
+            self.aborted = false;
+        }
+        self.say_what_waits(view, out).await?;
+        Ok(Goes::On)
+    }
+
+    async fn press(
+        &mut self,
+        keys: Vec<Key>,
+        view: &mut View,
+        out: &mut Vec<u8>,
+    ) -> io::Result<Goes> {
+        for key in keys {
+            let goes = match key {
+                Key::Line(line) => self.line(&line, view, out).await?,
+                Key::Interrupt => self.interrupt(view, out)?,
+                Key::End => Goes::Away,
+                Key::Redraw => {
+                    out.extend_from_slice(b"\x1b[H\x1b[2J");
+                    Goes::On
+                }
+            };
+            if goes == Goes::Away {
+                return Ok(goes);
+            }
+        }
+        Ok(Goes::On)
+    }
+
+    /// Ctrl-C: ends the turn; the second time, or when nothing runs, leaves.
+    fn interrupt(&mut self, view: &mut View, out: &mut Vec<u8>) -> io::Result<Goes> {
+        if !view.is_busy() || self.aborted {
+            return Ok(Goes::Away);
+        }
+        self.abort(view, out)?;
+        view.say(NoticeLevel::Info, "aborting; Ctrl-C again leaves", out)?;
+        Ok(Goes::On)
+    }
+
+    fn abort(&mut self, view: &mut View, out: &mut Vec<u8>) -> io::Result<()> {
+        self.aborted = true;
+        self.say(&Said::Abort, view, out)
+    }
+
+    async fn line(&mut self, line: &str, view: &mut View, out: &mut Vec<u8>) -> io::Result<Goes> {
+        let read = typed(line);
+        match read {
+            Typed::Prompt(text) => {
+                self.waiting.push(Said::Prompt(text));
+                self.say_what_waits(view, out).await?;
+            }
+            Typed::Steer(text) => self.say(&Said::Steer(text), view, out)?,
+            Typed::Abort => self.abort(view, out)?,
+            Typed::Approve(_) | Typed::Deny(_) | Typed::Answer(_) => match view.answer(&read) {
+                Ok(said) => self.say(&said, view, out)?,
+                Err(why) => view.say(NoticeLevel::Error, &why, out)?,
+            },
+            Typed::Resume if view.is_led() => {
+                view.say(NoticeLevel::Info, "the session is led", out)?;
+            }
+            Typed::Resume => self.resume(view, out).await?,
+            Typed::Quit => return Ok(Goes::Away),
+            Typed::Help => {
+                for line in HELP.lines() {
+                    view.say(NoticeLevel::Info, line, out)?;
+                }
+            }
+            Typed::Unknown(why) => view.say(NoticeLevel::Error, &why, out)?,
+            Typed::Blank => {}
+        }
+        Ok(Goes::On)
+    }
+
+    /// Asks the Hub to have the session led again; when it is, that is heard.
+    async fn resume(&mut self, view: &mut View, out: &mut Vec<u8>) -> io::Result<()> {
+        match self.hub.rest().resume(&self.session).await {
+            Ok(()) => view.say(
+                NoticeLevel::Info,
+                "asked the Hub to resume the session",
+                out,
+            ),
+            Err(error) => {
+                let why = error.to_string();
+                view.say(NoticeLevel::Error, &why, out)?;
+                view.not_woken(why);
+                Ok(())
+            }
+        }
+    }
+
+    /// Says what waits to somebody who can hear it; a session that nobody leads is resumed for it.
+    async fn say_what_waits(&mut self, view: &mut View, out: &mut Vec<u8>) -> io::Result<()> {
+        if !view.is_there() || self.waiting.is_empty() {
+            return Ok(());
+        }
+        if view.is_led() {
+            self.resuming = false;
+            for said in std::mem::take(&mut self.waiting) {
+                self.say(&said, view, out)?;
+            }
+        } else if !std::mem::replace(&mut self.resuming, true) {
+            self.resume(view, out).await?;
+        }
+        Ok(())
+    }
+
+    fn say(&self, said: &Said, view: &mut View, out: &mut Vec<u8>) -> io::Result<()> {
+        match self.controller.say(said) {
+            Ok(()) => {
+                view.said(said);
+                Ok(())
+            }
+            Err(error) => view.say(NoticeLevel::Error, &error.to_string(), out),
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Where a session works: its workspace with its repositories, prepared, and what the agent's git and
+//! its turns are told of them.
+
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+
+use super::launch::{agent_home, environment, keys_in, setup_environment, turn_spec};
+use super::made::{Made, MadeRepository};
+use super::{DaemonError, Lead, Setup, agents_git, sandbox, setup_script, skills, workspace};
+use crate::config::{ExpectedReport, Push};
+use crate::event::NoticeLevel;
+use crate::files;
+use crate::hub::rest::SessionDetail;
+use crate::process::Environment;
+use crate::sandbox::Sandbox;
+use crate::turn::CHECKPOINT_FAILED;
+use crate::turn::report::Expected;
+use crate::workspace::{CheckpointRequest, Credentials, Handing, START, checkpoint_apart};
+
+/// Where a session works, made and prepared.
+#[derive(Debug)]
+pub(super) struct Ground {
+    pub(super) workspace: PathBuf,
+    pub(super) made: Made,
+    pub(super) credentials: Credentials,
+}
+
+impl Ground {
+    /// The reports of the settings, and those that the Hub expects.
+    pub(super) fn expected(&self, setup: &Setup<'_>) -> Result<Vec<Expected>, DaemonError> {
+        let sent = self.made.expected.iter().map(|path| ExpectedReport {
+            path: path.clone(),
+            schema: None,
+        });
+        let typed = setup.config.expected.iter().cloned();
+        let all: Vec<ExpectedReport> = typed.collect();
+        let sent = sent.filter(|sent| all.iter().all(|report| report.path != sent.path));
+        let all: Vec<_> = all.iter().cloned().chain(sent).collect();
+        let read = all.iter().map(Expected::read);
+        read.collect::<Result<_, _>>().map_err(DaemonError::Usage)
+    }
+
+    /// The folders that may be repositories: those that were cloned, else the workspace.
+    pub(super) fn repositories(&self) -> Vec<PathBuf> {
+        let made = self.made.repositories.iter();
+        match made.len() {
+            0 => vec![self.workspace.clone()],
+            _ => made.map(|repository| repository.path.clone()).collect(),
+        }
+    }
+}
+
+impl Lead {
+    /// The workspace with its repositories, prepared.
+    pub(super) async fn ground(
+        &self,
+        setup: &Setup<'_>,
+        detail: Option<&SessionDetail>,
+        program: &Path,
+        log: &workspace::SetupLog,
+        owner: Option<(u32, u32)>,
+    ) -> Result<Ground, DaemonError> {
+        let state_dir = &setup.config.state_dir;
+        let wanted = skills::wanted(setup, detail)?;
+        let place = workspace::make(setup, detail, log, owner).await?;
+        let put = skills::put(self.chosen.kind.name, &place.path, &wanted, owner)?;
+        if !put.is_empty() {
+            let text = format!("skills for the agent: {}", put.join(", "));
+            log.setup("skills", "stdout", text).await?;
+        }
+        let mut made = Made::read(state_dir, &self.session)?;
+        made.found(place.repositories);
+        if let Some(detail) = detail {
+            made.expected = sent_reports(detail)?;
+        }
+        let mut ground = Ground {
+            workspace: place.path,
+            credentials: place.credentials,
+            made,
+        };
+        let home = agent_home(setup, &self.chosen.runs_as);
+        let sandbox = sandbox::sandbox(setup, &self.session, &ground.workspace, &home)?;
+        sandbox::prepare(&sandbox, program, log).await?;
+        let sent = detail.and_then(|detail| detail.rest.get("setupScript")?.as_str());
+        let script = setup_script::text(setup, sent)?;
+        let has_clones = !ground.made.repositories.is_empty();
+        if setup.config.git.lfs && has_clones && !ground.made.lfs_done {
+            let text = lfs_script(&ground.repositories());
+            self.prepare(setup, "lfs", text, &ground, &sandbox, log)
+                .await?;
+            ground.made.lfs_done = true;
+        }
+        if let Some(text) = script.filter(|_| !ground.made.setup_done) {
+            self.prepare(setup, "setup", text, &ground, &sandbox, log)
+                .await?;
+            ground.made.setup_done = true;
+        }
+        if ground.made != Made::default() {
+            ground.made.keep(state_dir, &self.session)?;
+        }
+        Ok(ground)
+    }
+
+    /// Runs a script that prepares the workspace; LFS with tokens for its repositories.
+    async fn prepare(
+        &self,
+        setup: &Setup<'_>,
+        step: &'static str,
+        text: String,
+        ground: &Ground,
+        sandbox: &Sandbox,
+        log: &workspace::SetupLog,
+    ) -> Result<(), DaemonError> {
+        let secrets = self.secrets(setup, ground).await?;
+        let mut environment = setup_environment(setup, &self.chosen.runs_as)?;
+        let hands = step == "lfs" || setup.config.git.push == Some(Push::Agent);
+        let handing = self.handing(setup, ground, &mut environment, hands)?;
+        let script = setup_script::Script {
+            step,
+            text,
+            sandbox,
+            workspace: &ground.workspace,
+            user: self.chosen.other_user(),
+            environment,
+            redactor: &*self.hub.masks.of(secrets)?,
+        };
+        let serving = async {
+            match handing {
+                Some(handing) => handing.serve().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            done = setup_script::run(setup, &script, log) => done,
+            () = serving => Ok(()), // it serves until it is dropped
+        }
+    }
+
+    /// Everything that is to be masked.
+    pub(super) async fn secrets(
+        &self,
+        setup: &Setup<'_>,
+        ground: &Ground,
+    ) -> Result<Vec<SecretString>, DaemonError> {
+        let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
+        let spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
+        let mut secrets: Vec<_> = self.hub.credentials.key().into_iter().collect();
+        secrets.extend(ground.credentials.known().await);
+        secrets.extend(keys_in(&environment, &spec));
+        Ok(secrets)
+    }
+
+    /// The checkpoint before the first turn; once there are turns, those have their own.
+    pub(super) async fn checkpoint_start(
+        &self,
+        ground: &Ground,
+        log: &workspace::SetupLog,
+    ) -> Result<(), DaemonError> {
+        let turns = self.state.journal().turns(&self.session).await?;
+        if turns.iter().any(|turn| turn.attempt > 0) {
+            return Ok(());
+        }
+        for repository in ground.repositories() {
+            let request = CheckpointRequest {
+                workspace: repository,
+                session: self.session.to_string(),
+                name: START.to_owned(),
+            };
+            if let Err(error) = checkpoint_apart(&request).await {
+                let text = error.to_string();
+                log.notice(NoticeLevel::Warning, CHECKPOINT_FAILED, text)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the agent's git what holds for it; what hands it tokens, where it is to have them.
+    pub(super) fn handing(
+        &self,
+        setup: &Setup<'_>,
+        ground: &Ground,
+        environment: &mut Environment,
+        hands: bool,
+    ) -> Result<Option<Handing>, DaemonError> {
+        let made = &ground.made.repositories;
+        let urls: Vec<_> = made.iter().filter_map(MadeRepository::address).collect();
+        let is_cloned = !made.is_empty();
+        if !hands || urls.is_empty() {
+            agents_git::tell(environment, is_cloned, None)?;
+            return Ok(None);
+        }
+        let folder = setup
+            .config
+            .state_dir
+            .join("git")
+            .join(self.session.as_str());
+        let fault = |error: std::io::Error| {
+            let at = folder.display();
+            DaemonError::Workspace(format!("the agent's git cannot be served at {at}: {error}"))
+        };
+        let program = std::env::current_exe().map_err(fault)?;
+        let helper = agents_git::Helper {
+            program: &program,
+            folder: &folder,
+            urls: &urls,
+        };
+        agents_git::tell(environment, is_cloned, Some(&helper))?;
+        let user = self.chosen.other_user();
+        let uid = user.map_or_else(|| rustix::process::getuid().as_raw(), |user| user.uid);
+        let credentials = ground.credentials.clone();
+        files::create_private_dir(&folder).map_err(fault)?;
+        if self.chosen.other_user().is_some() {
+            files::let_pass(setup.state_root, &folder).map_err(fault)?;
+        }
+        let handing = Handing::open(&folder, urls, credentials, uid);
+        handing.map(Some).map_err(fault)
+    }
+}
+
+/// Fetches what Git LFS keeps elsewhere, with its own program: the agent's git needs that as well, to
+/// commit such files as what they are.
+fn lfs_script(repositories: &[PathBuf]) -> String {
+    let mut text = String::from(
+        "set -e\nexport GIT_TERMINAL_PROMPT=0\ngit lfs version >/dev/null 2>&1 || {\n\
+         echo 'git.lfs needs git-lfs on the PATH of the agent: install it' >&2\nexit 1\n}\n",
+    );
+    for repository in repositories {
+        text.push_str("cd ");
+        text.push_str(&agents_git::quoted(repository));
+        text.push_str("\ngit lfs install --local --skip-repo\ngit lfs pull\n");
+    }
+    text
+}
+
+/// The report that the Hub expects of each turn of the session.
+fn sent_reports(detail: &SessionDetail) -> Result<Vec<PathBuf>, DaemonError> {
+    let metadata = detail.rest.get("metadata");
+    let path = metadata.and_then(|metadata| metadata.get("expectedReportPath")?.as_str());
+    let Some(path) = path.filter(|path| !path.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let place = ExpectedReport::place(path).map_err(|why| {
+        DaemonError::Workspace(format!("the session's metadata.expectedReportPath: {why}"))
+    })?;
+    Ok(vec![place])
+}

@@ -1,0 +1,231 @@
+//! The container engine: Docker, or what speaks its API.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
+use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
+use futures_util::StreamExt as _;
+use tokio::sync::OnceCell;
+
+use super::policy::{LABEL_RUN, LABEL_RUNS};
+use crate::clock::Clock;
+use crate::config::EnvMap;
+
+/// The socket of an engine that root runs.
+const SOCKET: &str = "/var/run/docker.sock";
+/// A container that was made just now may not have begun.
+const YOUNG: Duration = Duration::from_mins(2);
+/// Init ends what a dead shim left within 5 s, and then itself.
+const END_LIMIT: Duration = Duration::from_secs(7);
+/// What an engine answers for what is not there.
+const NOT_FOUND: u16 = 404;
+/// The removal of a container is under way already.
+const IN_PROGRESS: u16 = 409;
+
+/// An engine's address, and the connection to it once there was need for one.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    endpoint: String,
+    client: Arc<OnceCell<Docker>>,
+}
+
+/// Why an engine did not do as it was told.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// It does not answer.
+    #[error(
+        "no container engine answers at {endpoint} ({source}); start Docker, name another by \
+         DOCKER_HOST, or run without --sandbox docker"
+    )]
+    Unreachable {
+        /// Where it was asked.
+        endpoint: String,
+        /// Why not.
+        #[source]
+        source: Error,
+    },
+    /// It refused.
+    #[error("the container engine cannot {step}: {}", words(.source))]
+    Refused {
+        /// What was asked, as a verb.
+        step: &'static str,
+        /// Its words.
+        #[source]
+        source: Error,
+    },
+    /// It did not do so in time.
+    #[error("the container engine did not {step} within {limit:?}")]
+    Late {
+        /// What was asked, as a verb.
+        step: &'static str,
+        /// How long it was waited for.
+        limit: Duration,
+    },
+}
+
+/// A container of ours.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) id: String,
+    /// The folder of its run.
+    pub(super) run: PathBuf,
+    summary: ContainerSummary,
+}
+
+impl Engine {
+    /// The engine that Docker's own client would use: `DOCKER_HOST`, else root's socket, else the
+    /// user's own. `DOCKER_TLS_VERIFY` and `DOCKER_CERT_PATH` count as they do there.
+    pub fn of(env: &EnvMap) -> Self {
+        let named = env.value("DOCKER_HOST").and_then(|host| host.to_str());
+        let own = env.value("XDG_RUNTIME_DIR");
+        let own = own.map(|dir| PathBuf::from(dir).join("docker.sock"));
+        let own = own.filter(|own| !Path::new(SOCKET).exists() && own.exists());
+        let socket = own.unwrap_or_else(|| PathBuf::from(SOCKET));
+        let default = || format!("unix://{}", socket.display());
+        Self::at(named.map_or_else(default, str::to_owned))
+    }
+
+    /// The engine at that address.
+    pub fn at(endpoint: impl Into<String>) -> Self {
+        Self {
+            endpoint: endpoint.into(),
+            client: Arc::default(),
+        }
+    }
+
+    /// Its address, as in `DOCKER_HOST`.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// A connection that speaks the engine's own version of the API.
+    pub(super) async fn client(&self) -> Result<&Docker, EngineError> {
+        let connect = async || {
+            Docker::connect_with_host(&self.endpoint)?
+                .negotiate_version()
+                .await
+        };
+        let connected = self.client.get_or_try_init(connect).await;
+        connected.map_err(|source| EngineError::Unreachable {
+            endpoint: self.endpoint.clone(),
+            source,
+        })
+    }
+
+    /// Kills a container and all in it, and removes it; without effect on one that is gone.
+    pub(in crate::sandbox) async fn remove(&self, container: &str) {
+        if let Err(error) = self.try_remove(container).await {
+            tracing::warn!(container, %error, "a container may be left; its label will find it");
+        }
+    }
+
+    async fn try_remove(&self, container: &str) -> Result<(), EngineError> {
+        let how = RemoveContainerOptionsBuilder::new().force(true).v(true);
+        let removed = self
+            .client()
+            .await?
+            .remove_container(container, Some(how.build()));
+        match removed.await {
+            Err(Error::DockerResponseServerError { status_code, .. })
+                if [NOT_FOUND, IN_PROGRESS].contains(&status_code) =>
+            {
+                Ok(())
+            }
+            removed => removed.map_err(refused("remove the container")),
+        }
+    }
+
+    /// Whether the kernel killed something in a container for want of memory, as its engine saw
+    /// when it ended. One whose shim is dead ends within a moment.
+    pub(in crate::sandbox) async fn was_out_of_memory(&self, container: &str) -> bool {
+        let Ok(client) = self.client().await else {
+            return false;
+        };
+        let mut end = client.wait_container(container, None);
+        // One that is gone, or does not end, has nothing to say.
+        let _ended = tokio::time::timeout(END_LIMIT, end.next()).await;
+        let found = client.inspect_container(container, None).await;
+        let state = found.ok().and_then(|found| found.state);
+        state.and_then(|state| state.oom_killed).unwrap_or(false)
+    }
+
+    /// Our containers of the runs in that folder.
+    pub(super) async fn containers_of(&self, runs: &Path) -> Result<Vec<Found>, EngineError> {
+        let label = format!("{LABEL_RUNS}={}", runs.display());
+        let filters = [("label".to_owned(), vec![label])].into();
+        let which = ListContainersOptionsBuilder::new()
+            .all(true)
+            .filters(&filters);
+        let listed = self.client().await?.list_containers(Some(which.build()));
+        let listed = listed.await.map_err(refused("list containers"))?;
+        let found = listed.into_iter().filter_map(|summary| {
+            let run = summary.labels.as_ref()?.get(LABEL_RUN)?.into();
+            let id = summary.id.clone()?;
+            Some(Found { id, run, summary })
+        });
+        Ok(found.collect())
+    }
+}
+
+impl Found {
+    /// Whether it has ended, or has had time to begin.
+    pub(super) fn is_over(&self) -> bool {
+        use ContainerSummaryStateEnum::{DEAD, EXITED};
+        let created = u64::try_from(self.summary.created.unwrap_or(0)).unwrap_or(0);
+        let now = Clock.wall().millis() / 1000;
+        let is_young = now.saturating_sub(created) < YOUNG.as_secs();
+        matches!(self.summary.state, Some(EXITED | DEAD)) || !is_young
+    }
+}
+
+pub(super) fn refused(step: &'static str) -> impl FnOnce(Error) -> EngineError {
+    move |source| EngineError::Refused { step, source }
+}
+
+/// What the engine itself said, without its client's frame around it.
+pub(super) fn words(error: &Error) -> String {
+    match error {
+        Error::DockerResponseServerError { message, .. } => message.clone(),
+        Error::DockerStreamError { error } => error.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Whether the engine says that there is no such thing.
+pub(super) fn is_missing(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::DockerResponseServerError {
+            status_code: NOT_FOUND,
+            ..
+        }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engine_is_the_one_that_its_own_client_would_use() {
+        let env: EnvMap = [("DOCKER_HOST", "tcp://10.0.0.1:2376")]
+            .into_iter()
+            .collect();
+        assert_eq!(Engine::of(&env).endpoint(), "tcp://10.0.0.1:2376");
+        let none = EnvMap::from_iter(Vec::<(&str, &str)>::new());
+        assert_eq!(Engine::of(&none).endpoint(), format!("unix://{SOCKET}"));
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_is_not_there_is_named_with_what_to_do() {
+        let engine = Engine::at("unix:///nowhere/docker.sock");
+        let error = engine.client().await.unwrap_err().to_string();
+        assert!(error.contains("unix:///nowhere/docker.sock"), "{error}");
+        assert!(error.contains("DOCKER_HOST"), "{error}");
+    }
+}

@@ -1,0 +1,169 @@
+//! What a container may do, as the engine is told it. Pure: the same settings give the same
+//! description.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use bollard::models::{
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountBindOptions,
+    MountType,
+};
+
+use crate::config::SandboxConfig;
+
+/// The folder of a container's run.
+pub(super) const LABEL_RUN: &str = "com.agentuity.agent-runner.run";
+/// The folder of all runs of that daemon.
+pub(super) const LABEL_RUNS: &str = "com.agentuity.agent-runner.runs";
+/// Where our program is in a container.
+pub(super) const PROGRAM: &str = "/.agent-runner";
+
+/// What init and shim need as root: to become the CLI's user, to end its processes, and to take
+/// from it whatever could be had again (`SETPCAP` empties the bounding set).
+const CAPABILITIES: [&str; 4] = ["SETUID", "SETGID", "KILL", "SETPCAP"];
+/// Folders that programs write to wherever they run. Their content counts as memory.
+const SCRATCH: [&str; 3] = ["/tmp", "/run", "/var/tmp"];
+const SCRATCH_OPTIONS: &str = "rw,exec,nosuid,nodev,size=1g,mode=1777";
+
+/// What all containers of a session have in common.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// The image.
+    pub image: String,
+    /// The limits and the network.
+    pub limits: SandboxConfig,
+    /// The program that is shim and init, on this machine.
+    pub program: PathBuf,
+    /// What the CLI finds at the same path as on this machine.
+    pub mounted: Vec<Mounted>,
+    /// The folder of all runs.
+    pub runs: PathBuf,
+    /// Whom init and shim run as: the owner of the run's folder.
+    pub owner: (u32, u32),
+    /// For the engine's lists.
+    pub session: String,
+}
+
+/// A file or folder that is the same inside and outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mounted {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether it may be written to.
+    pub writable: bool,
+}
+
+impl Policy {
+    /// The container of the run in `dir`.
+    pub(super) fn of_run(&self, dir: &Path) -> ContainerCreateBody {
+        let mut mounts: Vec<Mount> = self.mounted.iter().map(Mounted::to_mount).collect();
+        let run = Mounted {
+            path: dir.to_owned(),
+            writable: true,
+        };
+        mounts.push(run.to_mount());
+        let label = |name: &str, value: &Path| (name.to_owned(), value.display().to_string());
+        let mut labels = HashMap::from([label(LABEL_RUN, dir), label(LABEL_RUNS, &self.runs)]);
+        labels.insert(
+            "com.agentuity.agent-runner.session".to_owned(),
+            self.session.clone(),
+        );
+        let words = [
+            Path::new("init"),
+            Path::new("shim"),
+            Path::new("--in-container"),
+            dir,
+        ];
+        ContainerCreateBody {
+            labels: Some(labels),
+            open_stdin: Some(true),
+            attach_stdin: Some(true),
+            stdin_once: Some(true),
+            ..self.container(&words, mounts)
+        }
+    }
+
+    /// A container that only says whether the image can run our program, and where `program` is.
+    pub(super) fn of_probe(&self, program: &Path) -> ContainerCreateBody {
+        let words = [Path::new("shim"), Path::new("--find"), program];
+        self.container(&words, Vec::new())
+    }
+
+    fn container(&self, words: &[&Path], mut mounts: Vec<Mount>) -> ContainerCreateBody {
+        mounts.push(Mount {
+            target: Some(PROGRAM.to_owned()),
+            ..Mounted {
+                path: self.program.clone(),
+                writable: false,
+            }
+            .to_mount()
+        });
+        let words = words.iter().map(|word| word.display().to_string());
+        let (uid, gid) = self.owner;
+        ContainerCreateBody {
+            image: Some(self.image.clone()),
+            user: Some(format!("{uid}:{gid}")),
+            entrypoint: Some(vec![PROGRAM.to_owned()]),
+            cmd: Some(words.collect()),
+            working_dir: Some("/".to_owned()),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            tty: Some(false),
+            // The image's own looks for a daemon.
+            healthcheck: Some(HealthConfig {
+                test: Some(vec!["NONE".to_owned()]),
+                ..HealthConfig::default()
+            }),
+            host_config: Some(self.host_config(mounts)),
+            ..ContainerCreateBody::default()
+        }
+    }
+
+    fn host_config(&self, mounts: Vec<Mount>) -> HostConfig {
+        let limits = &self.limits;
+        let memory = i64::try_from(limits.memory).unwrap_or(i64::MAX);
+        // Who is not root in there could not use them.
+        let is_root = self.owner.0 == 0;
+        let added = CAPABILITIES.iter().filter(|_| is_root);
+        let scratch = SCRATCH.map(|path| (path.to_owned(), SCRATCH_OPTIONS.to_owned()));
+        HostConfig {
+            privileged: Some(false),
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            cap_add: Some(added.map(|name| (*name).to_owned()).collect()),
+            security_opt: Some(vec!["no-new-privileges".to_owned()]),
+            readonly_rootfs: Some(true),
+            tmpfs: Some(HashMap::from(scratch)),
+            network_mode: Some(limits.network.clone()),
+            ipc_mode: Some("private".to_owned()),
+            pids_limit: Some(limits.pids),
+            memory: Some(memory),
+            memory_swap: Some(memory),
+            nano_cpus: limits.nano_cpus,
+            // What the shim says on its stdout and stderr is heard by the daemon, or in its log.
+            log_config: Some(HostConfigLogConfig {
+                typ: Some("none".to_owned()),
+                config: None,
+            }),
+            mounts: Some(mounts),
+            init: Some(false),
+            ..HostConfig::default()
+        }
+    }
+}
+
+impl Mounted {
+    fn to_mount(&self) -> Mount {
+        let path = self.path.display().to_string();
+        Mount {
+            target: Some(path.clone()),
+            source: Some(path),
+            typ: Some(MountType::BIND),
+            read_only: Some(!self.writable),
+            bind_options: Some(MountBindOptions {
+                propagation: Some(bollard::models::MountBindOptionsPropagationEnum::RPRIVATE),
+                ..MountBindOptions::default()
+            }),
+            ..Mount::default()
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What the agent has committed, pushed when the turn ends; said in a notice just before its `end`.
+//!
+//! Never the turn's failure: what cannot be pushed is kept as a bundle, and the next turn's push
+//! brings it along. A turn whose end is tried again, after a death in between, finds it done.
+
+use crate::event::{Event, NoticeLevel};
+use crate::turn::context::TurnContext;
+use crate::workspace::{Credentials, PushRequest, Pushed, push};
+
+/// What is pushed after each turn.
+#[derive(Debug, Clone)]
+pub struct Publishing {
+    /// A repository each.
+    pub requests: Vec<PushRequest>,
+    /// Where tokens come from.
+    pub credentials: Credentials,
+}
+
+/// Pushes, and says what became of it.
+pub(super) async fn of_turn(context: &TurnContext) -> Vec<Event> {
+    let mut told = Vec::new();
+    let Some(publishing) = &context.publishing else {
+        return told;
+    };
+    for request in &publishing.requests {
+        let pushed = push(request, &publishing.credentials).await;
+        told.extend(
+            words(request, pushed).map(|(level, code, text)| Event::Notice {
+                level,
+                code: code.to_owned(),
+                text: masked(context, &text),
+            }),
+        );
+    }
+    told
+}
+
+/// A server's words may repeat what it was sent.
+fn masked(context: &TurnContext, text: &str) -> String {
+    String::from_utf8_lossy(&context.redactor.text(text.as_bytes())).into_owned()
+}
+
+fn words(request: &PushRequest, pushed: Pushed) -> Option<(NoticeLevel, &'static str, String)> {
+    let PushRequest { branch, url, .. } = request;
+    Some(match pushed {
+        Pushed::Nothing => return None,
+        Pushed::Done { commits, head } => {
+            let what = if commits == 1 { "commit" } else { "commits" };
+            let head = head.get(..10).unwrap_or(&head);
+            let text = format!("pushed {commits} {what} to {branch} of {url}, now at {head}");
+            (NoticeLevel::Info, "pushed", text)
+        }
+        Pushed::Diverged { rescue } => {
+            let text = format!(
+                "{branch} of {url} has commits that the workspace does not have, and is left as it \
+                 is: fetch it in the workspace and bring the two together; what was not pushed is \
+                 in {} (git fetch {0} {branch})",
+                rescue.display()
+            );
+            (NoticeLevel::Warning, "push_diverged", text)
+        }
+        Pushed::Failed { why, rescue } => {
+            let kept = rescue.map_or_else(String::new, |rescue| {
+                format!(
+                    "; what was not pushed is in {} (git fetch {0} {branch})",
+                    rescue.display()
+                )
+            });
+            let text = format!("cannot push to {branch} of {url}: {why}{kept}");
+            (NoticeLevel::Warning, "push_failed", text)
+        }
+    })
+}

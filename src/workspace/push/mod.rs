@@ -1,0 +1,245 @@
+//! Pushing what an agent has committed, to a branch of the session's own.
+//!
+//! ```text
+//! workspace ── pack (as its owner, no token) ──► bundle ──► server (token, no repository)
+//!                                                  └─ kept as a rescue where the push fails
+//! ```
+//!
+//! Nothing is ever forced. A branch that has commits of somebody else's stays as it is; the bundle
+//! holds all that was to be pushed, for `git fetch`.
+
+mod local;
+mod pack;
+mod receive;
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub(super) use local::LocalPush;
+pub(super) use pack::{PackRequest, Packed};
+
+pub(super) use local::{push as push_local, refs as local_refs};
+pub(super) use pack::pack;
+
+use self::receive::{Server, Update};
+use super::apart::{self, WorkerError};
+use super::credentials::Credentials;
+use super::url::RepoUrl;
+use crate::files;
+
+/// What is pushed where.
+#[derive(Debug, Clone)]
+pub struct PushRequest {
+    /// The repository.
+    pub workspace: PathBuf,
+    /// Where it was cloned from.
+    pub url: RepoUrl,
+    /// The commit that it was cloned at.
+    pub base: Option<String>,
+    /// The branch, without `refs/heads/`.
+    pub branch: String,
+    /// The file for what cannot be pushed.
+    pub rescue: PathBuf,
+}
+
+/// What became of a push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pushed {
+    /// There was nothing that the other side does not have.
+    Nothing,
+    /// The branch is at this commit now, with so many that it did not have.
+    Done {
+        /// Commits.
+        commits: u64,
+        /// The newest.
+        head: String,
+    },
+    /// The branch has commits that the workspace does not; nothing was changed.
+    Diverged {
+        /// The bundle that holds what was to be pushed.
+        rescue: PathBuf,
+    },
+    /// The other side took nothing.
+    Failed {
+        /// Why.
+        why: String,
+        /// The bundle that holds what was to be pushed, where it could be made.
+        rescue: Option<PathBuf>,
+    },
+}
+
+/// Why a push did not come about.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// The server says no.
+    #[error("the server refuses it: {0}")]
+    Refused(String),
+    /// The server cannot be reached, or makes no sense.
+    #[error("the server cannot be used: {0}")]
+    Network(String),
+    /// There is no way to push there.
+    #[error("{0}")]
+    NoWay(&'static str),
+    /// No token.
+    #[error(transparent)]
+    Token(#[from] super::credentials::TokenError),
+    /// A file cannot be used.
+    #[error("a file cannot be used: {0}")]
+    File(#[from] io::Error),
+    /// git work in a process of its own failed.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+}
+
+/// The other side.
+enum Remote {
+    Server(Server),
+    Folder(PathBuf),
+}
+
+/// Pushes; whatever goes wrong is in the answer.
+pub async fn push(request: &PushRequest, credentials: &Credentials) -> Pushed {
+    let reference = format!("refs/heads/{}", request.branch);
+    let found = look(request, credentials).await;
+    let (refs, remote) = match found {
+        Ok((refs, remote)) => (refs, Ok(remote)),
+        Err(error) => (Vec::new(), Err(error)),
+    };
+    let old = refs.iter().find(|(name, _)| *name == reference);
+    let old = old.map(|(_, commit)| commit.clone());
+    let job = PackRequest {
+        workspace: request.workspace.clone(),
+        reference: reference.clone(),
+        has: refs
+            .into_iter()
+            .map(|(_, commit)| commit)
+            .chain(request.base.clone())
+            .collect(),
+        old: old.clone(),
+    };
+    let bundle = unfinished(&request.rescue);
+    let packed = match make_bundle(&job, &bundle).await {
+        Ok(packed) => packed,
+        Err(error) => {
+            remove(&bundle);
+            let why = format!("what is to be pushed cannot be packed: {error}");
+            return Pushed::Failed { why, rescue: None };
+        }
+    };
+    let Some(head) = packed.head.clone().filter(|_| packed.commits > 0) else {
+        remove(&bundle);
+        return Pushed::Nothing;
+    };
+    if packed.diverged {
+        return match keep(&bundle, &request.rescue) {
+            Some(rescue) => Pushed::Diverged { rescue },
+            None => Pushed::Failed {
+                why: "the branch has commits of somebody else's".to_owned(),
+                rescue: None,
+            },
+        };
+    }
+    let sent = match remote {
+        Ok(remote) => send(remote, &reference, old, &head, &packed, &bundle).await,
+        Err(error) => Err(error),
+    };
+    match sent {
+        Ok(()) => {
+            remove(&bundle);
+            remove(&request.rescue);
+            Pushed::Done {
+                commits: packed.commits,
+                head,
+            }
+        }
+        Err(error) => Pushed::Failed {
+            why: error.to_string(),
+            rescue: keep(&bundle, &request.rescue),
+        },
+    }
+}
+
+/// The other side's refs.
+async fn look(
+    request: &PushRequest,
+    credentials: &Credentials,
+) -> Result<(Vec<(String, String)>, Remote), PushError> {
+    if let Some(folder) = request.url.local_path() {
+        let refs = apart::refs_apart(folder).await?;
+        return Ok((refs, Remote::Folder(folder.to_owned())));
+    }
+    let Some(url) = request
+        .url
+        .remote()
+        .filter(|url| url.scheme().starts_with("http"))
+    else {
+        return Err(PushError::NoWay(
+            "the daemon does not push over ssh; set git.push = \"agent\"",
+        ));
+    };
+    let token = credentials.token(&request.url).await?;
+    let server = Server::new(url, token, request.url.reach())?;
+    let refs = server.refs().await?.into_iter();
+    let refs = refs.map(|found| (found.name, found.commit)).collect();
+    Ok((refs, Remote::Server(server)))
+}
+
+async fn make_bundle(job: &PackRequest, path: &Path) -> Result<Packed, PushError> {
+    if let Some(folder) = path.parent() {
+        files::create_private_dir(folder)?;
+    }
+    remove(path);
+    let bundle = files::create_private(path)?;
+    Ok(apart::pack_apart(job, bundle).await?)
+}
+
+async fn send(
+    remote: Remote,
+    reference: &str,
+    old: Option<String>,
+    head: &str,
+    packed: &Packed,
+    bundle: &Path,
+) -> Result<(), PushError> {
+    match remote {
+        Remote::Folder(target) => {
+            let job = LocalPush {
+                target,
+                bundle: bundle.to_owned(),
+                pack_at: packed.pack_at,
+                reference: reference.to_owned(),
+                old,
+                new: head.to_owned(),
+            };
+            Ok(apart::push_apart(&job).await?)
+        }
+        Remote::Server(server) => {
+            let update = Update {
+                reference,
+                old: old.as_deref(),
+                new: head,
+                pack: File::open(bundle)?,
+                pack_at: packed.pack_at,
+            };
+            server.update(update).await
+        }
+    }
+}
+
+fn unfinished(rescue: &Path) -> PathBuf {
+    let mut name = rescue.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    rescue.with_file_name(name)
+}
+
+/// Keeps the bundle as the rescue.
+fn keep(bundle: &Path, rescue: &Path) -> Option<PathBuf> {
+    std::fs::rename(bundle, rescue).ok()?;
+    Some(rescue.to_owned())
+}
+
+fn remove(path: &Path) {
+    // Mostly nothing is there.
+    drop(std::fs::remove_file(path));
+}

@@ -1,0 +1,40 @@
+//! `landlock = true`: the agent's files are its own and the system's.
+
+use std::fs;
+
+use crate::bench::{Bench, skip};
+
+#[test]
+fn an_agent_under_landlock_works_in_its_workspace_and_opens_nothing_else() {
+    if !agent_runner::process::can_restrict_files() {
+        return skip("this kernel has no Landlock");
+    }
+    let Some(bench) = Bench::with_claude() else {
+        return;
+    };
+    // Not below /tmp, which is open to everyone.
+    let elsewhere = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let closed = elsewhere.path().join("closed");
+    fs::write(&closed, "private").unwrap();
+    let script = format!(
+        "[[reply]]\nsteps = [{{ shell = \"echo made >made.txt; git status --short; \
+         cat '{0}' || echo unread; echo x >'{0}' || echo unwritten\" }}]\n\
+         [[reply]]\nsteps = [{{ say = \"Done.\" }}]\n",
+        closed.display()
+    );
+    let model = bench.model(&script);
+    let mut command = bench.agent(&model, &["run", "--output", "jsonl"]);
+    command.args(["--repo", "../repo", "Do it."]);
+    command.env("AGENT_RUNNER_LANDLOCK", "true");
+    let finished = bench.start(&mut command).finish();
+    assert_eq!(finished.code(), 0, "{finished:#?}");
+    let told = finished.events().into_iter().find_map(|event| {
+        let output = event["output"].as_str()?.to_owned();
+        (event["name"] == "shell").then_some(output)
+    });
+    let told = told.unwrap();
+    for word in ["made.txt", "unread", "unwritten"] {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+    assert_eq!(fs::read_to_string(&closed).unwrap(), "private");
+}

@@ -1,0 +1,348 @@
+//! What an agent commits is pushed: by the daemon, or by the agent's own git with a token that is
+//! handed to it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::bench::Bench;
+use crate::git_server::{Behaviour, GitServer};
+use crate::ground::{config_with_work, git, of_type, repository, run};
+
+const TOKEN: &str = "t-0k3n-needle";
+
+/// Commits a file and looks around for the token.
+const WORK: &str = r#"
+echo "$RANDOM$$" >>work.txt
+git add . && git -c user.name=B -c user.email=b@c.d commit -q -m work
+grep -rl t-0k3n-need[l]e . /proc/[0-9]*/cmdline /proc/self/environ /proc/$PPID/environ 2>/dev/null | grep -v cli >found
+"#;
+
+struct Origin {
+    bench: Bench,
+    server: GitServer,
+    folder: PathBuf,
+}
+
+impl Origin {
+    fn new() -> Self {
+        let bench = Bench::new();
+        fs::create_dir(bench.path("served")).unwrap();
+        let folder = repository(&bench, "served/r");
+        let behaviour = Behaviour {
+            token: Some(TOKEN),
+            ..Behaviour::default()
+        };
+        let server = GitServer::start(&bench.path("served"), behaviour);
+        bench.file("token", TOKEN);
+        Self {
+            bench,
+            server,
+            folder,
+        }
+    }
+
+    fn run(&self, work: &str, settings: &str) -> (i32, Vec<Value>, String) {
+        let config = config_with_work(&self.bench, work, settings);
+        let (url, token, workspace) = (
+            self.server.url("r"),
+            self.bench.text("token"),
+            self.bench.text("w"),
+        );
+        let words = [
+            "--config",
+            &config,
+            "--repo",
+            &url,
+            "--git-token-file",
+            &token,
+            "--workspace-dir",
+            &workspace,
+            "Go.",
+        ];
+        run(&self.bench, &words)
+    }
+
+    fn branches(&self) -> Vec<String> {
+        let list = git(
+            &self.folder,
+            &["for-each-ref", "--format=%(refname:short)", "refs/heads"],
+        );
+        list.lines().map(str::to_owned).collect()
+    }
+}
+
+fn notice<'a>(events: &'a [Value], code: &str) -> &'a str {
+    let notices = of_type(events, "notice");
+    let found = notices.into_iter().find(|notice| notice["code"] == code);
+    let found = found.unwrap_or_else(|| panic!("no {code} in {events:#?}"));
+    found["text"].as_str().unwrap()
+}
+
+/// Whether the token stands in any file below a folder.
+fn holds_token(folder: &Path) -> bool {
+    let found = std::process::Command::new("grep")
+        .args(["-rqF", TOKEN])
+        .arg(folder)
+        .status();
+    found.unwrap().success()
+}
+
+#[test]
+fn the_daemon_pushes_what_was_committed_to_the_sessions_branch() {
+    let origin = Origin::new();
+    let (code, events, said) = origin.run(WORK, "[git]\npush_branch = \"work/{session}\"\n");
+    assert_eq!(code, 0, "{said}");
+    let told = notice(&events, "pushed");
+    let session = events[0]["session_id"].as_str().unwrap();
+    let branch = format!("work/{session}");
+    assert!(
+        told.contains("1 commit to ") && told.contains(&branch),
+        "{told}"
+    );
+    assert_eq!(origin.branches(), ["main".to_owned(), branch.clone()]);
+    let workspace = origin.bench.path("w");
+    let head = git(&workspace, &["rev-parse", "HEAD"]);
+    assert_eq!(git(&origin.folder, &["rev-parse", &branch]), head);
+    git(&origin.folder, &["fsck", "--strict"]);
+    let [.., last] = events.as_slice() else {
+        panic!("no events");
+    };
+    assert_eq!(last["outcome"], "completed");
+    assert_eq!(
+        fs::read_to_string(workspace.join("found")).unwrap(),
+        "",
+        "the token was found"
+    );
+    for folder in ["w", "state", "home"] {
+        assert!(!holds_token(&origin.bench.path(folder)), "{folder}");
+    }
+    assert!(!format!("{events:?}{said}").contains(TOKEN));
+    origin.bench.assert_no_process_left();
+}
+
+#[test]
+fn what_cannot_be_pushed_is_kept_as_a_bundle_and_nothing_is_forced() {
+    let origin = Origin::new();
+    let settings = "[git]\npush = \"daemon\"\npush_branch = \"shared\"\n";
+    // Somebody else's commit on that branch.
+    git(&origin.folder, &["checkout", "-q", "-b", "shared"]);
+    fs::write(origin.folder.join("theirs.txt"), "x").unwrap();
+    git(&origin.folder, &["add", "."]);
+    git(&origin.folder, &["commit", "-q", "-m", "theirs"]);
+    git(&origin.folder, &["checkout", "-q", "main"]);
+    let theirs = git(&origin.folder, &["rev-parse", "shared"]);
+    let (code, events, said) = origin.run(WORK, settings);
+    assert_eq!(code, 0, "{said}");
+    let told = notice(&events, "push_diverged").to_owned();
+    assert_eq!(git(&origin.folder, &["rev-parse", "shared"]), theirs);
+    assert_bundle(&origin, &told);
+
+    // A server that refuses to take it.
+    fs::remove_dir_all(origin.bench.path("w")).unwrap();
+    let hook = origin.folder.join(".git/hooks/pre-receive");
+    fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    fs::write(&hook, "#!/bin/sh\nexit 1\n").unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&hook, mode).unwrap();
+    let (code, events, said) = origin.run(WORK, "");
+    assert_eq!(code, 0, "{said}");
+    let told = notice(&events, "push_failed").to_owned();
+    assert!(told.contains("pre-receive hook declined"), "{told}");
+    assert_bundle(&origin, &told);
+}
+
+/// The bundle that a notice names brings the workspace's commit to a clone.
+fn assert_bundle(origin: &Origin, told: &str) {
+    let path = told
+        .split(" is in ")
+        .nth(1)
+        .unwrap()
+        .split(" (git fetch")
+        .next()
+        .unwrap();
+    let head = git(&origin.bench.path("w"), &["rev-parse", "HEAD"]);
+    let clone = origin.bench.path("rescued");
+    git(
+        origin.bench.path(".").as_path(),
+        &["clone", "-q", origin.folder.to_str().unwrap(), "rescued"],
+    );
+    git(&clone, &["bundle", "verify", path]);
+    git(
+        &clone,
+        &["fetch", "-q", path, "+refs/heads/*:refs/rescued/*"],
+    );
+    let fetched = git(
+        &clone,
+        &["for-each-ref", "--format=%(objectname)", "refs/rescued"],
+    );
+    assert_eq!(fetched, head);
+    git(&clone, &["fsck", "--strict"]);
+    fs::remove_dir_all(clone).unwrap();
+}
+
+#[test]
+fn a_repository_of_this_machine_is_pushed_to_only_where_that_is_asked_for() {
+    let bench = Bench::new();
+    let folder = repository(&bench, "r");
+    let branches = || git(&folder, &["branch", "--format=%(refname:short)"]);
+    for (settings, pushed) in [
+        ("", false),
+        ("[git]\npush = \"off\"\n", false),
+        ("[git]\npush = \"daemon\"\n", true),
+    ] {
+        let config = config_with_work(&bench, WORK, settings);
+        let words = [
+            "--config",
+            &config,
+            "--repo",
+            folder.to_str().unwrap(),
+            "--workspace-dir",
+            &bench.text("w"),
+            "Go.",
+        ];
+        let (code, events, said) = run(&bench, &words);
+        assert_eq!(code, 0, "{said}");
+        assert_eq!(
+            branches().contains("agent-runner/"),
+            pushed,
+            "{settings}: {events:#?}"
+        );
+        fs::remove_dir_all(bench.path("w")).unwrap();
+    }
+    git(&folder, &["fsck", "--strict"]);
+}
+
+#[test]
+fn the_agents_git_pushes_by_itself_with_a_token_for_this_repository_alone() {
+    let origin = Origin::new();
+    let other = GitServer::start(
+        &origin.bench.path("served"),
+        Behaviour {
+            token: Some(TOKEN),
+            ..Behaviour::default()
+        },
+    );
+    let work = format!(
+        "{WORK}\ngit push -q origin HEAD:by-agent >pushed 2>&1\nexport GIT_TERMINAL_PROMPT=0\n\
+         git push -q {} HEAD:stolen >refused 2>&1\ngit push -q {} HEAD:x >>refused 2>&1\n\
+         env >env; git config --list >config\n",
+        other.url("r"),
+        origin.server.url("other"),
+    );
+    let (code, events, said) = origin.run(&work, "[git]\npush = \"agent\"\n");
+    assert_eq!(code, 0, "{said}");
+    let workspace = origin.bench.path("w");
+    let read = |name: &str| fs::read_to_string(workspace.join(name)).unwrap();
+    assert_eq!(read("pushed"), "");
+    assert_eq!(origin.branches(), ["by-agent", "main"], "{events:#?}");
+    let head = git(&workspace, &["rev-parse", "HEAD"]);
+    assert_eq!(git(&origin.folder, &["rev-parse", "by-agent"]), head);
+    assert!(!read("refused").is_empty());
+    assert_eq!(read("found"), "", "the token was found");
+    assert!(!holds_token(&workspace) && !holds_token(&origin.bench.path("state")));
+    origin.bench.assert_no_process_left();
+}
+
+#[test]
+fn lfs_files_are_fetched_by_its_program_with_the_token_of_the_repository() {
+    let origin = Origin::new();
+    let (url, found) = (origin.server.url("r"), origin.bench.text("found"));
+    let config = |program: &str| {
+        let path = format!("{program}:{}", std::env::var("PATH").unwrap());
+        let config = config_with_work(&origin.bench, "true", "[git]\nlfs = true\n");
+        let (token, workspace) = (origin.bench.text("token"), origin.bench.text("w"));
+        let words = [
+            "run",
+            "--output",
+            "jsonl",
+            "--config",
+            &config,
+            "--repo",
+            &url,
+            "--git-token-file",
+            &token,
+            "--workspace-dir",
+            &workspace,
+            "Go.",
+        ];
+        let mut command = origin.bench.command(&words);
+        command.env("PATH", path);
+        origin.bench.start(&mut command).finish()
+    };
+    let bin = origin.bench.path("bin");
+    fs::create_dir(&bin).unwrap();
+    // Stands in for git-lfs: asks git for the login as it does, for the place of LFS objects.
+    let program = bin.join("git-lfs");
+    let script = format!(
+        "#!/bin/sh\necho \"$*\" >>{found}\n[ \"$1\" = pull ] || exit 0\n\
+         printf 'protocol=http\\nhost=%s\\npath=r/info/lfs\\n\\n' {} | git credential fill >>{found}\n",
+        url.trim_start_matches("http://").trim_end_matches("/r"),
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(
+        &program,
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    let done = config(bin.to_str().unwrap());
+    assert_eq!(done.code(), 0, "{done:#?}");
+    let asked = fs::read_to_string(&found).unwrap();
+    assert!(
+        asked.contains("install --local --skip-repo") && asked.contains(TOKEN),
+        "{asked}"
+    );
+    // It was not there, and that is said.
+    fs::remove_file(&program).unwrap();
+    fs::remove_dir_all(origin.bench.path("w")).unwrap();
+    let done = config("/nowhere");
+    if !git_lfs() {
+        assert_eq!(done.code(), 66, "{done:#?}");
+        assert!(
+            done.out.join("\n").contains("git.lfs needs git-lfs"),
+            "{done:#?}"
+        );
+    }
+    origin.bench.assert_no_process_left();
+}
+
+fn git_lfs() -> bool {
+    let found = std::process::Command::new("git")
+        .args(["lfs", "version"])
+        .output();
+    found.unwrap().status.success()
+}
+
+#[test]
+fn another_users_agent_is_prepared_and_pushed_for_with_its_own_rights() {
+    if !nix::unistd::geteuid().is_root() {
+        return crate::bench::skip("needs root, to start an agent as another user");
+    }
+    let origin = Origin::new();
+    let open = || std::os::unix::fs::PermissionsExt::from_mode(0o711);
+    fs::set_permissions(origin.bench.path(""), open()).unwrap();
+    let setup = origin.bench.file("setup.sh", "id -un >prepared\n");
+    let by_itself = format!("{WORK}\ngit push -q origin HEAD:by-agent >pushed 2>&1\n");
+    for (work, push) in [(WORK, "daemon"), (by_itself.as_str(), "agent")] {
+        let settings = format!(
+            "agent_user = \"nobody\"\n[git]\npush = \"{push}\"\n[setup]\nscript = {setup:?}\n"
+        );
+        let (code, events, said) = origin.run(work, &settings);
+        assert_eq!(code, 0, "{said}");
+        let read =
+            |name: &str| fs::read_to_string(origin.bench.path("w").join(name)).unwrap_or_default();
+        assert_eq!(read("prepared"), "nobody\n", "{events:#?}");
+        assert_eq!((read("found").as_str(), read("pushed").as_str()), ("", ""));
+        if push == "daemon" {
+            notice(&events, "pushed");
+        }
+        fs::remove_dir_all(origin.bench.path("w")).unwrap();
+    }
+    let branches = origin.branches();
+    assert!(
+        branches.len() == 3 && branches.contains(&"by-agent".to_owned()),
+        "{branches:?}"
+    );
+    origin.bench.assert_no_process_left();
+}

@@ -1,0 +1,248 @@
+//! The daemon on this machine, its agent in a container beside it.
+
+use std::fs;
+use std::net::{Shutdown, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::bench::{Agent, Bench, CLAUDE, CODEX, GEMINI, OPENCODE, is_end};
+use crate::engine::{LIMIT, Lines, docker, image};
+use crate::tls::{self, TlsFront};
+
+fn does_its_task(agent: &Agent) {
+    let Some(image) = image(agent.name) else {
+        return;
+    };
+    let bench = Bench::new("id -un; cat /proc/self/status; pwd");
+    let workspace = bench.dir.path().join("work");
+    fs::create_dir(&workspace).unwrap();
+    std::os::unix::fs::chown(&workspace, Some(1000), Some(1000)).unwrap();
+    let mut command = bench.beside(&image, agent, &["run", "Go on."]);
+    let events = Lines::of(command.current_dir(&workspace));
+    let setup = events.event(|event| event["step"] == "sandbox").unwrap();
+    let found = format!("{image} has /opt/agent-runner/bin/");
+    assert!(
+        setup["text"].as_str().unwrap().starts_with(&found),
+        "{setup}"
+    );
+    let output = events.event(|event| event["type"] == "tool_end").unwrap();
+    let text = output["output"].as_str().unwrap();
+    assert!(text.contains("agent"), "the agent is not root: {text}");
+    for set in ["CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert!(
+            text.contains(&format!("{set}:\t0000000000000000")),
+            "{text}"
+        );
+    }
+    assert!(text.contains("NoNewPrivs:\t1"), "{text}");
+    let workspace = fs::canonicalize(&workspace).unwrap();
+    assert!(text.contains(workspace.to_str().unwrap()), "{text}");
+    let end = events.event(is_end).unwrap();
+    assert_eq!(end["outcome"], "completed", "{end}");
+    assert_eq!(containers(&bench), "", "its container is gone");
+}
+
+/// The containers of the bench's daemons.
+fn containers(bench: &Bench) -> String {
+    let runs = bench.dir.path().display();
+    let all = crate::bench::containers();
+    let own = all.lines().filter(|line| line.contains(&runs.to_string()));
+    own.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn claude_does_its_task_in_a_container_beside() {
+    does_its_task(&CLAUDE);
+}
+
+#[test]
+fn codex_does_its_task_in_a_container_beside() {
+    does_its_task(&CODEX);
+}
+
+#[test]
+fn opencode_does_its_task_in_a_container_beside() {
+    does_its_task(&OPENCODE);
+}
+
+#[test]
+fn gemini_does_its_task_in_a_container_beside() {
+    does_its_task(&GEMINI);
+}
+
+/// A daemon that leads `session`, with claude beside it.
+fn daemon(bench: &Bench, image: &str, session: &str) -> Lines {
+    let mut command = bench.beside(image, &CLAUDE, &["daemon", "--once"]);
+    command.args(["--hub", &bench.hub, "--session", session]);
+    Lines::of(&mut command)
+}
+
+#[test]
+fn a_killed_daemons_agent_goes_on_beside_and_the_next_daemon_takes_it_over() {
+    let Some(image) = image("claude") else { return };
+    let bench = Bench::new("while [ ! -e go ]; do sleep 0.05; done");
+    let session = bench.create_session(&json!({"task": "Go on."}));
+    let first = daemon(&bench, &image, &session);
+    let begin = first.event(|event| event["type"] == "tool_start").unwrap();
+    drop(first); // SIGKILL
+    let container = containers(&bench);
+    assert!(!container.is_empty(), "the agent goes on");
+    let workspace = workspace(&bench);
+    let second = daemon(&bench, &image, &session);
+    fs::write(workspace.join("go"), "").unwrap();
+    let end = second.event(is_end).unwrap();
+    assert_eq!(end["outcome"], "completed", "{end}");
+    assert_eq!(end["attempt"], 1, "the CLI was not disturbed: {end}");
+    assert_eq!(end["turn_id"], begin["turn_id"]);
+    assert_eq!(containers(&bench), "");
+}
+
+#[test]
+fn the_engine_is_reached_over_tcp_and_over_tls() {
+    let Some(image) = image("codex") else { return };
+    let plain = engine_over_tcp();
+    let front = TlsFront::before(&plain.replace("tcp://", "http://"));
+    let over_tls = front.url("").replace("https://", "tcp://");
+    let folder = tls::ca_file();
+    let certificates = folder.parent().unwrap();
+    for (host, is_tls) in [
+        (plain.as_str(), false),
+        (over_tls.trim_end_matches('/'), true),
+    ] {
+        let bench = Bench::new("id -u");
+        let mut command = bench.beside(&image, &CODEX, &["run", "Go on."]);
+        command.env("DOCKER_HOST", host);
+        if is_tls {
+            command
+                .env("DOCKER_TLS_VERIFY", "1")
+                .env("DOCKER_CERT_PATH", certificates);
+        }
+        let workspace = bench.dir.path().join("work");
+        fs::create_dir(&workspace).unwrap();
+        let events = Lines::of(command.current_dir(&workspace));
+        let end = events
+            .event(is_end)
+            .unwrap_or_else(|| panic!("no end over {host}"));
+        assert_eq!(end["outcome"], "completed", "{host}: {end}");
+        assert_eq!(containers(&bench), "");
+    }
+}
+
+/// The engine's socket, by an address of TCP.
+fn engine_over_tcp() -> String {
+    let host = std::env::var("DOCKER_HOST").unwrap_or_default();
+    let socket = host
+        .strip_prefix("unix://")
+        .unwrap_or("/var/run/docker.sock")
+        .to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("tcp://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for near in listener.incoming().flatten() {
+            let (mut near, mut far) = (near, UnixStream::connect(&socket).unwrap());
+            let (mut near_again, mut far_again) =
+                (near.try_clone().unwrap(), far.try_clone().unwrap());
+            std::thread::spawn(move || {
+                drop(std::io::copy(&mut near, &mut far));
+                drop(far.shutdown(Shutdown::Write));
+            });
+            std::thread::spawn(move || {
+                drop(std::io::copy(&mut far_again, &mut near_again));
+                drop(near_again.shutdown(Shutdown::Write));
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn the_setup_script_runs_in_a_container_too() {
+    let Some(image) = image("claude") else { return };
+    let bench = Bench::new("cat from-setup");
+    let script = bench.dir.path().join("setup.sh");
+    fs::write(
+        &script,
+        "id -u; tr '\\0' ' ' </proc/1/cmdline; echo made >from-setup",
+    )
+    .unwrap();
+    let session = bench.create_session(&json!({"task": "Go on."}));
+    let mut command = bench.beside(&image, &CLAUDE, &["daemon", "--once"]);
+    command.arg("--setup").arg(&script);
+    command.args(["--hub", &bench.hub, "--session", &session]);
+    let events = Lines::of(&mut command);
+    let mut said = String::new();
+    events.event(|event| {
+        if event["step"] == "setup" {
+            said.push_str(event["text"].as_str().unwrap());
+        }
+        said.contains("is done")
+    });
+    let is_agent = said.starts_with("1000");
+    assert!(
+        is_agent && said.contains("/.agent-runner init shim"),
+        "{said}"
+    );
+    let output = events.event(|event| event["type"] == "tool_end").unwrap();
+    assert!(
+        output["output"].as_str().unwrap().contains("made"),
+        "{output}"
+    );
+    assert_eq!(events.event(is_end).unwrap()["outcome"], "completed");
+    assert_eq!(containers(&bench), "");
+}
+
+/// The one workspace that a daemon has made.
+fn workspace(bench: &Bench) -> std::path::PathBuf {
+    let folder = bench.dir.path().join("state/workspaces");
+    let mut all = fs::read_dir(folder).unwrap();
+    all.next().unwrap().unwrap().path()
+}
+
+#[test]
+fn a_killed_container_is_a_crash_that_the_session_outlives() {
+    let Some(image) = image("claude") else { return };
+    let bench = Bench::new("[ -e begun ] || { touch begun; sleep 300; }");
+    let session = bench.create_session(&json!({"task": "Go on."}));
+    let events = daemon(&bench, &image, &session);
+    events.event(|event| event["type"] == "tool_start").unwrap();
+    let begun = workspace(&bench).join("begun");
+    assert!(crate::appears::path(&begun, LIMIT));
+    let container = containers(&bench);
+    docker(&["kill", container.split(' ').next().unwrap()]);
+    let end = events.event(is_end).unwrap();
+    assert_eq!(end["outcome"], "completed", "{end}");
+    assert_eq!(end["attempt"], 2, "it was resumed: {end}");
+    assert_eq!(containers(&bench), "");
+}
+
+#[test]
+fn a_pause_ends_the_container_and_the_next_daemon_goes_on_with_the_conversation() {
+    let Some(image) = image("claude") else { return };
+    let bench = Bench::new("[ -e begun ] || { touch begun; sleep 300; }");
+    let session = bench.create_session(&json!({"task": "Go on."}));
+    let mut command = bench.beside(&image, &CLAUDE, &["daemon", "--once"]);
+    command.args(["--hub", &bench.hub, "--session", &session]);
+    let first = Lines::of(&mut command);
+    let native = first.event(|event| event["type"] == "session").unwrap();
+    first.event(|event| event["type"] == "tool_start").unwrap();
+    assert!(crate::appears::path(
+        &workspace(&bench).join("begun"),
+        LIMIT
+    ));
+    let asked = Command::new("kill").arg(first.pid().to_string()).status();
+    assert!(asked.unwrap().success());
+    assert_eq!(first.code(), Some(143));
+    assert_eq!(containers(&bench), "", "nothing of it is left");
+    let second = daemon(&bench, &image, &session);
+    let mut natives = Vec::new();
+    let end = second.event(|event: &Value| {
+        if event["type"] == "session" {
+            natives.push(event["id"].clone());
+        }
+        is_end(event)
+    });
+    assert_eq!(end.unwrap()["outcome"], "completed");
+    assert_eq!(natives, [native["id"].clone()], "the same conversation");
+}

@@ -46,10 +46,12 @@ pub(super) fn turn_spec(
     })
 }
 
-/// The live form, where the session is to run in it.
+/// The live form, where the session is to run in it. Where calls are to wait for the Hub's word
+/// (`gated`), that is the form that can hold them.
 pub(super) fn form(
     kind: &'static AgentKind,
     agent: &AgentConfig,
+    gated: bool,
 ) -> Result<Option<&'static LiveKind>, DaemonError> {
     let asks = agent.approval.mode != Approve::Auto;
     let refuse = |text: String| Err(DaemonError::Usage(text));
@@ -68,7 +70,10 @@ pub(super) fn form(
         )),
         (Mode::Exec, _) | (Mode::Auto, None) => Ok(None),
         (Mode::Live, Some(live)) => Ok(Some(live)),
-        (Mode::Auto, Some(live)) => Ok(Some(live).filter(|live| asks || live.richer_than_exec)),
+        (Mode::Auto, Some(live)) => {
+            let wanted = |live: &&LiveKind| asks || gated || live.richer_than_exec;
+            Ok(Some(live).filter(wanted))
+        }
     }
 }
 

@@ -58,7 +58,7 @@ impl Chosen {
         let sandbox = setup.config.sandbox.kind;
         let runs_as = runs_as(agent.user.as_deref(), sandbox)?;
         let spec = turn_spec(setup, kind, &runs_as)?;
-        match form(kind, &setup.config.agent)? {
+        match form(kind, &setup.config.agent, false)? {
             Some(live) => {
                 let asks = agent.approval.mode != Approve::Auto;
                 (live.plan)(&spec, asks).map(drop)
@@ -428,7 +428,7 @@ impl Lead {
             briefings: self.briefings.clone(),
             environment: plain,
             repositories: ground.repositories(),
-            live: form(self.chosen.kind, &config.agent)?,
+            live: form(self.chosen.kind, &config.agent, is_gated(&self.hub))?,
             idle_timeout: config.idle_timeout,
             approval: approval(setup, &self.hub, &ground.workspace),
             workspace: ground.workspace,
@@ -459,8 +459,12 @@ impl Lead {
 
 /// Who consents to what the agent does, the Hub included.
 fn approval(setup: &Setup<'_>, hub: &HubAccess, workspace: &Path) -> Approval {
-    let gated = hub.gate.gate == Gate::Ask;
-    Approval::new(&setup.config.agent.approval, workspace).gated(gated)
+    Approval::new(&setup.config.agent.approval, workspace).gated(is_gated(hub))
+}
+
+/// Whether tool calls wait for the Hub's word.
+fn is_gated(hub: &HubAccess) -> bool {
+    hub.gate.gate == Gate::Ask
 }
 
 /// A session that is led.

@@ -14,6 +14,7 @@ match = "Write the greeting"
 steps = [{ say = "I look." }, { shell = "echo seen" }]
 [[scenario.reply]]
 steps = [{ say = "All is well." }]
+usage = { input = 100, output = 7 }
 
 [[scenario]]
 match = "Which model"
@@ -78,23 +79,26 @@ fn every_command_of_a_controller_is_answered_truthfully() {
     );
     all.command(&json!({"type": "set_thinking_level", "level": "high"}));
     let wanted =
-        json!({"type": "set_model", "provider": "anthropic", "modelId": "claude-opus-4-1"});
+        json!({"type": "set_model", "provider": "anthropic", "modelId": "claude-sonnet-4-5"});
     let chosen = all.command(&wanted);
     assert_eq!(
         (&chosen["id"], &chosen["provider"]),
-        (&json!("claude-opus-4-1"), &json!("anthropic"))
+        (&json!("claude-sonnet-4-5"), &json!("anthropic"))
     );
     let foreign = json!({"type": "set_model", "provider": "openai", "modelId": "gpt-5"});
     refused(&mut all, &foreign, "anthropic");
     all.command(&json!({"type": "set_session_name", "name": "Greeting"}));
     all.command(&json!({"type": "follow_up", "message": "Which model are you?"}));
     let turn = ended(&lead, &turn);
-    assert_eq!(model.requests().last().unwrap()["model"], "claude-opus-4-1");
+    assert_eq!(
+        model.requests().last().unwrap()["model"],
+        "claude-sonnet-4-5"
+    );
     lead.signal(Signal::SIGTERM);
     lead.finish();
     let lead = daemon(&bench, &hub, &model, &session);
     let state = answered(&mut all, &json!({"type": "get_state"}));
-    assert_eq!(state["model"]["id"], "claude-opus-4-1");
+    assert_eq!(state["model"]["id"], "claude-sonnet-4-5");
     assert_eq!(
         (&state["thinkingLevel"], &state["sessionName"]),
         (&json!("high"), &json!("Greeting"))
@@ -113,6 +117,97 @@ fn every_command_of_a_controller_is_answered_truthfully() {
         ask(&mut all, "get_last_assistant_text")["text"],
         "I know of nothing."
     );
+}
+
+const ASKING: &str = r#"
+[[scenario]]
+match = "Touch one"
+[[scenario.reply]]
+steps = [{ shell = "touch one" }]
+[[scenario.reply]]
+steps = [{ say = "Asked once." }]
+
+[[scenario]]
+match = "Touch two"
+[[scenario.reply]]
+steps = [{ shell = "touch two" }]
+[[scenario.reply]]
+steps = [{ say = "Asked twice." }]
+"#;
+
+#[test]
+fn a_controller_consents_to_calls_and_refuses_them() {
+    let Some(bench) = Bench::with_claude() else {
+        return;
+    };
+    let (hub, model) = (bench.hub(None), bench.model(ASKING));
+    let Some(mut all) = Participants::start(&bench, &hub, None) else {
+        return;
+    };
+    let repo = format!("file://{}", bench.text("repo"));
+    let session = all.create(&json!({"task": "Touch one.", "repo": {"url": repo}}));
+    let workspace = bench.path("state/workspaces").join(&session);
+    let words = [
+        "daemon",
+        "--output",
+        "jsonl",
+        "--approve",
+        "ask",
+        "--session",
+        &session,
+    ];
+    let lead = bench.start(
+        bench
+            .agent(&model, &words)
+            .args(["--hub", &hub.url, "--mode", "live"]),
+    );
+
+    let question = all.question("touch one", 0);
+    assert_eq!(question["data"]["method"], "confirm");
+    // Whoever comes later is asked the same.
+    all.join(&session);
+    assert_eq!(
+        all.question("touch one", 1)["data"]["id"],
+        question["data"]["id"]
+    );
+    let state = ask(&mut all, "get_state");
+    assert_eq!(
+        (&state["isWaitingForInput"], &state["isStreaming"]),
+        (&json!(true), &json!(true))
+    );
+    all.answer_person(&question, &json!(false));
+    let turn = ended(&lead, &Value::Null);
+    assert!(
+        !workspace.join("one").exists(),
+        "what was refused did not run"
+    );
+    let told = model.requests().last().unwrap()["messages"].to_string();
+    assert!(told.contains("Denied by user"), "{told}");
+
+    all.command(&json!({"type": "prompt", "message": "Touch two."}));
+    let question = all.question("touch two", 0);
+    assert!(!workspace.join("two").exists(), "it waits");
+    all.answer_person(&question, &json!(null));
+    all.answer_person(&question, &json!(true));
+    ended(&lead, &turn);
+    assert!(workspace.join("two").exists(), "what was permitted ran");
+    let by: Vec<String> = (1..=2).map(|n| response(&lead, n)).collect();
+    assert_eq!(by, ["deny controller", "allow controller"]);
+}
+
+/// How the nth request was answered, and by whom.
+fn response(lead: &Running, nth: usize) -> String {
+    let lines = lead.out.all();
+    let events = lines
+        .iter()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut answers = events.filter(|event| event["type"] == "permission_response");
+    let answer = answers.nth(nth - 1).unwrap();
+    format!(
+        "{} {}",
+        answer["decision"].as_str().unwrap(),
+        answer["by"].as_str().unwrap()
+    )
 }
 
 /// Asks a lead that may not be back yet.

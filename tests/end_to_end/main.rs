@@ -11,6 +11,9 @@ mod git_server;
 #[path = "../support/appears.rs"]
 mod appears;
 mod bench;
+#[path = "../hub_link/hub.rs"]
+#[allow(unreachable_pub)] // shared with the tests of the link
+mod hand_hub;
 mod landlock;
 mod other_user;
 mod participants;
@@ -26,6 +29,7 @@ mod commands;
 mod elsewhere;
 mod ends;
 mod fences;
+mod gate;
 mod ground;
 mod official_lead;
 mod official_tui;

@@ -115,13 +115,13 @@ impl Participants {
         self.ask(json!({"do": "answer", "ui": id, "result": result}));
     }
 
-    /// The first question of that kind that a person at the controller is asked, beyond `known`.
-    pub(crate) fn question(&self, method: &str, known: usize) -> Value {
+    /// The first question with that message that a person at a controller is asked, beyond `known`.
+    pub(crate) fn question(&self, message: &str, known: usize) -> Value {
         let mut seen = 0;
-        let line = self.line(&format!("{method} number {}", known + 1), |line| {
+        let line = self.line(&format!("question {message:?}"), |line| {
             let frame = &line["frame"];
             let asked = line["from"] == "controller" && frame["event"] == "rpc_ui_request";
-            seen += usize::from(asked && frame["data"]["method"] == method);
+            seen += usize::from(asked && frame["data"]["params"]["message"] == message);
             seen > known
         });
         line["frame"].clone()

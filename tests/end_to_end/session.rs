@@ -139,9 +139,9 @@ fn a_session_is_led_from_its_creation_to_its_replay() {
     assert_eq!(turn["outcome"], "cancelled", "{turn}");
     bench.assert_no_process_left();
     assert!(!is_streaming(&mut all));
-    let refused = all.response(&json!({"type": "compact"}));
+    let refused = all.response(&json!({"type": "clone"}));
     assert_eq!(refused["success"], false, "{refused}");
-    assert_eq!(refused["command"], "compact", "{refused}");
+    assert_eq!(refused["command"], "clone", "{refused}");
 
     // Stopped in the middle of a turn: paused, for the next daemon to go on with.
     all.command(&json!({"type": "prompt", "message": "Pause here."}));

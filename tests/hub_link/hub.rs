@@ -1,5 +1,7 @@
 //! A small real Hub: each test plays its part by hand.
 
+#![allow(dead_code)] // each suite uses its part
+
 use std::time::Duration;
 
 use agent_runner::config::KeyInUrl;
@@ -65,6 +67,11 @@ impl Hub {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self { listener }
+    }
+
+    /// As `--hub` takes it.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address())
     }
 
     pub fn address(&self) -> std::net::SocketAddr {

@@ -292,7 +292,9 @@ impl ClaudeLive {
         let known = self.messages.iter().position(|sent| *sent == echo.id);
         // one that was sent without an id is said again with one of the CLI's own
         let nameless = || self.messages.iter().position(Option::is_none);
-        if let Some(at) = known.or_else(nameless) {
+        // a command's output is said under an id of its own, and only when it is done
+        let command = || (echo.is_output && !self.messages.is_empty()).then_some(0);
+        if let Some(at) = known.or_else(nameless).or_else(command) {
             let id = self.messages.remove(at);
             out.push(Told::TakenUp { id });
         }

@@ -104,11 +104,11 @@ impl Adapter for Claude {
         if said.is_empty() {
             return Ignored::Because(reason);
         }
-        self.has_output |= said.iter().any(|event| {
-            matches!(
-                event,
-                Event::Token { .. } | Event::ToolStart { .. } | Event::FileChange { .. }
-            )
+        self.has_output |= said.iter().any(|event| match event {
+            Event::Token { .. } | Event::ToolStart { .. } | Event::FileChange { .. } => true,
+            // what somebody asked for was done
+            Event::Compaction { trigger, .. } => trigger.as_deref() == Some("manual"),
+            _ => false,
         });
         self.has_answer |= said.iter().any(
             |event| matches!(event, Event::Token { parent_call_id, .. } if parent_call_id.is_none()),

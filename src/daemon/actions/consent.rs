@@ -243,7 +243,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::clock::Timestamp;
+    use crate::clock::{Clock, Timestamp};
 
     const GATE: GateConfig = GateConfig {
         gate: Gate::Ask,
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_held_call_waits_for_the_hub_whichever_comes_first() {
-        let (mut out, now) = (Vec::new(), Instant::now());
+        let (mut out, now) = (Vec::new(), Clock.now());
         let mut consent = Consent::new(GATE);
         consent.waiting(&waiting("a"), |_| false, now, &mut out);
         assert!(out.is_empty(), "nothing without the Hub's word");
@@ -305,7 +305,7 @@ mod tests {
             (GateDefault::Deny, ("deny", Answerer::Timeout)),
             (GateDefault::Allow, ("allow", Answerer::Timeout)),
         ] {
-            let (mut out, now) = (Vec::new(), Instant::now());
+            let (mut out, now) = (Vec::new(), Clock.now());
             let mut consent = Consent::new(GateConfig { default, ..GATE });
             consent.waiting(&waiting("a"), |_| false, now, &mut out);
             assert_eq!(consent.due(), Some(now + GATE.timeout));
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn people_are_asked_where_they_are_needed_and_told_when_it_is_over() {
-        let (mut out, now) = (Vec::new(), Instant::now());
+        let (mut out, now) = (Vec::new(), Clock.now());
         let mut consent = Consent::new(OFF);
         consent.waiting(&waiting("a"), |_| true, now, &mut out);
         assert!(matches!(&out[..], [Do::Ask(request)] if request.id == "r-a/0"));
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn the_hubs_consent_is_no_persons_and_its_refusal_goes_before_theirs() {
-        let (mut out, now) = (Vec::new(), Instant::now());
+        let (mut out, now) = (Vec::new(), Clock.now());
         let mut consent = Consent::new(GATE);
         consent.waiting(&waiting("a"), |_| true, now, &mut out);
         consent.hub_said("a", Actions::default(), &mut out);

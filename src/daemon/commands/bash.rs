@@ -2,8 +2,8 @@
 //!
 //! It runs as the agent's user, with the agent's environment, below a shim like the agent itself,
 //! so that nothing of it is left when it is ended. Its output is masked like the agent's. It is
-//! bounded in time and output. One runs at a time; a daemon that dies takes it down at its next
-//! start.
+//! bounded in time and output. What the rules deny the agent is denied here as well. One runs at a
+//! time; what a daemon that died has left of it goes at the next start.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::Answer;
+use crate::agent::live::Asked;
 use crate::event::{Event, NoticeLevel};
 use crate::ids::{EventId, SpoolOffset};
 use crate::journal::{Batch, NewEvent};
@@ -20,6 +21,7 @@ use crate::sandbox::{self, Attach, Change, Ending, RunHandle, SandboxError};
 use crate::spool::control::Stop;
 use crate::spool::{Plan, RunDir, Stdin, Stdout, Tail};
 use crate::turn::TurnContext;
+use crate::turn::approval::Ruling;
 
 /// The longest that a command runs.
 const LIMIT_MS: u64 = 10 * 60 * 1_000;
@@ -55,6 +57,9 @@ impl Shell {
 
     /// Begins a command; its answer says how it ended.
     pub(super) fn run(&self, command: String) -> BoxFuture<'static, Answer> {
+        if let Ruling::Deny { message } = self.context.approval.settled(&as_a_call(&command)) {
+            return Box::pin(async move { Err(message) });
+        }
         let stop = CancellationToken::new();
         {
             let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,6 +86,17 @@ impl Shell {
             stop.cancel();
         }
         running.is_some()
+    }
+}
+
+/// The command as the agent's own call would be, for the rules. A person's consent is not asked for:
+/// a person has typed it.
+fn as_a_call(command: &str) -> Asked {
+    Asked {
+        request_id: "bash".to_owned(),
+        call_id: None,
+        tool: "shell".to_owned(),
+        input: json!({"command": command}),
     }
 }
 
@@ -242,8 +258,8 @@ fn told(context: &TurnContext, dir: &RunDir) -> (String, bool) {
     }
     let lines = text.lines().count();
     if lines > TOLD_LINES {
-        let rest: Vec<&str> = text.lines().skip(lines - TOLD_LINES).collect();
-        return (rest.join("\n"), true);
+        let rest = text.split_inclusive('\n').skip(lines - TOLD_LINES);
+        return (rest.collect(), true);
     }
     (text, from > 0)
 }

@@ -151,7 +151,15 @@ impl Resting {
         match from {
             RestFrom::Nothing => {}
             RestFrom::Warm => self.warm().await?,
-            RestFrom::Process(process) => self.process = Some(process),
+            RestFrom::Process(process) => {
+                let is_as_asked = process.is_as_asked();
+                self.process = Some(process);
+                if !is_as_asked {
+                    // It was another daemon's, and the settings have changed since.
+                    self.end().await?;
+                    self.warm().await?;
+                }
+            }
             RestFrom::Adopt(run) => match self.context.live {
                 Some(kind) => self.adopt(kind, run).await?,
                 None => self.dispose(run).await?,

@@ -41,6 +41,8 @@ pub(super) struct Response {
 #[derive(Debug)]
 pub(super) struct Echo {
     pub(super) id: Option<String>,
+    /// It is what a command of the CLI's own (`/compact`) has printed, in the message's place.
+    pub(super) is_output: bool,
 }
 
 #[derive(Deserialize)]
@@ -53,6 +55,8 @@ struct Frame {
     #[serde(default)]
     response: Value,
     uuid: Option<String>,
+    #[serde(default)]
+    message: Value,
 }
 
 /// What a line of the CLI is; none where it is a record of the work, which the adapter reads.
@@ -75,9 +79,18 @@ pub(super) fn read_frame(bytes: &[u8]) -> Option<Control> {
         "control_request" => Some(Control::Request(request(frame.request_id?, frame.request)?)),
         "control_response" => Some(Control::Response(response(&frame.response)?)),
         "control_cancel_request" => Some(Control::Cancelled(frame.request_id?)),
-        "user" => Some(Control::Echo(Echo { id: frame.uuid })),
+        "user" => Some(Control::Echo(Echo {
+            is_output: is_output(&frame.message),
+            id: frame.uuid,
+        })),
         _ => None,
     }
+}
+
+/// Whether a message holds the output of a command of the CLI's own.
+fn is_output(message: &Value) -> bool {
+    let content = message.get("content").and_then(Value::as_str);
+    content.is_some_and(|text| text.starts_with("<local-command-std"))
 }
 
 fn request(id: String, mut request: Value) -> Option<Request> {

@@ -94,6 +94,23 @@ fn a_prompt_waits_for_the_cli_and_for_the_turn_before() {
 }
 
 #[test]
+fn a_command_of_the_clis_own_is_taken_up_by_what_it_prints() {
+    let mut dialog = ready(false);
+    give(&mut dialog, &Command::Prompt(message("p-1")));
+    let printed = json!({"type": "user", "isReplay": true, "uuid": "another",
+        "message": {"role": "user", "content": "<local-command-stdout>Compacted </local-command-stdout>"}});
+    let taken = Told::TakenUp {
+        id: Some("p-1".to_owned()),
+    };
+    assert_eq!(receive(&mut dialog, &printed), [taken]);
+    receive(
+        &mut dialog,
+        &json!({"type": "result", "subtype": "success", "is_error": false, "result": ""}),
+    );
+    assert_eq!(dialog.phase(), Phase::Resting);
+}
+
+#[test]
 fn every_call_waits_for_consent_once_and_is_answered_once() {
     let mut dialog = ready(true);
     give(&mut dialog, &Command::Prompt(message("p-1")));

@@ -238,6 +238,7 @@ pub enum Holds {
 
 /// The live form of an agent.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // facts about a CLI, none of which follows from another
 pub struct LiveKind {
     /// How it is started; with `asks`, every tool call that can be held waits for consent.
     pub plan: fn(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError>,

@@ -118,7 +118,7 @@ fn one_talk(live: &LiveKind, mutator: &mut Mutator, frames: &[Vec<u8>], lines: u
     let spec = LiveSpec::default();
     let mut reader = LiveReader::new(live, &spec, Arc::clone(&redactor));
     let mut read = 0;
-    let mut line = Vec::new();
+    let mut bytes = Vec::new();
     let mut frames = frames.iter().cycle();
     for number in 1..=lines {
         if number % LINES_A_FRAME == 1
@@ -126,9 +126,9 @@ fn one_talk(live: &LiveKind, mutator: &mut Mutator, frames: &[Vec<u8>], lines: u
         {
             reader.sent(SpoolOffset::new(read), frame.clone(), &mut |_| {});
         }
-        mutator.next_line(&mut line);
-        read += line.len() as u64;
-        reader.push(&line, &mut |heard| {
+        mutator.next_line(&mut bytes);
+        read += bytes.len() as u64;
+        reader.push(&bytes, &mut |heard| {
             let silent = matches!(heard.ignored, Ignored::Because(_));
             assert!(!silent || heard.told.is_empty());
         });
@@ -138,13 +138,13 @@ fn one_talk(live: &LiveKind, mutator: &mut Mutator, frames: &[Vec<u8>], lines: u
             dialog.frames(&Command::Interrupt),
             dialog.pending(),
         ));
-        if number % LINES_A_SNAPSHOT == 0 && line.ends_with(b"\n") {
+        if number % LINES_A_SNAPSHOT == 0 && bytes.ends_with(b"\n") {
             let (snapshot, at) = (reader.snapshot(), SpoolOffset::new(read));
             let redactor = Arc::clone(&redactor);
             reader = LiveReader::restore(live, redactor, &snapshot, at).unwrap();
         }
     }
-    reader.finish(None, &line, &mut |_| {}, &mut Vec::new());
+    reader.finish(None, &bytes, &mut |_| {}, &mut Vec::new());
 }
 
 fn setting(name: &str, default: u64) -> u64 {

@@ -346,9 +346,12 @@ fn a_damaged_dialog_is_read_to_its_end() {
     }
 }
 
+/// What it is called, and whether it is there.
+type Row<T> = (&'static str, fn(&T) -> bool);
+
 /// What the recordings of a form show, as far as that can be told from the stored events; the rows
 /// of the table in `docs/agents.md`.
-const SHOWN: &[(&str, fn(&str) -> bool)] = &[
+const SHOWN: &[Row<str>] = &[
     ("text in pieces, while it is written", in_pieces),
     ("reasoning", |events| has(events, "thinking", "")),
     ("output of a command, while it runs", |events| {
@@ -440,7 +443,7 @@ fn the_docs_show_what_each_form_gives() {
         }
     }
     let kinds = LIVE.map(|agent| agent::by_name(agent).unwrap().live.as_ref().unwrap());
-    let rows: [(&str, fn(&LiveKind) -> bool); 3] = [
+    let rows: [Row<LiveKind>; 3] = [
         ("a message into the running turn", |kind| kind.can_steer),
         ("another model without a new process", |kind| {
             kind.can_set_model

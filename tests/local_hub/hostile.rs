@@ -75,8 +75,8 @@ async fn connections_above_the_limit_are_sent_away_and_places_come_back() {
     for _ in 0..31 {
         last.until(left).await;
     }
-    let (status, list) = hub.call("GET", "/api/hub/sessions", None).await;
-    assert_eq!(status, 200, "{list}");
+    let (status, sessions) = hub.call("GET", "/api/hub/sessions", None).await;
+    assert_eq!(status, 200, "{sessions}");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use crate::hub::StartError;
 use crate::hub::controller::{Asked, Heard, History, Said};
 
 /// The session as it is shown.
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own, in any combination
 pub(super) struct View {
     transcript: Transcript,
     translator: Translator,

@@ -9,7 +9,7 @@ use crate::place::{Daemon, Place, megabytes, resident};
 use crate::report::{Figure, Goal, Report};
 
 /// The Hub's absence, and the CLI's pace in it.
-const AWAY: Duration = Duration::from_secs(60);
+const AWAY: Duration = Duration::from_mins(1);
 const A_SECOND: u64 = 1000;
 /// How long a Hub reads nothing, and what the CLI writes at full speed in that time: more of it
 /// would only be more on the disk.

@@ -190,9 +190,13 @@ impl SessionFile {
                     body.get("timestamp").cloned().unwrap_or_default(),
                 ),
             ] {
-                introduction[field] = value;
+                if let Some(introduction) = introduction.as_object_mut() {
+                    introduction.insert(field.to_owned(), value);
+                }
             }
-            body["parentId"] = json!(id);
+            if let Some(body) = body.as_object_mut() {
+                body.insert("parentId".to_owned(), json!(id));
+            }
             *first = body.to_string();
             lines.insert(0, introduction.to_string());
         }

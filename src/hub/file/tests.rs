@@ -142,7 +142,7 @@ fn another_state_dir_goes_on_with_the_file_and_recalls_what_was_before() {
     );
     let mut told = Vec::new();
     earlier(b.path(), &"s1".parse().unwrap(), |event| {
-        told.push(event.clone())
+        told.push(event.clone());
     })
     .unwrap();
     assert!(matches!(&told[0], Event::Prompt { text, .. } if text == "fix it"));

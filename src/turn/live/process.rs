@@ -111,7 +111,6 @@ impl LiveProcess {
             room: SpoolRoom::new(&context, &dir),
             input_room: None,
             wanted: Some(Wanted::of(&context)),
-            input_room: None,
             context,
             kind,
             run,

@@ -303,11 +303,8 @@ fn take(text: &str, session: &str, at: u64, rooms: &mut Rooms) -> (Option<String
     let head: Head<'_> = serde_json::from_str(&head).expect("a frame");
     let name = head.event.or(head.kind).unwrap_or_default();
     rooms.tally.bytes += text.len() as u64;
-    match name {
-        "message_update" => {
-            rooms.tally.text += after(text, r#""delta":""#).map_or(0, str::len) as u64;
-        }
-        _ => {}
+    if name == "message_update" {
+        rooms.tally.text += after(text, r#""delta":""#).map_or(0, str::len) as u64;
     }
     let ack = head.id.map(|id| {
         let id_hash =

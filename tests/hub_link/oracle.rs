@@ -2,8 +2,9 @@
 //! something arrives, the same each time, in order, with bounded memory and bounded haste.
 
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use agent_runner::clock::Clock;
 use agent_runner::hub::Phase;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -286,9 +287,9 @@ fn a_hub_that_reads_a_trickle_is_served_without_haste_and_without_memory() {
         let mut peer = hub.join().await;
         handle.ready().await.unwrap();
         let before = resident();
-        let until = Instant::now() + Duration::from_secs(4);
+        let until = Clock.now() + Duration::from_secs(4);
         let mut held = 0;
-        while Instant::now() < until {
+        while Clock.now() < until {
             let Said::Event(event) = peer.said().await else {
                 continue;
             };
@@ -349,7 +350,7 @@ fn a_link_on_which_nothing_is_heard_is_given_up_in_time_also_while_it_sends() {
         config.timing.ack = Duration::from_secs(3);
         let (_handle, _inbound) = start(config, &source);
         let silent = hub.join().await; // the socket fills up and nobody says a word
-        let since = Instant::now();
+        let since = Clock.now();
         let _next = hub.accept().await;
         let took = since.elapsed();
         assert!(took >= Duration::from_millis(2_900), "{took:?}");

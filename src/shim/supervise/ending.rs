@@ -25,6 +25,9 @@ const CRASH_DRAIN_LIMIT: Duration = Duration::from_millis(600);
 pub(super) const SWEEP_LIMIT: Duration = Duration::from_secs(5);
 /// Between two rounds of a sweep.
 const SWEEP_PAUSE: Duration = Duration::from_millis(5);
+/// How long what a turn has left may take to vanish once it was killed: the shim hears nothing
+/// meanwhile.
+const KILLED_LIMIT: Duration = Duration::from_millis(500);
 /// Rounds without a pause: faster than most trees can fork.
 const SWEEP_BURST: usize = 8;
 /// How often the last record is tried on a full disk, a second apart.
@@ -143,8 +146,10 @@ impl Shim {
     }
 
     /// Kills what the CLI has started since that tick, and not the CLI itself: what was there
-    /// before serves other turns, too.
+    /// before serves other turns, too. It is gone when this returns: whoever is told of the turn's
+    /// end may be at the same files at once.
     pub(super) fn kill_since(&self, since: u64) {
+        let until = Clock.now() + KILLED_LIMIT;
         for _ in 0..SWEEP_BURST {
             let mut members = process::descendants(self.own).unwrap_or_default();
             if let Some(group) = &self.group {
@@ -157,11 +162,15 @@ impl Shim {
             if members.is_empty() {
                 return;
             }
-            for member in members {
-                // Gone meanwhile, or another user's.
-                if let Ok(Some(pidfd)) = PidFd::open(member.identity) {
-                    let _outcome = pidfd.signal(Signal::KILL);
-                }
+            // Gone meanwhile, or another user's.
+            let opened = |member: &Member| PidFd::open(member.identity).ok().flatten();
+            let killed: Vec<PidFd> = members.iter().filter_map(opened).collect();
+            for one in &killed {
+                let _outcome = one.signal(Signal::KILL);
+            }
+            for one in &killed {
+                let left = until.saturating_duration_since(Clock.now());
+                let _ended = one.ends_within(left);
             }
         }
     }

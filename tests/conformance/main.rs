@@ -89,59 +89,16 @@ macro_rules! conformance {
     )*};
 }
 
-/// The same turns in live form; what becomes of a live process that dies is in `live`.
-macro_rules! conformance_live {
-    ($($module:ident: $agent:ident),* $(,)?) => {$(
-        mod $module {
-            use crate::agents::$agent;
-            use crate::scenarios;
-
-            #[test]
-            fn a_wrong_key() {
-                scenarios::turn(&$agent, "401", "Show a wrong key.");
-            }
-
-            #[test]
-            fn a_broken_server() {
-                scenarios::turn(&$agent, "500", "Find the server broken.");
-            }
-
-            #[test]
-            fn a_stream_that_is_cut_once() {
-                scenarios::turn(&$agent, "cut once", "Lose the connection once.");
-            }
-
-            #[test]
-            fn a_context_that_is_full() {
-                scenarios::turn(&$agent, "context overflow", "Say too much.");
-            }
-        }
-    )*};
-}
-
-conformance_live! {
-    claude_live: CLAUDE_LIVE,
-    codex_live: CODEX_LIVE,
-}
-
-/// Whether Claude says a word of its second try depends on the moment.
-#[test]
-fn codex_takes_back_a_stream_that_is_always_cut_in_live_form() {
-    scenarios::turn(&agents::CODEX_LIVE, "cut", "Lose the connection always.");
-}
-
-/// Codex's sub-agents tell what they do while others go on: the order of that is nobody's.
-#[test]
-fn claude_takes_the_tour_of_all_tools_in_live_form() {
-    scenarios::turn(&agents::CLAUDE_LIVE, "tour", "Take the tour.");
-}
-
 conformance! {
     claude: CLAUDE,
     codex: CODEX,
     opencode: OPENCODE,
     gemini: GEMINI,
     pi: PI,
+    claude_live: CLAUDE_LIVE,
+    codex_live: CODEX_LIVE,
+    opencode_live: OPENCODE_LIVE,
+    gemini_live: GEMINI_LIVE,
 }
 
 macro_rules! asked {

@@ -8,6 +8,7 @@
 #[path = "../tests/support/allocations.rs"]
 mod allocations;
 #[path = "../tests/support/recordings.rs"]
+#[allow(dead_code)] // shared with the tests, which read those of the live forms, too
 mod recordings;
 
 use std::sync::Arc;

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::handle::{Prompt, Request, SessionError};
 use super::state::SessionState;
 use crate::agent::live::Answer;
 use crate::event::{Event, NEW_CONVERSATION, NoticeLevel, Outcome};
@@ -28,68 +29,37 @@ use crate::turn::{
     LiveProcess, Rest, RestFrom, Showing, Shown, Turn, TurnCommand, TurnContext, TurnEnd, TurnFault,
 };
 
-/// Requests that may wait for the driver, which answers each within a journal commit; more than a
-/// handful means that somebody floods us, and then they wait.
-const REQUESTS: usize = 64;
-
-/// Something that the agent is asked to do.
-#[derive(Debug, Clone)]
-pub struct Prompt {
-    /// What is asked.
-    pub text: String,
-    /// The asker's own id: the same id twice does one thing.
-    pub command_id: Option<String>,
-    /// Whether this is the session's first task, which runs once in the session's life.
-    pub is_task: bool,
+struct Running {
+    turn: TurnId,
+    commands: mpsc::Sender<TurnCommand>,
+    done: JoinHandle<Result<TurnEnd, TurnFault>>,
 }
 
-/// Why a request could not be honoured.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum SessionError {
-    /// Nothing was asked.
-    #[error("the prompt is empty")]
-    EmptyPrompt,
-    /// The daemon is going.
-    #[error("the session is stopping; send it again when the daemon is back")]
-    Stopping,
-    /// A turn runs or waits.
-    #[error("the session is at work; abort it or wait until it rests")]
-    Busy,
-    /// What was accepted would not be durable.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
+/// The session's driver.
+pub(super) struct Driver {
+    context: Arc<TurnContext>,
+    tasks: Tasks,
+    queue: VecDeque<TurnRow>,
+    running: Option<Running>,
+    idle_waiters: Vec<oneshot::Sender<Result<(), SessionError>>>,
+    /// Who waits for each pause that was asked for; not empty while pausing.
+    pausing: Vec<oneshot::Sender<bool>>,
+    /// A turn was paused in the middle.
+    left_open: bool,
+    publish: watch::Sender<SessionState>,
+    /// What the running turn's agent is doing, as the turn shows it and as it is seen.
+    shown: Shown,
+    showing: watch::Receiver<Showing>,
+    /// The live process while no turn runs.
+    rest: Option<Rest>,
 }
 
-enum Request {
-    Prompt(Prompt, oneshot::Sender<Result<TurnId, SessionError>>),
-    Steer(Prompt, oneshot::Sender<Result<(), SessionError>>),
-    Abort {
-        at_once: bool,
-        done: Option<oneshot::Sender<Result<(), SessionError>>>,
-    },
-    Pause {
-        at_once: bool,
-        done: oneshot::Sender<bool>,
-    },
-    Answer(Answered, oneshot::Sender<Result<(), AnswerError>>),
-    Choose(Choices, oneshot::Sender<Result<(), SessionError>>),
-    Renew(oneshot::Sender<Result<(), SessionError>>),
-}
-
-/// A handle to a running session; clones share it.
-#[derive(Debug, Clone)]
-pub struct Session {
-    requests: mpsc::Sender<Request>,
-    state: watch::Receiver<SessionState>,
-}
-
-impl Session {
-    /// Starts the driver; turns that an earlier daemon left open go on first.
-    pub async fn start(
+impl Driver {
+    /// A session's driver, with the turns that an earlier daemon left open, and its state.
+    pub(super) async fn open(
         context: Arc<TurnContext>,
         tasks: &Tasks,
-    ) -> Result<(Self, JoinHandle<Result<(), TurnFault>>), SessionError> {
+    ) -> Result<(Self, watch::Receiver<SessionState>), SessionError> {
         let workspace = context.workspace.display().to_string();
         let open = Change::OpenSession {
             workspace,
@@ -125,11 +95,10 @@ impl Session {
             ..SessionState::default()
         };
         let (publish, state) = watch::channel(state);
-        let (requests, inbox) = mpsc::channel(REQUESTS);
         let (shown, showing) = Shown::new();
         let rests = context.live.is_some() || live_run.is_some();
         let rest = rests.then(|| Rest::begin(Arc::clone(&context), tasks, from));
-        let driver = Driver {
+        let driver = Self {
             context,
             tasks: tasks.clone(),
             rest,
@@ -142,127 +111,11 @@ impl Session {
             shown,
             showing,
         };
-        let task = tasks.spawn("session-driver", driver.run(inbox));
-        Ok((Self { requests, state }, task))
+        Ok((driver, state))
     }
 
-    /// Queues a prompt; it is durable when this returns.
-    pub async fn prompt(&self, prompt: Prompt) -> Result<TurnId, SessionError> {
-        self.ask(|reply| Request::Prompt(prompt, reply)).await
-    }
-
-    /// Gives a message to the running turn, or queues it where none runs.
-    pub async fn steer(&self, prompt: Prompt) -> Result<(), SessionError> {
-        self.ask(|reply| Request::Steer(prompt, reply)).await
-    }
-
-    /// Cancels the running turn and those that wait; returns when nothing runs any more.
-    pub async fn abort(&self) -> Result<(), SessionError> {
-        self.ask(|done| Request::Abort {
-            at_once: false,
-            done: Some(done),
-        })
-        .await
-    }
-
-    /// Cancels like [`Session::abort`] without waiting. `at_once`: without giving the CLI time to
-    /// put its own session in order.
-    pub async fn cancel(&self, at_once: bool) {
-        // A driver that is gone has nothing left to cancel.
-        drop(
-            self.requests
-                .send(Request::Abort {
-                    at_once,
-                    done: None,
-                })
-                .await,
-        );
-    }
-
-    /// Interrupts the running turn and leaves it open for the next daemon; whether any turn is
-    /// left open. `at_once`: without giving the CLI time to put its own session in order.
-    pub async fn pause(&self, at_once: bool) -> bool {
-        let (done, paused) = oneshot::channel();
-        // A driver that is gone has nothing left to pause.
-        self.requests
-            .send(Request::Pause { at_once, done })
-            .await
-            .is_ok()
-            && paused.await.unwrap_or(false)
-    }
-
-    /// Answers a request that waits ([`SessionState::asked`]); the first answer counts, and is
-    /// durable when this returns.
-    pub async fn answer(&self, answer: Answered) -> Result<(), AnswerError> {
-        let (done, answered) = oneshot::channel();
-        let request_id = answer.request_id.clone();
-        self.requests
-            .send(Request::Answer(answer, done))
-            .await
-            .map_err(|_| AnswerError::Stopping)?;
-        match answered.await {
-            Ok(result) => result,
-            // A turn that has just ended drops its orders: nothing waits any more.
-            Err(_) if !self.state.borrow().stopped => Err(AnswerError::NotWaiting(request_id)),
-            Err(_) => Err(AnswerError::Stopping),
-        }
-    }
-
-    /// Lets these choices count from here on; durable when it returns. Whether a running process
-    /// of the agent takes them up is its form's matter; the next one does.
-    pub async fn choose(&self, choices: Choices) -> Result<(), SessionError> {
-        self.ask(|reply| Request::Choose(choices, reply)).await
-    }
-
-    /// Lets the next turn begin a conversation of the agent's CLI anew. Only at rest.
-    pub async fn renew(&self) -> Result<(), SessionError> {
-        self.ask(Request::Renew).await
-    }
-
-    /// The state, and news of it.
-    pub fn state(&self) -> watch::Receiver<SessionState> {
-        self.state.clone()
-    }
-
-    async fn ask<T>(
-        &self,
-        request: impl FnOnce(oneshot::Sender<Result<T, SessionError>>) -> Request,
-    ) -> Result<T, SessionError> {
-        let (reply, answer) = oneshot::channel();
-        self.requests
-            .send(request(reply))
-            .await
-            .map_err(|_| SessionError::Stopping)?;
-        answer.await.map_err(|_| SessionError::Stopping)?
-    }
-}
-
-struct Running {
-    turn: TurnId,
-    commands: mpsc::Sender<TurnCommand>,
-    done: JoinHandle<Result<TurnEnd, TurnFault>>,
-}
-
-struct Driver {
-    context: Arc<TurnContext>,
-    tasks: Tasks,
-    queue: VecDeque<TurnRow>,
-    running: Option<Running>,
-    idle_waiters: Vec<oneshot::Sender<Result<(), SessionError>>>,
-    /// Who waits for each pause that was asked for; not empty while pausing.
-    pausing: Vec<oneshot::Sender<bool>>,
-    /// A turn was paused in the middle.
-    left_open: bool,
-    publish: watch::Sender<SessionState>,
-    /// What the running turn's agent is doing, as the turn shows it and as it is seen.
-    shown: Shown,
-    showing: watch::Receiver<Showing>,
-    /// The live process while no turn runs.
-    rest: Option<Rest>,
-}
-
-impl Driver {
-    async fn run(mut self, mut inbox: mpsc::Receiver<Request>) -> Result<(), TurnFault> {
+    /// Serves until nobody asks any more, or the session is paused.
+    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Request>) -> Result<(), TurnFault> {
         let mut result = self.serve(&mut inbox).await;
         if let Some(rest) = self.rest.take() {
             result = result.and(rest.end().await);

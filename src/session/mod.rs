@@ -1,7 +1,8 @@
 //! A session: the queue of its turns, and the one task that decides about them.
 
 mod driver;
+mod handle;
 mod state;
 
-pub use driver::{Prompt, Session, SessionError};
+pub use handle::{Prompt, Session, SessionError};
 pub use state::SessionState;

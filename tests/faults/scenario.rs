@@ -41,10 +41,12 @@ pub(crate) enum Scenario {
     LiveTakeOver,
     /// As `Orders`, in live form.
     LiveOrders,
+    /// A turn, then another model and a new conversation.
+    Choices,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Plain,
         Self::CliDies,
         Self::MessageBetween,
@@ -55,6 +57,7 @@ impl Scenario {
         Self::Live,
         Self::LiveTakeOver,
         Self::LiveOrders,
+        Self::Choices,
     ];
 
     /// What `--mode` is.
@@ -88,7 +91,9 @@ impl Scenario {
             Self::TakeOver | Self::Pause | Self::Orders | Self::LiveTakeOver | Self::LiveOrders => {
                 json!({"steps": 45, "pause_ms": 15})
             }
-            Self::Plain | Self::NoShim | Self::Live => json!({"steps": 24, "pause_ms": 4}),
+            Self::Plain | Self::NoShim | Self::Live | Self::Choices => {
+                json!({"steps": 24, "pause_ms": 4})
+            }
         }
     }
 
@@ -149,7 +154,14 @@ impl Scenario {
                 in_the_middle(place)?;
                 place.ask(&json!({"type": "follow_up", "message": LATER}))?;
                 place.ask(&json!({"type": "steer", "message": STEER}))?;
-                abort(place)?;
+                until_answered(place, &json!({"type": "abort"}))?;
+            }
+            Self::Choices => {
+                arm(place);
+                place.start();
+                settle(place, 1)?;
+                until_answered(place, &json!({"type": "set_model", "modelId": "another"}))?;
+                until_answered(place, &json!({"type": "new_session"}))?;
             }
         }
         settle(place, 1)?;
@@ -157,9 +169,9 @@ impl Scenario {
     }
 }
 
-/// Ends the running turn, however often the daemon dies over it.
-fn abort(place: &mut Place) -> Result<(), Fault> {
-    while place.ask(&json!({"type": "abort"}))?.is_none() {}
+/// Asks again, however often the daemon dies over it.
+fn until_answered(place: &mut Place, command: &Value) -> Result<(), Fault> {
+    while place.ask(command)?.is_none() {}
     Ok(())
 }
 

@@ -101,6 +101,34 @@ fn a_killed_daemons_agent_goes_on_beside_and_the_next_daemon_takes_it_over() {
     assert_eq!(containers(&bench), "");
 }
 
+#[cfg(feature = "crash-points")]
+#[test]
+fn a_daemon_that_dies_while_it_makes_a_container_leaves_none_and_the_next_one_does_the_task() {
+    let Some(image) = image("claude") else { return };
+    for point in [
+        "docker.before_create",
+        "docker.created",
+        "docker.started",
+        "docker.answered",
+    ] {
+        let bench = Bench::new("id -u");
+        let session = bench.create_session(&json!({"task": "Go on."}));
+        let log = bench.dir.path().join("passed");
+        let mut command = bench.beside(&image, &CLAUDE, &["daemon", "--once"]);
+        command.args(["--hub", &bench.hub, "--session", &session]);
+        command.env("AGENT_RUNNER_CRASH", format!("{point}:1"));
+        command.env("AGENT_RUNNER_CRASH_LOG", &log);
+        let first = Lines::of(&mut command);
+        assert_eq!(first.code(), None, "{point}: it dies of SIGKILL");
+        assert!(log.with_extension("crashed").exists(), "{point}");
+        let second = daemon(&bench, &image, &session);
+        let end = second.event(is_end).unwrap();
+        assert_eq!(end["outcome"], "completed", "{point}: {end}");
+        assert_eq!(second.code(), Some(0));
+        assert_eq!(containers(&bench), "", "{point}");
+    }
+}
+
 #[test]
 fn the_engine_is_reached_over_tcp_and_over_tls() {
     let Some(image) = image("codex") else { return };

@@ -283,8 +283,12 @@ impl LiveProcess {
         self.told.push(Told::Event(event));
     }
 
-    /// Whether it was started with the settings that the session has now.
+    /// Whether it was started with the settings that the session has now. What has changed since
+    /// this daemon started it is the next turn's to adapt.
     pub(super) fn is_as_asked(&self) -> bool {
+        if self.wanted.is_some() {
+            return true;
+        }
         let now = Settings::of(&self.context);
         read_started(&self.dir).is_ok_and(|started| started.settings == now)
     }

@@ -18,7 +18,7 @@ enum Turn {
     Over,
 }
 
-pub(super) fn work(folder: &Path, orders: &Value, session: String, resumed: bool) {
+pub(super) fn work(folder: &Path, orders: &Value, session: &str, resumed: bool) {
     let frames = frames();
     while let Ok(frame) = frames.recv() {
         if frame["type"] == "control_request" {
@@ -28,7 +28,7 @@ pub(super) fn work(folder: &Path, orders: &Value, session: String, resumed: bool
                 codex: false,
                 run: uuid().replace('-', ""),
                 ledger: folder.join("ledger.jsonl"),
-                session: session.clone(),
+                session: session.to_owned(),
             };
             worker.turn(&frame, orders, resumed, &frames);
         }
@@ -71,7 +71,7 @@ impl Worker {
         self.note(&json!({"pid": std::process::id(), "prompt": prompt, "resumed": resumed}));
         self.keep(prompt);
         say(&self.opening());
-        self.echo(frame);
+        Self::echo(frame);
         let pause = Duration::from_millis(orders["pause_ms"].as_u64().unwrap_or(0));
         let steps = u32::try_from(orders["steps"].as_u64().expect("steps")).expect("few steps");
         for step in 0..steps {
@@ -91,7 +91,7 @@ impl Worker {
         say(&self.terminal());
     }
 
-    fn echo(&self, frame: &Value) {
+    fn echo(frame: &Value) {
         let mut echo = frame.clone();
         echo["isReplay"] = json!(true);
         let text = echo.as_object_mut().expect("an object");
@@ -103,7 +103,7 @@ impl Worker {
     fn hear(&self, frame: &Value) -> Turn {
         match frame["type"].as_str() {
             Some("user") => {
-                self.echo(frame);
+                Self::echo(frame);
                 Turn::GoesOn
             }
             Some("control_response") => Turn::Answered,

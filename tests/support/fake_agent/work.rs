@@ -42,7 +42,7 @@ pub(crate) fn work(mut arguments: impl Iterator<Item = String>) {
         let orders = fs::read(folder.join("orders.json")).expect("there are orders");
         let orders: Value = serde_json::from_slice(&orders).expect("orders are JSON");
         let (session, resumed) = session(&arguments);
-        return live::work(&folder, &orders, session, resumed);
+        return live::work(&folder, &orders, &session, resumed);
     }
     let mut prompt = String::new();
     std::io::stdin()

@@ -32,7 +32,7 @@ pub enum Process {
     /// It ended like this, by itself or by someone else's doing.
     Ended(Exit),
     /// It ended like this in the middle of a turn, by itself or by someone else's doing, and was to
-    /// serve more of them: whatever its code, that is no way to end one. Codex 0.145.0 and Gemini
+    /// serve more of them: whatever its code, that is no way to end one. Codex 0.169.0 and Gemini
     /// CLI 0.61.0 exit with 0 at a SIGTERM.
     Left(Exit),
     /// It ended like this after the runner had told it to.

@@ -87,7 +87,7 @@ fn killed(bench: &Bench, running: Running, prompt: &str) -> (Vec<String>, bool) 
     assert_eq!(of("prompt").len(), 1, "{events:#?}");
     let sessions = of("session");
     let is_first = |event: &&Value| event["id"] == sessions[0]["id"];
-    let goes_on = sessions.iter().all(|event| is_first(event));
+    let goes_on = sessions.iter().all(is_first);
     // A minute may have passed, or not.
     if !gaps::has(bench.agent.key, "early-load") {
         assert_eq!(goes_on, stores, "one conversation: {sessions:#?}");

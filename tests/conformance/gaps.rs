@@ -395,6 +395,11 @@ const LEFT_OUT: &[(&str, &str, &str)] = &[
     ),
     (
         "opencode live",
+        "cut once",
+        "how much of the text it had told when it was cut depends on the moment",
+    ),
+    (
+        "opencode live",
         "cut",
         "it tries again for more than a minute, and tells the text each time",
     ),

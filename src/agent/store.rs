@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use super::{Evidence, Homes};
-use crate::event::TurnError;
+use crate::event::{ErrorClass, TurnError};
 
 /// The database of a CLI, and what to ask it.
 #[derive(Debug)]
@@ -35,13 +35,17 @@ pub enum Stored {
 impl Evidence {
     /// What is left of the evidence of an output that said success, when the database is heard: a
     /// success that it denies is none, and one that only the process's end spoke against (it
-    /// stayed, and a signal ended it) is one if the database says so too.
+    /// stayed, and a signal ended it) is one if the database says so too. Of a failure that was told
+    /// without what it is classed by, the database may know that.
     #[must_use]
     pub fn checked(self, stored: Stored) -> Self {
         match (self, stored) {
             (Self::Completed, Stored::Failed(error)) => Self::Failed(error),
             (Self::Completed, Stored::Unfinished) => Self::None,
             (Self::None, Stored::Completed) => Self::Completed,
+            (Self::Failed(told), Stored::Failed(known)) if told.class == ErrorClass::Unknown => {
+                Self::Failed(known)
+            }
             (evidence, _) => evidence,
         }
     }
@@ -50,7 +54,6 @@ impl Evidence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::ErrorClass;
 
     #[test]
     fn the_database_takes_a_success_back_and_vouches_for_one() {
@@ -61,6 +64,10 @@ mod tests {
         assert_eq!(completed(Stored::Failed(error.clone())), failed());
         assert_eq!(completed(Stored::Unknown), Evidence::Completed);
         assert_eq!(failed().checked(Stored::Completed), failed());
+        let vague = Evidence::Failed(TurnError::new(ErrorClass::Unknown, "no"));
+        assert_eq!(vague.checked(Stored::Failed(error.clone())), failed());
+        let other = TurnError::new(ErrorClass::Network, "other");
+        assert_eq!(failed().checked(Stored::Failed(other)), failed());
         assert_eq!(
             Evidence::None.checked(Stored::Completed),
             Evidence::Completed

@@ -1,7 +1,7 @@
 //! How a turn ended, judged from what the CLI said, how its process ended and why we ended it.
 //!
 //! The rule: a turn is `completed` only when the CLI's own terminal record says so. Exit 0 without
-//! it is `incomplete`, a death without it `crashed`, and with nothing known of the process (a
+//! it is `incomplete` (but not in live form, where a process serves many turns), a death without it `crashed`, and with nothing known of the process (a
 //! replay) `unknown`. A turn that we stopped is named after why, unless it had completed before
 //! the signal reached it. Pure: the same facts give the same events.
 
@@ -31,6 +31,10 @@ pub enum Stop {
 pub enum Process {
     /// It ended like this, by itself or by someone else's doing.
     Ended(Exit),
+    /// It ended like this in the middle of a turn, by itself or by someone else's doing, and was to
+    /// serve more of them: whatever its code, that is no way to end one. Codex 0.169.0 and Gemini
+    /// CLI 0.61.0 exit with 0 at a SIGTERM.
+    Left(Exit),
     /// It ended like this after the runner had told it to.
     Stopped(Exit),
     /// It ended like this, and whose doing it was is not on record.
@@ -104,7 +108,10 @@ impl Verdict {
 
     fn without_evidence(process: Process, stop: Option<Stop>) -> Self {
         let exit = match process {
-            Process::Ended(exit) | Process::Stopped(exit) | Process::Recorded(exit) => exit,
+            Process::Ended(exit)
+            | Process::Left(exit)
+            | Process::Stopped(exit)
+            | Process::Recorded(exit) => exit,
             Process::GoesOn => {
                 let message = "the agent ended its turn without saying that the work is done";
                 return Self::ended(Outcome::Incomplete, Some(unknown(message)));
@@ -116,7 +123,8 @@ impl Verdict {
             }
             Process::Lost | Process::Unkillable => Exit::default(),
         };
-        if stop == Some(Stop::Linger) || (exit.code == Some(0) && stop != Some(Stop::Hang)) {
+        let may_leave = !matches!(process, Process::Left(_)) && stop != Some(Stop::Hang);
+        if stop == Some(Stop::Linger) || (exit.code == Some(0) && may_leave) {
             let message = "the agent's process ended without saying that the work is done";
             return Self::ended(Outcome::Incomplete, Some(unknown(message)));
         }
@@ -279,6 +287,25 @@ mod tests {
             Verdict::Ended { outcome, .. } => Some(outcome),
             Verdict::Crashed { .. } => Some(Outcome::Crashed),
             Verdict::Paused => None,
+        }
+    }
+
+    #[test]
+    fn a_process_that_was_to_serve_on_has_crashed_whatever_its_code() {
+        for code in [0, 1] {
+            let exit = Exit {
+                code: Some(code),
+                ..Exit::default()
+            };
+            let verdict = Verdict::new(Evidence::None, Process::Left(exit), None);
+            let message =
+                format!("the agent's process exited with code {code} in the middle of its work");
+            let crashed = Verdict::Crashed {
+                cause: CrashCause::Exit,
+                exit,
+                message,
+            };
+            assert_eq!(verdict, crashed);
         }
     }
 

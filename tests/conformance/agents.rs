@@ -204,8 +204,18 @@ pub(crate) const CODEX_LIVE: Agent = Agent {
     ..CODEX
 };
 
-/// Those that tell in live form at least what they tell in exec form.
-pub(crate) const LIVE: [&Agent; 2] = [&CLAUDE_LIVE, &CODEX_LIVE];
+pub(crate) const OPENCODE_LIVE: Agent = Agent {
+    key: "opencode live",
+    ..OPENCODE
+};
+
+pub(crate) const GEMINI_LIVE: Agent = Agent {
+    key: "gemini live",
+    ..GEMINI
+};
+
+/// Those with a live form, in it, in the order of their table in `docs/agents.md`.
+pub(crate) const LIVE: [&Agent; 4] = [&CLAUDE_LIVE, &CODEX_LIVE, &OPENCODE_LIVE, &GEMINI_LIVE];
 
 /// All of them, in the order of the table in `docs/agents.md`.
 pub(crate) const AGENTS: [&Agent; 5] = [&CLAUDE, &CODEX, &OPENCODE, &GEMINI, &PI];

@@ -35,7 +35,7 @@ pub(crate) fn in_a_text(agent: &'static Agent) {
             asked.iter().any(|body| body.to_string().contains(TALK))
         });
     }
-    let asked = killed(&bench, running, TALK);
+    let (asked, _) = killed(&bench, running, TALK);
     // What nobody saw the agent take up is asked again; what it took up is not.
     let last = asked.last().unwrap();
     assert_eq!(last.contains(CUT_OFF), shows, "{last}");
@@ -53,17 +53,19 @@ pub(crate) fn in_a_tool(agent: &'static Agent) {
     if call_shows {
         running.event("call", |event| event["type"] == "tool_start");
     }
-    let asked = killed(&bench, running, WORK);
+    let (asked, goes_on) = killed(&bench, running, WORK);
     let last = asked.last().unwrap();
     assert!(last.contains(CUT_OFF), "{last}");
     assert_eq!(last.contains("- shell: touch begun"), call_shows, "{last}");
     let mentions = last.matches(WORK).count();
-    assert_eq!(mentions, 1, "asked once, long before: {last}");
+    if goes_on {
+        assert_eq!(mentions, 1, "asked once, long before: {last}");
+    }
 }
 
 /// Kills the CLI, once it has stored the conversation, and waits for the end of the turn; what the
-/// model was asked for, in order.
-fn killed(bench: &Bench, running: Running, prompt: &str) -> Vec<String> {
+/// model was asked for, in order, and whether that was in one conversation.
+fn killed(bench: &Bench, running: Running, prompt: &str) -> (Vec<String>, bool) {
     let stores = !gaps::has(bench.agent.key, "early-storage") || prompt == WORK;
     if stores {
         let conversations = bench.path("home").join(bench.agent.conversations);
@@ -82,21 +84,24 @@ fn killed(bench: &Bench, running: Running, prompt: &str) -> Vec<String> {
     assert_eq!(crashes[0]["signal"], 9, "{crashes:#?}");
     assert_eq!(crashes[0]["will_resume"], true, "{crashes:#?}");
     assert_eq!(ends[0]["outcome"], "completed", "{events:#?}");
-    // One attempt more finds out that the conversation is not there.
-    let attempts = if stores { 2 } else { 3 };
-    assert_eq!(ends[0]["attempt"], attempts, "{ends:#?}");
     assert_eq!(of("prompt").len(), 1, "{events:#?}");
     let sessions = of("session");
+    let is_first = |event: &&Value| event["id"] == sessions[0]["id"];
+    let goes_on = sessions.iter().all(is_first);
+    // A minute may have passed, or not.
+    if !gaps::has(bench.agent.key, "early-load") {
+        assert_eq!(goes_on, stores, "one conversation: {sessions:#?}");
+    }
+    // One attempt more finds out that the conversation is not there.
+    let attempts = if goes_on { 2 } else { 3 };
+    assert_eq!(ends[0]["attempt"], attempts, "{ends:#?}");
     let last = sessions.last().unwrap();
     assert_eq!(last["attempt"], attempts, "{sessions:#?}");
-    let other = sessions
-        .iter()
-        .find(|event| event["id"] != sessions[0]["id"]);
-    assert_eq!(other.is_none(), stores, "one conversation: {sessions:#?}");
     for event in of("tool_end") {
         assert_eq!(event["is_error"], true, "the call was cut off: {event}");
     }
-    bench.requests().iter().map(Value::to_string).collect()
+    let asked = bench.requests().iter().map(Value::to_string).collect();
+    (asked, goes_on)
 }
 
 /// Whether any file below `folder` holds those bytes.

@@ -91,6 +91,8 @@ const TABLE: &[Row] = &[
         ErrorClass::Network,
         "stream_cut_forever",
     ),
+    // the same in live form, where nothing stands around it
+    Row(Sign::Field("thrown", "terminated"), ErrorClass::Network, ""),
     Row(Sign::Phrase("fetch failed"), ErrorClass::Network, ""),
     Row(Sign::Phrase("ECONNRESET"), ErrorClass::Network, ""),
     Row(Sign::Phrase("ECONNREFUSED"), ErrorClass::Network, ""),
@@ -236,7 +238,9 @@ pub(super) fn of_complaint(severity: Option<&str>, message: &str) -> Option<Turn
 /// An error of the live form: its code is the HTTP status, and 500 where there was none.
 pub(super) fn live_error(code: Option<u16>, message: &str) -> TurnError {
     let told = with_status(message);
+    let fields = [("thrown", Some(message))];
     let failure = Failure {
+        fields: &fields,
         status: told.status.or(code.filter(|code| *code != 500)),
         ..told
     };
@@ -322,6 +326,13 @@ mod tests {
     #[test]
     fn every_row_is_what_its_recording_shows() {
         assert_rows_are_what_their_recordings_show(&super::super::KIND, TABLE);
+    }
+
+    #[test]
+    fn a_cut_stream_is_the_network_in_live_form_too() {
+        let class = |message| live_error(Some(500), message).class;
+        assert_eq!(class("terminated"), ErrorClass::Network);
+        assert_eq!(class("the contract was terminated"), ErrorClass::Unknown);
     }
 
     #[test]

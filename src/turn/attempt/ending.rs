@@ -91,7 +91,10 @@ impl Fate {
     /// How it exited, where that is known.
     pub(in crate::turn) const fn exit(&self) -> Option<Exit> {
         match self.process {
-            Process::Ended(exit) | Process::Stopped(exit) | Process::Recorded(exit) => Some(exit),
+            Process::Ended(exit)
+            | Process::Left(exit)
+            | Process::Stopped(exit)
+            | Process::Recorded(exit) => Some(exit),
             Process::Lost | Process::Unkillable | Process::GoesOn | Process::Unknown => None,
         }
     }

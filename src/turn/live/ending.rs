@@ -3,6 +3,7 @@
 use super::attempt::{LiveAttempt, Stopping, hear};
 use crate::agent::Evidence;
 use crate::agent::live::Phase;
+use crate::event::ErrorClass;
 use crate::sandbox::Ending;
 use crate::turn::attempt::AttemptEnd;
 use crate::turn::attempt::ending::{Fate, checked, last_output, last_stderr};
@@ -23,7 +24,7 @@ impl LiveAttempt {
         crash_point!("live.turn_over");
         let mut evidence = self.course.evidence().unwrap_or(Evidence::None);
         let session = self.process.agent_session().map(str::to_owned);
-        if evidence == Evidence::Completed {
+        if is_to_check(&evidence) {
             let (run, session) = (self.process.run, session.as_deref());
             let (checked, notice) = checked(&self.context, run, session, evidence).await;
             evidence = checked;
@@ -76,7 +77,7 @@ impl LiveAttempt {
             now,
         );
         let mut evidence = last.or(self.course.evidence()).unwrap_or(Evidence::None);
-        if evidence == Evidence::Completed {
+        if is_to_check(&evidence) {
             let (checked, notice) = checked(&self.context, run, session.as_deref(), evidence).await;
             evidence = checked;
             if let Some(notice) = notice {
@@ -91,7 +92,10 @@ impl LiveAttempt {
         Ok(AttemptEnd {
             closing: self.account.close(ordinal, session.take())?,
             evidence,
-            process: fate.process,
+            process: match fate.process {
+                Process::Ended(exit) => Process::Left(exit),
+                process => process,
+            },
             cause: self.cause,
             left_behind: self.left_behind || told_before,
             told_to_end: fate.told_to_end,
@@ -99,5 +103,15 @@ impl LiveAttempt {
             hang: self.hang,
             kept: None,
         })
+    }
+}
+
+/// Whether the CLI's own record of the conversation may say more: it takes a success back, and
+/// knows what a failure is classed by that the protocol told in words only.
+fn is_to_check(evidence: &Evidence) -> bool {
+    match evidence {
+        Evidence::Completed => true,
+        Evidence::Failed(error) => error.class == ErrorClass::Unknown,
+        _ => false,
     }
 }

@@ -203,6 +203,29 @@ fn a_prompt_that_the_cli_refuses_ends_the_turn_with_its_reason() {
 }
 
 #[test]
+fn only_a_resumption_that_is_refused_says_that_the_conversation_is_lost() {
+    let evidence_of = |what: &str| {
+        let mut course = begun();
+        let failed = Told::Failed {
+            what: what.to_owned(),
+            why: "no".to_owned(),
+        };
+        course.told(failed, Phase::Refused, NOW);
+        course.evidence()
+    };
+    for what in ["thread/resume", "session/resume", "session/load"] {
+        let evidence = evidence_of(what);
+        let is_lost = matches!(&evidence, Some(Evidence::ConversationMissing(_)));
+        assert!(is_lost, "{what}: {evidence:?}");
+    }
+    for what in ["initialize", "session/new", "session/set_config_option"] {
+        let evidence = evidence_of(what);
+        let is_failed = matches!(&evidence, Some(Evidence::Failed(_)));
+        assert!(is_failed, "{what}: {evidence:?}");
+    }
+}
+
+#[test]
 fn what_a_turn_has_started_counts_from_its_first_call() {
     let mut course = begun();
     assert_eq!(course.since(), None);

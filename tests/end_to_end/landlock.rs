@@ -1,6 +1,9 @@
 //! `landlock = true`: the agent's files are its own and the system's.
 
 use std::fs;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
 
 use crate::bench::{Bench, skip};
 
@@ -12,8 +15,7 @@ fn an_agent_under_landlock_works_in_its_workspace_and_opens_nothing_else() {
     let Some(bench) = Bench::with_claude() else {
         return;
     };
-    // Not below /tmp, which is open to everyone.
-    let elsewhere = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let elsewhere = elsewhere();
     let closed = elsewhere.path().join("closed");
     fs::write(&closed, "private").unwrap();
     let script = format!(
@@ -37,4 +39,17 @@ fn an_agent_under_landlock_works_in_its_workspace_and_opens_nothing_else() {
         assert!(told.contains(word), "{word}: {told}");
     }
     assert_eq!(fs::read_to_string(&closed).unwrap(), "private");
+}
+
+/// A folder that is not below /tmp or /var/tmp, which are open to everyone; the project may be.
+fn elsewhere() -> TempDir {
+    let home = std::env::var_os("HOME").expect("a home");
+    let places = [env!("CARGO_TARGET_TMPDIR").into(), PathBuf::from(home)];
+    let is_shared = |place: &PathBuf| {
+        ["/tmp", "/var/tmp"]
+            .iter()
+            .any(|tmp| place.starts_with(tmp))
+    };
+    let place = places.into_iter().find(|place| !is_shared(place));
+    tempfile::tempdir_in(place.expect("a place that is not shared")).unwrap()
 }

@@ -23,6 +23,7 @@ mod obey;
 mod process;
 mod rest;
 mod saved;
+mod started;
 mod vigil;
 
 pub(super) use account::Account;

@@ -5,18 +5,16 @@
 //! before that place is. So the dialog always holds every frame that was sent.
 
 use std::collections::VecDeque;
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Read as _, Seek as _};
 use std::sync::Arc;
 use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use super::adapt::Wanted;
 use super::course::Course;
 use super::saved::{Saved, save};
+use super::started::Started;
+use crate::agent::Evidence;
 use crate::agent::live::{Dialog, Heard, LiveKind, LivePlan, LiveReader, LiveSpec, Told};
-use crate::agent::{AgentSession, Evidence, RestoreError};
 use crate::event::{ErrorClass, Event, TurnError};
 use crate::exit::Exit;
 use crate::files;
@@ -26,7 +24,7 @@ use crate::sandbox::{self, Attach, Change, Ending, RunControl, RunHandle, Sandbo
 use crate::spool::control::Stop as Ladder;
 use crate::spool::{Reclaimer, RunDir, Stdin, Tail, read_inputs};
 use crate::turn::attempt::describe;
-use crate::turn::context::{Start, TurnContext, TurnFault};
+use crate::turn::context::{TurnContext, TurnFault};
 use crate::turn::provision;
 use crate::turn::spool_room::SpoolRoom;
 
@@ -141,7 +139,7 @@ impl LiveProcess {
         shim_plan.stdin = Stdin::Pipe;
         let environment = context.environment(&plan.launch).map_err(sandbox)?;
         provision::write(&context, &self.dir, &plan.launch)
-            .and_then(|()| write_started(&context, &self.dir, &plan.spec))
+            .and_then(|()| Started::write(&context, &self.dir, &plan.spec))
             .map_err(|error| sandbox(error.to_string()))?;
         let started = context
             .sandbox
@@ -193,7 +191,7 @@ impl LiveProcess {
         let restored = match &place {
             Some(place) => LiveReader::restore(kind, redactor, &place.saved.reader, offset),
             None => {
-                read_started(&dir).map(|started| LiveReader::new(kind, &started.spec, redactor))
+                Started::read(&dir).map(|started| LiveReader::new(kind, &started.spec, redactor))
             }
         };
         let last_turn = place.as_ref().map(|place| place.turn);
@@ -246,7 +244,7 @@ impl LiveProcess {
         }
         let mut end = self.ahead.back().copied().unwrap_or(self.input);
         let mut content = Vec::new();
-        match std::fs::File::open(self.dir.input()) {
+        match files::open_plain(&self.dir.input()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             file => {
                 let mut file = file?;
@@ -289,8 +287,7 @@ impl LiveProcess {
         if self.wanted.is_some() {
             return true;
         }
-        let now = Settings::of(&self.context);
-        read_started(&self.dir).is_ok_and(|started| started.settings == now)
+        Started::read(&self.dir).is_ok_and(|started| started.is_as_now(&self.context))
     }
 
     /// What was told since this was asked last.
@@ -470,65 +467,8 @@ impl LiveProcess {
     }
 }
 
-/// What a process was started with, for who attaches to it.
-#[derive(Debug, Serialize, Deserialize)]
-struct Started {
-    /// What is said to it at its start.
-    spec: LiveSpec,
-    /// What the session asked of it, whatever the conversation.
-    settings: Settings,
-}
-
-/// What a session asks of its process at its start: two that differ need two processes.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Settings {
-    args: Vec<String>,
-    spec: LiveSpec,
-}
-
-impl Settings {
-    /// As they are now.
-    fn of(context: &TurnContext) -> Self {
-        // The same conversation and run for all, so that only settings differ.
-        let (session, run) = (
-            AgentSession::New(Uuid::nil()),
-            RunId::from_uuid(Uuid::nil()),
-        );
-        let plan = context.start(session, run).ok().and_then(Start::into_live);
-        let plan = plan.map(|plan| Self {
-            args: plan
-                .launch
-                .args
-                .iter()
-                .map(|arg| arg.to_string_lossy().into_owned())
-                .collect(),
-            spec: plan.spec,
-        });
-        plan.unwrap_or_default()
-    }
-}
-
 fn input_room(context: &TurnContext, dir: &RunDir) -> Option<Reclaimer> {
     let reclaims = !context.spool_retain && dir.input().exists();
     let open = || Reclaimer::open(&dir.input(), context.spool_quota).ok();
     if reclaims { open() } else { None }
-}
-
-fn started_file(dir: &RunDir) -> std::path::PathBuf {
-    dir.path().join("live.json")
-}
-
-fn write_started(context: &TurnContext, dir: &RunDir, spec: &LiveSpec) -> io::Result<()> {
-    let started = Started {
-        spec: spec.clone(),
-        settings: Settings::of(context),
-    };
-    files::create_private_dir(dir.path())?;
-    // Cut off by a death of ours it is none, and the process is replaced.
-    files::create_private(&started_file(dir))?.write_all(&serde_json::to_vec(&started)?)
-}
-
-fn read_started(dir: &RunDir) -> Result<Started, RestoreError> {
-    let text = std::fs::read(started_file(dir)).unwrap_or_default();
-    Ok(serde_json::from_slice(&text)?)
 }

@@ -14,6 +14,7 @@ pub mod gemini;
 mod hash;
 mod hold;
 mod json;
+mod json_rpc;
 mod launch;
 mod lines;
 pub mod live;

@@ -179,7 +179,6 @@ pub(crate) const GAPS: &[Gap] = &[
             ("codex", "does not print it"),
             ("opencode", "does not print it"),
             ("gemini", "does not print it"),
-            ("opencode live", "does not tell it"),
             ("gemini live", "does not tell it"),
         ],
     },
@@ -226,11 +225,6 @@ pub(crate) const GAPS: &[Gap] = &[
         agents: &[("gemini", "exits with 0, as if it had come to its end")],
     },
     Gap {
-        id: "usage",
-        feature: "tokens of a turn with several requests to the model",
-        agents: &[("opencode live", "tells those of the last request only")],
-    },
-    Gap {
         id: "early-storage",
         feature: "a first turn that was cut off goes on in its own conversation",
         agents: &[(
@@ -251,7 +245,6 @@ pub(crate) const GAPS: &[Gap] = &[
         feature: "notice when a request to the model is tried again",
         agents: &[
             ("gemini", "says it on stderr only"),
-            ("opencode live", "says nothing"),
             ("gemini live", "says nothing"),
         ],
     },
@@ -308,7 +301,6 @@ pub(crate) const GAPS: &[Gap] = &[
             ("claude", "says nothing"),
             ("gemini", "says nothing"),
             ("claude live", "says nothing"),
-            ("opencode live", "says nothing"),
             ("gemini live", "says nothing"),
         ],
     },
@@ -317,10 +309,6 @@ pub(crate) const GAPS: &[Gap] = &[
         feature: "a text that was cut is taken back when it comes again",
         agents: &[
             ("gemini", "repeats it without a mark where it begins anew"),
-            (
-                "opencode live",
-                "repeats it without a mark where it begins anew",
-            ),
             (
                 "gemini live",
                 "repeats it without a mark where it begins anew",
@@ -339,14 +327,6 @@ pub(crate) const GAPS: &[Gap] = &[
             ("opencode", "shortens the context and goes on"),
             ("opencode live", "shortens the context and goes on"),
         ],
-    },
-    Gap {
-        id: "overflow-told",
-        feature: "that a full context was shortened",
-        agents: &[(
-            "opencode live",
-            "tells its summary as if it were the answer",
-        )],
     },
     Gap {
         id: "output-whole",
@@ -392,16 +372,6 @@ const LEFT_OUT: &[(&str, &str, &str)] = &[
         "codex live",
         "subagent",
         "a sub-agent tells what it does while others go on, in an order that is nobody's",
-    ),
-    (
-        "opencode live",
-        "cut once",
-        "how much of the text it had told when it was cut depends on the moment",
-    ),
-    (
-        "opencode live",
-        "cut",
-        "it tries again for more than a minute, and tells the text each time",
     ),
 ];
 

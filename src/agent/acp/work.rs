@@ -67,16 +67,21 @@ impl Work {
 
     /// What is open will not end any more.
     pub(super) fn turn_over(&mut self, out: &mut Vec<Event>) {
-        for call in self.open.drain(..).filter(|call| call.told) {
-            out.push(Event::ToolEnd {
-                call_id: call.id,
-                name: call.name,
-                output: None,
-                is_error: true,
-                exit_code: None,
-                duration_ms: None,
-            });
+        let open = self.open.drain(..).filter(|call| call.told);
+        out.extend(open.map(OpenCall::cut_off));
+    }
+
+    /// What the vendor's own notifications have told.
+    pub(super) fn note(&mut self, told: &[Event], refused: bool) {
+        for event in told {
+            let is_call = matches!(event, Event::ToolStart { .. });
+            if is_call || matches!(event, Event::Token { .. }) {
+                self.has_output = true;
+                self.refused = false;
+            }
+            self.calls += u64::from(is_call);
         }
+        self.refused |= refused;
     }
 
     /// The open call of that id.
@@ -203,14 +208,8 @@ impl Work {
         }
         let at = known.unwrap_or_else(|| {
             let begun = vendor.begun(None, call);
-            self.open.push(OpenCall {
-                id: id.to_owned(),
-                native: begun.native,
-                name: begun.name,
-                input: begun.input,
-                told: false,
-                output: (0, hash::EMPTY),
-            });
+            let call = OpenCall::new(id, begun.native, begun.name, begun.input);
+            self.open.push(call);
             self.open.len() - 1
         });
         if status == "pending" {
@@ -224,19 +223,43 @@ impl Work {
             if known.is_some() {
                 open.complete(vendor, call);
             }
-            open.start(out);
+            open.start(None, out);
         }
         if matches!(status, "completed" | "failed") {
             let open = self.open.remove(at);
             self.refused = vendor.ended(&open, call, out);
         } else if V::STREAMS_OUTPUT {
-            open.grow(call, out);
+            open.grow(call.text().as_deref(), out);
         }
         Some("nothing new")
     }
 }
 
 impl OpenCall {
+    /// One that is not told yet.
+    pub(in crate::agent) fn new(id: &str, native: String, name: String, input: Value) -> Self {
+        Self {
+            id: id.to_owned(),
+            native,
+            name,
+            input,
+            told: false,
+            output: (0, hash::EMPTY),
+        }
+    }
+
+    /// It will not end any more.
+    pub(in crate::agent) fn cut_off(self) -> Event {
+        Event::ToolEnd {
+            call_id: self.id,
+            name: self.name,
+            output: None,
+            is_error: true,
+            exit_code: None,
+            duration_ms: None,
+        }
+    }
+
     /// Whether its start was told: then its name and input are what they will stay.
     pub(super) fn is_told(&self) -> bool {
         self.told
@@ -250,20 +273,21 @@ impl OpenCall {
         self.input = begun.input;
     }
 
-    fn start(&mut self, out: &mut Vec<Event>) {
+    /// Tells its start, within the call `parent` of a sub-agent.
+    pub(in crate::agent) fn start(&mut self, parent: Option<&str>, out: &mut Vec<Event>) {
         self.told = true;
         out.push(Event::ToolStart {
             call_id: self.id.clone(),
             name: self.name.clone(),
             native_name: self.native.clone(),
             input: self.input.clone(),
-            parent_call_id: None,
+            parent_call_id: parent.map(str::to_owned),
         });
     }
 
     /// Each update of a running call has all of its output so far, as long as that is not much.
-    fn grow(&mut self, call: &CallUpdate<'_>, out: &mut Vec<Event>) {
-        let Some(text) = call.text().filter(|_| self.name == "shell") else {
+    pub(in crate::agent) fn grow(&mut self, output: Option<&str>, out: &mut Vec<Event>) {
+        let Some(text) = output.filter(|_| self.name == "shell") else {
             return;
         };
         let (told, known) = self.output;
@@ -278,6 +302,6 @@ impl OpenCall {
             stream: ToolStream::Output,
             text: more.to_owned(),
         });
-        self.output = (text.len(), hash::more(hash::EMPTY, &text));
+        self.output = (text.len(), hash::more(hash::EMPTY, text));
     }
 }

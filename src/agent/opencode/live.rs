@@ -10,21 +10,23 @@
 //! told whole), requests that are made again, what sub-agents do, and their questions for consent:
 //! nobody could answer those, so where calls wait for consent there are no sub-agents.
 
+mod bus;
+mod files;
 mod launch;
-
-use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use self::bus::Bus;
+use self::files::Files;
 use super::log::Stderr;
 use super::tools::{self, Permission};
 use super::verdict;
-use crate::agent::acp::{self, CallUpdate, Fault, OpenCall, Setting, Stopped, Vendor};
+use crate::agent::Evidence;
+use crate::agent::acp::{self, CallUpdate, Extended, Fault, OpenCall, Setting, Stopped, Vendor};
 use crate::agent::json::{Text, typed};
 use crate::agent::live::{Holds, LiveKind, LiveSpec};
-use crate::agent::{Evidence, hash};
 use crate::event::{Event, TurnError, Usage};
 use crate::exit::Exit;
 
@@ -41,14 +43,12 @@ pub(super) const LIVE: LiveKind = LiveKind {
     restore: acp::restore::<OpenCodeAcp>,
 };
 
-/// Files that were read or written are remembered up to this many, to tell a new file from an
-/// overwritten one.
-const FILES_REMEMBERED: usize = 1024;
-
 /// OpenCode's part of the state.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct OpenCodeAcp {
-    files: BTreeSet<u64>,
+    /// What its own events tell, where our plugin says them.
+    bus: Option<Bus>,
+    files: Files,
 }
 
 /// `rawOutput` of a call that is over.
@@ -114,7 +114,7 @@ impl Vendor for OpenCodeAcp {
             title => native.or(title).unwrap_or("unknown"),
         };
         let paths = call.locations.iter().flatten();
-        let exists = paths.into_iter().any(|file| self.knows(&file.path));
+        let exists = paths.into_iter().any(|file| self.files.knows(&file.path));
         let begun = tools::begun(tool, call.raw_input, exists);
         let mut input = begun.input;
         if let Value::Object(fields) = &mut input {
@@ -143,13 +143,47 @@ impl Vendor for OpenCodeAcp {
             duration_ms: None,
         };
         let permission = tools::ended(&open.id, &begun, done, out);
-        if let Some(path) = open.input.get("file_path").and_then(Value::as_str)
-            && !is_failed
-            && self.files.len() < FILES_REMEMBERED
-        {
-            self.files.insert(hash::more(hash::EMPTY, path));
-        }
+        self.files.saw(&open.input, is_failed);
         permission == Permission::Rejected
+    }
+
+    fn extended(
+        &mut self,
+        main: &str,
+        method: &str,
+        params: Option<&RawValue>,
+        out: &mut Vec<Event>,
+    ) -> Option<Extended> {
+        let what = method.strip_prefix(bus::PREFIX)?;
+        let bus = self.bus.get_or_insert_default();
+        if what == bus::HERE {
+            return Some("the plugin is there".into());
+        }
+        bus.heard(main, what, params, out)
+    }
+
+    fn tells_work(&self) -> bool {
+        self.bus.is_some()
+    }
+
+    fn call(&self, id: &str) -> Option<&OpenCall> {
+        self.bus.as_ref()?.call(id)
+    }
+
+    fn told_failure(&self) -> Option<&TurnError> {
+        self.bus.as_ref()?.failed()
+    }
+
+    fn turn_begins(&mut self) {
+        if let Some(bus) = &mut self.bus {
+            bus.turn_begins();
+        }
+    }
+
+    fn turn_over(&mut self, out: &mut Vec<Event>) {
+        if let Some(bus) = &mut self.bus {
+            bus.turn_over(out);
+        }
     }
 
     fn failed(fault: &Fault<'_>) -> TurnError {
@@ -195,9 +229,3 @@ impl Vendor for OpenCodeAcp {
 
 /// How an option of a session is set.
 const SET: &str = "session/set_config_option";
-
-impl OpenCodeAcp {
-    fn knows(&self, path: &str) -> bool {
-        self.files.contains(&hash::more(hash::EMPTY, path))
-    }
-}

@@ -25,6 +25,8 @@ pub(super) fn plan(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError>
         launch: launch::with_home(spec, args, &policy)?,
         spec: LiveSpec {
             cwd: Some(spec.workspace.to_string_lossy().into_owned()),
+            model: spec.model.clone(),
+            effort: spec.effort.clone(),
             resume,
             asks,
             ..LiveSpec::default()

@@ -342,7 +342,7 @@ impl Lead {
             let hub = HubSide {
                 session: session.clone(),
                 link: Arc::clone(&self.link),
-                approval: approval(setup, &self.hub, &context.workspace),
+                approval: context.approval.clone(),
                 context: Arc::clone(&context),
                 gate: self.hub.gate,
                 is_live: context.live.is_some(),

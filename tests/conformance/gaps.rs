@@ -20,6 +20,40 @@ pub(crate) struct Gap {
 /// All of them.
 pub(crate) const GAPS: &[Gap] = &[
     Gap {
+        id: "steer",
+        feature: "a message into the running turn, without an interrupt",
+        agents: &[
+            (
+                "claude",
+                "has a process a turn: it is ended, and the turn goes on with it in another",
+            ),
+            (
+                "codex",
+                "has a process a turn: it is ended, and the turn goes on with it in another",
+            ),
+            (
+                "opencode",
+                "has a process a turn: it is ended, and the turn goes on with it in another",
+            ),
+            (
+                "gemini",
+                "has a process a turn: it is ended, and the turn goes on with it in another",
+            ),
+            (
+                "pi",
+                "has a process a turn: it is ended, and the turn goes on with it in another",
+            ),
+            (
+                "opencode live",
+                "knows no such message: the turn is interrupted and goes on with it",
+            ),
+            (
+                "gemini live",
+                "knows no such message: the turn is interrupted and goes on with it",
+            ),
+        ],
+    },
+    Gap {
         id: "pieces",
         feature: "text in pieces, while it is written",
         agents: &[
@@ -220,24 +254,11 @@ pub(crate) const GAPS: &[Gap] = &[
         agents: &[("opencode", "prints a call when it is over")],
     },
     Gap {
-        id: "sigterm",
-        feature: "a CLI that was ended from outside is started again",
-        agents: &[("gemini", "exits with 0, as if it had come to its end")],
-    },
-    Gap {
         id: "early-storage",
         feature: "a first turn that was cut off goes on in its own conversation",
         agents: &[(
             "pi",
             "stores a conversation when its first answer is over; before that, a fresh one is told",
-        )],
-    },
-    Gap {
-        id: "early-load",
-        feature: "a turn that is cut off in the minute in which its conversation was begun goes on in that",
-        agents: &[(
-            "gemini live",
-            "loses a conversation that it loads in that minute; a fresh one is told",
         )],
     },
     Gap {
@@ -464,7 +485,7 @@ fn each_gap_is_of_a_known_agent_and_changes_what_is_expected_of_it() {
             assert!(known.any(|known| known.key == *agent), "{agent}");
             // who has no limit is not asked to keep one; the listing sees to the order, and the
             // kills to what was stored by then
-            let elsewhere = ["max-turns", "order", "early-storage", "early-load"].contains(&gap.id);
+            let elsewhere = ["max-turns", "order", "steer", "early-storage"].contains(&gap.id);
             let matters = elsewhere || expected::differs(agent, gap.id);
             assert!(matters, "{} has the gap {} to no effect", agent, gap.id);
         }

@@ -80,9 +80,10 @@ pub(in crate::agent) trait Vendor:
         false
     }
 
-    /// A piece of reasoning without what the CLI puts around it.
-    fn thought(text: &str) -> &str {
-        text
+    /// A piece of reasoning without what the CLI puts around it, and whether it begins a thought of
+    /// its own.
+    fn thought(text: &str) -> (&str, bool) {
+        (text, false)
     }
 
     /// A call, as far as it is known when it begins. `native` is what it was announced as.

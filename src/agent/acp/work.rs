@@ -20,6 +20,8 @@ pub(super) struct Work {
     /// The message that is being written, and how many there were in the turn.
     message: Option<String>,
     messages: u64,
+    /// The last that was told is a thought.
+    thinks: bool,
     open: Vec<OpenCall>,
     /// The agent said or did anything in this turn.
     pub(super) has_output: bool,
@@ -58,6 +60,7 @@ impl Work {
     /// A call that is asked for stands between what was said before and behind it.
     pub(super) fn message_ends(&mut self) {
         self.message = None;
+        self.thinks = false;
     }
 
     /// What the turn has cost, in USD.
@@ -136,6 +139,7 @@ impl Work {
         }
         self.has_output = true;
         self.refused = false;
+        self.thinks = false;
         let message_id = Some(self.message(update));
         out.push(Event::Token {
             text: text.0.into_owned(),
@@ -152,13 +156,15 @@ impl Work {
     ) -> Option<&'static str> {
         let block: Block<'_> = typed(update.content)?;
         let text = block.text?;
-        let text = V::thought(&text);
+        let (text, is_new) = V::thought(&text);
         if text.is_empty() {
             return Some("empty reasoning");
         }
+        let apart = if is_new && self.thinks { "\n\n" } else { "" };
+        self.thinks = true;
         let message_id = Some(self.message(update));
         out.push(Event::Thinking {
-            text: text.to_owned(),
+            text: format!("{apart}{text}"),
             message_id,
             parent_call_id: None,
         });
@@ -202,6 +208,7 @@ impl Work {
         let id = call.tool_call_id.as_deref()?;
         let status = call.status.as_deref().unwrap_or("in_progress");
         self.message = None;
+        self.thinks = false;
         let known = self.open.iter().position(|open| open.id == id);
         if known.is_none() && self.open.len() >= OPEN_LIMIT {
             return None;

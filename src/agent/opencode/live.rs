@@ -1,14 +1,14 @@
 //! OpenCode 1.18.33 in live form: `opencode acp`.
 //!
-//! What a call was given and what it came to are told as in exec form, and read by the same code;
-//! what is added is text in pieces, the start of a call, and a command's output as it grows.
+//! The protocol opens sessions, takes prompts, interrupts and asks for consent. The work itself is
+//! told by OpenCode's own events, which a plugin of ours says among the frames ([`bus`]): the
+//! protocol tells a text that was cut and comes again like any other, and the summary when the
+//! context was full; it leaves out requests that are made again, the tokens of all requests but a
+//! turn's last, and what sub-agents do. Where the plugin is not there (`--pure`, recordings that
+//! were made without it), what the protocol tells is taken.
 //!
-//! A text that was cut and comes again is told twice: nothing marks where it begins anew. So is the
-//! summary when the context was full. That is why this form is not taken by itself.
-//!
-//! What else the protocol leaves out: the tokens of all requests of a turn but the last (its cost is
-//! told whole), requests that are made again, what sub-agents do, and their questions for consent:
-//! nobody could answer those, so where calls wait for consent there are no sub-agents.
+//! Sub-agents' questions for consent reach nobody: where calls wait for consent there are no
+//! sub-agents.
 
 mod bus;
 mod files;
@@ -41,8 +41,7 @@ pub(super) const LIVE: LiveKind = LiveKind {
     },
     can_change_input: false,
     holds: Holds::All,
-    // it repeats a text that was cut, and tells its summary, without a mark where that begins
-    richer_than_exec: false,
+    richer_than_exec: true,
     open: acp::open::<OpenCodeAcp>,
     restore: acp::restore::<OpenCodeAcp>,
 };

@@ -41,6 +41,11 @@ impl Bench {
         Self::playing(agent, "live", include_str!("live.toml"))
     }
 
+    /// The same, where work goes on in the background.
+    pub(crate) fn background(agent: &'static Agent) -> Option<Self> {
+        Self::playing(agent, "live", include_str!("background.toml"))
+    }
+
     fn playing(agent: &'static Agent, mode: &'static str, script: &str) -> Option<Self> {
         let mut bench = Self {
             agent,

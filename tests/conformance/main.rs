@@ -9,6 +9,7 @@ mod agents;
 #[path = "../support/appears.rs"]
 mod appears;
 mod approval;
+mod background;
 mod bench;
 mod expected;
 mod gaps;

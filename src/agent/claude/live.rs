@@ -71,6 +71,9 @@ struct ClaudeLive {
     messages: Vec<Option<String>>,
     /// It says messages again.
     echoes: bool,
+    /// How the turn went whose work goes on in the background.
+    #[serde(default)]
+    background: Option<Evidence>,
     asked: Vec<Waiting>,
     owed: Vec<Owed>,
 }
@@ -222,6 +225,7 @@ impl ClaudeLive {
             effort: Effort::Settled,
             messages: Vec::new(),
             echoes: false,
+            background: None,
             asked: Vec::new(),
             owed: Vec::new(),
         }
@@ -241,8 +245,12 @@ impl ClaudeLive {
         }
         let ignored = self.claude.line(line, &mut events);
         let over = self.claude.turn_over(&mut events);
+        let is_stopped = wakes && is_stop(line.bytes) && self.claude.stopped(&mut events);
         tell(&mut events, out);
+        let stopped = self.background.take_if(|_| is_stopped);
+        let over = over.or(stopped.map(|evidence| (evidence, false)));
         if let Some((evidence, background)) = over {
+            self.background = background.then(|| evidence.clone());
             if !self.echoes {
                 self.messages.clear();
             }
@@ -488,6 +496,12 @@ impl Owed {
             }}),
         )
     }
+}
+
+/// Whether that is the end of a task that was stopped. The others wake the agent.
+fn is_stop(line: &[u8]) -> bool {
+    line.starts_with(br#"{"type":"system","subtype":"task_notification""#)
+        && memchr::memmem::find(line, br#""status":"stopped""#).is_some()
 }
 
 fn spoken(message: &Message) -> Vec<u8> {

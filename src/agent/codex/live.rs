@@ -68,8 +68,11 @@ struct CodexLive {
     turn: Option<String>,
     /// The running turn is being interrupted.
     interrupting: bool,
-    /// What an interrupt left running is to be ended.
+    /// What a turn that was cut off left running is to be ended.
     cleans: bool,
+    /// How the turn went whose commands run on.
+    #[serde(default)]
+    background: Option<Evidence>,
     asked: Vec<Waiting>,
     /// Requests that are refused, by their ids: their methods.
     owed: BTreeMap<String, String>,
@@ -134,6 +137,9 @@ impl Dialog for CodexLive {
                 self.request(0, "turn/steer", &said(thread, Some(turn), message))
             }
             Command::Interrupt if self.interrupting => return Ok(Vec::new()),
+            Command::Interrupt if self.background.is_some() => {
+                self.request(0, CLEAN, &json!({ "threadId": thread }))
+            }
             Command::Interrupt => {
                 let turn = turn.ok_or(Refused::Resting)?;
                 let params = json!({"threadId": thread, "turnId": turn});
@@ -295,6 +301,7 @@ impl Peer for CodexLive {
             }
         };
         tell(&mut events, out);
+        self.background_over(out);
         Some(reason)
     }
 
@@ -352,12 +359,28 @@ impl CodexLive {
         };
         tell(&mut events, out);
         self.turn = None;
-        self.cleans |= std::mem::take(&mut self.interrupting);
+        self.interrupting = false;
+        self.cleans |= status != "completed";
         self.phase = Phase::Resting;
+        let background = self.work.has_background();
+        self.background = background.then(|| evidence.clone());
         out.push(Told::TurnOver {
             evidence,
-            background: false,
+            background,
         });
+    }
+
+    /// The commands that the turn has left running have ended.
+    fn background_over(&mut self, out: &mut Vec<Told>) {
+        if self.phase == Phase::Resting
+            && !self.work.has_background()
+            && let Some(evidence) = self.background.take()
+        {
+            out.push(Told::TurnOver {
+                evidence,
+                background: false,
+            });
+        }
     }
 
     fn erred(

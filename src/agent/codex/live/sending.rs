@@ -29,6 +29,7 @@ impl CodexLive {
                 if thread.is_some_and(|thread| Some(&*thread) == self.thread.as_deref()) {
                     self.phase = Phase::Working;
                     self.failed = None;
+                    self.background = None;
                     self.work.turn_begins();
                 }
             }
@@ -36,7 +37,9 @@ impl CodexLive {
             CLEAN => self.cleans = false,
             SET => {
                 let changed = typed::<Value>(params).as_ref().and_then(changed_by);
-                changed.map(|setting| self.settings.ask(id, setting));
+                if let Some(setting) = changed {
+                    self.settings.ask(id, setting);
+                }
             }
             _ => {}
         }

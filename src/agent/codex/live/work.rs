@@ -3,7 +3,7 @@
 //! Sub-agents have threads of their own on the same connection; what happens there is told under
 //! the call that began it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -15,6 +15,10 @@ use crate::agent::diff;
 use crate::agent::lines::notice;
 use crate::event::{Event, FileChangeKind, NoticeLevel, PlanItem, ToolStream, Usage};
 
+/// Calls of turns that are over and may still come to an end, by their number: more than a turn has
+/// open.
+const LEFT: usize = 64;
+
 /// The state of the work. All of it is in every snapshot.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Work {
@@ -25,6 +29,9 @@ pub(super) struct Work {
     /// Reasoning that is being streamed.
     thoughts: BTreeSet<String>,
     open: Vec<OpenCall>,
+    /// Items that were open when their turn ended: what comes of them is no turn's any more.
+    #[serde(default)]
+    left: VecDeque<String>,
     usage: Usage,
     /// The tokens of each thread so far, to know news from repetition.
     totals: BTreeMap<String, u64>,
@@ -37,6 +44,9 @@ pub(super) struct Work {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct OpenCall {
     item: String,
+    /// It may go on when its turn is over: a command in its terminal, a sub-agent.
+    #[serde(default)]
+    outlives: bool,
     id: String,
     pub(super) name: String,
     pub(super) input: Value,
@@ -56,16 +66,26 @@ impl Work {
         self.has_output = false;
     }
 
-    /// What is open will not end any more within the turn; a command may run on. What was being
-    /// said when the turn was `cut` short was said; in a turn that ended by itself it was a draft.
+    /// What is open will not end any more within the turn, but for what goes on in the background of
+    /// one that ended well. What was being said when the turn was `cut` short was said; in a turn
+    /// that ended by itself it was a draft.
     pub(super) fn turn_over(&mut self, cut: bool, out: &mut Vec<Event>) {
         self.drop_drafts(cut, out);
         self.thoughts.clear();
-        self.close(|_| true, cut, out);
+        let ends = |call: &OpenCall| cut || !call.outlives;
+        let left = self.open.iter().filter(|call| ends(call));
+        self.left.extend(left.map(|call| call.item.clone()));
+        self.left.drain(..self.left.len().saturating_sub(LEFT));
+        self.close(ends, cut, out);
         let usage = std::mem::take(&mut self.usage);
         if usage != Usage::default() {
             out.push(Event::Usage(usage));
         }
+    }
+
+    /// Whether commands and sub-agents go on that the turn has begun.
+    pub(super) fn has_background(&self) -> bool {
+        self.open.iter().any(|call| call.outlives)
     }
 
     /// A request is made again: what it had begun to say comes again.
@@ -193,7 +213,7 @@ impl Work {
             _ => {}
         }
         for call in calls(item, self.cwd.as_deref())? {
-            self.begin(&item.id, call, parent, out);
+            self.begin(item, call, parent, out);
         }
         Some("an activity without a call")
     }
@@ -231,6 +251,10 @@ impl Work {
             }
             _ => {}
         }
+        if let Some(at) = self.left.iter().position(|left| *left == *item.id) {
+            self.left.remove(at);
+            return Some("its turn is over");
+        }
         for thread in item.receiver_thread_ids.iter().flatten() {
             self.children.insert(thread.clone(), item.id.to_string());
         }
@@ -242,13 +266,14 @@ impl Work {
         Some("")
     }
 
-    fn begin(&mut self, item: &str, call: Call, parent: Option<&str>, out: &mut Vec<Event>) {
+    fn begin(&mut self, item: &Item<'_>, call: Call, parent: Option<&str>, out: &mut Vec<Event>) {
         if self.open.iter().any(|open| open.id == call.id) {
             return;
         }
         self.has_output = true;
         self.open.push(OpenCall {
-            item: item.to_owned(),
+            item: item.id.to_string(),
+            outlives: matches!(&*item.kind, "commandExecution" | "subAgentActivity"),
             id: call.id.clone(),
             name: call.name.clone(),
             input: call.input.clone(),
@@ -275,7 +300,7 @@ impl Work {
             .is_some_and(|status| status != "completed")
             || item.exit_code.is_some_and(|code| code != 0);
         let (call_id, name, change) = (call.id.clone(), call.name.clone(), call.change.take());
-        self.begin(&item.id, call, parent, out);
+        self.begin(item, call, parent, out);
         self.open.retain(|open| open.id != call_id);
         if !is_error {
             out.extend(change);

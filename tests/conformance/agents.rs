@@ -70,6 +70,8 @@ const CLAUDE_CHILD: &str = r#"{ tool = "Agent", input = { description = "Look", 
 
 const CODEX_BACKGROUND: &str = r#"{ tool = "exec_command", input = { cmd = "touch begun; until [ -e go ]; do sleep 0.05; done; echo late", yield_time_ms = 250 } }"#;
 
+const CODEX_QUESTION: &str = r#"{ tool = "request_user_input", input = { questions = [{ id = "colour", header = "Colour", question = "Which colour?", options = [{ label = "Red", description = "warm" }, { label = "Blue", description = "cold" }] }] } }"#;
+
 const CLAUDE_QUESTION: &str = r#"{ tool = "AskUserQuestion", input = { questions = [{ question = "Which colour?", header = "Colour", multiSelect = false, options = [{ label = "Red", description = "warm" }, { label = "Blue", description = "cold" }] }] } }"#;
 
 const MCP: (&str, &str) = ("MCP", r#"{ mcp = "lab/echo", input = { text = "hi" } }"#);
@@ -104,7 +106,9 @@ stream_max_retries = 1
             "PLAN",
             r#"{ tool = "update_plan", input = { plan = [{ step = "Look", status = "completed" }, { step = "Do", status = "pending" }] } }"#,
         ),
+        ("QUESTION", CODEX_QUESTION),
         ("BACKGROUND", CODEX_BACKGROUND),
+        // the scripted model waits for it as long as the CLI lets it, which is 30 s
         ("CHILD", AGENT.1),
     ],
     two_rounds: None,

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use self::consent::Waiting;
 use self::frames::{client, said};
-use self::sending::{CLEAN, DIALECT};
+use self::sending::{CLEAN, DIALECT, INTERRUPT};
 use self::wire::{Fault, Params, SILENT, Started, Turn};
 use self::work::Work;
 use super::verdict;
@@ -137,14 +137,7 @@ impl Dialog for CodexLive {
                 self.request(0, "turn/steer", &said(thread, Some(turn), message))
             }
             Command::Interrupt if self.interrupting => return Ok(Vec::new()),
-            Command::Interrupt if self.background.is_some() => {
-                self.request(0, CLEAN, &json!({ "threadId": thread }))
-            }
-            Command::Interrupt => {
-                let turn = turn.ok_or(Refused::Resting)?;
-                let params = json!({"threadId": thread, "turnId": turn});
-                self.request(0, "turn/interrupt", &params)
-            }
+            Command::Interrupt => return self.interrupt(thread, turn),
             Command::Set(setting) => self.change(thread, setting),
             Command::Answer { .. } => return Err(Refused::NotAsked),
         };
@@ -236,7 +229,7 @@ impl Peer for CodexLive {
             } else if method == "turn/start" && self.turn.is_none() {
                 self.phase = Phase::Resting;
             }
-            self.interrupting &= method != "turn/interrupt";
+            self.interrupting &= method != INTERRUPT;
             let (what, why) = (method, fault.text());
             out.push(Told::Failed { what, why });
             return "";

@@ -15,8 +15,8 @@ use crate::agent::diff;
 use crate::agent::lines::notice;
 use crate::event::{Event, FileChangeKind, NoticeLevel, PlanItem, ToolStream, Usage};
 
-/// Calls of turns that are over and may still come to an end, by their number: more than a turn has
-/// open.
+/// How much of turns that are over is remembered because it may still be heard of: more than a turn
+/// has open.
 const LEFT: usize = 64;
 
 /// The state of the work. All of it is in every snapshot.
@@ -24,14 +24,18 @@ const LEFT: usize = 64;
 pub(super) struct Work {
     /// Sub-agents' threads, with the calls that began them.
     children: BTreeMap<String, String>,
+    /// Sub-agents' threads in which a turn runs, with that turn.
+    #[serde(default)]
+    running: BTreeMap<String, String>,
+    /// Threads and items that went on when their turn was cut off: what comes of them is no turn's
+    /// any more.
+    #[serde(default)]
+    left: VecDeque<String>,
     /// Messages that are being written: how much of each was told.
     messages: BTreeMap<String, usize>,
     /// Reasoning that is being streamed.
     thoughts: BTreeSet<String>,
     open: Vec<OpenCall>,
-    /// Items that were open when their turn ended: what comes of them is no turn's any more.
-    #[serde(default)]
-    left: VecDeque<String>,
     usage: Usage,
     /// The tokens of each thread so far, to know news from repetition.
     totals: BTreeMap<String, u64>,
@@ -75,6 +79,10 @@ impl Work {
         let ends = |call: &OpenCall| cut || !call.outlives;
         let left = self.open.iter().filter(|call| ends(call));
         self.left.extend(left.map(|call| call.item.clone()));
+        if cut {
+            let threads = std::mem::take(&mut self.running);
+            self.left.extend(threads.into_keys());
+        }
         self.left.drain(..self.left.len().saturating_sub(LEFT));
         self.close(ends, cut, out);
         let usage = std::mem::take(&mut self.usage);
@@ -85,7 +93,13 @@ impl Work {
 
     /// Whether commands and sub-agents go on that the turn has begun.
     pub(super) fn has_background(&self) -> bool {
-        self.open.iter().any(|call| call.outlives)
+        !self.running.is_empty() || self.open.iter().any(|call| call.outlives)
+    }
+
+    /// Sub-agents' threads in which a turn runs, with that turn.
+    pub(super) fn running(&self) -> impl Iterator<Item = (&str, &str)> {
+        let running = self.running.iter();
+        running.map(|(thread, turn)| (thread.as_str(), turn.as_str()))
     }
 
     /// A request is made again: what it had begun to say comes again.
@@ -119,6 +133,9 @@ impl Work {
         out: &mut Vec<Event>,
     ) -> Option<&'static str> {
         let thread = params.thread_id.as_deref();
+        if thread.is_some_and(|thread| self.left.iter().any(|left| left == thread)) {
+            return Some("its turn is over");
+        }
         let parent = self.parent(thread.filter(|thread| main != Some(*thread)));
         let parent = parent.as_deref();
         match method {
@@ -140,7 +157,11 @@ impl Work {
             "thread/tokenUsage/updated" => {
                 self.tokens(thread?, params.token_usage.as_ref()?, parent.is_none(), out);
             }
-            "turn/started" => return Some("start of a sub-agent's turn"),
+            "turn/started" => {
+                let turn = params.turn.as_ref()?.id.to_string();
+                self.running.insert(thread?.to_owned(), turn);
+                return Some("start of a sub-agent's turn");
+            }
             "turn/completed" => self.child_ended(thread?, out),
             _ => return None,
         }
@@ -317,6 +338,7 @@ impl Work {
 
     /// A sub-agent that was only seen at work has ended.
     fn child_ended(&mut self, thread: &str, out: &mut Vec<Event>) {
+        self.running.remove(thread);
         let Some(id) = self.children.get(thread) else {
             return;
         };

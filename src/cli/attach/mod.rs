@@ -24,6 +24,7 @@ use self::typed::{HELP, Typed, typed};
 use self::view::View;
 use super::hosting::hub_target;
 use super::lead::{Context, Stops, runtime};
+use super::printing::say;
 use super::{CliError, Exit};
 use crate::config::{CommandKind, HubOptions, Options};
 use crate::daemon::{HubAccess, rest_error};
@@ -109,7 +110,7 @@ async fn attach(context: &Context, session: Option<SessionId>) -> Result<ExitCod
         return Err(error);
     }
     if io::stderr().is_terminal() {
-        eprintln!("detached; session {session} goes on");
+        say!("detached; session {session} goes on");
     }
     Ok(ExitCode::SUCCESS)
 }

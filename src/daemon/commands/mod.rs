@@ -27,6 +27,7 @@ use crate::hub::Command;
 use crate::hub::link::{Inbound, LinkHandle, Reply};
 use crate::session::{Prompt, Session, SessionError};
 use crate::turn::TurnContext;
+use crate::turn::choices::Choice;
 
 pub(super) use bash::clear;
 pub(super) use state::Statuses;
@@ -132,11 +133,7 @@ impl Commands {
             }
             Command::Steer(text) => said(session.steer(prompt(text, reply)).await),
             Command::Compact(instructions) => self.compact(instructions, reply).await,
-            Command::SetName(name) => {
-                let mut choices = session.state().borrow().choices.clone();
-                choices.name = Some(name);
-                said(session.choose(choices).await)
-            }
+            Command::SetName(name) => said(session.choose(Choice::Name(name)).await),
             Command::SetThinking(level) => self.set_thinking(&level).await,
             Command::CycleThinking => self.cycle_thinking().await,
             other => return Err(other),

@@ -85,7 +85,7 @@ impl Lead {
 }
 
 /// Who consents to what the agent does, the Hub included.
-pub(super) fn approval(setup: &Setup<'_>, hub: &HubAccess, workspace: &Path) -> Approval {
+fn approval(setup: &Setup<'_>, hub: &HubAccess, workspace: &Path) -> Approval {
     Approval::new(&setup.config.agent.approval, workspace).gated(is_gated(hub))
 }
 

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::context::approval;
 use super::{Lead, Led};
 use crate::daemon::actions::HubSide;
 use crate::daemon::agent_version::agent_version;
@@ -64,7 +63,7 @@ impl Lead {
             let hub = HubSide {
                 session: session.clone(),
                 link: Arc::clone(&self.link),
-                approval: approval(setup, &self.hub, &context.workspace),
+                approval: context.approval.clone(),
                 context: Arc::clone(&context),
                 gate: self.hub.gate,
                 is_live: context.live.is_some(),

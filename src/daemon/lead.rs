@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::DropGuard;
@@ -244,11 +243,23 @@ impl Lead {
             return Err(DaemonError::Agent { message });
         };
         let program = path.clone();
+        let made = Made::read(&setup.config.state_dir, &self.session)?;
+        let credentials = match &made.token_host {
+            // In memory alone, and that was another daemon's.
+            Some(host) => {
+                repositories::of_session(&self.hub.rest, &self.session, None, host.clone())
+            }
+            None => repositories::typed(setup)?.credentials,
+        };
+        let redactor = self.redactor(setup, &credentials).await?;
         let ground = Ground {
-            made: Made::read(&setup.config.state_dir, &self.session)?,
-            credentials: repositories::wanted(setup, None)?.credentials,
+            made,
+            credentials: credentials.masked_by(Arc::clone(&redactor)),
+            redactor,
             workspace,
         };
+        self.tasks
+            .spawn("session-token", learn_token(self.link(), &ground));
         self.drive(setup, program, ground, None).await
     }
 
@@ -300,8 +311,7 @@ impl Lead {
         task: Option<String>,
     ) -> Result<Led, DaemonError> {
         let workspace = ground.workspace.clone();
-        let secrets = self.secrets(setup, &ground).await?;
-        let (context, handing) = self.context(setup, program, ground, secrets)?;
+        let (context, handing) = self.context(setup, program, ground)?;
         let context = Arc::new(context);
         HubSide::standing(&context, &self.link);
         let redactor = Arc::clone(&context.redactor);
@@ -314,6 +324,7 @@ impl Lead {
         if let Some(text) = task.filter(|_| untaken) {
             let prompt = Prompt {
                 text,
+                author: None,
                 command_id: None,
                 is_task: true,
             };
@@ -395,14 +406,15 @@ impl Lead {
         setup: &Setup<'_>,
         program: PathBuf,
         ground: Ground,
-        secrets: Vec<SecretString>,
     ) -> Result<(TurnContext, Option<Handing>), DaemonError> {
         let config = setup.config;
         let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let mut spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
-        let redactor = self.hub.masks.of(secrets)?;
         let sandbox = sandbox::sandbox(setup, &self.session, &ground.workspace, &spec.home)?;
-        let reach = reach::reach(setup, &program, &ground.workspace, &spec.home);
+        let git = self.agents_git(setup, &ground);
+        git.make_folder()?;
+        let places = (ground.workspace.as_path(), spec.home.as_path());
+        let reach = reach::reach(setup, &program, places, &git.folder);
         let user = self.chosen.other_user();
         let names = environment.iter().filter_map(|(name, _)| name.to_str());
         spec.variables = names.map(str::to_owned).collect();
@@ -414,7 +426,9 @@ impl Lead {
         }
         let expected = ground.expected(setup)?;
         let hands = config.git.push == Some(Push::Agent);
-        let handing = self.handing(setup, &ground, &mut plain, hands)?;
+        let authorship = git.authorship(&mut plain)?;
+        let credentials = Some(&ground.credentials).filter(|_| hands);
+        let handing = git.tell(&mut plain, credentials)?;
         let Ground {
             made, credentials, ..
         } = &ground;
@@ -431,7 +445,7 @@ impl Lead {
             live: form(self.chosen.kind, &config.agent, is_gated(&self.hub))?,
             idle_timeout: config.idle_timeout,
             approval: approval(setup, &self.hub, &ground.workspace),
-            workspace: ground.workspace,
+            workspace: ground.workspace.clone(),
             state_dir: config.state_dir.clone(),
             state_root: setup.state_root.to_owned(),
             stdout: match config.agent.stdio {
@@ -449,11 +463,25 @@ impl Lead {
             sandbox,
             expected,
             publishing,
+            authorship,
             journal: self.state.journal().clone(),
-            redactor,
+            redactor: Arc::clone(&ground.redactor),
             clock: setup.clock,
         };
         Ok((context, handing))
+    }
+}
+
+/// The token in the session's environment is masked as soon as the Hub can be asked for it, and not
+/// only when it is used: an agent that is at work may know it.
+fn learn_token(link: Arc<LinkHandle>, ground: &Ground) -> impl Future<Output = ()> + use<> {
+    let credentials = ground.credentials.clone();
+    async move {
+        if link.ready().await.is_ok()
+            && let Err(why) = credentials.learn().await
+        {
+            tracing::warn!(%why, "the session's token is not known");
+        }
     }
 }
 

@@ -23,6 +23,7 @@ mod running;
 mod terminal;
 
 mod attach;
+mod authors;
 mod bad_input;
 mod bytes;
 mod commands;
@@ -39,4 +40,5 @@ mod secrets;
 mod session;
 mod side_by_side;
 mod takeover;
+mod tokens;
 mod waking;

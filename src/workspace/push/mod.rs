@@ -22,6 +22,8 @@ pub(super) use pack::{PackRequest, Packed};
 pub(super) use local::{push as push_local, refs as local_refs};
 pub(super) use pack::pack;
 
+use reqwest::StatusCode;
+
 use self::receive::{Server, Update};
 use super::apart::{self, WorkerError};
 use super::credentials::Credentials;
@@ -75,6 +77,11 @@ pub enum PushError {
     /// The server says no.
     #[error("the server refuses it: {0}")]
     Refused(String),
+    /// The server does not take the token, or wants one.
+    #[error(
+        "the server refuses it: it answers {0}; check that the token may write to this repository"
+    )]
+    Unauthorized(StatusCode),
     /// The server cannot be reached, or makes no sense.
     #[error("the server cannot be used: {0}")]
     Network(String),
@@ -141,7 +148,18 @@ pub async fn push(request: &PushRequest, credentials: &Credentials) -> Pushed {
         };
     }
     let sent = match remote {
-        Ok(remote) => send(remote, &reference, old, &head, &packed, &bundle).await,
+        Ok(remote) => {
+            let sending = Sending {
+                request,
+                credentials,
+                reference: &reference,
+                old,
+                head: &head,
+                packed: &packed,
+                bundle: &bundle,
+            };
+            sending.to(remote).await
+        }
         Err(error) => Err(error),
     };
     match sent {
@@ -194,36 +212,58 @@ async fn make_bundle(job: &PackRequest, path: &Path) -> Result<Packed, PushError
     Ok(apart::pack_apart(job, bundle).await?)
 }
 
-async fn send(
-    remote: Remote,
-    reference: &str,
+/// A branch with what it needs, on its way to the other side.
+struct Sending<'a> {
+    request: &'a PushRequest,
+    credentials: &'a Credentials,
+    reference: &'a str,
     old: Option<String>,
-    head: &str,
-    packed: &Packed,
-    bundle: &Path,
-) -> Result<(), PushError> {
-    match remote {
-        Remote::Folder(target) => {
-            let job = LocalPush {
-                target,
-                bundle: bundle.to_owned(),
-                pack_at: packed.pack_at,
-                reference: reference.to_owned(),
-                old,
-                new: head.to_owned(),
-            };
-            Ok(apart::push_apart(&job).await?)
+    head: &'a str,
+    packed: &'a Packed,
+    bundle: &'a Path,
+}
+
+impl Sending<'_> {
+    async fn to(&self, remote: Remote) -> Result<(), PushError> {
+        match remote {
+            Remote::Folder(target) => {
+                let job = LocalPush {
+                    target,
+                    bundle: self.bundle.to_owned(),
+                    pack_at: self.packed.pack_at,
+                    reference: self.reference.to_owned(),
+                    old: self.old.clone(),
+                    new: self.head.to_owned(),
+                };
+                Ok(apart::push_apart(&job).await?)
+            }
+            Remote::Server(server) => match self.to_server(server).await {
+                // One that lives for minutes may have gone while the pack was on its way.
+                (server, Err(PushError::Unauthorized(_))) => self.to_server(server).await.1,
+                (_, sent) => sent,
+            },
         }
-        Remote::Server(server) => {
-            let update = Update {
-                reference,
-                old: old.as_deref(),
-                new: head,
-                pack: File::open(bundle)?,
-                pack_at: packed.pack_at,
-            };
-            server.update(update).await
-        }
+    }
+
+    /// With the token that its source gives now: packing has taken its time.
+    async fn to_server(&self, server: Server) -> (Server, Result<(), PushError>) {
+        let server = match self.credentials.token(&self.request.url).await {
+            Ok(token) => server.with_token(token),
+            Err(error) => return (server, Err(error.into())),
+        };
+        let pack = match File::open(self.bundle) {
+            Ok(pack) => pack,
+            Err(error) => return (server, Err(error.into())),
+        };
+        let update = Update {
+            reference: self.reference,
+            old: self.old.as_deref(),
+            new: self.head,
+            pack,
+            pack_at: self.packed.pack_at,
+        };
+        let sent = server.update(update).await;
+        (server, sent)
     }
 }
 

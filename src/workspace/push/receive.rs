@@ -73,6 +73,12 @@ impl Server {
         })
     }
 
+    /// The same, asked with another token.
+    pub(super) fn with_token(mut self, token: Option<SecretString>) -> Self {
+        self.token = token;
+        self
+    }
+
     /// The refs that the server has.
     pub(super) async fn refs(&self) -> Result<Vec<Advertised>, PushError> {
         let url = format!("{}/info/refs?service=git-receive-pack", self.url);
@@ -140,11 +146,8 @@ fn chunks(head: Vec<u8>, file: File) -> impl futures_util::Stream<Item = io::Res
 async fn body(mut answer: Response) -> Result<Vec<u8>, PushError> {
     match answer.status() {
         status if status.is_success() => {}
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
-            let status = answer.status();
-            return Err(PushError::Refused(format!(
-                "it answers {status}; check that the token may write to this repository"
-            )));
+        status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => {
+            return Err(PushError::Unauthorized(status));
         }
         status => return Err(PushError::Network(format!("it answers {status}"))),
     }

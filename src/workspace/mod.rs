@@ -23,6 +23,7 @@ mod push;
 mod resolver;
 mod revision;
 mod source;
+mod ssh;
 mod staging;
 mod submodules;
 mod url;

@@ -283,7 +283,10 @@ fn a_report_of_an_earlier_turn_counts_and_is_told_as_unchanged() {
     daemon.finish();
     let daemon = bench.start(&mut command);
     let words = ["prompt", "--session", &session, "Anything else?"];
-    assert_eq!(bench.start(&mut bench.command(&words)).finish().code(), 0);
+    eventually("the daemon takes the prompt", || {
+        let asked = bench.start(&mut bench.command(&words)).finish();
+        asked.status.code() == Some(0)
+    });
     let second = daemon.event("report", |event| event["type"] == "report");
     assert_eq!(
         (&second["ok"], &second["unchanged"]),

@@ -34,6 +34,7 @@ mod gate;
 mod ground;
 mod official_lead;
 mod official_tui;
+mod over_ssh;
 mod prompts;
 mod pushes;
 mod secrets;

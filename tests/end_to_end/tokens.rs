@@ -10,6 +10,7 @@ use crate::bench::Bench;
 use crate::git_server::{Behaviour, GitServer};
 use crate::ground::{config_with_work, git, of_type, repository, run};
 use crate::participants::Participants;
+use crate::running::eventually;
 
 const WORK: &str =
     "echo $$ >>work.txt; git add .; git -c user.name=B -c user.email=b@c.d commit -q -m work";
@@ -110,7 +111,10 @@ fn the_token_of_a_sessions_environment_is_known_to_the_next_daemon() {
         let daemon = bench.start(&mut command);
         if !tips.is_empty() {
             let words = ["prompt", "--session", &session, "Again."];
-            assert_eq!(bench.start(&mut bench.command(&words)).finish().code(), 0);
+            eventually("the daemon takes the prompt", || {
+                let asked = bench.start(&mut bench.command(&words)).finish();
+                asked.status.code() == Some(0)
+            });
         }
         let pushed = daemon.event("push", |event| {
             event["type"] == "notice" && event["code"].to_string().contains("push")

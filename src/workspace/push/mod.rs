@@ -9,6 +9,7 @@
 //! holds all that was to be pushed, for `git fetch`.
 
 mod local;
+mod over_ssh;
 mod pack;
 mod receive;
 
@@ -16,10 +17,9 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub(super) use local::LocalPush;
+pub(super) use local::{Target, WorkerPush};
 pub(super) use pack::{PackRequest, Packed};
 
-pub(super) use local::{push as push_local, refs as local_refs};
 pub(super) use pack::pack;
 
 use reqwest::StatusCode;
@@ -27,6 +27,7 @@ use reqwest::StatusCode;
 use self::receive::{Server, Update};
 use super::apart::{self, WorkerError};
 use super::credentials::Credentials;
+use super::ssh::SshAddress;
 use super::url::RepoUrl;
 use crate::files;
 
@@ -85,9 +86,6 @@ pub enum PushError {
     /// The server cannot be reached, or makes no sense.
     #[error("the server cannot be used: {0}")]
     Network(String),
-    /// There is no way to push there.
-    #[error("{0}")]
-    NoWay(&'static str),
     /// No token.
     #[error(transparent)]
     Token(#[from] super::credentials::TokenError),
@@ -102,7 +100,7 @@ pub enum PushError {
 /// The other side.
 enum Remote {
     Server(Server),
-    Folder(PathBuf),
+    Worker(Target),
 }
 
 /// Pushes; whatever goes wrong is in the answer.
@@ -184,23 +182,43 @@ async fn look(
     credentials: &Credentials,
 ) -> Result<(Vec<(String, String)>, Remote), PushError> {
     if let Some(folder) = request.url.local_path() {
-        let refs = apart::refs_apart(folder).await?;
-        return Ok((refs, Remote::Folder(folder.to_owned())));
+        return by_worker(Target::Folder(folder.to_owned())).await;
     }
-    let Some(url) = request
-        .url
-        .remote()
-        .filter(|url| url.scheme().starts_with("http"))
-    else {
-        return Err(PushError::NoWay(
-            "the daemon does not push over ssh; set git.push = \"agent\"",
-        ));
+    let Some(url) = request.url.remote() else {
+        return by_worker(Target::Ssh(request.url.to_string())).await;
     };
     let token = credentials.token(&request.url).await?;
     let server = Server::new(url, token, request.url.reach())?;
     let refs = server.refs().await?.into_iter();
     let refs = refs.map(|found| (found.name, found.commit)).collect();
     Ok((refs, Remote::Server(server)))
+}
+
+async fn by_worker(target: Target) -> Result<(Vec<(String, String)>, Remote), PushError> {
+    let refs = apart::refs_apart(&target).await?;
+    Ok((refs, Remote::Worker(target)))
+}
+
+/// The refs of a repository, in the worker.
+pub(super) fn worker_refs(target: &Target) -> io::Result<Vec<(String, String)>> {
+    match target {
+        Target::Folder(folder) => local::refs(folder),
+        Target::Ssh(typed) => over_ssh::refs(&address(typed)?),
+    }
+}
+
+/// Pushes, in the worker.
+pub(super) fn worker_push(job: &WorkerPush) -> io::Result<()> {
+    match &job.target {
+        Target::Folder(folder) => local::push(folder, job),
+        Target::Ssh(typed) => over_ssh::push(&address(typed)?, job),
+    }
+}
+
+fn address(typed: &str) -> io::Result<SshAddress> {
+    let url = RepoUrl::parse(typed, Path::new("/")).map_err(io::Error::other)?;
+    let address = url.ssh().cloned();
+    address.ok_or_else(|| io::Error::other("it is no ssh address"))
 }
 
 async fn make_bundle(job: &PackRequest, path: &Path) -> Result<Packed, PushError> {
@@ -226,8 +244,8 @@ struct Sending<'a> {
 impl Sending<'_> {
     async fn to(&self, remote: Remote) -> Result<(), PushError> {
         match remote {
-            Remote::Folder(target) => {
-                let job = LocalPush {
+            Remote::Worker(target) => {
+                let job = WorkerPush {
                     target,
                     bundle: self.bundle.to_owned(),
                     pack_at: self.packed.pack_at,

@@ -255,6 +255,9 @@ pub struct CreateAnswer {
 #[serde(deny_unknown_fields)]
 pub struct PromptRequest {
     pub text: String,
+    /// `Name <address>`: on whose behalf.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_id: Option<String>,
 }

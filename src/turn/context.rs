@@ -24,6 +24,7 @@ use crate::process::{Environment, Reach};
 use crate::redact::Redactor;
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::spool::{Plan, RunDir, Stdout, User};
+use crate::workspace::Authorship;
 
 /// The plan's file of the system prompt where the Hub adds to that of the settings.
 const SYSTEM_PROMPT: &str = "system-prompt.md";
@@ -80,6 +81,8 @@ pub struct TurnContext {
     pub checkpoints: bool,
     /// The reports that each turn is to leave in the workspace.
     pub expected: Vec<Expected>,
+    /// Whom commits name.
+    pub authorship: Authorship,
     /// What is pushed after each turn.
     pub publishing: Option<Publishing>,
     /// Starts runs.

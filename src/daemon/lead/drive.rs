@@ -21,8 +21,7 @@ impl Lead {
         task: Option<String>,
     ) -> Result<Led, DaemonError> {
         let workspace = ground.workspace.clone();
-        let secrets = self.secrets(setup, &ground).await?;
-        let (context, handing) = self.context(setup, program, ground, secrets)?;
+        let (context, handing) = self.context(setup, program, ground)?;
         let context = Arc::new(context);
         HubSide::standing(&context, &self.link);
         let redactor = Arc::clone(&context.redactor);
@@ -35,6 +34,7 @@ impl Lead {
         if let Some(text) = task.filter(|_| untaken) {
             let prompt = Prompt {
                 text,
+                author: None,
                 command_id: None,
                 is_task: true,
             };

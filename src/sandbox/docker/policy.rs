@@ -16,7 +16,7 @@ pub(super) const LABEL_RUN: &str = "com.agentuity.agent-runner.run";
 /// The folder of all runs of that daemon.
 pub(super) const LABEL_RUNS: &str = "com.agentuity.agent-runner.runs";
 /// Where our program is in a container.
-pub(super) const PROGRAM: &str = "/.agent-runner";
+pub const PROGRAM: &str = "/.agent-runner";
 
 /// What init and shim need as root: to become the CLI's user, to end its processes, and to take
 /// from it whatever could be had again (`SETPCAP` empties the bounding set).

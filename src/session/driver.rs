@@ -327,7 +327,8 @@ impl Driver {
         self.accept(prompt).await.map(drop)
     }
 
-    async fn choose(&mut self, choices: Choices) -> Result<(), SessionError> {
+    async fn choose(&mut self, newer: Choices) -> Result<(), SessionError> {
+        let choices = self.context.choices.borrow().clone().with(newer);
         let json = serde_json::to_string(&choices).map_err(|error| unwritable(&error))?;
         let change = Change::Choose { choices: json };
         self.context

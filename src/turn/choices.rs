@@ -21,6 +21,16 @@ pub struct Choices {
 }
 
 impl Choices {
+    /// These, and over them what is newly chosen.
+    #[must_use]
+    pub fn with(self, newer: Self) -> Self {
+        Self {
+            model: newer.model.or(self.model),
+            effort: newer.effort.or(self.effort),
+            name: newer.name.or(self.name),
+        }
+    }
+
     /// As the journal keeps it. Unknown fields, of a newer program, are left out when it is read.
     pub fn from_json(text: &str) -> Self {
         serde_json::from_str(text).unwrap_or_else(|error| {

@@ -9,6 +9,7 @@ use super::told::Told;
 use super::{Answer, Commands, said};
 use crate::agent::{AgentSession, TurnSpec};
 use crate::hub::pi::vendor;
+use crate::turn::choices::Choices;
 
 /// Vendors whose models one CLI alone runs.
 const VENDORS: [&str; 3] = ["anthropic", "openai", "google"];
@@ -80,15 +81,18 @@ impl Commands {
             }
             _ => model,
         };
-        let mut choices = self.session.state().borrow().choices.clone();
-        choices.model = Some(model.clone());
+        let effort = self.session.state().borrow().choices.effort.clone();
         let spec = TurnSpec {
             agent_session: AgentSession::New(uuid::Uuid::nil()),
-            model: choices.model.clone(),
-            effort: choices.effort.clone().or(self.context.spec.effort.clone()),
+            model: Some(model.clone()),
+            effort: effort.or(self.context.spec.effort.clone()),
             ..self.context.spec.clone()
         };
         (agent.plan)(&spec).map_err(|error| error.to_string())?;
+        let choices = Choices {
+            model: Some(model.clone()),
+            ..Choices::default()
+        };
         said(self.session.choose(choices).await)?;
         Ok(Some(self.object(&model, told)))
     }

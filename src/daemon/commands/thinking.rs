@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{Answer, Commands, said};
 use crate::agent::{AgentSession, TurnSpec};
+use crate::turn::choices::Choices;
 
 /// Pi's levels, the least first.
 const LEVELS: [&str; 6] = ["off", "minimal", "low", "medium", "high", "xhigh"];
@@ -49,16 +50,19 @@ impl Commands {
                 agent.name
             ));
         };
-        let mut choices = self.session.state().borrow().choices.clone();
-        choices.effort = Some(effort.to_owned());
+        let model = self.session.state().borrow().choices.model.clone();
         let spec = TurnSpec {
             agent_session: AgentSession::New(uuid::Uuid::nil()),
-            model: choices.model.clone().or(self.context.spec.model.clone()),
-            effort: choices.effort.clone(),
+            model: model.or(self.context.spec.model.clone()),
+            effort: Some(effort.to_owned()),
             ..self.context.spec.clone()
         };
         // Some depend on the model.
         (agent.plan)(&spec).map_err(|error| error.to_string())?;
+        let choices = Choices {
+            effort: Some(effort.to_owned()),
+            ..Choices::default()
+        };
         said(self.session.choose(choices).await)
     }
 

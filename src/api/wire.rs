@@ -45,6 +45,14 @@ pub struct DaemonStatus {
     pub room: RoomState,
 }
 
+/// `GET /v1/hub`. Shown by nothing: the key is one.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct HubJoin {
+    pub address: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
 /// How much room there is for events, as in `docs/durability.md`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

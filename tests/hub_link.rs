@@ -18,6 +18,10 @@ mod hub;
 mod joining;
 #[path = "hub_link/oracle.rs"]
 mod oracle;
+#[path = "source/mod.rs"]
+mod project;
+#[path = "hub_link/schemas.rs"]
+mod schemas;
 #[path = "hub_link/source.rs"]
 mod source;
 #[path = "hub_link/talk.rs"]

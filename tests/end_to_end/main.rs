@@ -22,6 +22,7 @@ mod running;
 #[path = "../support/terminal.rs"]
 mod terminal;
 
+mod answers;
 mod attach;
 mod authors;
 mod bad_input;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agent_runner::hub::link::News;
+use agent_runner::hub::link::{News, NoAnswer, ToolAnswer, ToolCall};
 use agent_runner::hub::{Command, Phase};
 use serde_json::{Value, json};
 
@@ -50,18 +50,14 @@ fn commands_reach_the_driver_and_its_answers_the_hub() {
             response(&mut peer).await["data"],
             json!({"isStreaming": false})
         );
-        for refused in [
-            json!({"type": "from_the_future", "id": "x"}),
-            json!({"type": "prompt", "message": "", "id": "x"}),
-        ] {
-            peer.send(&command(refused)).await;
-            let answer = response(&mut peer).await;
-            assert_eq!(
-                (&answer["success"], &answer["id"]),
-                (&json!(false), &json!("x"))
-            );
-            assert!(answer["error"].is_string());
-        }
+        let empty = json!({"type": "prompt", "message": "", "id": "x"});
+        peer.send(&command(empty)).await;
+        let answer = response(&mut peer).await;
+        assert_eq!(
+            (&answer["success"], &answer["id"]),
+            (&json!(false), &json!("x"))
+        );
+        assert!(answer["error"].is_string());
         // What the Hub itself puts into the session is a prompt, too, and wants no answer.
         source.add(1, &turn("p"));
         let mut news = handle.news().unwrap();
@@ -74,6 +70,7 @@ fn commands_reach_the_driver_and_its_answers_the_hub() {
             News::Answered { frame, actions, .. } => {
                 assert_eq!(frame, event.id);
                 assert_eq!(actions.injected, ["and then?"]);
+                handle.carried_out(frame);
             }
             other => panic!("{other:?}"),
         }
@@ -134,5 +131,124 @@ fn a_link_that_waits_for_its_hub_can_be_closed() {
             .unwrap();
         handle.close(None).await;
         assert_eq!(status.borrow().phase, Phase::Closed);
+    });
+}
+
+#[test]
+fn an_event_counts_as_delivered_when_what_its_answer_asks_for_is_done() {
+    run(async {
+        let (hub, source) = (Hub::start().await, Source::new());
+        let last = source.add(1, &turn("p"));
+        let mut config = hub.config();
+        config.timing.ack = Duration::from_millis(50);
+        let (handle, _inbound) = start(config.clone(), &source);
+        let mut news = handle.news().unwrap();
+        let notify = json!([{"action": "NOTIFY", "message": "m"}]);
+        let mut peer = hub.join().await;
+        let mut told = String::new();
+        let seen = whole_turn(&mut peer).await;
+        for event in &seen {
+            if event.name == "agent_start" {
+                told.clone_from(&event.id);
+                peer.send(&json!({"id": event.id, "actions": notify})).await;
+            } else {
+                peer.ack(&event.id).await;
+            }
+        }
+        let frame = loop {
+            match news.recv().await.unwrap() {
+                News::Answered { frame, actions, .. } if !actions.is_plain() => break frame,
+                _ => {}
+            }
+        };
+        assert_eq!(frame, told);
+        // Nobody has done it: it is asked for again, also by the next daemon.
+        drop(peer);
+        let mut peer = hub.join().await;
+        assert_eq!(
+            peer.events_until("agent_start").await.last().unwrap().id,
+            told
+        );
+        handle.close(None).await;
+        assert_eq!(source.stored_now(), None);
+        let (handle, _inbound) = start(config, &source);
+        let mut news = handle.news().unwrap();
+        let mut peer = hub.join().await;
+        for event in whole_turn(&mut peer).await {
+            let all = if event.id == told {
+                notify.clone()
+            } else {
+                json!([{"action": "ACK"}])
+            };
+            peer.send(&json!({"id": event.id, "actions": all})).await;
+        }
+        let carry_out = async {
+            while let Some(said) = news.recv().await {
+                if let News::Answered { frame, .. } = said {
+                    handle.carried_out(frame);
+                }
+            }
+        };
+        let serve = async {
+            let mut seen = Vec::new();
+            peer.serve(&mut seen).await
+        };
+        tokio::select! {
+            () = source.stored(last) => {}
+            () = carry_out => panic!("the link left"),
+            end = serve => panic!("{end:?}"),
+        }
+    });
+}
+
+#[test]
+fn a_tool_of_the_hub_is_run_once_and_a_lost_call_is_told() {
+    run(async {
+        let (hub, source) = (Hub::start().await, Source::new());
+        let (handle, _inbound) = start(hub.config(), &source);
+        let call = |id: &str| ToolCall {
+            id: id.to_owned(),
+            name: "memory_recall".to_owned(),
+            call_id: "toolu_1".to_owned(),
+            params: json!({"query": "herons"}),
+        };
+        let limit = Duration::from_secs(20);
+        let away = handle.call_tool(call("t0"), limit).await;
+        assert_eq!(away, Err(NoAnswer::Away));
+        let mut peer = hub.join().await;
+        let mut status = handle.status();
+        status.wait_for(|s| s.phase == Phase::Live).await.unwrap();
+        let serve = async {
+            let frame = loop {
+                match peer.said().await {
+                    Said::Other(frame) if frame["type"] == "tool" => break frame,
+                    Said::Event(event) => peer.ack(&event.id).await,
+                    _ => {}
+                }
+            };
+            assert_eq!(
+                frame,
+                json!({"id": "t1", "type": "tool", "name": "memory_recall",
+                    "toolCallId": "toolu_1", "params": {"query": "herons"}})
+            );
+            let actions = json!([{"action": "RETURN", "result": {"found": 2}}]);
+            peer.send(&json!({"id": "t1", "actions": actions})).await;
+        };
+        let (answer, ()) = tokio::join!(handle.call_tool(call("t1"), limit), serve);
+        assert_eq!(answer, Ok(ToolAnswer::Done(Some(json!({"found": 2})))));
+        let lose = async {
+            while !matches!(peer.said().await, Said::Other(frame) if frame["id"] == "t2") {}
+            drop(peer);
+        };
+        let (answer, ()) = tokio::join!(handle.call_tool(call("t2"), limit), lose);
+        assert_eq!(answer, Err(NoAnswer::Lost));
+        let mut peer = hub.join().await;
+        status.wait_for(|s| s.phase == Phase::Live).await.unwrap();
+        let late = async {
+            while !matches!(peer.said().await, Said::Other(frame) if frame["type"] == "tool") {}
+        };
+        let wait = Duration::from_millis(100);
+        let (answer, ()) = tokio::join!(handle.call_tool(call("t3"), wait), late);
+        assert_eq!(answer, Err(NoAnswer::Late(wait)));
     });
 }

@@ -48,6 +48,7 @@ impl Lead {
             link: Arc::clone(&self.link),
             context: Arc::clone(&context),
             statuses: statuses.clone(),
+            rest: self.hub.rest.clone(),
         };
         self.tasks
             .spawn("hub-commands", commands.serve(self.inbound));

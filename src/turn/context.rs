@@ -96,7 +96,7 @@ pub struct TurnContext {
 #[derive(Debug)]
 pub(super) enum Start {
     /// For one turn.
-    Exec(LaunchPlan),
+    Exec(Box<LaunchPlan>),
     /// For many.
     Live(Box<LivePlan>),
 }
@@ -163,7 +163,7 @@ impl TurnContext {
             spec.system_prompt.clone().unwrap_or_default()
         });
         let mut start = match self.live {
-            None => Start::Exec((self.agent.plan)(&spec)?),
+            None => Start::Exec(Box::new((self.agent.plan)(&spec)?)),
             Some(kind) => Start::Live(Box::new((kind.plan)(&spec, self.approval.asks())?)),
         };
         if let Some(text) = told {

@@ -43,4 +43,5 @@ mod secrets;
 mod session;
 mod side_by_side;
 mod takeover;
+mod unheard;
 mod waking;

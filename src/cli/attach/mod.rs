@@ -27,6 +27,7 @@ use self::terminal::Terminal;
 use self::typed::{HELP, Typed, typed};
 use self::view::View;
 use super::lead::{Context, Stops, runtime};
+use super::printing::say;
 use super::{CliError, Exit};
 use crate::config::{CommandKind, HubOptions, Options};
 use crate::event::NoticeLevel;
@@ -113,7 +114,7 @@ async fn attach(context: &Context, session: Option<SessionId>) -> Result<ExitCod
         return Err(error);
     }
     if io::stderr().is_terminal() {
-        eprintln!("detached; session {session} goes on");
+        say!("detached; session {session} goes on");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,19 +3,20 @@
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::frames::response;
-use super::wire::{Frame, Params};
+use super::wire::Params;
 use super::{CodexLive, Opening, consent};
 use crate::agent::json::typed;
+use crate::agent::json_rpc::Dialect;
 use crate::agent::live::{Answer, Phase, Refused, Told};
+
+pub(super) const DIALECT: Dialect = Dialect::Bare;
 
 /// Ends commands that an interrupted turn left running.
 pub(super) const CLEAN: &str = "thread/backgroundTerminals/clean";
 
 impl CodexLive {
     /// A request of ours was sent.
-    pub(super) fn requested(&mut self, id: &str, method: &str, params: Option<&RawValue>) {
-        self.ours.insert(id.to_owned(), method.to_owned());
+    pub(super) fn has_requested(&mut self, method: &str, params: Option<&RawValue>) {
         match method {
             "initialize" => self.opening = Opening::Asked,
             "thread/start" | "thread/resume" => self.opening = Opening::Thread,
@@ -35,7 +36,12 @@ impl CodexLive {
     }
 
     /// An answer of ours was sent.
-    pub(super) fn answered(&mut self, id: &str, frame: &Frame<'_>, out: &mut Vec<Told>) {
+    pub(super) fn has_answered(
+        &mut self,
+        id: &str,
+        result: Option<&RawValue>,
+        out: &mut Vec<Told>,
+    ) {
         self.owed.remove(id);
         let at = self
             .asked
@@ -43,7 +49,7 @@ impl CodexLive {
             .position(|waiting| waiting.asked.request_id == id);
         let Some(at) = at else { return };
         let request_id = self.asked.remove(at).asked.request_id;
-        let result: Value = typed(frame.result).unwrap_or_default();
+        let result: Value = typed(result).unwrap_or_default();
         let decision = consent::decision(&result);
         out.push(Told::Answered {
             request_id,
@@ -51,7 +57,7 @@ impl CodexLive {
         });
     }
 
-    pub(super) fn open_thread(&self) -> Value {
+    pub(super) fn open_thread(&self) -> Vec<u8> {
         let policy = if self.spec.asks { "untrusted" } else { "never" };
         let spec = &self.spec;
         let options = [
@@ -79,9 +85,8 @@ impl CodexLive {
     }
 
     /// The `ahead`-th request from here on.
-    pub(super) fn request(&self, ahead: usize, method: &str, params: &Value) -> Value {
-        let id = self.frames + 1 + ahead as u64;
-        json!({"id": id, "method": method, "params": params})
+    pub(super) fn request(&self, ahead: usize, method: &str, params: &Value) -> Vec<u8> {
+        self.ours.frame(DIALECT, ahead, method, params)
     }
 
     pub(super) fn answer(
@@ -94,6 +99,6 @@ impl CodexLive {
             .find(|waiting| waiting.asked.request_id == request_id)
             .ok_or(Refused::NotAsked)?;
         let result = waiting.result(answer);
-        Ok(vec![response(request_id, "result", &result)])
+        Ok(vec![DIALECT.result(request_id, &result)])
     }
 }

@@ -72,6 +72,11 @@ fn shows_and_controls(agent: &Agent) {
     }
     tui.shows_since(mark, "I wait no longer.");
     all.broadcast("agent_end", 3);
+    let asked = model.requests().pop().unwrap().to_string();
+    assert!(asked.contains("Stop waiting."), "{asked}");
+    if agent.mode() == "live" {
+        assert!(!tui.text().contains("interrupted"), "{}", tui.text());
+    }
 
     tui.press("Sleep on.\r");
     made(&led.workspace.join("sleeping"));

@@ -383,6 +383,31 @@ fn a_steer_is_a_user_message_within_the_run() {
 }
 
 #[test]
+fn a_message_into_a_live_turn_interrupts_no_call() {
+    let frames = map(&[
+        json!({"type": "prompt", "text": "p"}),
+        token("x", "m1"),
+        tool_start("t"),
+        json!({"type": "prompt", "text": "rather this"}),
+        tool_end("t"),
+        token("y", "m2"),
+        json!({"type": "end", "outcome": "completed"}),
+    ]);
+    balanced(&frames);
+    let ends: Vec<_> = frames
+        .iter()
+        .filter(|(event, _)| event == "tool_execution_end")
+        .map(|(_, data)| data["isError"].clone())
+        .collect();
+    assert_eq!(ends, [json!(false)]);
+    let prompts = names(&frames)
+        .iter()
+        .filter(|name| *name == "message_end:user")
+        .count();
+    assert_eq!(prompts, 2);
+}
+
+#[test]
 fn a_long_answer_costs_linear_bytes_and_every_frame_fits() {
     let mut mapper = Mapper::new();
     let mut frames = Vec::new();

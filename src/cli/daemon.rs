@@ -1,7 +1,10 @@
 //! Leads a Hub session, and every other one that the state dir holds or the API is asked for.
 
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::process::ExitCode;
+
+use rustix::fs::FileType;
 
 use super::hosting::{Ended, Signals, hub_target, leave, serve_api, settle, stop};
 use super::lead::{Context, exit_code, runtime};
@@ -10,7 +13,7 @@ use super::{CliError, Exit};
 use crate::api::{LedSession, Standing};
 use crate::config::{CommandKind, HubConfig, HubOptions, Options};
 use crate::daemon::{Chosen, HubAccess, Named, OwnedSetup, Primary, Registry, State};
-use crate::event::Outcome;
+use crate::event::{Envelope, Outcome};
 use crate::journal::StoredBatch;
 use crate::tasks::Tasks;
 
@@ -117,7 +120,10 @@ async fn with(
         registry: &registry,
         once,
         renderer: Renderer::new(output),
-        shown: Shown::default(),
+        shown: Shown {
+            outcome: None,
+            closed: leads_nowhere(io::stdout().as_fd()),
+        },
     };
     watch.serve(primary, signals).await
 }
@@ -252,7 +258,6 @@ pub(super) enum Over {
 }
 
 /// What was shown of the session so far.
-#[derive(Default)]
 struct Shown {
     /// Of the last turn that ended.
     outcome: Option<Outcome>,
@@ -263,20 +268,34 @@ struct Shown {
 impl Shown {
     fn show(&mut self, renderer: &mut Renderer, batch: &StoredBatch) {
         let outcome = &mut self.outcome;
-        let mut sink = io::sink();
-        let note = |envelope: &crate::event::Envelope| {
+        let mut note = |envelope: &Envelope| {
             if let Some(end) = ended(envelope) {
                 *outcome = Some(end);
             }
         };
-        let result = if self.closed {
-            renderer.show(batch, &mut sink, note)
+        if self.closed {
+            let ends = |line: &&[u8]| Envelope::type_of(line) == Some(b"end");
+            let ends = batch.lines().filter(ends);
+            ends.filter_map(|line| Envelope::parse(line).ok())
+                .for_each(|envelope| note(&envelope));
         } else {
-            renderer.show(batch, &mut io::stdout().lock(), note)
-        };
-        // The session goes on without readers.
-        self.closed |= result.is_err();
+            let shown = renderer.show(batch, &mut io::stdout().lock(), note);
+            // The session goes on without readers.
+            self.closed = shown.is_err();
+        }
     }
+}
+
+/// Whether it is `/dev/null`: a transcript that nobody can read need not be made.
+fn leads_nowhere(output: BorrowedFd<'_>) -> bool {
+    const NULL: (u32, u32) = (1, 3);
+    rustix::fs::fstat(output).is_ok_and(|stat| {
+        let device = (
+            rustix::fs::major(stat.st_rdev),
+            rustix::fs::minor(stat.st_rdev),
+        );
+        FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && device == NULL
+    })
 }
 
 fn journal_error(error: &crate::journal::JournalError) -> CliError {

@@ -6,7 +6,7 @@ use std::fs;
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
-use crate::agents::{Agent, CLAUDE, CODEX};
+use crate::agents::{Agent, CLAUDE, CODEX, GEMINI, OPENCODE};
 use crate::bench::Bench;
 use crate::kills::holds;
 use crate::running::{Running, eventually, made};
@@ -555,4 +555,6 @@ macro_rules! live {
 live! {
     claude: CLAUDE,
     codex: CODEX,
+    opencode: OPENCODE,
+    gemini: GEMINI,
 }

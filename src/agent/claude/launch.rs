@@ -205,6 +205,7 @@ fn launch(spec: &TurnSpec, form: &[&str]) -> Result<LaunchPlan, LaunchError> {
         files: Vec::new(),
         home_files: Vec::new(),
         home_links: Vec::new(),
+        home_rename: None,
         env_pass: ENV_PASS,
         env_fallback: Vec::new(),
     })

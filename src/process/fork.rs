@@ -54,18 +54,15 @@ pub fn fork_into_group(
     group: RunGroup,
     child: impl FnOnce() -> i32,
 ) -> io::Result<(Pid, Option<RunGroup>)> {
-    let born = group.open().and_then(|folder| fork_at(folder.as_fd()));
-    match born {
-        Ok(fork) => Ok((parent_of(fork, child)?, Some(group))),
-        Err(_) => {
-            let pid = fork_into(child).inspect_err(|_| group.remove())?;
-            if group.add(pid).is_ok() {
-                return Ok((pid, Some(group)));
-            }
-            group.remove();
-            Ok((pid, None))
-        }
+    if let Ok(fork) = group.open().and_then(|folder| fork_at(folder.as_fd())) {
+        return Ok((parent_of(fork, child)?, Some(group)));
     }
+    let pid = fork_into(child).inspect_err(|_| group.remove())?;
+    if group.add(pid).is_ok() {
+        return Ok((pid, Some(group)));
+    }
+    group.remove();
+    Ok((pid, None))
 }
 
 /// What is left to do on either side of a fork.

@@ -108,6 +108,16 @@ impl Run {
         out.state("message_end", &Shown { message: &message });
     }
 
+    /// A person has said something in the middle of the run. Calls that run go on running.
+    pub(super) fn steered(&mut self, text: &str, by: &Speaker, out: &mut Sink<'_>) {
+        self.end_message(by, Stop::Done, None, out);
+        let is_answered = |turn: &ModelTurn| turn.tools.is_empty() && turn.last.is_some();
+        if self.model_turn.as_ref().is_some_and(is_answered) {
+            self.end_model_turn(by, out);
+        }
+        self.user_message(text, out);
+    }
+
     /// A timestamp that no other message of the run has.
     fn next_stamp(&mut self, at: u64) -> u64 {
         self.stamp = at.max(self.stamp.saturating_add(1));

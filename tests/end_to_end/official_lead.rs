@@ -104,8 +104,12 @@ fn the_official_lead_makes_a_session_works_in_it_and_takes_commands() {
     let mark = lead.mark();
     lead.press("\r");
     lead.shows_since(mark, "created");
-    lead.press("\x1b");
-    lead.press("\x1b");
+    // Back to the list, and out of it.
+    for shown in ["Another session", "You asked for a greeting."] {
+        let mark = lead.mark();
+        lead.press("\x1b");
+        lead.shows_since(mark, shown);
+    }
 
     // It leaves in order, and the session is paused.
     lead.press("/quit\r");

@@ -431,8 +431,19 @@ fn a_long_answer_costs_linear_bytes_and_every_frame_fits() {
             frame.data.len()
         );
     }
-    let cut = frames.iter().find(|f| f.event == "tool_result").unwrap();
-    let cut: Value = serde_json::from_str(&cut.data).unwrap();
-    let text = cut["content"][0]["text"].as_str().unwrap();
-    assert!(text.ends_with(&format!("y…[+{} bytes]", (3 << 20) - 200_000)));
+    let cut = |event: &str, place: &str, left: usize| {
+        let frame = frames.iter().rfind(|f| f.event == event).unwrap();
+        let data: Value = serde_json::from_str(&frame.data).unwrap();
+        let text = data.pointer(place).and_then(Value::as_str).unwrap();
+        let marker = format!("y…[+{} bytes]", (3 << 20) - left);
+        assert!(
+            text.ends_with(&marker),
+            "{event}: …{}",
+            &text[text.len() - 40..]
+        );
+    };
+    cut("tool_execution_end", "/result/content/0/text", 200_000);
+    cut("tool_result", "/content/0/text", 8 * 1024);
+    cut("message_end", "/message/content/0/text", 8 * 1024);
+    cut("turn_end", "/toolResults/0/content/0/text", 256);
 }

@@ -7,7 +7,9 @@ use secrecy::SecretString;
 
 use super::launch::{agent_home, environment, keys_in, setup_environment, turn_spec};
 use super::made::{Made, MadeRepository};
-use super::{DaemonError, Lead, Setup, agents_git, sandbox, setup_script, skills, workspace};
+use super::{
+    DaemonError, Lead, Setup, agents_git, reach, sandbox, setup_script, skills, workspace,
+};
 use crate::config::{ExpectedReport, Push, SandboxKind};
 use crate::event::NoticeLevel;
 use crate::files;
@@ -116,8 +118,15 @@ impl Lead {
         let mut environment = setup_environment(setup, &self.chosen.runs_as)?;
         let hands = step == "lfs" || setup.config.git.push == Some(Push::Agent);
         let handing = self.handing(setup, ground, &mut environment, hands)?;
+        let home = agent_home(setup, &self.chosen.runs_as);
         let script = setup_script::Script {
             step,
+            reach: reach::reach(
+                setup,
+                Path::new(setup_script::SHELL),
+                &ground.workspace,
+                &home,
+            ),
             text,
             sandbox,
             workspace: &ground.workspace,

@@ -13,6 +13,7 @@ mod manifests;
 mod beside;
 mod container;
 mod contents;
+mod deployed;
 mod session;
 #[path = "../git_server/tls.rs"]
 mod tls;

@@ -203,6 +203,11 @@ impl Failed {
         }
     }
 
+    /// It is no error: somebody has ended the turn.
+    pub(super) fn is_interrupt(&self) -> bool {
+        self.is_interrupt
+    }
+
     /// The error as it stands on stdout.
     pub(super) fn error(&self) -> &TurnError {
         &self.error

@@ -13,6 +13,9 @@ mod manifests;
 mod beside;
 mod container;
 mod contents;
+#[path = "../git_server/mod.rs"]
+#[allow(dead_code)] // shared with the tests of workspaces
+mod git_server;
 mod session;
 #[path = "../git_server/tls.rs"]
 mod tls;

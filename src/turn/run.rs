@@ -388,7 +388,8 @@ impl Turn {
                     return Ok(Some(Stop::Cancel));
                 }
                 TurnCommand::Pause { .. } => return Ok(Some(Stop::Pause)),
-                // No process, no request.
+                // No process, no request, and the next one is started as the session is set.
+                TurnCommand::Set { .. } | TurnCommand::Reconsider => {}
                 TurnCommand::Answer { answer, done } => {
                     let _gone = done.send(Err(AnswerError::NotWaiting(answer.request_id)));
                 }

@@ -1,7 +1,8 @@
 //! Death at random moments.
 //!
 //! The moments are drawn over the measured length of a whole turn, from the daemon's start to its
-//! end, and half of the rounds have a Hub that hangs up or forgets to acknowledge.
+//! end, in exec form and in live form. Half of the rounds have a Hub that hangs up or forgets to
+//! acknowledge.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -40,6 +41,7 @@ struct Blow {
 /// A round to be played.
 struct Round {
     agent: &'static str,
+    scenario: Scenario,
     blows: Vec<Blow>,
     manners: Manners,
 }
@@ -84,8 +86,7 @@ fn a_session_survives_kills_at_random_moments() {
         .collect();
     let total = Mutex::new(Total::default());
     let faults = each(&rounds, |index, round| {
-        let scenario = Scenario::Plain;
-        let played = ground.round(round.agent, scenario, round.manners, |place| {
+        let played = ground.round(round.agent, round.scenario, round.manners, |place| {
             play(place, &round.blows)
         });
         let (met, figures) = played.map_err(|fault| {
@@ -140,8 +141,15 @@ fn round(dice: &mut Dice, length: Duration, blows: u64) -> Round {
         },
         _ => Manners::default(),
     };
+    let kinds = [
+        (AGENTS[0], Scenario::Plain),
+        (AGENTS[1], Scenario::Plain),
+        (AGENTS[0], Scenario::Live),
+    ];
+    let (agent, scenario) = kinds[usize::try_from(dice.below(3)).unwrap()];
     Round {
-        agent: AGENTS[usize::try_from(dice.below(2)).unwrap()],
+        agent,
+        scenario,
         blows: (0..blows).map(|_| blow(dice)).collect(),
         manners,
     }

@@ -158,9 +158,9 @@ impl Mapper {
 
     fn prompt(&mut self, header: &Header, text: &str, out: &mut Sink<'_>) {
         if let Some(run) = &mut self.run {
-            // A steer: the run goes on with what a person just said.
-            run.close(&self.speaker, Stop::Aborted, None, out);
-            run.user_message(text, out);
+            // A steer: the run goes on with what a person just said. One that has interrupted the
+            // agent comes with a new attempt, and what was open is closed by now.
+            run.steered(text, &self.speaker, out);
         } else {
             // The turn's own records say which model it is: nothing may depend on earlier turns.
             self.speaker.model = None;

@@ -71,12 +71,17 @@ impl Lead {
         wanted.credentials = wanted.credentials.masked_by(Arc::clone(&redactor));
         let place = workspace::make(setup, wanted, log, owner).await;
         let place = place.map_err(|error| masked(error, &redactor))?;
-        let put = skills::put(self.chosen.kind.name, &place.path, &skills, owner)?;
-        if !put.is_empty() {
-            let text = format!("skills for the agent: {}", put.join(", "));
+        let mut made = Made::read(state_dir, &self.session)?;
+        let agent = self.chosen.kind.name;
+        let placed = &mut made.skills;
+        let changes = skills::put(agent, &place.path, &skills, detail.is_none(), placed, owner)?;
+        if !made.skills.is_empty() {
+            // Whatever becomes of the rest: these are ours.
+            made.keep(state_dir, &self.session)?;
+        }
+        for text in changes.words() {
             log.setup("skills", "stdout", text).await?;
         }
-        let mut made = Made::read(state_dir, &self.session)?;
         made.found(place.repositories);
         made.token_host = place.credentials.host_of_session().map(str::to_owned);
         if let Some(detail) = detail {

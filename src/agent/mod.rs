@@ -14,6 +14,7 @@ pub mod gemini;
 mod hash;
 mod hold;
 mod json;
+mod json_rpc;
 mod launch;
 mod lines;
 pub mod live;
@@ -32,7 +33,9 @@ use crate::exit::Exit;
 use crate::frame::Line;
 
 pub use conversation::{ConversationFile, Homes};
-pub use launch::{AgentSession, EnvFallback, HomeLink, LaunchError, LaunchPlan, TurnSpec};
+pub use launch::{
+    AgentSession, EnvFallback, HomeLink, HomeRename, LaunchError, LaunchPlan, TurnSpec,
+};
 pub use reader::{OutputReader, Read};
 pub use store::{Store, Stored};
 

@@ -153,6 +153,7 @@ pub(super) fn hub_target(hub: &HubConfig) -> Result<HubTarget, CliError> {
         session_file: hub.session_file,
         wait: hub.wait,
         gate: hub.gate,
+        lends_key: false,
     })
 }
 

@@ -19,6 +19,7 @@ mod live;
 mod running;
 mod scenarios;
 mod session;
+mod settings;
 
 macro_rules! conformance {
     ($($module:ident: $agent:ident),* $(,)?) => {$(

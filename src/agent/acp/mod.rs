@@ -23,21 +23,24 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use self::consent::Waiting;
-use self::wire::{Frame, Notice, Opened, Prompted, Update};
+use self::wire::{Notice, Opened, Prompted, Update};
 use self::work::Work;
 use super::json::typed;
-use super::lines::{self, corrupt, notice, raw};
-use super::live::{Asked, Command, Dialog, LiveSpec, Phase, Refused, Restored, Told, tell};
+use super::json_rpc::{self, Frame, Peer, Requests};
+use super::lines::notice;
+use super::live::{
+    Asked, Command, Dialog, LiveSpec, Phase, Refused, Restored, Settings, Told, tell,
+};
 use super::{Evidence, Ignored, snapshot};
 use crate::event::{Event, NoticeLevel, TurnError, Usage};
 use crate::exit::Exit;
 use crate::frame::Line;
 
-pub(super) use self::vendor::{Begun, Setting, Stopped, Vendor};
+pub(super) use self::vendor::{Begun, Request, Stopped, Vendor};
 pub(super) use self::wire::{CallUpdate, Fault};
 pub(super) use self::work::OpenCall;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The state of a dialog. All of it is in every snapshot.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -48,13 +51,13 @@ struct Acp<V> {
     work: Work,
     phase: Phase,
     opening: Opening,
-    /// Frames so far: our requests are numbered by it.
-    frames: u64,
-    /// Our requests that the CLI has not answered, by their ids: their methods.
-    ours: BTreeMap<String, String>,
+    ours: Requests,
     session: Option<String>,
-    /// How many of the vendor's settings were sent.
-    settings: usize,
+    /// How many of the vendor's settings were sent with the opening.
+    opened_with: usize,
+    /// What it works with.
+    #[serde(default)]
+    settings: Settings,
     /// The request whose answer ends the turn.
     turn: Option<Turn>,
     /// The running turn is being interrupted.
@@ -103,10 +106,10 @@ pub(super) fn open<V: Vendor>(spec: &LiveSpec) -> Box<dyn Dialog> {
         work: Work::default(),
         phase: Phase::Opening,
         opening: Opening::Nothing,
-        frames: 0,
-        ours: BTreeMap::new(),
+        ours: Requests::default(),
         session: None,
-        settings: 0,
+        opened_with: 0,
+        settings: Settings::started_with(spec),
         turn: None,
         interrupting: false,
         in_history: false,
@@ -122,32 +125,11 @@ pub(super) fn restore<V: Vendor>(bytes: &[u8]) -> Restored {
 
 impl<V: Vendor> Dialog for Acp<V> {
     fn received(&mut self, line: &Line<'_>, out: &mut Vec<Told>) -> Ignored {
-        let before = out.len();
-        let mut events = Vec::new();
-        let content = lines::content(line, &mut events);
-        tell(&mut events, out);
-        let reason = match content {
-            Ok(bytes) => self.line(bytes, out),
-            Err(reason) => reason,
-        };
-        if out.len() == before {
-            Ignored::Because(reason)
-        } else {
-            Ignored::No
-        }
+        json_rpc::received(self, line, out)
     }
 
     fn sent(&mut self, frame: &[u8], out: &mut Vec<Told>) {
-        self.frames += 1;
-        let Ok(frame) = serde_json::from_slice::<Frame<'_>>(frame) else {
-            return;
-        };
-        match (frame.id.map(RawValue::get), frame.method.as_deref()) {
-            (Some(id), Some(method)) => self.requested(id, method, frame.params),
-            (None, Some("session/cancel")) => self.interrupting |= self.turn.is_some(),
-            (Some(id), None) => self.answered(id, &frame, out),
-            _ => {}
-        }
+        json_rpc::sent(self, frame, out);
     }
 
     fn due(&self) -> Vec<Vec<u8>> {
@@ -160,6 +142,10 @@ impl<V: Vendor> Dialog for Acp<V> {
 
     fn phase(&self) -> Phase {
         self.phase
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     fn pending(&self) -> Vec<Asked> {
@@ -189,29 +175,107 @@ impl<V: Vendor> Dialog for Acp<V> {
     }
 }
 
-impl<V: Vendor> Acp<V> {
-    /// The reason is for the case that nothing comes of it.
-    fn line(&mut self, bytes: &[u8], out: &mut Vec<Told>) -> &'static str {
-        let Ok(frame) = serde_json::from_slice::<Frame<'_>>(bytes) else {
-            if bytes.starts_with(b"{\"") {
-                let text = "a frame is incomplete; its text is kept as it is";
-                out.push(Told::Event(corrupt(text)));
-            }
-            out.push(Told::Event(raw(bytes)));
-            return "";
-        };
-        let reason = match (frame.id.map(RawValue::get), frame.method.as_deref()) {
-            (Some(id), Some(method)) => Some(self.asks(id, method, frame.params, out)),
-            (Some(id), None) => Some(self.responded(id, &frame, out)),
-            (None, Some("session/update")) => self.updated(frame.params, out),
-            _ => None,
-        };
-        reason.unwrap_or_else(|| {
-            out.push(Told::Event(raw(bytes)));
-            ""
-        })
+impl<V: Vendor> Peer for Acp<V> {
+    type Fault<'a> = Fault<'a>;
+
+    fn requests(&mut self) -> &mut Requests {
+        &mut self.ours
     }
 
+    fn asks(
+        &mut self,
+        id: &str,
+        method: &str,
+        params: Option<&RawValue>,
+        out: &mut Vec<Told>,
+    ) -> &'static str {
+        let consent = (method == "session/request_permission")
+            .then(|| Waiting::new(id, params, &self.vendor, &self.work));
+        let Some(Some(waiting)) = consent else {
+            let owed = Owed::Unknown(method.to_owned());
+            self.owed.insert(id.to_owned(), owed);
+            return "a request that the runner answers by itself";
+        };
+        self.taken_up(out);
+        self.work.message_ends();
+        let asked = &waiting.asked;
+        out.push(Told::Event(Event::PermissionRequest {
+            request_id: asked.request_id.clone(),
+            call_id: asked.call_id.clone(),
+            tool: asked.tool.clone(),
+            input: asked.input.clone(),
+            options: vec!["allow".to_owned(), "deny".to_owned()],
+        }));
+        self.asked.push(waiting);
+        if !self.spec.asks {
+            self.owed.insert(id.to_owned(), Owed::Allow);
+        }
+        ""
+    }
+
+    fn responded(
+        &mut self,
+        id: &str,
+        method: String,
+        frame: &Frame<'_, Fault<'_>>,
+        out: &mut Vec<Told>,
+    ) -> &'static str {
+        if self.turn.as_ref().is_some_and(|turn| turn.request == id) {
+            self.taken_up(out);
+            self.turn_over(frame, out);
+            return "";
+        }
+        if let Some(setting) = self.settings.take(id) {
+            let refused = frame.error.as_ref().map(|fault| fault.message.to_string());
+            self.settings.settle(setting, refused, out);
+            return "";
+        }
+        if let Some(fault) = &frame.error {
+            if self.phase == Phase::Opening {
+                self.phase = Phase::Refused;
+            }
+            let why = fault.message.to_string();
+            let what = method;
+            out.push(Told::Failed { what, why });
+            return "";
+        }
+        match method.as_str() {
+            "initialize" if self.opening == Opening::Asked => self.opening = Opening::Answered,
+            "session/new" | "session/load" | "session/resume" => {
+                self.began(&method, frame.result, out);
+            }
+            _ => self.ready_if_open(out),
+        }
+        "done as asked"
+    }
+
+    fn notified(
+        &mut self,
+        method: &str,
+        params: Option<&RawValue>,
+        out: &mut Vec<Told>,
+    ) -> Option<&'static str> {
+        if method == "session/update" {
+            self.updated(params, out)
+        } else {
+            None
+        }
+    }
+
+    fn requested(&mut self, id: &str, method: &str, params: Option<&RawValue>) {
+        self.has_requested(id, method, params);
+    }
+
+    fn told(&mut self, method: &str) {
+        self.interrupting |= method == "session/cancel" && self.turn.is_some();
+    }
+
+    fn answered(&mut self, id: &str, result: Option<&RawValue>, out: &mut Vec<Told>) {
+        self.has_answered(id, result, out);
+    }
+}
+
+impl<V: Vendor> Acp<V> {
     fn updated(&mut self, params: Option<&RawValue>, out: &mut Vec<Told>) -> Option<&'static str> {
         let said: Notice<'_> = typed(params)?;
         let update: Update<'_> = typed(Some(said.update))?;
@@ -256,67 +320,6 @@ impl<V: Vendor> Acp<V> {
         }
     }
 
-    /// A request of the CLI.
-    fn asks(
-        &mut self,
-        id: &str,
-        method: &str,
-        params: Option<&RawValue>,
-        out: &mut Vec<Told>,
-    ) -> &'static str {
-        let consent = (method == "session/request_permission")
-            .then(|| Waiting::new(id, params, &self.vendor, &self.work));
-        let Some(Some(waiting)) = consent else {
-            let owed = Owed::Unknown(method.to_owned());
-            self.owed.insert(id.to_owned(), owed);
-            return "a request that the runner answers by itself";
-        };
-        self.taken_up(out);
-        self.work.message_ends();
-        let asked = &waiting.asked;
-        out.push(Told::Event(Event::PermissionRequest {
-            request_id: asked.request_id.clone(),
-            call_id: asked.call_id.clone(),
-            tool: asked.tool.clone(),
-            input: asked.input.clone(),
-            options: vec!["allow".to_owned(), "deny".to_owned()],
-        }));
-        self.asked.push(waiting);
-        if !self.spec.asks {
-            self.owed.insert(id.to_owned(), Owed::Allow);
-        }
-        ""
-    }
-
-    /// The answer to a request of ours.
-    fn responded(&mut self, id: &str, frame: &Frame<'_>, out: &mut Vec<Told>) -> &'static str {
-        let Some(method) = self.ours.remove(id) else {
-            return "an answer to nothing that was asked";
-        };
-        if self.turn.as_ref().is_some_and(|turn| turn.request == id) {
-            self.taken_up(out);
-            self.turn_over(frame, out);
-            return "";
-        }
-        if let Some(fault) = &frame.error {
-            if self.phase == Phase::Opening {
-                self.phase = Phase::Refused;
-            }
-            let why = fault.message.to_string();
-            let what = method;
-            out.push(Told::Failed { what, why });
-            return "";
-        }
-        match method.as_str() {
-            "initialize" if self.opening == Opening::Asked => self.opening = Opening::Answered,
-            "session/new" | "session/load" | "session/resume" => {
-                self.began(&method, frame.result, out);
-            }
-            _ => self.ready_if_open(out),
-        }
-        "done as asked"
-    }
-
     /// There is a session.
     fn began(&mut self, method: &str, result: Option<&RawValue>, out: &mut Vec<Told>) {
         let session: Opened<'_> = typed(result).unwrap_or_default();
@@ -341,14 +344,15 @@ impl<V: Vendor> Acp<V> {
 
     /// Prompts are taken when all is set and what was said before is told.
     fn ready_if_open(&mut self, out: &mut Vec<Told>) {
-        let is_set = self.settings >= V::settings(&self.spec).len() && self.ours.is_empty();
+        let is_set =
+            self.opened_with >= V::settings(&self.spec).len() && self.ours.open().next().is_none();
         if self.phase == Phase::Opening && self.session.is_some() && is_set && !self.in_history {
             self.phase = Phase::Resting;
             out.push(Told::Ready);
         }
     }
 
-    fn turn_over(&mut self, frame: &Frame<'_>, out: &mut Vec<Told>) {
+    fn turn_over(&mut self, frame: &Frame<'_, Fault<'_>>, out: &mut Vec<Told>) {
         self.withdraw_all(out);
         let mut events = Vec::new();
         self.work.turn_over(&mut events);

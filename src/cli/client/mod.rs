@@ -129,7 +129,7 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
 }
 
 impl Client {
-    fn of_state_dir(state_dir: &Path) -> Self {
+    pub(super) fn of_state_dir(state_dir: &Path) -> Self {
         let state_dir = state_dir.to_owned();
         Self {
             endpoint: Endpoint::Socket { state_dir },

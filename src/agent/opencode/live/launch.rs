@@ -43,6 +43,7 @@ pub(super) fn plan(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError>
             files: vec![(launch::CONFIG, config::live(spec, asks)?)],
             home_files: Vec::new(),
             home_links: Vec::new(),
+            home_rename: None,
             env_pass: launch::ENV_PASS,
             env_fallback: Vec::new(),
         },

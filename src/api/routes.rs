@@ -44,6 +44,7 @@ pub(super) fn all() -> impl Iterator<Item = Route> {
         got("/v1/openapi.json", get(document)),
         got("/v1/metrics", get(metrics::metrics)),
         got("/v1/daemon", get(status::daemon)),
+        got("/v1/hub", get(status::hub)),
         got("/v1/sessions", get(status::sessions)),
         posted("/v1/sessions", post(requests::create)),
         got(session, get(status::session)),

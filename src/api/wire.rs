@@ -46,6 +46,14 @@ pub struct DaemonStatus {
     pub room: RoomState,
 }
 
+/// `GET /v1/hub`. Shown by nothing: the key is one.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct HubJoin {
+    pub address: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
 /// How much room there is for events, as in `docs/durability.md`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -247,6 +255,9 @@ pub struct CreateAnswer {
 #[serde(deny_unknown_fields)]
 pub struct PromptRequest {
     pub text: String,
+    /// `Name <address>`: on whose behalf.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_id: Option<String>,
 }

@@ -1,5 +1,6 @@
 //! The commands: what is typed, parsed by clap, handed to the module that does it.
-#![allow(clippy::print_stdout, clippy::print_stderr)] // commands talk to people
+
+mod printing;
 
 mod approve;
 mod attach;
@@ -21,7 +22,6 @@ mod install;
 mod lead;
 mod log;
 mod logs;
-mod printing;
 mod prompt;
 mod render;
 mod replay;

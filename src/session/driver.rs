@@ -302,6 +302,7 @@ impl Driver {
             turn,
             command_id: prompt.command_id.clone(),
             prompt: prompt.text,
+            author: prompt.author,
             is_task: prompt.is_task,
             at: self.context.clock.wall(),
         };

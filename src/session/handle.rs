@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use super::driver::Driver;
 use super::state::SessionState;
 use crate::agent::live::Since;
+use crate::config::Author;
 use crate::ids::TurnId;
 use crate::journal::JournalError;
 use crate::tasks::Tasks;
@@ -24,6 +25,9 @@ const REQUESTS: usize = 64;
 pub struct Prompt {
     /// What is asked.
     pub text: String,
+    /// On whose behalf, where the asker says so: who authors the commits of its turn. A message
+    /// that a running turn takes leaves that turn's as it is.
+    pub author: Option<Author>,
     /// The asker's own id: the same id twice does one thing.
     pub command_id: Option<String>,
     /// Whether this is the session's first task, which runs once in the session's life.

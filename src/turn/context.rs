@@ -24,6 +24,7 @@ use crate::process::{Environment, Reach};
 use crate::redact::Redactor;
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::spool::{Plan, RunDir, Stdout, User};
+use crate::workspace::Authorship;
 
 /// The plan's file of the system prompt where the Hub adds to that of the settings.
 const SYSTEM_PROMPT: &str = "system-prompt.md";
@@ -80,6 +81,8 @@ pub struct TurnContext {
     pub checkpoints: bool,
     /// The reports that each turn is to leave in the workspace.
     pub expected: Vec<Expected>,
+    /// Whom commits name.
+    pub authorship: Authorship,
     /// What is pushed after each turn.
     pub publishing: Option<Publishing>,
     /// Starts runs.
@@ -96,7 +99,7 @@ pub struct TurnContext {
 #[derive(Debug)]
 pub(super) enum Start {
     /// For one turn.
-    Exec(LaunchPlan),
+    Exec(Box<LaunchPlan>),
     /// For many.
     Live(Box<LivePlan>),
 }
@@ -184,7 +187,7 @@ impl TurnContext {
             spec.system_prompt.clone().unwrap_or_default()
         });
         let mut start = match self.live {
-            None => Start::Exec((self.agent.plan)(&spec)?),
+            None => Start::Exec(Box::new((self.agent.plan)(&spec)?)),
             Some(kind) => Start::Live(Box::new((kind.plan)(&spec, self.approval.asks())?)),
         };
         if let Some(text) = told {

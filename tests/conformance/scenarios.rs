@@ -16,6 +16,27 @@ use crate::listing::{self, Part, Rules};
 use crate::running::{Running, eventually, made};
 use crate::session::Session;
 
+/// The CLI tells its model of a skill that was put where it looks.
+pub(crate) fn skill(agent: &'static Agent) {
+    let Some(bench) = Bench::with(agent) else {
+        return;
+    };
+    let folder = bench.path("skills/heron-facts");
+    fs::create_dir_all(&folder).unwrap();
+    let text = "---\nname: heron-facts\ndescription: Facts of the grey heron.\n---\nIt stands.\n";
+    fs::write(folder.join("SKILL.md"), text).unwrap();
+    let mut command = bench.agent_command(&["run"], false);
+    command
+        .arg("--skill")
+        .arg(&folder)
+        .arg("Which word was it again?");
+    let done = Running::start(&mut command).finish();
+    assert_eq!(done.code(), 0, "{done:#?}");
+    let asked = bench.requests();
+    let knows = |body: &Value| body.to_string().contains("Facts of the grey heron.");
+    assert!(asked.iter().any(knows), "{asked:#?}");
+}
+
 /// One turn to its end.
 pub(crate) fn turn(agent: &'static Agent, name: &str, prompt: &str) {
     if gaps::is_left_out(agent.key, name) {

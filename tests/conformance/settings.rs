@@ -99,13 +99,14 @@ async fn in_a_turn(agent: &'static Agent) {
     fs::write(bench.path("here/go"), "").unwrap();
     watched.end(1);
     let (_, effort) = asked_for(&bench);
-    match agent.name {
-        "claude" => assert_eq!((since.as_str(), effort.as_str()), ("from now on", other)),
-        _ => {
-            assert_eq!(since, "from the next turn on");
-            assert_ne!(effort, other);
-        }
-    }
+    let at_once = agent.name == "claude";
+    let says = if at_once {
+        "from now on"
+    } else {
+        "from the next turn on"
+    };
+    assert_eq!(since, says);
+    assert_eq!(effort == other, at_once, "{effort}");
     watched.session.prompt(HELLO).await;
     watched.end(2);
     assert_eq!(asked_for(&bench).1, other);

@@ -171,6 +171,16 @@ impl Claude {
         Some((evidence, background))
     }
 
+    /// Live form: the work in the background was stopped, so nothing wakes the agent; whether none of
+    /// it is left.
+    fn stopped(&mut self, out: &mut Vec<Event>) -> bool {
+        let is_over = self.tasks.is_empty();
+        if is_over {
+            self.calls.interrupt(out);
+        }
+        is_over
+    }
+
     /// The reason is for the case that no event comes of it.
     fn any_line(&mut self, line: &Line<'_>, out: &mut Vec<Event>) -> &'static str {
         let bytes = match lines::content(line, out) {

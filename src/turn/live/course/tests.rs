@@ -136,6 +136,18 @@ fn what_is_in_the_log_was_said() {
     let mut course = begun();
     course.recover([].into_iter(), Phase::Working, false);
     assert_eq!(course.next(Phase::Working, &[], false), Step::Wait);
+    // a message into the turn was stored, and nobody came to say it
+    for (can_steer, step) in [
+        (true, steer("m-2", "and that")),
+        (false, Step::Say(Command::Interrupt)),
+    ] {
+        let mut course = begun();
+        course.next(Phase::Resting, &[], can_steer);
+        course.told(taken_up("m-1"), Phase::Working, NOW);
+        course.add("m-2".to_owned(), "and that".to_owned());
+        course.recover([].into_iter(), Phase::Working, can_steer);
+        assert_eq!(course.next(Phase::Working, &[], can_steer), step);
+    }
     // nothing of it is there, and nothing runs
     let mut course = begun();
     course.recover([].into_iter(), Phase::Resting, true);

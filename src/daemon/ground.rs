@@ -7,7 +7,9 @@ use std::sync::Arc;
 use super::agents_git::{self, AgentsGit};
 use super::launch::{agent_home, environment, keys_in, setup_environment, turn_spec};
 use super::made::{Made, MadeRepository};
-use super::{DaemonError, Lead, Setup, repositories, sandbox, setup_script, skills, workspace};
+use super::{
+    DaemonError, Lead, Setup, reach, repositories, sandbox, setup_script, skills, workspace,
+};
 use crate::config::{ExpectedReport, Push};
 use crate::event::NoticeLevel;
 use crate::hub::rest::SessionDetail;
@@ -130,8 +132,11 @@ impl Lead {
         let credentials = Some(&ground.credentials).filter(|_| hands);
         let git = self.agents_git(setup, ground);
         let handing = git.tell(&mut environment, credentials)?;
+        let home = agent_home(setup, &self.chosen.runs_as);
+        let places = (ground.workspace.as_path(), home.as_path());
         let script = setup_script::Script {
             step,
+            reach: reach::reach(setup, Path::new(setup_script::SHELL), places, &git.folder),
             text,
             sandbox,
             workspace: &ground.workspace,

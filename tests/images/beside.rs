@@ -3,11 +3,14 @@
 use std::fs;
 use std::net::{Shutdown, TcpListener};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Agent, Bench, CLAUDE, CODEX, GEMINI, OPENCODE, is_end};
+use crate::bench::{
+    Agent, Bench, CLAUDE, CODEX, FORMS, GEMINI, OPENCODE, PI, forms_of, is_end, output_of,
+};
 use crate::engine::{LIMIT, Lines, docker, image};
 use crate::git_server::{Behaviour, GitServer};
 use crate::tls::{self, TlsFront};
@@ -16,11 +19,17 @@ fn does_its_task(agent: &Agent) {
     let Some(image) = image(agent.name) else {
         return;
     };
+    for form in forms_of(agent) {
+        does_its_task_in_form(&image, agent, form);
+    }
+}
+
+fn does_its_task_in_form(image: &str, agent: &Agent, form: &str) {
     let bench = Bench::new("id -un; cat /proc/self/status; pwd");
     let workspace = bench.dir.path().join("work");
     fs::create_dir(&workspace).unwrap();
     std::os::unix::fs::chown(&workspace, Some(1000), Some(1000)).unwrap();
-    let mut command = bench.beside(&image, agent, &["run", "Go on."]);
+    let mut command = bench.beside(image, agent, &["run", "--mode", form, "Go on."]);
     let events = Lines::of(command.current_dir(&workspace));
     let setup = events.event(|event| event["step"] == "sandbox").unwrap();
     let found = format!("{image} has /opt/agent-runner/bin/");
@@ -29,7 +38,17 @@ fn does_its_task(agent: &Agent) {
         "{setup}"
     );
     let output = events.event(|event| event["type"] == "tool_end").unwrap();
-    let text = output["output"].as_str().unwrap();
+    if let Some(text) = output_of(&output, agent, form) {
+        assert_confined(text, &workspace);
+    }
+    let end = events.event(is_end).unwrap();
+    assert_eq!(end["outcome"], "completed", "{form}: {end}");
+    assert_eq!(events.code(), Some(0), "{form}");
+    assert_eq!(containers(&bench), "", "{form}: its container is gone");
+}
+
+/// What the agent printed shows another user than root, no rights, and its workspace.
+fn assert_confined(text: &str, workspace: &Path) {
     assert!(text.contains("agent"), "the agent is not root: {text}");
     for set in ["CapPrm", "CapEff", "CapBnd", "CapAmb"] {
         assert!(
@@ -38,12 +57,8 @@ fn does_its_task(agent: &Agent) {
         );
     }
     assert!(text.contains("NoNewPrivs:\t1"), "{text}");
-    let workspace = fs::canonicalize(&workspace).unwrap();
+    let workspace = fs::canonicalize(workspace).unwrap();
     assert!(text.contains(workspace.to_str().unwrap()), "{text}");
-    let end = events.event(is_end).unwrap();
-    assert_eq!(end["outcome"], "completed", "{end}");
-    assert_eq!(events.code(), Some(0));
-    assert_eq!(containers(&bench), "", "its container is gone");
 }
 
 /// The containers of the bench's daemons.
@@ -74,9 +89,18 @@ fn gemini_does_its_task_in_a_container_beside() {
     does_its_task(&GEMINI);
 }
 
+#[test]
+fn pi_does_its_task_in_a_container_beside() {
+    does_its_task(&PI);
+}
+
 /// A daemon that leads `session`, with claude beside it.
 fn daemon(bench: &Bench, image: &str, session: &str) -> Lines {
-    let mut command = bench.beside(image, &CLAUDE, &["daemon", "--once"]);
+    daemon_in_form(bench, image, session, "auto")
+}
+
+fn daemon_in_form(bench: &Bench, image: &str, session: &str, form: &str) -> Lines {
+    let mut command = bench.beside(image, &CLAUDE, &["daemon", "--once", "--mode", form]);
     command.args(["--hub", &bench.hub, "--session", session]);
     Lines::of(&mut command)
 }
@@ -84,22 +108,24 @@ fn daemon(bench: &Bench, image: &str, session: &str) -> Lines {
 #[test]
 fn a_killed_daemons_agent_goes_on_beside_and_the_next_daemon_takes_it_over() {
     let Some(image) = image("claude") else { return };
-    let bench = Bench::new("while [ ! -e go ]; do sleep 0.05; done");
-    let session = bench.create_session(&json!({"task": "Go on."}));
-    let first = daemon(&bench, &image, &session);
-    let begin = first.event(|event| event["type"] == "tool_start").unwrap();
-    drop(first); // SIGKILL
-    let container = containers(&bench);
-    assert!(!container.is_empty(), "the agent goes on");
-    let workspace = workspace(&bench);
-    let second = daemon(&bench, &image, &session);
-    fs::write(workspace.join("go"), "").unwrap();
-    let end = second.event(is_end).unwrap();
-    assert_eq!(end["outcome"], "completed", "{end}");
-    assert_eq!(end["attempt"], 1, "the CLI was not disturbed: {end}");
-    assert_eq!(end["turn_id"], begin["turn_id"]);
-    assert_eq!(second.code(), Some(0));
-    assert_eq!(containers(&bench), "");
+    for form in FORMS {
+        let bench = Bench::new("while [ ! -e go ]; do sleep 0.05; done");
+        let session = bench.create_session(&json!({"task": "Go on."}));
+        let first = daemon_in_form(&bench, &image, &session, form);
+        let begin = first.event(|event| event["type"] == "tool_start").unwrap();
+        drop(first); // SIGKILL
+        let container = containers(&bench);
+        assert!(!container.is_empty(), "the agent goes on");
+        let workspace = workspace(&bench);
+        let second = daemon_in_form(&bench, &image, &session, form);
+        fs::write(workspace.join("go"), "").unwrap();
+        let end = second.event(is_end).unwrap();
+        assert_eq!(end["outcome"], "completed", "{form}: {end}");
+        assert_eq!(end["attempt"], 1, "the CLI was not disturbed: {end}");
+        assert_eq!(end["turn_id"], begin["turn_id"]);
+        assert_eq!(second.code(), Some(0));
+        assert_eq!(containers(&bench), "");
+    }
 }
 
 #[cfg(feature = "crash-points")]
@@ -238,49 +264,53 @@ fn workspace(bench: &Bench) -> std::path::PathBuf {
 #[test]
 fn a_killed_container_is_a_crash_that_the_session_outlives() {
     let Some(image) = image("claude") else { return };
-    let bench = Bench::new("[ -e begun ] || { touch begun; sleep 300; }");
-    let session = bench.create_session(&json!({"task": "Go on."}));
-    let events = daemon(&bench, &image, &session);
-    events.event(|event| event["type"] == "tool_start").unwrap();
-    let begun = workspace(&bench).join("begun");
-    assert!(crate::appears::path(&begun, LIMIT));
-    let container = containers(&bench);
-    docker(&["kill", container.split(' ').next().unwrap()]);
-    let end = events.event(is_end).unwrap();
-    assert_eq!(end["outcome"], "completed", "{end}");
-    assert_eq!(end["attempt"], 2, "it was resumed: {end}");
-    assert_eq!(events.code(), Some(0));
-    assert_eq!(containers(&bench), "");
+    for form in FORMS {
+        let bench = Bench::new("[ -e begun ] || { touch begun; sleep 300; }");
+        let session = bench.create_session(&json!({"task": "Go on."}));
+        let events = daemon_in_form(&bench, &image, &session, form);
+        events.event(|event| event["type"] == "tool_start").unwrap();
+        let begun = workspace(&bench).join("begun");
+        assert!(crate::appears::path(&begun, LIMIT));
+        let container = containers(&bench);
+        docker(&["kill", container.split(' ').next().unwrap()]);
+        let end = events.event(is_end).unwrap();
+        assert_eq!(end["outcome"], "completed", "{form}: {end}");
+        assert_eq!(end["attempt"], 2, "it was resumed: {end}");
+        assert_eq!(events.code(), Some(0));
+        assert_eq!(containers(&bench), "");
+    }
 }
 
 #[test]
 fn a_pause_ends_the_container_and_the_next_daemon_goes_on_with_the_conversation() {
     let Some(image) = image("claude") else { return };
-    let bench = Bench::new("[ -e begun ] || { touch begun; sleep 300; }");
-    let session = bench.create_session(&json!({"task": "Go on."}));
-    let mut command = bench.beside(&image, &CLAUDE, &["daemon", "--once"]);
-    command.args(["--hub", &bench.hub, "--session", &session]);
-    let first = Lines::of(&mut command);
-    let native = first.event(|event| event["type"] == "session").unwrap();
-    first.event(|event| event["type"] == "tool_start").unwrap();
-    assert!(crate::appears::path(
-        &workspace(&bench).join("begun"),
-        LIMIT
-    ));
-    let asked = Command::new("kill").arg(first.pid().to_string()).status();
-    assert!(asked.unwrap().success());
-    assert_eq!(first.code(), Some(143));
-    assert_eq!(containers(&bench), "", "nothing of it is left");
-    let second = daemon(&bench, &image, &session);
-    let mut natives = Vec::new();
-    let end = second.event(|event: &Value| {
-        if event["type"] == "session" {
-            natives.push(event["id"].clone());
-        }
-        is_end(event)
-    });
-    assert_eq!(end.unwrap()["outcome"], "completed");
-    assert_eq!(natives, [native["id"].clone()], "the same conversation");
+    for form in FORMS {
+        let bench = Bench::new("[ -e begun ] || { touch begun; sleep 300; }");
+        let session = bench.create_session(&json!({"task": "Go on."}));
+        let mut command = bench.beside(&image, &CLAUDE, &["daemon", "--once", "--mode", form]);
+        command.args(["--hub", &bench.hub, "--session", &session]);
+        let first = Lines::of(&mut command);
+        let native = first.event(|event| event["type"] == "session").unwrap();
+        first.event(|event| event["type"] == "tool_start").unwrap();
+        assert!(crate::appears::path(
+            &workspace(&bench).join("begun"),
+            LIMIT
+        ));
+        let asked = Command::new("kill").arg(first.pid().to_string()).status();
+        assert!(asked.unwrap().success());
+        assert_eq!(first.code(), Some(143));
+        assert_eq!(containers(&bench), "", "nothing of it is left");
+        let second = daemon_in_form(&bench, &image, &session, form);
+        let mut natives = Vec::new();
+        let end = second.event(|event: &Value| {
+            if event["type"] == "session" {
+                natives.push(event["id"].clone());
+            }
+            is_end(event)
+        });
+        assert_eq!(end.unwrap()["outcome"], "completed");
+        assert_eq!(natives, [native["id"].clone()], "the same conversation");
+    }
 }
 
 #[test]

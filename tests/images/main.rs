@@ -13,6 +13,7 @@ mod manifests;
 mod beside;
 mod container;
 mod contents;
+mod deployed;
 #[path = "../git_server/mod.rs"]
 #[allow(dead_code)] // shared with the tests of workspaces
 mod git_server;

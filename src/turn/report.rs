@@ -121,7 +121,7 @@ pub(super) async fn of_turn(context: &TurnContext, turn: TurnId) -> Vec<Event> {
         let freshness = found
             .written
             .map(|written| known.judge(turn, &expected.path, written));
-        if found.error.is_none() && freshness == Some(Freshness::OfNoTurn) {
+        if found.error.is_none() && freshness == Some(Freshness::Before) {
             found.error =
                 Some("is as it was before the session: no turn has written it".to_owned());
         }
@@ -133,7 +133,7 @@ pub(super) async fn of_turn(context: &TurnContext, turn: TurnId) -> Vec<Event> {
             path: expected.path.display().to_string(),
             ok: found.error.is_none(),
             error: found.error.map(masked),
-            unchanged: freshness.is_some_and(|freshness| freshness != Freshness::OfTurn),
+            unchanged: freshness.is_some_and(|freshness| freshness != Freshness::ThisTurn),
             content: text.map(masked),
         });
     }

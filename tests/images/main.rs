@@ -14,6 +14,7 @@ mod beside;
 mod container;
 mod contents;
 mod deployed;
+mod pinned;
 mod session;
 #[path = "../git_server/tls.rs"]
 mod tls;

@@ -87,8 +87,23 @@ impl Part {
 pub fn play() {
     let began = format!("{} {}", now(), std::process::id());
     std::fs::write(home().join(BEGAN), began).expect("HOME is writable");
+    record();
     let part = std::fs::read(home().join(PART)).expect("the bench wrote it");
     run(serde_json::from_slice(&part).expect("a part"));
+}
+
+/// Leaves a record of the conversation where Claude Code does: a runner goes on with no other.
+fn record() {
+    let id = std::env::args().find_map(|argument| {
+        let (flag, id) = argument.split_once('=')?;
+        ["--session-id", "--resume"]
+            .contains(&flag)
+            .then(|| id.to_owned())
+    });
+    let Some(id) = id else { return };
+    let folder = home().join(".claude/projects/bench");
+    std::fs::create_dir_all(&folder).expect("HOME is writable");
+    std::fs::write(folder.join(id).with_extension("jsonl"), "{}\n").expect("HOME is writable");
 }
 
 /// Does one part and leaves the note.

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
+use super::ConversationFile;
+
 /// Which conversation of the CLI a turn belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AgentSession {
@@ -71,6 +73,8 @@ pub struct LaunchPlan {
     pub home_files: Vec<(PathBuf, Vec<u8>)>,
     /// Symbolic links beside them, under the same rules.
     pub home_links: Vec<HomeLink>,
+    /// A conversation of the home that has to go by another name before it is resumed.
+    pub home_rename: Option<HomeRename>,
     /// The vendor's variables, to be passed through where they are set. A name that ends in `*`
     /// stands for all that begin so.
     pub env_pass: &'static [&'static str],
@@ -98,6 +102,15 @@ pub struct HomeLink {
     pub target: PathBuf,
     /// Whether a folder is made there if there is nothing.
     pub is_folder: bool,
+}
+
+/// A file of the home that is given another name, if it is there and no file has that name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HomeRename {
+    /// The file: where several are meant, the first by its name.
+    pub file: ConversationFile,
+    /// Its new name, in the same folder.
+    pub name: String,
 }
 
 /// A turn that cannot be started as asked.

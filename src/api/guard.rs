@@ -102,7 +102,7 @@ fn check_origin(listener: IpAddr, headers: &HeaderMap) -> Result<(), Failure> {
     }
 }
 
-fn forbidden(message: &str, hint: &str) -> Failure {
+pub(super) fn forbidden(message: &str, hint: &str) -> Failure {
     Failure::new(StatusCode::FORBIDDEN, "forbidden", message, hint)
 }
 

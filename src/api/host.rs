@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use secrecy::SecretString;
 use tokio::sync::watch;
 
 use crate::clock::Timestamp;
@@ -22,6 +23,9 @@ use crate::session::Session;
 pub trait Host: Send + Sync + 'static {
     /// What is true of the daemon as a whole.
     fn daemon(&self) -> DaemonFacts;
+
+    /// Its Hub, for whoever wants to join a session there.
+    fn hub(&self) -> HubDoor;
 
     /// Every session that the daemon leads, or would, the newest first.
     fn sessions(&self) -> Vec<HostedSession>;
@@ -56,6 +60,16 @@ pub struct DaemonFacts {
     pub hub: Option<String>,
     /// How much room its journal has.
     pub room: Room,
+}
+
+/// How the sessions of a daemon are joined.
+#[derive(Debug, Clone)]
+pub struct HubDoor {
+    /// The address, without credentials.
+    pub address: String,
+    /// The key, where only the daemon has it: that of a Hub of its own. Whoever joins another Hub
+    /// shows a key of their own.
+    pub key: Option<SecretString>,
 }
 
 /// A session that the daemon holds.

@@ -23,6 +23,7 @@ mod metrics;
 mod requests;
 mod routes;
 mod server;
+mod settings;
 mod socket;
 mod status;
 mod usage;
@@ -30,8 +31,8 @@ pub mod wire;
 
 pub use approval::{answer_of, request_waiting};
 pub use host::{
-    CreateError, Created, DaemonFacts, EndError, Host, HostedSession, LedSession, LogSource,
-    NewSession, Standing,
+    CreateError, Created, DaemonFacts, EndError, Host, HostedSession, HubDoor, LedSession,
+    LogSource, NewSession, Standing,
 };
 pub use routes::{DOCUMENT, table};
 pub use server::{ApiConfig, Network, Serving, serve};

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::Uri;
+use axum::{Extension, Json};
+use secrecy::ExposeSecret as _;
 
 use super::failure::Failure;
-use super::host::{HostedSession, LedSession, Standing};
+use super::guard::{Peer, forbidden};
+use super::host::{HostedSession, HubDoor, LedSession, Standing};
 use super::routes::Query;
 use super::server::Api;
 use super::wire::{
-    AgentDoing, DaemonStatus, Health, JournalState, LinkState, RunningTurn, SessionList,
+    AgentDoing, DaemonStatus, Health, HubJoin, JournalState, LinkState, RunningTurn, SessionList,
     SessionState, SessionStatus, SessionSummary, TurnList, TurnPhase, TurnStatus,
 };
 use crate::clock::Timestamp;
@@ -56,6 +58,22 @@ pub(super) async fn daemon(State(api): State<Arc<Api>>) -> Json<DaemonStatus> {
         room: facts.room.into(),
         sessions,
     })
+}
+
+/// The Hub, for the daemon's own user: what joins a session there can have its calls approved.
+pub(super) async fn hub(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Extension<Peer>,
+) -> Result<Json<HubJoin>, Failure> {
+    if let Peer::Network { .. } = peer {
+        return Err(forbidden(
+            "the way to the Hub is told on the daemon's own socket only",
+            "ask there, as the daemon's user",
+        ));
+    }
+    let HubDoor { address, key } = api.host.hub();
+    let key = key.map(|key| key.expose_secret().to_owned());
+    Ok(Json(HubJoin { address, key }))
 }
 
 pub(super) async fn sessions(

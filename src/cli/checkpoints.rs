@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::printing::print;
 use super::{CliError, Exit};
 use crate::clock::Timestamp;
 use crate::clock::iso;
@@ -114,17 +115,17 @@ pub(super) fn restore(arguments: &RestoreArguments) -> Result<ExitCode, CliError
     let kept = checkpoints
         .restore(&to, &undo)
         .map_err(|error| repo(&error))?;
-    println!(
-        "restored {} to {} of session {}; undo with: agent-runner restore {place} --session {}",
+    let mut told = format!(
+        "restored {} to {} of session {}; undo with: agent-runner restore {place} --session {}\n",
         checkpoints.path().display(),
         to.name,
         to.session,
         to.session
     );
     for path in kept.left_out {
-        println!("not touched, as checkpoints leave it out: {path}");
+        told = format!("{told}not touched, as checkpoints leave it out: {path}\n");
     }
-    Ok(ExitCode::SUCCESS)
+    print(&told)
 }
 
 /// Where the session began: before its first turn, or the oldest that is kept.

@@ -1,11 +1,11 @@
 //! Leads a Hub session, and every other one that the state dir holds or the API is asked for.
 
-use std::io;
 use std::process::ExitCode;
 
 use super::hosting::{Ended, Signals, hub_target, leave, serve_api, settle, stop};
 use super::lead::{Context, exit_code, runtime};
-use super::render::{Renderer, ended};
+use super::printing::say;
+use super::render::Stage;
 use super::{CliError, Exit};
 use crate::api::{LedSession, Standing};
 use crate::config::{CommandKind, HubConfig, HubOptions, Options};
@@ -106,9 +106,9 @@ async fn with(
     };
     settle(tasks);
     let id = &primary.hosted.id;
-    eprintln!("agent-runner: leading session {id}");
+    say!("agent-runner: leading session {id}");
     if primary.is_continued {
-        eprintln!(
+        say!(
             "agent-runner: an earlier daemon made this session for the same task; for a new one, \
              use `agent-runner start`, or another --state-dir"
         );
@@ -116,8 +116,8 @@ async fn with(
     let watch = Watch {
         registry: &registry,
         once,
-        renderer: Renderer::new(output),
-        shown: Shown::default(),
+        stage: Stage::new(output),
+        outcome: None,
     };
     watch.serve(primary, signals).await
 }
@@ -126,8 +126,9 @@ async fn with(
 struct Watch<'a> {
     registry: &'a Registry,
     once: bool,
-    renderer: Renderer,
-    shown: Shown,
+    stage: Stage,
+    /// Of the last turn that was seen to end.
+    outcome: Option<Outcome>,
 }
 
 impl Watch<'_> {
@@ -149,7 +150,7 @@ impl Watch<'_> {
             }
         };
         while let Ok(Some(batch)) = primary.tail.try_next().await {
-            self.shown.show(&mut self.renderer, &batch);
+            self.show(&batch);
         }
         Ok(ended)
     }
@@ -176,7 +177,7 @@ impl Watch<'_> {
             if self.once
                 && let Some(state) = &mut state
                 && state.borrow_and_update().is_idle()
-                && let Some(outcome) = self.shown.outcome
+                && let Some(outcome) = self.outcome
             {
                 return Ok(Over::Done(outcome));
             }
@@ -192,7 +193,7 @@ impl Watch<'_> {
                 error = self.registry.fatal() => return Err(error.into()),
                 batch = primary.tail.next() => {
                     let batch = batch.map_err(|error| journal_error(&error))?;
-                    self.shown.show(&mut self.renderer, &batch);
+                    self.show(&batch);
                 }
                 gone = news => if gone.is_err() && led.is_some() {
                     // The driver is gone; its session says why.
@@ -219,12 +220,16 @@ impl Watch<'_> {
             }
             Standing::Failed { reason } => {
                 while let Ok(Some(batch)) = primary.tail.try_next().await {
-                    self.shown.show(&mut self.renderer, &batch);
+                    self.show(&batch);
                 }
                 let failure = primary.hosted.failure();
                 Err(failure.map_or_else(|| CliError::new(Exit::Internal, reason), CliError::from))
             }
         }
+    }
+
+    fn show(&mut self, batch: &StoredBatch) {
+        self.outcome = self.stage.batch(batch).or(self.outcome);
     }
 
     /// The outcome of the last turn, when the session's work was all done before this start.
@@ -249,34 +254,6 @@ pub(super) enum Over {
     Signal,
     /// We were asked to make room for another version.
     Upgrade,
-}
-
-/// What was shown of the session so far.
-#[derive(Default)]
-struct Shown {
-    /// Of the last turn that ended.
-    outcome: Option<Outcome>,
-    /// Nobody reads stdout any more.
-    closed: bool,
-}
-
-impl Shown {
-    fn show(&mut self, renderer: &mut Renderer, batch: &StoredBatch) {
-        let outcome = &mut self.outcome;
-        let mut sink = io::sink();
-        let note = |envelope: &crate::event::Envelope| {
-            if let Some(end) = ended(envelope) {
-                *outcome = Some(end);
-            }
-        };
-        let result = if self.closed {
-            renderer.show(batch, &mut sink, note)
-        } else {
-            renderer.show(batch, &mut io::stdout().lock(), note)
-        };
-        // The session goes on without readers.
-        self.closed |= result.is_err();
-    }
 }
 
 fn journal_error(error: &crate::journal::JournalError) -> CliError {

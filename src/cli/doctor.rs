@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::lead::{Context, runtime};
+use super::printing::{print, say};
 use super::{CliError, Exit, log};
 use crate::agent::AGENTS;
 use crate::config::{CommandKind, HubOptions, Options};
@@ -30,12 +31,11 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     let chosen = Settings::of(arguments, None)?;
     if arguments.options.print_config {
-        print!("{}", chosen.daemon.config.render());
-        return Ok(ExitCode::SUCCESS);
+        return print(&chosen.daemon.config.render());
     }
     log::start(chosen.daemon.config.log_level);
     for warning in &chosen.daemon.config.warnings {
-        eprintln!("agent-runner: warning: {warning}");
+        say!("agent-runner: warning: {warning}");
     }
     let report = examine(arguments, &chosen)?;
     let exit = report.exit_code();

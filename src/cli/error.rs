@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use super::printing::say;
+
 /// The exit codes that every command shares (`docs/exit-codes.md`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -73,7 +75,7 @@ impl CliError {
 
     /// Prints the error to stderr and gives its exit code.
     pub(super) fn report(&self) -> ExitCode {
-        eprintln!("agent-runner: {}", self.message);
+        say!("agent-runner: {}", self.message);
         ExitCode::from(self.exit as u8)
     }
 }

@@ -7,7 +7,7 @@ use tokio::signal::ctrl_c;
 
 use super::CliError;
 use super::client::{Context, Follower, Step, Which, runtime};
-use super::printing::ended;
+use super::printing::{ended, say};
 use super::render::Renderer;
 use crate::config::ClientOptions;
 use crate::ids::TurnId;
@@ -61,7 +61,7 @@ async fn show(context: &Context, arguments: &Arguments) -> Result<ExitCode, CliE
             Step::Line(line) => line,
             Step::Complete => return Ok(ExitCode::SUCCESS),
             Step::Waiting(error) => {
-                eprintln!("agent-runner: waiting for the daemon: {error}");
+                say!("agent-runner: waiting for the daemon: {error}");
                 continue;
             }
         };

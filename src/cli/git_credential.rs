@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::printing::say;
 use crate::workspace;
 
 /// What the command takes.
@@ -29,7 +30,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     );
     if let Err(error) = asked {
         // git goes on without, and says that it may not.
-        eprintln!("agent-runner: no token: {error}");
+        say!("agent-runner: no token: {error}");
     }
     ExitCode::SUCCESS
 }

@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::daemon::Over;
 use super::lead::Stops;
+use super::printing::say;
 use super::{CliError, Exit};
 use crate::api;
 use crate::clock::Clock;
@@ -152,6 +153,7 @@ pub(super) fn hub_target(hub: &HubConfig) -> Result<HubTarget, CliError> {
         session_file: hub.session_file,
         wait: hub.wait,
         gate: hub.gate,
+        lends_key: false,
     })
 }
 
@@ -176,7 +178,7 @@ pub(super) async fn serve_api(
         .await
         .map_err(|error| CliError::new(Exit::State, error.to_string()))?;
     if let Some(address) = serving.network() {
-        eprintln!("agent-runner: the API listens at http://{address}");
+        say!("agent-runner: the API listens at http://{address}");
     }
     Ok(serving)
 }

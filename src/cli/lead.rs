@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::printing::{print, say};
 use super::{CliError, Exit, log};
 use crate::agent::AGENTS;
 use crate::clock::Clock;
@@ -36,12 +37,12 @@ impl Context {
     ) -> Result<Option<Self>, CliError> {
         let context = Self::resolve(command, options, hub, task)?;
         if options.print_config {
-            print!("{}", context.config.render());
+            print(&context.config.render())?;
             return Ok(None);
         }
         log::start(context.config.log_level);
         for warning in &context.config.warnings {
-            eprintln!("agent-runner: warning: {warning}");
+            say!("agent-runner: warning: {warning}");
         }
         Ok(Some(context))
     }

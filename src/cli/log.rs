@@ -31,6 +31,8 @@ fn start_with(level: LogLevel, to: impl for<'a> MakeWriter<'a> + Send + Sync + '
         .with_writer(to)
         .with_ansi(false)
         .with_target(false)
+        // It would say so on stderr with `eprintln!`, which panics there where the log is full.
+        .log_internal_errors(false)
         .finish();
     // Another subscriber is there already only where the library is embedded: then it is theirs.
     drop(tracing::subscriber::set_global_default(log));

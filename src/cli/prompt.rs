@@ -1,6 +1,6 @@
 //! Gives a session's agent something more to do, and waits for it where that is asked for.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use tokio::signal::ctrl_c;
 
 use super::client::{Client, ClientError, Context, Follower, Step, Which, runtime};
 use super::lead::{exit_code, read_text};
-use super::printing::print;
-use super::render::{Renderer, ended};
+use super::printing::{print, say};
+use super::render::Stage;
 use super::{CliError, Exit};
 use crate::api::wire::{PromptAnswer, PromptRequest};
 use crate::clock::Clock;
-use crate::config::ClientOptions;
+use crate::config::{Author, ClientOptions};
 use crate::event::Outcome;
 use crate::ids::SessionId;
 
@@ -39,6 +39,9 @@ pub(super) struct Arguments {
     /// An id for the prompt: the same one again does nothing more
     #[arg(long, value_name = "ID")]
     prompt_id: Option<String>,
+    /// On whose behalf: the author of the commits that the agent makes of it
+    #[arg(long, value_name = "NAME <ADDRESS>")]
+    author: Option<Author>,
     /// How events are printed [default: pretty]
     #[arg(long, value_name = "pretty|jsonl")]
     output: Option<String>,
@@ -78,6 +81,7 @@ async fn prompt(
     let prompt_id = given.unwrap_or_else(|| Clock.new_uuid().to_string());
     let request = PromptRequest {
         text,
+        author: arguments.author.as_ref().map(ToString::to_string),
         prompt_id: Some(prompt_id),
     };
     let accepted = tokio::select! {
@@ -128,7 +132,7 @@ async fn hand_over(
             answer => return answer,
         };
         if !said {
-            eprintln!("agent-runner: waiting to hand the prompt over: {error}");
+            say!("agent-runner: waiting to hand the prompt over: {error}");
             said = true;
         }
         tokio::time::sleep(AGAIN).await;
@@ -137,32 +141,18 @@ async fn hand_over(
 
 /// Shows the turn until it has ended. It counts also where nobody reads it.
 async fn wait(context: &Context, mut follower: Follower) -> Result<Outcome, CliError> {
-    let mut renderer = Renderer::new(context.output);
+    let mut stage = Stage::new(context.output);
     let mut outcome = None;
-    let mut is_closed = false;
     loop {
         let line = match follower.next().await? {
             Step::Line(line) => line,
             Step::Complete => break,
             Step::Waiting(error) => {
-                eprintln!("agent-runner: waiting for the daemon: {error}");
+                say!("agent-runner: waiting for the daemon: {error}");
                 continue;
             }
         };
-        let shown = if is_closed {
-            renderer.line(&line, &mut io::sink())
-        } else {
-            let mut out = io::stdout().lock();
-            let shown = renderer.line(&line, &mut out);
-            is_closed = out.flush().is_err();
-            shown
-        };
-        // What could not be shown still counts.
-        let envelope = match shown {
-            Ok(envelope) => envelope,
-            Err(_) => crate::event::Envelope::parse(&line).ok(),
-        };
-        outcome = envelope.as_ref().and_then(ended).or(outcome);
+        outcome = stage.line(&line).or(outcome);
     }
     outcome.ok_or_else(|| {
         let message = "the turn has ended, and its end is no longer kept";

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::printing::say;
 use super::{CliError, Exit as Status};
 use crate::agent::{self, AgentKind, Ignored, OutputReader};
 use crate::event::Event;
@@ -245,7 +246,7 @@ impl<W: Write> Printer<W> {
         if let (true, Ignored::Because(why)) = (self.explain, read.ignored) {
             let head = String::from_utf8_lossy(bytes.get(..SHOWN * 4).unwrap_or(bytes));
             let head: String = head.chars().take(SHOWN).collect();
-            eprintln!("line {}: {why}: {head}", self.lines);
+            say!("line {}: {why}: {head}", self.lines);
         }
         self.events(read.events);
     }

@@ -1,16 +1,16 @@
 //! One turn in the foreground: daemon and embedded Hub in this process.
 
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::approve::Here;
 use super::lead::{Context, Stops, exit_code, runtime};
-use super::render::{Renderer, ended};
+use super::printing::say;
+use super::render::Stage;
 use super::{CliError, Exit};
 use crate::config::{CommandKind, Options};
 use crate::daemon::{Chosen, HubAccess, Led, OwnHub, Setup, State};
-use crate::event::Outcome;
 use crate::journal::Tail;
 use crate::tasks::Tasks;
 
@@ -67,10 +67,12 @@ impl Folder {
 
     /// A run that never began leaves nothing behind.
     fn remove(&self) {
+        // Where the state dir is no folder, there is nothing to remove either.
+        let absent = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
         if let Err(error) = std::fs::remove_dir_all(&self.path)
-            && error.kind() != io::ErrorKind::NotFound
+            && !absent.contains(&error.kind())
         {
-            eprintln!(
+            say!(
                 "agent-runner: cannot remove {}: {error}",
                 self.path.display()
             );
@@ -95,7 +97,7 @@ async fn turn(setup: &Setup<'_>, folder: &Folder, task: String) -> Result<ExitCo
     let own = OwnHub::open(&folder.path.join("hub"), &tasks).await?;
     let session = own.create_session(&task).await?;
     let hub = HubAccess::find(own.target()?, setup.env).await?;
-    let mut renderer = Renderer::new(setup.config.output);
+    let mut shown = Stage::new(setup.config.output);
     let mut tail = state.journal().tail(&session, 0);
     let joining = chosen.connect(&state, &hub, session, HUB_PATIENCE, &tasks);
     let starting = async {
@@ -110,7 +112,7 @@ async fn turn(setup: &Setup<'_>, folder: &Folder, task: String) -> Result<ExitCo
             started = &mut starting => break Some(started),
             batch = tail.next() => {
                 let batch = batch.map_err(|error| internal(&error))?;
-                show(&mut renderer, &batch);
+                shown.batch(&batch);
             }
         }
     };
@@ -119,7 +121,7 @@ async fn turn(setup: &Setup<'_>, folder: &Folder, task: String) -> Result<ExitCo
         Some(Err(error)) => Err(error),
         Some(Ok(led)) => {
             let here = Here::new(led.session.state(), setup.config.agent.approval.timeout);
-            follow(led, &mut tail, &mut renderer, &mut stops, here, folder).await
+            follow(led, &mut tail, &mut shown, &mut stops, here, folder).await
         }
     };
     tasks.stop().await;
@@ -131,7 +133,7 @@ async fn turn(setup: &Setup<'_>, folder: &Folder, task: String) -> Result<ExitCo
 async fn follow(
     mut led: Led,
     tail: &mut Tail,
-    renderer: &mut Renderer,
+    shown: &mut Stage,
     stops: &mut Stops,
     mut here: Here,
     folder: &Folder,
@@ -144,63 +146,32 @@ async fn follow(
                 interrupts += 1;
                 let at_once = interrupts > 1;
                 if !at_once {
-                    eprintln!("\nagent-runner: interrupting the agent (again: kill it at once)");
+                    say!("\nagent-runner: interrupting the agent (again: kill it at once)");
                 }
                 led.session.cancel(at_once).await;
             }
             fault = led.fault() => return Err(fault.into()),
             batch = tail.next() => {
                 let batch = batch.map_err(|error| internal(&error))?;
-                if let Some(outcome) = show(renderer, &batch) {
+                if let Some(outcome) = shown.batch(&batch) {
                     break outcome;
                 }
             }
             answered = here.answer() => {
                 if let Err(error) = led.session.answer(answered?).await {
-                    eprintln!("agent-runner: {error}");
+                    say!("agent-runner: {error}");
                 }
             }
         }
     };
-    if renderer.is_pretty() {
-        eprintln!("workspace: {}", led.workspace.display());
-        eprintln!("record:    {}", folder.path.display());
+    if shown.is_pretty() {
+        say!("workspace: {}", led.workspace.display());
+        say!("record:    {}", folder.path.display());
     }
     led.close().await;
     Ok(exit_code(outcome))
 }
 
-/// Shows a batch; a turn's end, if it holds one.
-fn show(renderer: &mut Renderer, batch: &crate::journal::StoredBatch) -> Option<Outcome> {
-    let mut outcome = None;
-    let shown = renderer.show(batch, &mut io::stdout().lock(), |envelope| {
-        outcome = outcome.or(ended(envelope));
-    });
-    if let Err(error) = shown {
-        tracing::debug!(%error, "nobody reads the events any more");
-        // What could not be shown still counts.
-        drop(renderer.show(batch, &mut io::sink(), |envelope| {
-            outcome = outcome.or(ended(envelope));
-        }));
-    }
-    outcome
-}
-
 fn internal(error: &dyn std::fmt::Display) -> CliError {
     CliError::new(Exit::Internal, error.to_string())
-}
-
-impl Renderer {
-    /// The renderer that the settings ask for; colours only where a person looks at them.
-    pub(super) fn new(output: crate::config::Output) -> Self {
-        match output {
-            crate::config::Output::Jsonl => Self::JsonLines,
-            crate::config::Output::Pretty => {
-                let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-                Self::Pretty(super::render::Transcript::new(
-                    io::stdout().is_terminal() && !plain,
-                ))
-            }
-        }
-    }
 }

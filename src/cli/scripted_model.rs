@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::printing::say;
 use super::{CliError, Exit};
 use crate::scripted_model::{Options, Record, Script, serve};
 
@@ -101,7 +102,7 @@ fn announce(bound: SocketAddr, script: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "listening http://{bound}")?;
     stdout.flush()?;
-    eprintln!("no model is behind this: it plays {script}");
+    say!("no model is behind this: it plays {script}");
     Ok(())
 }
 

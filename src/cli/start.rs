@@ -13,6 +13,7 @@ use serde_json::json;
 use super::background::{self, LOG, READY};
 use super::client::{create_session, daemon_status};
 use super::lead::Context;
+use super::printing::{print, say};
 use super::{CliError, Exit};
 use crate::api;
 use crate::api::wire::{CreateRequest, DaemonStatus};
@@ -82,8 +83,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     } else {
         json!({"pid": daemon.pid})
     };
-    println!("{answer}");
-    Ok(ExitCode::SUCCESS)
+    print(&format!("{answer}\n"))
 }
 
 /// A daemon has one Hub for all its sessions.
@@ -159,7 +159,7 @@ fn running_daemon(context: &Context, words: &background::Arguments) -> Result<()
         return Ok(());
     }
     if let Ok(Some(pid)) = StateLock::died(state_dir) {
-        eprintln!(
+        say!(
             "agent-runner: the daemon (pid {pid}) had died; a new one goes on with its sessions \
              (its log: {})",
             state_dir.join(LOG).display()

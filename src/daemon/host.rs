@@ -6,7 +6,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::{DaemonError, Registry};
-use crate::api::{CreateError, Created, DaemonFacts, EndError, Host, HostedSession, NewSession};
+use crate::api::{
+    CreateError, Created, DaemonFacts, EndError, Host, HostedSession, HubDoor, NewSession,
+};
 use crate::ids::SessionId;
 
 impl Host for Registry {
@@ -18,6 +20,13 @@ impl Host for Registry {
             state_dir: self.state().dir().to_owned(),
             hub: Some(self.hub().address().to_string()),
             room: *self.state().journal().room().borrow(),
+        }
+    }
+
+    fn hub(&self) -> HubDoor {
+        HubDoor {
+            address: self.hub().address().to_string(),
+            key: self.hub().lent_key(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -37,6 +38,8 @@ pub struct HubTarget {
     pub wait: Duration,
     /// Whether tool calls wait for its word.
     pub gate: GateConfig,
+    /// Whether the daemon's user may have the key, who cannot have it from anywhere else.
+    pub lends_key: bool,
 }
 
 /// The Hub of a daemon; one client serves all its sessions.
@@ -49,6 +52,7 @@ pub struct HubAccess {
     session_file: bool,
     pub(super) wait: Duration,
     pub(super) gate: GateConfig,
+    lends_key: bool,
     /// What masks its key and the sessions' own.
     pub(super) masks: Arc<Masks>,
 }
@@ -82,6 +86,7 @@ impl HubAccess {
             session_file: target.session_file,
             wait: target.wait,
             gate: target.gate,
+            lends_key: target.lends_key,
             masks: Arc::default(),
         })
     }
@@ -132,7 +137,13 @@ impl HubAccess {
                 ..Timing::default()
             },
             seed: Clock.new_uuid().as_u64_pair().1,
+            whereabouts: None,
         }
+    }
+
+    /// The key, where it is the daemon's to lend.
+    pub(super) fn lent_key(&self) -> Option<SecretString> {
+        self.credentials.key().filter(|_| self.lends_key)
     }
 
     /// The Hub's REST interface.

@@ -1,4 +1,7 @@
 //! An embedded Hub of this process's own, where no other is configured.
+//!
+//! Its key is in this process's memory only. The daemon's API tells it to the daemon's user, on the
+//! socket that only they can use.
 
 use std::path::Path;
 
@@ -76,6 +79,7 @@ impl OwnHub {
             session_file: true,
             wait: WAIT,
             gate: GateConfig::default(),
+            lends_key: true,
         })
     }
 

@@ -4,6 +4,8 @@
 //! which acknowledgements come. A frame whose acknowledgement stays out counts as arrived once it
 //! is overdue *and* the Hub has proved, by answering something that was sent later on the same
 //! socket, that it has read it: a Hub that answers only some requests, or none, does not stop us.
+//! A frame that is answered with more than an acknowledgement counts as arrived when that is carried
+//! out: until then it would be sent again, and its answer be asked for again.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -29,6 +31,8 @@ struct Sent {
     /// Its place on this socket.
     place: u64,
     arrived: bool,
+    /// It was answered, and what the answer asks for is being done.
+    held: bool,
 }
 
 #[derive(Debug)]
@@ -109,6 +113,7 @@ impl Window {
             at,
             place: self.places,
             arrived: false,
+            held: false,
         }));
         self.places += 1;
     }
@@ -166,6 +171,28 @@ impl Window {
         true
     }
 
+    /// A frame of an event was answered, and waits until that is carried out. False for one that
+    /// waits already or is not in flight, and for what is in no journal: that is acknowledged.
+    pub(super) fn hold(&mut self, id: &str) -> bool {
+        let found = self.entries.iter_mut().find_map(|entry| match entry {
+            Entry::Sent(sent) if !sent.arrived && sent.id == id => Some(sent),
+            _ => None,
+        });
+        match found {
+            Some(sent) if sent.held => false,
+            Some(sent) if sent.seq.is_some() => {
+                sent.held = true;
+                self.read = self.read.max(sent.place);
+                self.silent = false;
+                true
+            }
+            _ => {
+                self.ack(id);
+                false
+            }
+        }
+    }
+
     /// Whether a frame is in flight.
     pub(super) fn has(&self, id: &str) -> bool {
         let is = |entry: &Entry| matches!(entry, Entry::Sent(s) if !s.arrived && s.id == id);
@@ -179,6 +206,7 @@ impl Window {
         for entry in &mut self.entries {
             if let Entry::Sent(sent) = entry
                 && !sent.arrived
+                && !sent.held
                 && sent.place < self.read
                 && now.saturating_duration_since(sent.at) >= limit
             {
@@ -284,6 +312,22 @@ mod tests {
         window.proved(window.place()); // a pong
         window.settle(Instant::now(), limit);
         assert_eq!((window.acked(), window.unanswered()), (seq(3), 2));
+    }
+
+    #[test]
+    fn a_frame_whose_answer_is_being_carried_out_has_not_arrived() {
+        let mut window = window();
+        assert!(window.hold("1/0"));
+        assert!(!window.hold("1/0"), "only once");
+        window.ack("3/0");
+        let late = Instant::now() + Duration::from_mins(5);
+        window.settle(late, Duration::from_secs(30));
+        assert_eq!((window.acked(), window.in_flight()), (None, 1));
+        window.ack("1/0");
+        assert_eq!(window.acked(), seq(3));
+        window.sent("farewell".into(), None, 1, Instant::now());
+        assert!(!window.hold("farewell"), "in no journal");
+        assert_eq!(window.in_flight(), 0);
     }
 
     #[test]

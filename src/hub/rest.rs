@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -243,19 +243,39 @@ impl RestClient {
         }
     }
 
-    /// Gets, or posts `body`. A key that is refused is looked up again once.
+    /// Gives a session another name, of which the Hub tells its participants.
+    pub async fn rename(&self, id: &SessionId, label: &str) -> Result<(), RestError> {
+        let url = self.address.rest(&["hub", "session", id.as_str()]);
+        let body = serde_json::json!({"label": label});
+        let answer: Map<String, Value> = self.call(Method::PATCH, &url, Some(&body)).await?;
+        drop(answer);
+        Ok(())
+    }
+
+    /// Gets, or posts `body`.
     async fn ask<T: DeserializeOwned>(
         &self,
+        url: &Url,
+        body: Option<&Value>,
+    ) -> Result<T, RestError> {
+        let method = body.map_or(Method::GET, |_| Method::POST);
+        self.call(method, url, body).await
+    }
+
+    /// A key that is refused is looked up again once.
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
         url: &Url,
         body: Option<&Value>,
     ) -> Result<T, RestError> {
         let mut again = true;
         loop {
             let key = self.credentials.key();
-            let request = match body {
-                Some(body) => self.client.post(url.clone()).json(body),
-                None => self.client.get(url.clone()),
-            };
+            let mut request = self.client.request(method.clone(), url.clone());
+            if let Some(body) = body {
+                request = request.json(body);
+            }
             let answer = request
                 .headers(self.credentials.rest_headers())
                 .send()

@@ -88,8 +88,13 @@ impl RunGroup {
         &self.0
     }
 
+    /// Its folder, as a new process is told to be born in it.
+    pub(super) fn open(&self) -> io::Result<fs::File> {
+        fs::File::open(&self.0)
+    }
+
     /// Moves a process into it.
-    pub fn add(&self, pid: Pid) -> io::Result<()> {
+    pub(super) fn add(&self, pid: Pid) -> io::Result<()> {
         fs::write(self.0.join(PROCS), pid.as_raw_nonzero().to_string())
     }
 

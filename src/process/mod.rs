@@ -27,7 +27,7 @@ pub use ended::{Children, Zombie, ended_child};
 pub use environment::Environment;
 pub use exec::{limit_resources, replace_image};
 pub use fd::{close_inherited, close_on_exec_from, duplicate};
-pub use fork::{Fork, end_now, fork, fork_into};
+pub use fork::{Fork, end_now, fork, fork_into, fork_into_group};
 pub use identity::{Identity, Stat, State, pid_world, seen_from_here};
 pub use mark::{RunMark, orphans};
 pub use memory::{release_program_pages, return_large_buffers};

@@ -66,15 +66,18 @@ pub(super) fn launch(
     };
     let parent = rustix::process::getpid();
     // The closure owns the child's ends, so that they are closed in the shim when it returns.
-    let pid = process::fork_into(move || become_agent(plan, &environment, child_ends, parent))
-        .step("fork the CLI")?;
+    let child = move || become_agent(plan, &environment, child_ends, parent);
+    let forked = match own_group(shim, plan) {
+        Some(group) => process::fork_into_group(group, child),
+        None => process::fork_into(child).map(|pid| (pid, None)),
+    };
+    let (pid, group) = forked.step("fork the CLI")?;
     crash_point!("shim.agent_forked");
     let agent = Identity::of(pid).step("read the CLI's start time")?;
     let pidfd = PidFd::open(agent)
         .step("open a handle on the CLI")?
         .ok_or(io::ErrorKind::NotFound)
         .step("open a handle on the CLI")?;
-    let group = own_group(shim, plan, pid);
     let oom = OomWatch::begin(pid);
     let status = Status {
         contract: CONTRACT,
@@ -106,15 +109,10 @@ pub(super) fn launch(
     })
 }
 
-/// Puts the child into a control group of the run's own, where one may be made.
-fn own_group(shim: Identity, plan: &Plan, pid: Pid) -> Option<RunGroup> {
+/// A control group of the run's own, where one may be made.
+fn own_group(shim: Identity, plan: &Plan) -> Option<RunGroup> {
     let name = format!("agent-run-{}-{}", shim.pid, shim.start);
-    let group = RunGroup::create(&name, plan.confined)?;
-    if group.add(pid).is_ok() {
-        return Some(group);
-    }
-    group.remove();
-    None
+    RunGroup::create(&name, plan.confined)
 }
 
 fn open_stdout(plan: &Plan) -> io::Result<(OwnedFd, OwnedFd)> {

@@ -47,6 +47,8 @@ struct State {
     said: Option<(EventId, Briefing)>,
     /// What counts for the run that began last.
     current: Briefing,
+    /// The prompt of that run.
+    begun: Option<EventId>,
 }
 
 impl State {
@@ -58,6 +60,7 @@ impl State {
     /// The answer counts from here on; why the run must not begin.
     fn begin(&mut self, prompt: EventId) -> Option<String> {
         self.held = None;
+        self.begun = Some(prompt);
         let said = self.said.take().filter(|(said, _)| *said == prompt);
         if said.is_none() && self.attended && !self.silent {
             // Once is enough: until it answers again, nobody waits for it.
@@ -96,6 +99,11 @@ impl Briefings {
             state.said = Some((prompt, briefing));
             state.silent = false;
         });
+    }
+
+    /// Whether the run of this prompt has begun, so that nothing said of it counts any more.
+    pub fn has_begun(&self, prompt: EventId) -> bool {
+        self.0.borrow().begun == Some(prompt)
     }
 
     /// The answer to this prompt takes longer, and comes for certain.
@@ -216,6 +224,11 @@ mod tests {
             ..Briefing::default()
         };
         briefings.say(event(1), blocked);
+        assert!(!briefings.has_begun(event(1)));
         assert_eq!(briefings.begin(event(1)).await, Err("not today".to_owned()));
+        assert!(
+            briefings.has_begun(event(1)),
+            "what is said now is too late"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! What is on the disk of earlier work: events in the journal, and the CLI's own conversations.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::context::{TurnContext, TurnFault};
 use super::recap::Recap;
@@ -134,28 +134,43 @@ pub(super) fn has_conversation(context: &TurnContext, plan: &LaunchPlan, id: &st
     };
     let file = conversation(&homes, id);
     // What cannot be read may be there: the CLI may see more than we do.
-    exists(&file.folder, &file, file.depth).unwrap_or(true)
+    files_of(&file).map_or(true, |files| !files.is_empty())
 }
 
-fn exists(folder: &Path, file: &ConversationFile, depth: usize) -> io::Result<bool> {
+/// The files that a conversation may be in, by their names.
+pub(super) fn files_of(file: &ConversationFile) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    find(&file.folder, file, file.depth, &mut found)?;
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn find(
+    folder: &Path,
+    file: &ConversationFile,
+    depth: usize,
+    found: &mut Vec<PathBuf>,
+) -> io::Result<()> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
     for entry in entries {
         let entry = entry?;
-        let found = if depth > 0 {
-            entry.path().is_dir() && exists(&entry.path(), file, depth - 1)?
-        } else {
-            let name = entry.file_name();
-            name.to_string_lossy().ends_with(&file.name_end)
-        };
-        if found {
-            return Ok(true);
+        if depth > 0 {
+            if entry.path().is_dir() {
+                find(&entry.path(), file, depth - 1, found)?;
+            }
+        } else if entry
+            .file_name()
+            .to_string_lossy()
+            .ends_with(&file.name_end)
+        {
+            found.push(entry.path());
         }
     }
-    Ok(false)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -171,7 +186,7 @@ mod tests {
             depth,
             name_end: name_end.to_owned(),
         };
-        let found = |file: &ConversationFile| exists(&folder, file, file.depth).unwrap();
+        let found = |file: &ConversationFile| !files_of(file).unwrap().is_empty();
         assert!(!found(&file(1, "abc.jsonl")));
         std::fs::create_dir_all(folder.join("2026/11")).unwrap();
         std::fs::write(folder.join("stray"), "").unwrap();

@@ -9,7 +9,8 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use super::context::TurnContext;
-use crate::agent::LaunchPlan;
+use super::history;
+use crate::agent::{HomeRename, LaunchPlan};
 use crate::files;
 use crate::process::as_user;
 use crate::spool::RunDir;
@@ -17,7 +18,12 @@ use crate::spool::RunDir;
 /// Writes all of them.
 pub(super) fn write(context: &TurnContext, dir: &RunDir, launch: &LaunchPlan) -> io::Result<()> {
     write_files(context, dir, launch)?;
-    if launch.home_files.is_empty() && launch.home_links.is_empty() {
+    let needs_home = [
+        !launch.home_files.is_empty(),
+        !launch.home_links.is_empty(),
+        launch.home_rename.is_some(),
+    ];
+    if !needs_home.contains(&true) {
         return Ok(());
     }
     let home = &context.spec.home;
@@ -63,7 +69,19 @@ fn write_home_files(home: &Path, launch: &LaunchPlan) -> io::Result<()> {
             made => made?,
         }
     }
-    Ok(())
+    launch.home_rename.as_ref().map_or(Ok(()), rename)
+}
+
+fn rename(wanted: &HomeRename) -> io::Result<()> {
+    let files = history::files_of(&wanted.file)?;
+    let Some(file) = files.first() else {
+        return Ok(());
+    };
+    let renamed = file.with_file_name(&wanted.name);
+    if renamed.try_exists()? {
+        return Ok(());
+    }
+    std::fs::rename(file, renamed)
 }
 
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
@@ -79,6 +97,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+    use crate::agent::ConversationFile;
 
     /// Nobody's, on every Linux.
     const NOBODY: (u32, u32) = (65_534, 65_534);
@@ -92,8 +111,34 @@ mod tests {
             files: Vec::new(),
             home_files: vec![("folder/file".into(), b"ours".to_vec())],
             home_links: Vec::new(),
+            home_rename: None,
             env_pass: &[],
             env_fallback: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_conversation_gets_another_name_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let chats = dir.path().join("project/chats");
+        std::fs::create_dir_all(&chats).unwrap();
+        let wanted = HomeRename {
+            file: ConversationFile {
+                folder: dir.path().to_owned(),
+                depth: 2,
+                name_end: "-abc.jsonl".to_owned(),
+            },
+            name: "0-abc.jsonl".to_owned(),
+        };
+        rename(&wanted).unwrap();
+        for name in ["2-abc.jsonl", "1-abc.jsonl", "1-abd.jsonl"] {
+            std::fs::write(chats.join(name), name).unwrap();
+        }
+        for _ in 0..2 {
+            rename(&wanted).unwrap();
+            let renamed = std::fs::read_to_string(chats.join("0-abc.jsonl")).unwrap();
+            assert_eq!(renamed, "1-abc.jsonl", "the first of them");
+            assert!(chats.join("2-abc.jsonl").exists());
         }
     }
 

@@ -87,7 +87,15 @@ fn every_command_of_a_controller_is_answered_truthfully() {
     );
     let foreign = json!({"type": "set_model", "provider": "openai", "modelId": "gpt-5"});
     refused(&mut all, &foreign, "anthropic");
-    all.command(&json!({"type": "set_session_name", "name": "Greeting"}));
+    all.command(&json!({"type": "set_session_name", "name": "Greeted"}));
+    let detail = all.ask(json!({"do": "get"}));
+    assert_eq!(detail["label"], "Greeted", "everybody sees the name");
+    // Another one, given at the Hub.
+    all.ask(json!({"do": "rename", "label": "Greeting"}));
+    eventually("the lead knows the name", || {
+        let state = ask(&mut all, "get_state");
+        state["sessionName"] == "Greeting"
+    });
     all.command(&json!({"type": "follow_up", "message": "Which model are you?"}));
     let turn = ended(&lead, &turn);
     assert_eq!(

@@ -11,10 +11,10 @@ use crate::hand_hub::{Event, Hub, Peer, Said};
 use crate::running::{Running, eventually};
 
 /// The overall limit of one test.
-const LIMIT: Duration = Duration::from_mins(3);
+pub(crate) const LIMIT: Duration = Duration::from_mins(3);
 
 /// For each name an agent that makes that file when it is asked to.
-fn script() -> String {
+pub(crate) fn script() -> String {
     let scenario = |name| {
         format!(
             "[[scenario]]\nmatch = \"Touch {name}\"\n\
@@ -30,20 +30,20 @@ fn script() -> String {
 }
 
 /// A daemon that a hand-played Hub has a say over.
-struct Led {
+pub(crate) struct Led {
     bench: Bench,
     model: Model,
-    daemon: Running,
+    pub(crate) daemon: Running,
     peer: Peer,
     prompts: usize,
 }
 
 impl Led {
-    async fn start(settings: &str) -> Option<Self> {
+    pub(crate) async fn start(settings: &str) -> Option<Self> {
         Self::start_in("auto", settings).await
     }
 
-    async fn start_in(mode: &str, settings: &str) -> Option<Self> {
+    pub(crate) async fn start_in(mode: &str, settings: &str) -> Option<Self> {
         let bench = Bench::with_claude()?;
         let model = bench.model(&script());
         let hub = Hub::start().await;
@@ -76,7 +76,7 @@ impl Led {
         })
     }
 
-    async fn prompt(&mut self, text: &str) {
+    pub(crate) async fn prompt(&mut self, text: &str) {
         self.prompts += 1;
         let id = format!("a-unique-prompt-{}", self.prompts);
         let command = json!({"type": "prompt", "id": id, "message": text});
@@ -86,7 +86,7 @@ impl Led {
 
     /// Plays the Hub until the run is over: `actions` says what it makes of an event, `people` what
     /// they answer to a question. Gives what it heard.
-    async fn play(
+    pub(crate) async fn play(
         &mut self,
         actions: impl Fn(&Event) -> Option<Value>,
         people: impl Fn(&Value) -> Option<Value>,
@@ -122,7 +122,7 @@ impl Led {
     }
 
     /// Sends a command; its answer.
-    async fn command(&mut self, command: Value) -> Value {
+    pub(crate) async fn command(&mut self, command: Value) -> Value {
         let frame = json!({"type": "rpc_command", "command": command});
         self.peer.send(&frame).await;
         loop {
@@ -141,12 +141,12 @@ impl Led {
         }
     }
 
-    fn made(&self, name: &str) -> PathBuf {
+    pub(crate) fn made(&self, name: &str) -> PathBuf {
         self.bench.path("state/workspaces/s1").join(name)
     }
 
     /// How the turns so far have ended.
-    fn outcomes(&self) -> Vec<String> {
+    pub(crate) fn outcomes(&self) -> Vec<String> {
         let lines = self.daemon.out.all();
         let events = lines
             .iter()
@@ -165,7 +165,7 @@ impl Led {
     }
 
     /// What the model was told last: the system prompt and the messages.
-    fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         let request = self.model.requests().pop().unwrap();
         format!("{}{}", request["system"], request["messages"])
     }
@@ -183,7 +183,7 @@ impl Led {
     }
 }
 
-fn run(test: impl Future<Output = ()>) {
+pub(crate) fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -194,15 +194,15 @@ fn run(test: impl Future<Output = ()>) {
     });
 }
 
-fn on(event: &Event, name: &str, actions: Value) -> Option<Value> {
+pub(crate) fn on(event: &Event, name: &str, actions: Value) -> Option<Value> {
     (event.name == name).then_some(actions)
 }
 
-fn nobody(_: &Value) -> Option<Value> {
+pub(crate) fn nobody(_: &Value) -> Option<Value> {
     None
 }
 
-fn has(heard: &[Value], fits: impl Fn(&Value) -> bool) -> bool {
+pub(crate) fn has(heard: &[Value], fits: impl Fn(&Value) -> bool) -> bool {
     heard.iter().any(fits)
 }
 

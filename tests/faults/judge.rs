@@ -58,6 +58,7 @@ pub(crate) fn judge(
         figures.unread += conserved(run, steps, &spools)?;
     }
     told_once(&runs, &heard)?;
+    talked_once(&runs)?;
     let events = runtime.block_on(events(place))?;
     stored_once(&events, scenario)?;
     completed(&events, scenario)?;
@@ -156,9 +157,10 @@ fn conserved(run: &Run, steps: &[u32], spools: &[Spool]) -> Result<usize, Fault>
     let Some(missing) = run.wrote.checked_sub(heard).filter(|missing| *missing > 0) else {
         return Ok(0);
     };
+    // Its own: that of the process after it names it, too, in what it was told of the one before.
     let spool = spools
         .iter()
-        .find(|spool| spool.text.contains(name.as_str()));
+        .find(|spool| spool.text.contains(&payload(name, 0)));
     let read = spool.map_or(0, |spool| spool.lines_of(name));
     if spool.is_some_and(|spool| spool.ended) || read > heard {
         return Err(format!(
@@ -210,6 +212,22 @@ fn told_once(runs: &[Run], heard: &Heard) -> Result<(), Fault> {
         }
         if heard.contains_key(&run.name) {
             worked.extend(run.prompt.split("\n\n"));
+        }
+    }
+    Ok(())
+}
+
+/// In live form a message reaches a turn once, and a request has one answer, which is its own.
+fn talked_once(runs: &[Run]) -> Result<(), Fault> {
+    for run in runs {
+        let name = &run.name;
+        let mut heard = HashSet::from([run.prompt.as_str()]);
+        if let Some(again) = run.heard.iter().find(|text| !heard.insert(text)) {
+            return Err(format!("{name}: heard twice in one turn: {again}"));
+        }
+        let mut open: HashSet<&String> = run.asked.iter().collect();
+        if let Some(stray) = run.answered.iter().find(|id| !open.remove(id)) {
+            return Err(format!("{name}: an answer twice, or to nothing: {stray}"));
         }
     }
     Ok(())

@@ -9,6 +9,12 @@ pub(crate) struct Run {
     pub(crate) prompt: String,
     /// Steps whose records it had written whole.
     pub(crate) wrote: u32,
+    /// Messages that came into its turn.
+    pub(crate) heard: Vec<String>,
+    /// The requests for consent that it made.
+    pub(crate) asked: Vec<String>,
+    /// The requests that answers named.
+    pub(crate) answered: Vec<String>,
 }
 
 /// Reads a ledger: its processes in the order in which they began.
@@ -32,6 +38,13 @@ pub(crate) fn read(text: &str) -> Vec<Run> {
         let run = runs.iter_mut().find(|run| run.name == name).unwrap();
         if let Some(step) = entry["wrote"].as_u64() {
             run.wrote = u32::try_from(step).unwrap() + 1;
+        }
+        for (what, known) in [
+            ("heard", &mut run.heard),
+            ("asked", &mut run.asked),
+            ("answered", &mut run.answered),
+        ] {
+            known.extend(entry[what].as_str().map(str::to_owned));
         }
     }
     runs

@@ -1,7 +1,8 @@
 //! Death at random moments.
 //!
 //! The moments are drawn over the measured length of a whole turn, from the daemon's start to its
-//! end, and half of the rounds have a Hub that hangs up or forgets to acknowledge.
+//! end, in exec form and in live form. Half of the rounds have a Hub that hangs up or forgets to
+//! acknowledge.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -15,7 +16,10 @@ use crate::hub::Manners;
 use crate::judge::Figures;
 use crate::place::{Fault, Place};
 use crate::rounds::{AGENTS, Ground, asked, each};
-use crate::scenario::{Scenario, finish, settle};
+use crate::scenario::{Scenario, finish, is_alive, settle};
+
+/// Between two looks at the session.
+const LOOK: Duration = Duration::from_millis(3);
 
 /// Rounds without `FAULTS_ROUNDS`.
 const ROUNDS: u64 = 40;
@@ -40,6 +44,7 @@ struct Blow {
 /// A round to be played.
 struct Round {
     agent: &'static str,
+    scenario: Scenario,
     blows: Vec<Blow>,
     manners: Manners,
 }
@@ -84,8 +89,7 @@ fn a_session_survives_kills_at_random_moments() {
         .collect();
     let total = Mutex::new(Total::default());
     let faults = each(&rounds, |index, round| {
-        let scenario = Scenario::Plain;
-        let played = ground.round(round.agent, scenario, round.manners, |place| {
+        let played = ground.round(round.agent, round.scenario, round.manners, |place| {
             play(place, &round.blows)
         });
         let (met, figures) = played.map_err(|fault| {
@@ -140,8 +144,15 @@ fn round(dice: &mut Dice, length: Duration, blows: u64) -> Round {
         },
         _ => Manners::default(),
     };
+    let kinds = [
+        (AGENTS[0], Scenario::Plain),
+        (AGENTS[1], Scenario::Plain),
+        (AGENTS[0], Scenario::Live),
+    ];
+    let (agent, scenario) = kinds[usize::try_from(dice.below(3)).unwrap()];
     Round {
-        agent: AGENTS[usize::try_from(dice.below(2)).unwrap()],
+        agent,
+        scenario,
         blows: (0..blows).map(|_| blow(dice)).collect(),
         manners,
     }
@@ -151,8 +162,12 @@ fn play(place: &mut Place, blows: &[Blow]) -> Result<Vec<Met>, Fault> {
     place.start();
     let mut met = Vec::new();
     for blow in blows {
-        // This is the moment itself, not a wait for something.
-        std::thread::sleep(blow.after);
+        let moment = Clock.now() + blow.after;
+        // Somebody looks at the session all the time, whatever changes in it.
+        while Clock.now() < moment {
+            place.look();
+            std::thread::sleep(LOOK.min(moment.saturating_duration_since(Clock.now())));
+        }
         met.push(strike(place, blow.target));
         place.revive()?;
     }
@@ -182,10 +197,6 @@ fn strike(place: &mut Place, target: Target) -> Met {
         }
     }
     met
-}
-
-fn is_alive(process: Identity) -> bool {
-    matches!(PidFd::open(process), Ok(Some(_)))
 }
 
 fn kill(process: Option<Identity>) {

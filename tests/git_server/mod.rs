@@ -1,5 +1,7 @@
 //! git's own HTTP server (`git http-backend`) on loopback, behind a token or a redirect.
 
+mod lfs;
+
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,10 @@ use tokio::sync::oneshot;
 pub(crate) struct Behaviour {
     /// The token that requests must carry.
     pub(crate) token: Option<&'static str>,
+    /// The file that holds the token which they must carry, as it is then.
+    pub(crate) token_file: Option<PathBuf>,
+    /// The token of the first push is refused after all.
+    pub(crate) expires: bool,
     /// Where requests are sent instead.
     pub(crate) redirect: Option<String>,
     /// The status that every request gets.
@@ -44,6 +50,7 @@ impl GitServer {
             root: root.to_owned(),
             behaviour,
             requests: Arc::clone(&requests),
+            pushes: Arc::default(),
         };
         let thread = std::thread::spawn(move || serve(listener, backend, stopped));
         Self {
@@ -75,6 +82,7 @@ struct Backend {
     root: PathBuf,
     behaviour: Behaviour,
     requests: Arc<AtomicUsize>,
+    pushes: Arc<AtomicUsize>,
 }
 
 fn serve(listener: std::net::TcpListener, backend: Backend, stopped: oneshot::Receiver<()>) {
@@ -107,11 +115,18 @@ async fn answer(backend: Backend, request: Request) -> Response<Body> {
         let status = StatusCode::from_u16(status).unwrap();
         return plain(status, header::CONTENT_TYPE, "text/plain".to_owned());
     }
-    if let Some(token) = backend.behaviour.token {
+    let in_file = backend.behaviour.token_file.as_ref().map(|path| {
+        let token = std::fs::read_to_string(path).unwrap_or_default();
+        token.trim().to_owned()
+    });
+    let is_push = request.method() == "POST" && request.uri().path().ends_with("receive-pack");
+    let expires =
+        backend.behaviour.expires && is_push && backend.pushes.fetch_add(1, Ordering::SeqCst) == 0;
+    if let Some(token) = backend.behaviour.token.map(str::to_owned).or(in_file) {
         let pair =
             base64::engine::general_purpose::STANDARD.encode(format!("x-access-token:{token}"));
         let given = request.headers().get(header::AUTHORIZATION);
-        if given.is_none_or(|given| given != &format!("Basic {pair}")) {
+        if expires || given.is_none_or(|given| given != &format!("Basic {pair}")) {
             let challenge = "Basic realm=\"git\"".to_owned();
             return plain(
                 StatusCode::UNAUTHORIZED,
@@ -122,6 +137,12 @@ async fn answer(backend: Backend, request: Request) -> Response<Body> {
     }
     let (head, body) = request.into_parts();
     let body = to_bytes(body, 64 << 20).await.unwrap();
+    let host = head.headers.get(header::HOST).unwrap().to_str().unwrap();
+    let asked = (&head.method, head.uri.path());
+    let stored = lfs::answer(&backend.root, &format!("http://{host}"), asked, &body);
+    if let Some(answer) = stored {
+        return answer;
+    }
     let text = |name| header_text(&head.headers, name);
     let variables = [
         ("GIT_PROJECT_ROOT", backend.root.display().to_string()),

@@ -25,6 +25,8 @@ pub struct Peer {
     pub uri: String,
     pub key_header: Option<String>,
     pub auth: Value,
+    /// All frames that the lead sends, as they come, where somebody wants them.
+    pub frames: Option<Vec<String>>,
 }
 
 /// An event request.
@@ -122,6 +124,7 @@ impl Hub {
             uri,
             key_header,
             auth: Value::Null,
+            frames: None,
         };
         match peer.said().await {
             Said::Other(auth) => peer.auth = auth,
@@ -177,6 +180,9 @@ impl Peer {
                 Some(Ok(Message::Text(text))) => {
                     assert!(text.len() <= 256 * 1024, "a frame of {} bytes", text.len());
                     let frame: Value = serde_json::from_str(&text).unwrap();
+                    if let Some(frames) = &mut self.frames {
+                        frames.push(text.to_string());
+                    }
                     match frame["type"].as_str() {
                         Some("ping") => {
                             let pong = json!({"type": "pong", "timestamp": 1,

@@ -12,6 +12,7 @@ use crate::bench::{
     Agent, Bench, CLAUDE, CODEX, FORMS, GEMINI, OPENCODE, PI, forms_of, is_end, output_of,
 };
 use crate::engine::{LIMIT, Lines, docker, image};
+use crate::git_server::{Behaviour, GitServer};
 use crate::tls::{self, TlsFront};
 
 fn does_its_task(agent: &Agent) {
@@ -310,4 +311,59 @@ fn a_pause_ends_the_container_and_the_next_daemon_goes_on_with_the_conversation(
         assert_eq!(end.unwrap()["outcome"], "completed");
         assert_eq!(natives, [native["id"].clone()], "the same conversation");
     }
+}
+
+#[test]
+fn the_agents_git_commits_for_the_author_and_pushes_with_a_token_from_a_container_beside() {
+    let Some(image) = image("claude") else { return };
+    const TOKEN: &str = "t-0k3n-of-the-agent";
+    let bench = Bench::new(
+        "git commit -q --allow-empty -m work; git push -q origin HEAD:by-agent >pushed 2>&1; \
+         GIT_TERMINAL_PROMPT=0 git push -q ${PWD:+$(git remote get-url origin)}x HEAD:x >refused 2>&1; \
+         (env; git config --list; ls -R /.agent-runner /run) >seen 2>/dev/null; true",
+    );
+    let origin = bench.dir.path().join("served/r");
+    let git = |words: &[&str]| {
+        let output = Command::new("git")
+            .arg("-C")
+            .arg(&origin)
+            .args(words)
+            .output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    fs::create_dir_all(&origin).unwrap();
+    git(&["init", "-q", "-b", "main"]);
+    let who = ["-c", "user.name=A", "-c", "user.email=a@b.c"];
+    git(&[&who[..], &["commit", "-q", "--allow-empty", "-m", "one"]].concat());
+    let behaviour = Behaviour {
+        token: Some(TOKEN),
+        ..Behaviour::default()
+    };
+    let server = GitServer::start(&bench.dir.path().join("served"), behaviour);
+    let (token, config) = (
+        bench.dir.path().join("token"),
+        bench.dir.path().join("c.toml"),
+    );
+    fs::write(&token, TOKEN).unwrap();
+    let settings = "[git]\npush = \"agent\"\nauthor = \"Ada <ada@example.com>\"\n";
+    fs::write(&config, settings).unwrap();
+    let mut command = bench.beside(&image, &CLAUDE, &["run", "Go on."]);
+    let workspace = bench.dir.path().join("w");
+    command.arg("--repo").arg(server.url("r"));
+    command.arg("--git-token-file").arg(&token);
+    command.arg("--config").arg(&config);
+    command.arg("--workspace-dir").arg(&workspace);
+    let events = Lines::of(&mut command);
+    let end = events.event(is_end).unwrap();
+    assert_eq!(end["outcome"], "completed", "{end}");
+    assert_eq!(events.code(), Some(0));
+    let read = |name: &str| fs::read_to_string(workspace.join(name)).unwrap();
+    assert_eq!(read("pushed"), "", "{}", read("seen"));
+    let pushed = git(&["log", "-1", "--format=%an <%ae>|%cn", "by-agent"]);
+    assert_eq!(pushed, "Ada <ada@example.com>|Ada");
+    assert!(!read("refused").is_empty());
+    assert!(!read("seen").contains(TOKEN));
+    assert_eq!(containers(&bench), "");
 }

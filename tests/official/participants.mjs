@@ -1,6 +1,6 @@
 // The participants of one session, all of them the official client's, driven line by line:
 //   node participants.mjs HUB     (the Hub's key, if it wants one, in CODER_TEST_KEY)
-// stdin   {"id": 1, "do": "create" | "join" | "command" | "send" | "answer" | "get" | "replay" | "list" | "history", …}
+// stdin   {"id": 1, "do": "create" | "join" | "command" | "send" | "answer" | "rename" | "get" | "replay" | "list" | "history", …}
 // stdout  {"id": 1, "value": …} or {"id": 1, "error": "…"} for each request, in any order
 //         {"from": "observer" | "stream" | "controller", "frame": {…}} for each frame that came
 //         {"fault": "…"} for a frame that no official schema admits, or a connection that failed
@@ -43,6 +43,7 @@ const requests = {
   tell: async ({ command }) => { controller.send({ type: 'rpc_command', command }); },
   list: async () => rest({ hub, apiKey }).listSessions(),
   resume: async () => rest({ hub, apiKey }).resumeSession(session),
+  rename: async ({ label }) => rest({ hub, apiKey }).updateSession(session, { label }),
   get: async () => rest({ hub, apiKey }).getSession(session),
   replay: async () => rest({ hub, apiKey }).getReplay(session),
   history: async () => rest({ hub, apiKey }).listEventHistory(session, { limit: 1000 }),

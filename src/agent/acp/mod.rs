@@ -23,21 +23,24 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use self::consent::Waiting;
-use self::wire::{Frame, Notice, Opened, Prompted, Update};
+use self::wire::{Notice, Opened, Prompted, Update};
 use self::work::Work;
 use super::json::typed;
-use super::lines::{self, corrupt, notice, raw};
-use super::live::{Asked, Command, Dialog, LiveSpec, Phase, Refused, Restored, Told, tell};
+use super::json_rpc::{self, Frame, Peer, Requests};
+use super::lines::notice;
+use super::live::{
+    Asked, Command, Dialog, LiveSpec, Phase, Refused, Restored, Settings, Told, tell,
+};
 use super::{Evidence, Ignored, snapshot};
 use crate::event::{Event, NoticeLevel, TurnError, Usage};
 use crate::exit::Exit;
 use crate::frame::Line;
 
-pub(super) use self::vendor::{Begun, Setting, Stopped, Vendor};
+pub(super) use self::vendor::{Begun, Extended, Request, Stopped, Vendor};
 pub(super) use self::wire::{CallUpdate, Fault};
 pub(super) use self::work::OpenCall;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The state of a dialog. All of it is in every snapshot.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -48,13 +51,13 @@ struct Acp<V> {
     work: Work,
     phase: Phase,
     opening: Opening,
-    /// Frames so far: our requests are numbered by it.
-    frames: u64,
-    /// Our requests that the CLI has not answered, by their ids: their methods.
-    ours: BTreeMap<String, String>,
+    ours: Requests,
     session: Option<String>,
-    /// How many of the vendor's settings were sent.
-    settings: usize,
+    /// How many of the vendor's settings were sent with the opening.
+    opened_with: usize,
+    /// What it works with.
+    #[serde(default)]
+    settings: Settings,
     /// The request whose answer ends the turn.
     turn: Option<Turn>,
     /// The running turn is being interrupted.
@@ -103,10 +106,10 @@ pub(super) fn open<V: Vendor>(spec: &LiveSpec) -> Box<dyn Dialog> {
         work: Work::default(),
         phase: Phase::Opening,
         opening: Opening::Nothing,
-        frames: 0,
-        ours: BTreeMap::new(),
+        ours: Requests::default(),
         session: None,
-        settings: 0,
+        opened_with: 0,
+        settings: Settings::started_with(spec),
         turn: None,
         interrupting: false,
         in_history: false,
@@ -122,32 +125,11 @@ pub(super) fn restore<V: Vendor>(bytes: &[u8]) -> Restored {
 
 impl<V: Vendor> Dialog for Acp<V> {
     fn received(&mut self, line: &Line<'_>, out: &mut Vec<Told>) -> Ignored {
-        let before = out.len();
-        let mut events = Vec::new();
-        let content = lines::content(line, &mut events);
-        tell(&mut events, out);
-        let reason = match content {
-            Ok(bytes) => self.line(bytes, out),
-            Err(reason) => reason,
-        };
-        if out.len() == before {
-            Ignored::Because(reason)
-        } else {
-            Ignored::No
-        }
+        json_rpc::received(self, line, out)
     }
 
     fn sent(&mut self, frame: &[u8], out: &mut Vec<Told>) {
-        self.frames += 1;
-        let Ok(frame) = serde_json::from_slice::<Frame<'_>>(frame) else {
-            return;
-        };
-        match (frame.id.map(RawValue::get), frame.method.as_deref()) {
-            (Some(id), Some(method)) => self.requested(id, method, frame.params),
-            (None, Some("session/cancel")) => self.interrupting |= self.turn.is_some(),
-            (Some(id), None) => self.answered(id, &frame, out),
-            _ => {}
-        }
+        json_rpc::sent(self, frame, out);
     }
 
     fn due(&self) -> Vec<Vec<u8>> {
@@ -162,6 +144,10 @@ impl<V: Vendor> Dialog for Acp<V> {
         self.phase
     }
 
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     fn pending(&self) -> Vec<Asked> {
         let waits = |waiting: &&Waiting| !self.owed.contains_key(&waiting.asked.request_id);
         let asked = self.asked.iter().filter(waits);
@@ -172,6 +158,7 @@ impl<V: Vendor> Dialog for Acp<V> {
         self.withdraw_all(out);
         let mut events = Vec::new();
         self.work.turn_over(&mut events);
+        self.vendor.turn_over(&mut events);
         tell(&mut events, out);
         match self.phase {
             Phase::Working => Some(Evidence::None),
@@ -189,74 +176,13 @@ impl<V: Vendor> Dialog for Acp<V> {
     }
 }
 
-impl<V: Vendor> Acp<V> {
-    /// The reason is for the case that nothing comes of it.
-    fn line(&mut self, bytes: &[u8], out: &mut Vec<Told>) -> &'static str {
-        let Ok(frame) = serde_json::from_slice::<Frame<'_>>(bytes) else {
-            if bytes.starts_with(b"{\"") {
-                let text = "a frame is incomplete; its text is kept as it is";
-                out.push(Told::Event(corrupt(text)));
-            }
-            out.push(Told::Event(raw(bytes)));
-            return "";
-        };
-        let reason = match (frame.id.map(RawValue::get), frame.method.as_deref()) {
-            (Some(id), Some(method)) => Some(self.asks(id, method, frame.params, out)),
-            (Some(id), None) => Some(self.responded(id, &frame, out)),
-            (None, Some("session/update")) => self.updated(frame.params, out),
-            _ => None,
-        };
-        reason.unwrap_or_else(|| {
-            out.push(Told::Event(raw(bytes)));
-            ""
-        })
+impl<V: Vendor> Peer for Acp<V> {
+    type Fault<'a> = Fault<'a>;
+
+    fn requests(&mut self) -> &mut Requests {
+        &mut self.ours
     }
 
-    fn updated(&mut self, params: Option<&RawValue>, out: &mut Vec<Told>) -> Option<&'static str> {
-        let said: Notice<'_> = typed(params)?;
-        let update: Update<'_> = typed(Some(said.update))?;
-        if self.in_history {
-            // the list of commands stands behind what was said before
-            self.in_history = &*update.kind != "available_commands_update";
-            self.ready_if_open(out);
-            return Some("what was said before");
-        }
-        if self.session.as_deref() != Some(&*said.session_id) {
-            return None;
-        }
-        let is_work = matches!(
-            &*update.kind,
-            "agent_message_chunk"
-                | "agent_thought_chunk"
-                | "tool_call"
-                | "tool_call_update"
-                | "plan"
-        );
-        if is_work {
-            if self.turn.is_none() {
-                return Some("it belongs to no turn");
-            }
-            self.taken_up(out);
-        }
-        let mut events = Vec::new();
-        let raw = said.update.get();
-        let reason = self
-            .work
-            .updated(&mut self.vendor, &update, raw, &mut events);
-        tell(&mut events, out);
-        reason
-    }
-
-    /// The CLI has begun with the prompt.
-    fn taken_up(&mut self, out: &mut Vec<Told>) {
-        if let Some(turn) = self.turn.as_mut().filter(|turn| !turn.taken_up) {
-            turn.taken_up = true;
-            let id = turn.message.clone();
-            out.push(Told::TakenUp { id });
-        }
-    }
-
-    /// A request of the CLI.
     fn asks(
         &mut self,
         id: &str,
@@ -288,14 +214,21 @@ impl<V: Vendor> Acp<V> {
         ""
     }
 
-    /// The answer to a request of ours.
-    fn responded(&mut self, id: &str, frame: &Frame<'_>, out: &mut Vec<Told>) -> &'static str {
-        let Some(method) = self.ours.remove(id) else {
-            return "an answer to nothing that was asked";
-        };
+    fn responded(
+        &mut self,
+        id: &str,
+        method: String,
+        frame: &Frame<'_, Fault<'_>>,
+        out: &mut Vec<Told>,
+    ) -> &'static str {
         if self.turn.as_ref().is_some_and(|turn| turn.request == id) {
             self.taken_up(out);
             self.turn_over(frame, out);
+            return "";
+        }
+        if let Some(setting) = self.settings.take(id) {
+            let refused = frame.error.as_ref().map(|fault| fault.message.to_string());
+            self.settings.settle(setting, refused, out);
             return "";
         }
         if let Some(fault) = &frame.error {
@@ -315,6 +248,101 @@ impl<V: Vendor> Acp<V> {
             _ => self.ready_if_open(out),
         }
         "done as asked"
+    }
+
+    fn notified(
+        &mut self,
+        method: &str,
+        params: Option<&RawValue>,
+        out: &mut Vec<Told>,
+    ) -> Option<&'static str> {
+        if method == "session/update" {
+            self.updated(params, out)
+        } else {
+            self.extended(method, params, out)
+        }
+    }
+
+    fn requested(&mut self, id: &str, method: &str, params: Option<&RawValue>) {
+        self.has_requested(id, method, params);
+    }
+
+    fn told(&mut self, method: &str) {
+        self.interrupting |= method == "session/cancel" && self.turn.is_some();
+    }
+
+    fn answered(&mut self, id: &str, result: Option<&RawValue>, out: &mut Vec<Told>) {
+        self.has_answered(id, result, out);
+    }
+}
+
+impl<V: Vendor> Acp<V> {
+    fn updated(&mut self, params: Option<&RawValue>, out: &mut Vec<Told>) -> Option<&'static str> {
+        let said: Notice<'_> = typed(params)?;
+        let update: Update<'_> = typed(Some(said.update))?;
+        if self.in_history {
+            // the list of commands stands behind what was said before
+            self.in_history = &*update.kind != "available_commands_update";
+            self.ready_if_open(out);
+            return Some("what was said before");
+        }
+        if self.session.as_deref() != Some(&*said.session_id) {
+            return None;
+        }
+        let is_work = matches!(
+            &*update.kind,
+            "agent_message_chunk"
+                | "agent_thought_chunk"
+                | "tool_call"
+                | "tool_call_update"
+                | "plan"
+        );
+        if is_work {
+            if self.turn.is_none() {
+                return Some("it belongs to no turn");
+            }
+            if self.vendor.tells_work() {
+                return Some("told by the CLI's own events");
+            }
+            self.taken_up(out);
+        }
+        let mut events = Vec::new();
+        let raw = said.update.get();
+        let reason = self
+            .work
+            .updated(&mut self.vendor, &update, raw, &mut events);
+        tell(&mut events, out);
+        reason
+    }
+
+    /// A notification of the vendor's own.
+    fn extended(
+        &mut self,
+        method: &str,
+        params: Option<&RawValue>,
+        out: &mut Vec<Told>,
+    ) -> Option<&'static str> {
+        let mut events = Vec::new();
+        let main = self.session.as_deref().unwrap_or_default();
+        let heard = self.vendor.extended(main, method, params, &mut events)?;
+        if self.turn.is_none() {
+            return Some("it belongs to no turn");
+        }
+        if !events.is_empty() {
+            self.taken_up(out);
+        }
+        self.work.note(&events, heard.refused);
+        tell(&mut events, out);
+        Some(heard.reason)
+    }
+
+    /// The CLI has begun with the prompt.
+    fn taken_up(&mut self, out: &mut Vec<Told>) {
+        if let Some(turn) = self.turn.as_mut().filter(|turn| !turn.taken_up) {
+            turn.taken_up = true;
+            let id = turn.message.clone();
+            out.push(Told::TakenUp { id });
+        }
     }
 
     /// There is a session.
@@ -341,33 +369,32 @@ impl<V: Vendor> Acp<V> {
 
     /// Prompts are taken when all is set and what was said before is told.
     fn ready_if_open(&mut self, out: &mut Vec<Told>) {
-        let is_set = self.settings >= V::settings(&self.spec).len() && self.ours.is_empty();
+        let is_set =
+            self.opened_with >= V::settings(&self.spec).len() && self.ours.open().next().is_none();
         if self.phase == Phase::Opening && self.session.is_some() && is_set && !self.in_history {
             self.phase = Phase::Resting;
             out.push(Told::Ready);
         }
     }
 
-    fn turn_over(&mut self, frame: &Frame<'_>, out: &mut Vec<Told>) {
+    fn turn_over(&mut self, frame: &Frame<'_, Fault<'_>>, out: &mut Vec<Told>) {
         self.withdraw_all(out);
         let mut events = Vec::new();
         self.work.turn_over(&mut events);
+        self.vendor.turn_over(&mut events);
         let prompted: Option<Prompted<'_>> = typed(frame.result);
         let evidence = match (&frame.error, &prompted) {
-            (Some(fault), _) => {
-                let error = V::failed(fault);
-                let text = error.message.clone();
-                events.push(notice(NoticeLevel::Error, "api_error", text));
-                Evidence::Failed(error)
-            }
+            (Some(fault), _) => self.failure(fault, &mut events),
             (None, Some(prompted)) => self.evidence(&prompted.stop_reason, &mut events),
             (None, None) => Evidence::None,
         };
-        let (usage, meta) = prompted.map_or((None, None), |said| (said.usage, said.meta));
-        let mut usage = V::usage(usage, meta, self.work.calls == 0);
-        usage.cost_usd = self.work.cost();
-        if usage != Usage::default() {
-            events.push(Event::Usage(usage));
+        if !self.vendor.tells_work() {
+            let (usage, meta) = prompted.map_or((None, None), |said| (said.usage, said.meta));
+            let mut usage = V::usage(usage, meta, self.work.calls == 0);
+            usage.cost_usd = self.work.cost();
+            if usage != Usage::default() {
+                events.push(Event::Usage(usage));
+            }
         }
         tell(&mut events, out);
         self.turn = None;
@@ -377,6 +404,17 @@ impl<V: Vendor> Acp<V> {
             evidence,
             background: false,
         });
+    }
+
+    /// The CLI says that the turn failed; it may have told of that before.
+    fn failure(&self, fault: &Fault<'_>, events: &mut Vec<Event>) -> Evidence {
+        if let Some(error) = self.vendor.told_failure() {
+            return Evidence::Failed(error.clone());
+        }
+        let error = V::failed(fault);
+        let text = error.message.clone();
+        events.push(notice(NoticeLevel::Error, "api_error", text));
+        Evidence::Failed(error)
     }
 
     fn evidence(&self, reason: &str, events: &mut Vec<Event>) -> Evidence {

@@ -4,16 +4,19 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::vendor::Vendor;
-use super::wire::{Frame, Sent};
+use super::wire::Sent;
 use super::{Acp, Opening, Owed, Turn};
 use crate::agent::json::typed;
+use crate::agent::json_rpc::Dialect;
 use crate::agent::live::{Answer, Command, Phase, Refused, Told};
+
+const DIALECT: Dialect = Dialect::Versioned;
 
 impl<V: Vendor> Acp<V> {
     /// A request of ours was sent.
-    pub(super) fn requested(&mut self, id: &str, method: &str, params: Option<&RawValue>) {
-        self.ours.insert(id.to_owned(), method.to_owned());
-        let params: Sent<'_> = typed(params).unwrap_or_default();
+    pub(super) fn has_requested(&mut self, id: &str, method: &str, params: Option<&RawValue>) {
+        let raw = params;
+        let params: Sent<'_> = typed(raw).unwrap_or_default();
         match method {
             "initialize" => self.opening = Opening::Asked,
             "session/new" | "session/load" | "session/resume" => {
@@ -28,6 +31,7 @@ impl<V: Vendor> Acp<V> {
                 let message = params.meta.and_then(|meta| meta.message);
                 let name = message.clone().unwrap_or_else(|| id.to_owned());
                 self.work.turn_begins(name);
+                self.vendor.turn_begins();
                 self.phase = Phase::Working;
                 self.turn = Some(Turn {
                     request: id.to_owned(),
@@ -35,20 +39,30 @@ impl<V: Vendor> Acp<V> {
                     taken_up: false,
                 });
             }
-            _ if self.phase == Phase::Opening => self.settings += 1,
-            _ => {}
+            _ if self.phase == Phase::Opening => self.opened_with += 1,
+            _ => {
+                let asked: Value = typed(raw).unwrap_or_default();
+                if let Some(setting) = V::changed_by(method, &asked) {
+                    self.settings.ask(id, setting);
+                }
+            }
         }
     }
 
     /// An answer of ours was sent.
-    pub(super) fn answered(&mut self, id: &str, frame: &Frame<'_>, out: &mut Vec<Told>) {
+    pub(super) fn has_answered(
+        &mut self,
+        id: &str,
+        result: Option<&RawValue>,
+        out: &mut Vec<Told>,
+    ) {
         self.owed.remove(id);
         let mut asked = self.asked.iter();
         let Some(at) = asked.position(|waiting| waiting.asked.request_id == id) else {
             return;
         };
         let waiting = self.asked.remove(at);
-        let decision = waiting.decision(frame.result);
+        let decision = waiting.decision(result);
         let request_id = waiting.asked.request_id;
         out.push(Told::Answered {
             request_id,
@@ -62,7 +76,7 @@ impl<V: Vendor> Acp<V> {
             (Opening::Nothing, _) => frames.push(self.initialize()),
             (Opening::Answered, _) => frames.push(self.open_session()),
             (Opening::Session, Some(session)) if self.is_answered() => {
-                let settings = V::settings(&self.spec).into_iter().skip(self.settings);
+                let settings = V::settings(&self.spec).into_iter().skip(self.opened_with);
                 for (method, mut params) in settings {
                     if let Value::Object(fields) = &mut params {
                         fields.insert("sessionId".to_owned(), session.clone().into());
@@ -72,18 +86,13 @@ impl<V: Vendor> Acp<V> {
             }
             _ => {}
         }
-        let mut frames: Vec<_> = frames.iter().map(text).collect();
         frames.extend(self.owed.iter().filter_map(|(id, owed)| match owed {
-            Owed::Unknown(method) => {
-                let message = format!("not supported: {method}");
-                let error = json!({"code": -32601, "message": message});
-                Some(response(id, "error", &error))
-            }
+            Owed::Unknown(method) => Some(DIALECT.refusal(id, method)),
             Owed::Allow => {
                 let mut asked = self.asked.iter();
                 let waiting = asked.find(|waiting| waiting.asked.request_id == *id)?;
                 let result = waiting.result(&Answer::Allow { input: None });
-                Some(response(id, "result", &result))
+                Some(DIALECT.result(id, &result))
             }
         }));
         frames
@@ -91,7 +100,7 @@ impl<V: Vendor> Acp<V> {
 
     /// The session is there, not only asked for.
     fn is_answered(&self) -> bool {
-        self.phase == Phase::Opening && !self.ours.values().any(|ours| ours.starts_with("session/"))
+        self.phase == Phase::Opening && !self.ours.open().any(|ours| ours.starts_with("session/"))
     }
 
     pub(super) fn command(&self, command: &Command) -> Result<Vec<Vec<u8>>, Refused> {
@@ -109,17 +118,17 @@ impl<V: Vendor> Acp<V> {
                     "prompt": [{"type": "text", "text": message.text}],
                     "_meta": {"agent-runner/message": message.id},
                 });
-                Ok(vec![text(&self.request(0, "session/prompt", &params))])
+                Ok(vec![self.request(0, "session/prompt", &params)])
             }
             (Command::Steer(_) | Command::Interrupt, Phase::Resting) => Err(Refused::Resting),
             (Command::Interrupt, _) if self.interrupting => Ok(Vec::new()),
             (Command::Interrupt, _) => Ok(self.interrupt(session)),
-            (Command::SetModel(model), _) => {
-                let (method, mut params) = V::set_model(model);
+            (Command::Set(setting), _) => {
+                let (method, mut params) = V::change(setting).ok_or(Refused::NotLive)?;
                 if let Value::Object(fields) = &mut params {
                     fields.insert("sessionId".to_owned(), session.clone().into());
                 }
-                Ok(vec![text(&self.request(0, method, &params))])
+                Ok(vec![self.request(0, method, &params)])
             }
             (Command::Steer(_) | Command::Answer { .. }, _) => Err(Refused::NotLive),
         }
@@ -128,11 +137,10 @@ impl<V: Vendor> Acp<V> {
     /// Ends the turn. The protocol wants every request that waits answered then.
     fn interrupt(&self, session: &str) -> Vec<Vec<u8>> {
         let params = json!({"sessionId": session});
-        let cancel = json!({"jsonrpc": "2.0", "method": "session/cancel", "params": params});
-        let mut frames = vec![text(&cancel)];
+        let mut frames = vec![DIALECT.notification("session/cancel", Some(params))];
         frames.extend(self.asked.iter().map(|waiting| {
             let result = waiting.result(&Answer::Stop);
-            response(&waiting.asked.request_id, "result", &result)
+            DIALECT.result(&waiting.asked.request_id, &result)
         }));
         frames
     }
@@ -145,14 +153,10 @@ impl<V: Vendor> Acp<V> {
         if let (Answer::Stop, Some(session), false) = (answer, &self.session, self.interrupting) {
             return Ok(self.interrupt(session));
         }
-        Ok(vec![response(
-            request_id,
-            "result",
-            &waiting.result(answer),
-        )])
+        Ok(vec![DIALECT.result(request_id, &waiting.result(answer))])
     }
 
-    fn initialize(&self) -> Value {
+    fn initialize(&self) -> Vec<u8> {
         let params = json!({
             "protocolVersion": 1,
             "clientCapabilities": {
@@ -166,7 +170,7 @@ impl<V: Vendor> Acp<V> {
         self.request(0, "initialize", &params)
     }
 
-    fn open_session(&self) -> Value {
+    fn open_session(&self) -> Vec<u8> {
         let mut params = json!({"cwd": self.spec.cwd, "mcpServers": []});
         let Some(resume) = &self.spec.resume else {
             return self.request(0, "session/new", &params);
@@ -178,18 +182,7 @@ impl<V: Vendor> Acp<V> {
     }
 
     /// The `ahead`-th request from here on.
-    fn request(&self, ahead: usize, method: &str, params: &Value) -> Value {
-        let id = self.frames + 1 + ahead as u64;
-        json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+    fn request(&self, ahead: usize, method: &str, params: &Value) -> Vec<u8> {
+        self.ours.frame(DIALECT, ahead, method, params)
     }
-}
-
-/// A frame as it goes out.
-fn text(frame: &Value) -> Vec<u8> {
-    frame.to_string().into_bytes()
-}
-
-/// An answer: an id goes back as it came.
-fn response(id: &str, field: &str, value: &Value) -> Vec<u8> {
-    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"{field}\":{value}}}").into_bytes()
 }

@@ -10,12 +10,12 @@ use serde_json::value::RawValue;
 use super::wire::{CallUpdate, Fault};
 use super::work::OpenCall;
 use crate::agent::Evidence;
-use crate::agent::live::LiveSpec;
+use crate::agent::live::{LiveSpec, Setting};
 use crate::event::{Event, TurnError, Usage};
 use crate::exit::Exit;
 
-/// A request that follows the opening of a session, without the session's id.
-pub(in crate::agent) type Setting = (&'static str, Value);
+/// A request about a session, without the session's id.
+pub(in crate::agent) type Request = (&'static str, Value);
 
 /// A call's name in the CLI, and its normalized input.
 pub(in crate::agent) struct Begun {
@@ -25,6 +25,23 @@ pub(in crate::agent) struct Begun {
     pub(in crate::agent) name: String,
     /// The normalized input.
     pub(in crate::agent) input: Value,
+}
+
+/// What came of a notification of the vendor's own.
+pub(in crate::agent) struct Extended {
+    /// For the case that it gave no event.
+    pub(in crate::agent) reason: &'static str,
+    /// A call was not consented to; the CLI may stop there.
+    pub(in crate::agent) refused: bool,
+}
+
+impl From<&'static str> for Extended {
+    fn from(reason: &'static str) -> Self {
+        Self {
+            reason,
+            refused: false,
+        }
+    }
 }
 
 /// How a turn's answer is to be judged that says nothing of a failure.
@@ -50,19 +67,23 @@ pub(in crate::agent) trait Vendor:
     const STREAMS_OUTPUT: bool;
 
     /// What is to be set once there is a session.
-    fn settings(spec: &LiveSpec) -> Vec<Setting>;
+    fn settings(spec: &LiveSpec) -> Vec<Request>;
 
-    /// Another model.
-    fn set_model(model: &str) -> Setting;
+    /// The request for a change; none where it takes a new process.
+    fn change(setting: &Setting) -> Option<Request>;
+
+    /// What a request changes, the other way round.
+    fn changed_by(method: &str, params: &Value) -> Option<Setting>;
 
     /// Whether a piece of text is the CLI's and not the model's.
     fn is_noise(_text: &str) -> bool {
         false
     }
 
-    /// A piece of reasoning without what the CLI puts around it.
-    fn thought(text: &str) -> &str {
-        text
+    /// A piece of reasoning without what the CLI puts around it, and whether it begins a thought of
+    /// its own.
+    fn thought(text: &str) -> (&str, bool) {
+        (text, false)
     }
 
     /// A call, as far as it is known when it begins. `native` is what it was announced as.
@@ -70,6 +91,39 @@ pub(in crate::agent) trait Vendor:
 
     /// A call is over: appends what became of it, its end among it. Whether it was refused.
     fn ended(&mut self, open: &OpenCall, call: &CallUpdate<'_>, out: &mut Vec<Event>) -> bool;
+
+    /// A notification that is not of the protocol, about the session `main`; none for one that is
+    /// not known.
+    fn extended(
+        &mut self,
+        _main: &str,
+        _method: &str,
+        _params: Option<&RawValue>,
+        _out: &mut Vec<Event>,
+    ) -> Option<Extended> {
+        None
+    }
+
+    /// Whether such notifications tell the work: then the protocol's own updates say nothing more.
+    fn tells_work(&self) -> bool {
+        false
+    }
+
+    /// The open call of that id, where they do.
+    fn call(&self, _id: &str) -> Option<&OpenCall> {
+        None
+    }
+
+    /// The error of the turn, where they have told of one.
+    fn told_failure(&self) -> Option<&TurnError> {
+        None
+    }
+
+    /// A turn begins.
+    fn turn_begins(&mut self) {}
+
+    /// It is over: what is open will not end any more.
+    fn turn_over(&mut self, _out: &mut Vec<Event>) {}
 
     /// Why a turn failed.
     fn failed(fault: &Fault<'_>) -> TurnError;

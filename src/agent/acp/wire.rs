@@ -1,26 +1,9 @@
-//! The frames of the Agent Client Protocol (version 1), as far as they matter.
+//! What the frames of the Agent Client Protocol (version 1) have in them, as far as it matters.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::agent::json::Text;
-
-/// A frame of either side: with `method` and `id` a request, with `method` alone a notification,
-/// with `id` alone a response.
-#[derive(Debug, Deserialize)]
-pub(in crate::agent) struct Frame<'a> {
-    /// A number or a text: kept as it is written.
-    #[serde(borrow)]
-    pub(super) id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub(super) method: Option<Text<'a>>,
-    #[serde(borrow)]
-    pub(super) params: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub(super) result: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub(super) error: Option<Fault<'a>>,
-}
 
 /// What went wrong.
 #[derive(Debug, Deserialize)]

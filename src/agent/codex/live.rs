@@ -19,15 +19,17 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use self::consent::Waiting;
-use self::frames::{client, response, said, text};
-use self::sending::CLEAN;
-use self::wire::{Fault, Frame, Params, SILENT, Started, Turn};
+use self::frames::{client, said};
+use self::sending::{CLEAN, DIALECT, INTERRUPT};
+use self::wire::{Fault, Params, SILENT, Started, Turn};
 use self::work::Work;
 use super::verdict;
 use crate::agent::json::typed;
-use crate::agent::lines::{self, corrupt, notice, raw};
+use crate::agent::json_rpc::{self, Frame, Peer, Requests};
+use crate::agent::lines::notice;
 use crate::agent::live::{
-    Asked, Command, Dialog, Holds, LiveKind, LiveSpec, Phase, Refused, Told, tell,
+    Asked, Command, Dialog, Holds, LiveKind, LiveSpec, Phase, Refused, Sets, Settings, Since, Told,
+    tell,
 };
 use crate::agent::{Evidence, Ignored, snapshot};
 use crate::event::{Event, NoticeLevel, TurnError};
@@ -38,7 +40,11 @@ use crate::frame::Line;
 pub(super) const LIVE: LiveKind = LiveKind {
     plan: launch::plan,
     can_steer: true,
-    can_set_model: true,
+    sets: Sets {
+        model: Since::NextTurn,
+        effort: Since::NextTurn,
+        consent: Since::NextTurn,
+    },
     can_change_input: false,
     holds: Holds::AllBut("its to-do list and images that it opens"),
     richer_than_exec: true,
@@ -46,25 +52,27 @@ pub(super) const LIVE: LiveKind = LiveKind {
     restore: |bytes| Ok(Box::new(snapshot::load::<CodexLive>(VERSION, bytes)?)),
 };
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The state of a dialog. All of it is in every snapshot.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct CodexLive {
     spec: LiveSpec,
+    #[serde(default)]
+    settings: Settings,
     work: Work,
     phase: Phase,
     opening: Opening,
-    /// Frames so far: our requests are numbered by it.
-    frames: u64,
-    /// Our requests that the CLI has not answered, by their ids: their methods.
-    ours: BTreeMap<String, String>,
+    ours: Requests,
     thread: Option<String>,
     turn: Option<String>,
     /// The running turn is being interrupted.
     interrupting: bool,
-    /// What an interrupt left running is to be ended.
+    /// What a turn that was cut off left running is to be ended.
     cleans: bool,
+    /// How the turn went whose commands run on.
+    #[serde(default)]
+    background: Option<Evidence>,
     asked: Vec<Waiting>,
     /// Requests that are refused, by their ids: their methods.
     owed: BTreeMap<String, String>,
@@ -89,43 +97,18 @@ enum Opening {
 
 impl Dialog for CodexLive {
     fn received(&mut self, line: &Line<'_>, out: &mut Vec<Told>) -> Ignored {
-        let before = out.len();
-        let mut events = Vec::new();
-        let reason = match lines::content(line, &mut events) {
-            Ok(bytes) => {
-                tell(&mut events, out);
-                self.line(bytes, out)
-            }
-            Err(reason) => {
-                tell(&mut events, out);
-                reason
-            }
-        };
-        if out.len() == before {
-            Ignored::Because(reason)
-        } else {
-            Ignored::No
-        }
+        json_rpc::received(self, line, out)
     }
 
     fn sent(&mut self, frame: &[u8], out: &mut Vec<Told>) {
-        self.frames += 1;
-        let Ok(frame) = serde_json::from_slice::<Frame<'_>>(frame) else {
-            return;
-        };
-        match (frame.id.map(RawValue::get), frame.method.as_deref()) {
-            (Some(id), Some(method)) => self.requested(id, method, frame.params),
-            (None, Some("initialized")) => self.opening = Opening::Notified,
-            (Some(id), None) => self.answered(id, &frame, out),
-            _ => {}
-        }
+        json_rpc::sent(self, frame, out);
     }
 
     fn due(&self) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
         match self.opening {
             Opening::Nothing => frames.push(self.request(0, "initialize", &client())),
-            Opening::Answered => frames.push(json!({"method": "initialized"})),
+            Opening::Answered => frames.push(DIALECT.notification("initialized", None)),
             Opening::Notified if self.phase == Phase::Opening => frames.push(self.open_thread()),
             Opening::Asked | Opening::Notified | Opening::Thread => {}
         }
@@ -133,11 +116,8 @@ impl Dialog for CodexLive {
             let params = json!({ "threadId": thread });
             frames.push(self.request(frames.len(), CLEAN, &params));
         }
-        let mut frames: Vec<_> = frames.iter().map(text).collect();
-        frames.extend(self.owed.iter().map(|(id, method)| {
-            let message = format!("not supported: {method}");
-            response(id, "error", &json!({"code": -32601, "message": message}))
-        }));
+        let owed = self.owed.iter();
+        frames.extend(owed.map(|(id, method)| DIALECT.refusal(id, method)));
         frames
     }
 
@@ -157,22 +137,19 @@ impl Dialog for CodexLive {
                 self.request(0, "turn/steer", &said(thread, Some(turn), message))
             }
             Command::Interrupt if self.interrupting => return Ok(Vec::new()),
-            Command::Interrupt => {
-                let turn = turn.ok_or(Refused::Resting)?;
-                let params = json!({"threadId": thread, "turnId": turn});
-                self.request(0, "turn/interrupt", &params)
-            }
-            Command::SetModel(model) => {
-                let params = json!({"threadId": thread, "model": model});
-                self.request(0, "thread/settings/update", &params)
-            }
+            Command::Interrupt => return self.interrupt(thread, turn),
+            Command::Set(setting) => self.change(thread, setting),
             Command::Answer { .. } => return Err(Refused::NotAsked),
         };
-        Ok(vec![text(&frame)])
+        Ok(vec![frame])
     }
 
     fn phase(&self) -> Phase {
         self.phase
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     fn pending(&self) -> Vec<Asked> {
@@ -202,34 +179,79 @@ impl Dialog for CodexLive {
     }
 }
 
-impl CodexLive {
-    fn new(spec: &LiveSpec) -> Self {
-        Self {
-            spec: spec.clone(),
-            ..Self::default()
-        }
+impl Peer for CodexLive {
+    type Fault<'a> = Fault<'a>;
+
+    fn requests(&mut self) -> &mut Requests {
+        &mut self.ours
     }
 
-    /// The reason is for the case that nothing comes of it.
-    fn line(&mut self, bytes: &[u8], out: &mut Vec<Told>) -> &'static str {
-        let Ok(frame) = serde_json::from_slice::<Frame<'_>>(bytes) else {
-            if bytes.starts_with(b"{\"") {
-                let text = "a frame is incomplete; its text is kept as it is";
-                out.push(Told::Event(corrupt(text)));
-            }
-            out.push(Told::Event(raw(bytes)));
+    fn asks(
+        &mut self,
+        id: &str,
+        method: &str,
+        params: Option<&RawValue>,
+        out: &mut Vec<Told>,
+    ) -> &'static str {
+        let params: Value = typed(params).unwrap_or_default();
+        if !consent::is_asked_by(method, &params) {
+            self.owed.insert(id.to_owned(), method.to_owned());
+            return "a request that the runner answers by itself";
+        }
+        let waiting = Waiting::new(id, method, params, &self.work);
+        let asked = &waiting.asked;
+        out.push(Told::Event(Event::PermissionRequest {
+            request_id: asked.request_id.clone(),
+            call_id: asked.call_id.clone(),
+            tool: asked.tool.clone(),
+            input: asked.input.clone(),
+            options: vec!["allow".to_owned(), "deny".to_owned()],
+        }));
+        self.asked.push(waiting);
+        ""
+    }
+
+    fn responded(
+        &mut self,
+        id: &str,
+        method: String,
+        frame: &Frame<'_, Fault<'_>>,
+        out: &mut Vec<Told>,
+    ) -> &'static str {
+        if let Some(setting) = self.settings.take(id) {
+            let refused = frame.error.as_ref().map(Fault::text);
+            self.settings.settle(setting, refused, out);
             return "";
-        };
-        let reason = match (frame.id.map(RawValue::get), frame.method.as_deref()) {
-            (Some(id), Some(method)) => Some(self.asks(id, method, frame.params, out)),
-            (Some(id), None) => Some(self.responded(id, &frame, out)),
-            (None, Some(method)) => self.notified(method, frame.params, out),
-            (None, None) => None,
-        };
-        reason.unwrap_or_else(|| {
-            out.push(Told::Event(raw(bytes)));
-            ""
-        })
+        }
+        if let Some(fault) = &frame.error {
+            if self.phase == Phase::Opening {
+                self.phase = Phase::Refused;
+            } else if method == "turn/start" && self.turn.is_none() {
+                self.phase = Phase::Resting;
+            }
+            self.interrupting &= method != INTERRUPT;
+            let (what, why) = (method, fault.text());
+            out.push(Told::Failed { what, why });
+            return "";
+        }
+        match method.as_str() {
+            "initialize" => self.opening = self.opening.max_answered(),
+            "thread/start" | "thread/resume" => self.began(frame.result, out),
+            "turn/start" => {
+                #[derive(Deserialize)]
+                struct Begun<'a> {
+                    #[serde(borrow)]
+                    turn: Turn<'a>,
+                }
+                let begun: Option<Begun<'_>> = typed(frame.result);
+                // it may be over already
+                if let (Some(begun), Phase::Working) = (begun, self.phase) {
+                    self.turn = Some(begun.turn.id.to_string());
+                }
+            }
+            _ => {}
+        }
+        "done as asked"
     }
 
     fn notified(
@@ -272,7 +294,32 @@ impl CodexLive {
             }
         };
         tell(&mut events, out);
+        self.background_over(out);
         Some(reason)
+    }
+
+    fn requested(&mut self, id: &str, method: &str, params: Option<&RawValue>) {
+        self.has_requested(id, method, params);
+    }
+
+    fn told(&mut self, method: &str) {
+        if method == "initialized" {
+            self.opening = Opening::Notified;
+        }
+    }
+
+    fn answered(&mut self, id: &str, result: Option<&RawValue>, out: &mut Vec<Told>) {
+        self.has_answered(id, result, out);
+    }
+}
+
+impl CodexLive {
+    fn new(spec: &LiveSpec) -> Self {
+        Self {
+            spec: spec.clone(),
+            settings: Settings::started_with(spec),
+            ..Self::default()
+        }
     }
 
     fn turn_over(&mut self, turn: &Turn<'_>, out: &mut Vec<Told>) {
@@ -305,12 +352,28 @@ impl CodexLive {
         };
         tell(&mut events, out);
         self.turn = None;
-        self.cleans |= std::mem::take(&mut self.interrupting);
+        self.interrupting = false;
+        self.cleans |= status != "completed";
         self.phase = Phase::Resting;
+        let background = self.work.has_background();
+        self.background = background.then(|| evidence.clone());
         out.push(Told::TurnOver {
             evidence,
-            background: false,
+            background,
         });
+    }
+
+    /// The commands that the turn has left running have ended.
+    fn background_over(&mut self, out: &mut Vec<Told>) {
+        if self.phase == Phase::Resting
+            && !self.work.has_background()
+            && let Some(evidence) = self.background.take()
+        {
+            out.push(Told::TurnOver {
+                evidence,
+                background: false,
+            });
+        }
     }
 
     fn erred(
@@ -333,68 +396,6 @@ impl CodexLive {
         };
         events.push(notice(level, code, fault.text()));
         Some("")
-    }
-
-    /// A request of the CLI.
-    fn asks(
-        &mut self,
-        id: &str,
-        method: &str,
-        params: Option<&RawValue>,
-        out: &mut Vec<Told>,
-    ) -> &'static str {
-        let params: Value = typed(params).unwrap_or_default();
-        if !consent::is_asked_by(method, &params) {
-            self.owed.insert(id.to_owned(), method.to_owned());
-            return "a request that the runner answers by itself";
-        }
-        let waiting = Waiting::new(id, method, params, &self.work);
-        let asked = &waiting.asked;
-        out.push(Told::Event(Event::PermissionRequest {
-            request_id: asked.request_id.clone(),
-            call_id: asked.call_id.clone(),
-            tool: asked.tool.clone(),
-            input: asked.input.clone(),
-            options: vec!["allow".to_owned(), "deny".to_owned()],
-        }));
-        self.asked.push(waiting);
-        ""
-    }
-
-    /// The answer to a request of ours.
-    fn responded(&mut self, id: &str, frame: &Frame<'_>, out: &mut Vec<Told>) -> &'static str {
-        let Some(method) = self.ours.remove(id) else {
-            return "an answer to nothing that was asked";
-        };
-        if let Some(fault) = &frame.error {
-            if self.phase == Phase::Opening {
-                self.phase = Phase::Refused;
-            } else if method == "turn/start" && self.turn.is_none() {
-                self.phase = Phase::Resting;
-            }
-            self.interrupting &= method != "turn/interrupt";
-            let (what, why) = (method, fault.text());
-            out.push(Told::Failed { what, why });
-            return "";
-        }
-        match method.as_str() {
-            "initialize" => self.opening = self.opening.max_answered(),
-            "thread/start" | "thread/resume" => self.began(frame.result, out),
-            "turn/start" => {
-                #[derive(Deserialize)]
-                struct Begun<'a> {
-                    #[serde(borrow)]
-                    turn: Turn<'a>,
-                }
-                let begun: Option<Begun<'_>> = typed(frame.result);
-                // it may be over already
-                if let (Some(begun), Phase::Working) = (begun, self.phase) {
-                    self.turn = Some(begun.turn.id.to_string());
-                }
-            }
-            _ => {}
-        }
-        "done as asked"
     }
 
     fn began(&mut self, result: Option<&RawValue>, out: &mut Vec<Told>) {

@@ -156,6 +156,7 @@ pub(super) fn with_home(
         env: environment(spec, &home),
         files: Vec::new(),
         home_links: links(spec, &home),
+        home_rename: None,
         env_fallback: Vec::new(),
         home_files,
         env_pass: ENV_PASS,

@@ -35,6 +35,14 @@ pub(super) fn of(spec: &TurnSpec) -> Result<Vec<u8>, LaunchError> {
         &["privacy", "usageStatisticsEnabled"],
         false.into(),
     );
+    // at each start it would delete conversations of the project that nobody has said anything in
+    // yet, those of other running processes too, and all files of a conversation one of whose
+    // files is such: each that was ever loaded
+    set(
+        &mut settings,
+        &["general", "sessionRetention", "enabled"],
+        false.into(),
+    );
     if let Some(method) = login(spec) {
         let path = ["security", "auth", "selectedType"];
         if at(&mut settings, &path).is_none_or(|slot| slot.is_null()) {

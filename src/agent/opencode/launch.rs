@@ -162,6 +162,7 @@ pub(super) fn plan(spec: &TurnSpec) -> Result<LaunchPlan, LaunchError> {
         files,
         home_files: Vec::new(),
         home_links: Vec::new(),
+        home_rename: None,
         env_pass: ENV_PASS,
         env_fallback: Vec::new(),
     })

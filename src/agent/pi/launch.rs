@@ -125,6 +125,7 @@ pub(super) fn plan(spec: &TurnSpec) -> Result<LaunchPlan, LaunchError> {
         files: Vec::new(),
         home_files: Vec::new(),
         home_links: Vec::new(),
+        home_rename: None,
         env_fallback: Vec::new(),
         env_pass: ENV_PASS,
     })

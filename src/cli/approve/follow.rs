@@ -9,6 +9,7 @@ use tokio::signal::ctrl_c;
 use super::{Found, Said, Talk, Terminal, find, listing, send};
 use crate::cli::CliError;
 use crate::cli::client::{Client, ClientError};
+use crate::cli::printing::{print, say, say_as_is};
 use crate::ids::SessionId;
 
 /// Between two looks: a person notices no less.
@@ -39,7 +40,7 @@ pub(super) async fn run(
             for found in seen.unseen(waiting) {
                 match &mut terminal {
                     Some(terminal) => ask(client, &found, terminal, session).await?,
-                    None => show(&found, json),
+                    None => show(&found, json)?,
                 }
             }
             tokio::time::sleep(LOOK).await;
@@ -77,7 +78,7 @@ async fn look(
         }
         Err(error) if error.is_passing() => {
             if !std::mem::replace(&mut seen.gone, true) {
-                eprintln!("agent-runner: waiting for the daemon: {error}");
+                say!("agent-runner: waiting for the daemon: {error}");
             }
             Ok(Vec::new())
         }
@@ -85,11 +86,12 @@ async fn look(
     }
 }
 
-fn show(found: &Found, json: bool) {
-    match (json, serde_json::to_string(found)) {
-        (true, Ok(line)) => println!("{line}"),
-        _ => print!("{}", listing(std::slice::from_ref(found))),
-    }
+fn show(found: &Found, json: bool) -> Result<(), CliError> {
+    let text = match (json, serde_json::to_string(found)) {
+        (true, Ok(line)) => format!("{line}\n"),
+        _ => listing(std::slice::from_ref(found)),
+    };
+    print(&text).map(drop)
 }
 
 /// Asks for one request, as long as it waits.
@@ -101,7 +103,7 @@ async fn ask(
 ) -> Result<(), CliError> {
     let mut talk = Talk::new(found.request.clone());
     terminal.forget();
-    eprint!("\nsession {}\n{}", found.session_id, talk.text());
+    say_as_is(&format!("\nsession {}\n{}", found.session_id, talk.text()));
     loop {
         tokio::select! {
             line = terminal.line() => {
@@ -109,10 +111,10 @@ async fn ask(
                     return Err(CliError::cancelled());
                 };
                 match talk.line(&line) {
-                    Said::More(text) => eprint!("{text}"),
+                    Said::More(text) => say_as_is(&text),
                     Said::Answer(said) => {
                         if let Err(error) = send(client, found, &said).await {
-                            eprintln!("agent-runner: {error}");
+                            say!("agent-runner: {error}");
                         }
                         return Ok(());
                     }
@@ -122,7 +124,7 @@ async fn ask(
                 let waiting = find(client, session).await;
                 let is_it = |other: &Found| other.request.request_id == found.request.request_id;
                 if waiting.is_ok_and(|waiting| !waiting.iter().any(is_it)) {
-                    eprintln!("\n(it no longer waits)");
+                    say!("\n(it no longer waits)");
                     return Ok(());
                 }
             }

@@ -8,6 +8,7 @@ use super::{Said, Talk, Terminal};
 use crate::agent::live::Asked;
 use crate::api;
 use crate::cli::CliError;
+use crate::cli::printing::{say, say_as_is};
 use crate::cli::render::duration;
 use crate::clock::Clock;
 use crate::session::SessionState;
@@ -58,7 +59,7 @@ impl Here {
                 continue;
             };
             match talk.line(&line) {
-                Said::More(text) => eprint!("{text}"),
+                Said::More(text) => say_as_is(&text),
                 Said::Answer(said) => match api::answer_of(asked, said) {
                     Ok(answer) => {
                         return Ok(Answered {
@@ -67,7 +68,7 @@ impl Here {
                             by: Answerer::Local,
                         });
                     }
-                    Err(why) => eprintln!("{why}"),
+                    Err(why) => say!("{why}"),
                 },
             }
         }
@@ -109,7 +110,7 @@ impl Here {
             }
             None => "it waits until the turn ends".to_owned(),
         };
-        eprintln!(
+        say!(
             "agent-runner: the agent waits for consent, and nobody can be asked here (no \
              terminal): {then}; --approve policy decides by rules"
         );
@@ -126,6 +127,6 @@ impl Here {
 fn put(waiting: Waiting) -> (Asked, Talk) {
     let asked = waiting.asked.clone();
     let talk = Talk::new(api::request_waiting(waiting, Clock.wall().millis()));
-    eprint!("\n{}", talk.text());
+    say_as_is(&format!("\n{}", talk.text()));
     (asked, talk)
 }

@@ -3,6 +3,8 @@
 //! Detaching leaves the session as it is. Where stdin is no terminal its lines are prompts, and
 //! the command ends when they are done.
 
+mod choice;
+mod door;
 mod editor;
 mod screen;
 mod terminal;
@@ -17,20 +19,20 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use self::choice::choose;
+use self::door::Door;
 use self::editor::{Editor, Key};
 use self::screen::{Prompt, Screen};
 use self::terminal::Terminal;
 use self::typed::{HELP, Typed, typed};
 use self::view::View;
-use super::hosting::hub_target;
 use super::lead::{Context, Stops, runtime};
+use super::printing::say;
 use super::{CliError, Exit};
 use crate::config::{CommandKind, HubOptions, Options};
-use crate::daemon::{HubAccess, rest_error};
 use crate::event::NoticeLevel;
 use crate::hub::StartError;
 use crate::hub::controller::{Controller, Heard, Said};
-use crate::hub::rest::Listed;
 use crate::ids::SessionId;
 use crate::tasks::Tasks;
 
@@ -40,11 +42,13 @@ const LEAVE: Duration = Duration::from_secs(2);
 /// What the command takes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Session to join [default: the one that runs, where it is the only one]
+    /// Session to join [default: the newest of this working directory, else the only one that runs;
+    /// on a terminal you are asked]
     #[arg(value_name = "SESSION", env = "AGENT_RUNNER_SESSION")]
     session: Option<SessionId>,
-    /// Hub that has it, as http, https, ws or wss URL
-    #[arg(long, value_name = "URL")]
+    /// Hub that has it, as http, https, ws or wss URL [default: that of the daemon here, else the
+    /// one that the key finds]
+    #[arg(long, visible_alias = "url", value_name = "URL")]
     hub: Option<String>,
     /// File with the Hub's key
     #[arg(long, value_name = "FILE")]
@@ -52,6 +56,9 @@ pub(super) struct Arguments {
     /// How long an unreachable Hub is tried at the start [default: 60s]
     #[arg(long, value_name = "DURATION")]
     hub_wait: Option<String>,
+    /// State dir of the daemon here [default: $XDG_STATE_HOME/agent-runner]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<String>,
     /// Config file [default: $XDG_CONFIG_HOME/agent-runner/config.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<String>,
@@ -61,6 +68,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     let options = Options {
         config: arguments.config.clone(),
+        state_dir: arguments.state_dir.clone(),
         ..Options::default()
     };
     let hub = HubOptions {
@@ -69,7 +77,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
         hub_wait: arguments.hub_wait.clone(),
         ..HubOptions::default()
     };
-    let Some(context) = Context::read(CommandKind::Daemon, &options, Some(&hub), None)? else {
+    let Some(context) = Context::read(CommandKind::Start, &options, Some(&hub), None)? else {
         return Ok(ExitCode::SUCCESS);
     };
     let runtime = runtime()?;
@@ -80,18 +88,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
 }
 
 async fn attach(context: &Context, session: Option<SessionId>) -> Result<ExitCode, CliError> {
-    let Some(hub) = &context.config.hub else {
-        return Err(CliError::new(Exit::Internal, "no Hub in the settings"));
-    };
-    let hub = HubAccess::find(hub_target(hub)?, &context.env).await?;
+    let door = Door::find(context).await?;
     let session = match session {
         Some(session) => session,
-        None => choose(&hub.rest().sessions().await.map_err(rest_error)?)?,
+        None => choose(&door, &context.place.cwd).await?,
     };
     let tasks = Tasks::new();
-    let (controller, heard) = Controller::start(hub.controller(session.clone()), &tasks);
+    let (controller, heard) = Controller::start(door.controller(session.clone()), &tasks);
     let attached = Attached {
-        hub,
+        door,
         session: session.clone(),
         controller,
         heard,
@@ -109,33 +114,9 @@ async fn attach(context: &Context, session: Option<SessionId>) -> Result<ExitCod
         return Err(error);
     }
     if io::stderr().is_terminal() {
-        eprintln!("detached; session {session} goes on");
+        say!("detached; session {session} goes on");
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The one session that runs; no guess where another may be meant.
-fn choose(sessions: &[Listed]) -> Result<SessionId, CliError> {
-    let running: Vec<_> = sessions
-        .iter()
-        .filter(|one| one.runtime_available)
-        .collect();
-    if let [only] = running.as_slice() {
-        return Ok(only.session_id.clone());
-    }
-    if sessions.is_empty() {
-        return Err(CliError::new(
-            Exit::Usage,
-            "this Hub has no session to join",
-        ));
-    }
-    let lines = sessions.iter().take(20).map(|one| {
-        let label = super::render::summary(&one.label);
-        format!("  {}  {}  {label}", one.session_id, one.status)
-    });
-    let lines: Vec<_> = lines.collect();
-    let message = format!("which session? Name one:\n{}", lines.join("\n"));
-    Err(CliError::new(Exit::Usage, message))
 }
 
 /// What a person looks at and types into, or what stands in their place.
@@ -230,7 +211,7 @@ impl Front {
 
 /// A joined session.
 struct Attached {
-    hub: HubAccess,
+    door: Door,
     session: SessionId,
     controller: Controller,
     heard: mpsc::Receiver<Heard>,
@@ -391,24 +372,26 @@ impl Attached {
 
     /// Asks the Hub to have the session led again; when it is, that is heard.
     async fn resume(&mut self, view: &mut View, out: &mut Vec<u8>) -> io::Result<()> {
-        match self.hub.rest().resume(&self.session).await {
-            Ok(()) => view.say(
-                NoticeLevel::Info,
-                "asked the Hub to resume the session",
-                out,
-            ),
-            Err(error) => {
-                let why = error.to_string();
-                view.say(NoticeLevel::Error, &why, out)?;
-                view.not_woken(why);
-                Ok(())
+        let why = match self.door.resume(&self.session).await {
+            Ok(true) => {
+                let words = "asked the Hub to resume the session";
+                return view.say(NoticeLevel::Info, words, out);
             }
-        }
+            Ok(false) => {
+                "the Hub has nothing that could lead this session; start it where it ran, \
+                          with `agent-runner start`"
+                    .to_owned()
+            }
+            Err(error) => error.to_string(),
+        };
+        view.say(NoticeLevel::Error, &why, out)?;
+        view.not_woken(why);
+        Ok(())
     }
 
     /// Says what waits to somebody who can hear it; a session that nobody leads is resumed for it.
     async fn say_what_waits(&mut self, view: &mut View, out: &mut Vec<u8>) -> io::Result<()> {
-        if !view.is_there() || self.waiting.is_empty() {
+        if !view.is_connected() || self.waiting.is_empty() {
             return Ok(());
         }
         if view.is_led() {

@@ -26,6 +26,7 @@ pub(super) use which::Which;
 
 use super::background::LOG;
 use super::lead::here;
+use super::printing::say;
 use super::{CliError, Exit};
 use crate::api::socket_path;
 use crate::api::wire::{CreateAnswer, CreateRequest, DaemonStatus, Problem};
@@ -77,7 +78,7 @@ impl Context {
         let config = config::resolve_client(options, output, &env, &place)
             .map_err(|error| CliError::new(Exit::Usage, error.to_string()))?;
         for warning in &config.warnings {
-            eprintln!("agent-runner: warning: {warning}");
+            say!("agent-runner: warning: {warning}");
         }
         Ok(Self {
             output: config.output,
@@ -128,7 +129,7 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
 }
 
 impl Client {
-    fn of_state_dir(state_dir: &Path) -> Self {
+    pub(super) fn of_state_dir(state_dir: &Path) -> Self {
         let state_dir = state_dir.to_owned();
         Self {
             endpoint: Endpoint::Socket { state_dir },

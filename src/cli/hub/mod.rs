@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::lead::here;
 use super::{CliError, Exit};
+use crate::cli::printing::print;
 use crate::config::{CommandKind, EnvMap, WakeCommand, resolve_waking};
 use crate::local_hub::{ApiKey, HubError, LocalHub, StoreError};
 use crate::tasks::Tasks;
@@ -86,7 +87,7 @@ async fn serve(
         .await
         .map_err(|error| store_error(&error))?;
     let address = hub.serve(listener).map_err(|error| hub_error(&error))?;
-    println!("listening http://{address}");
+    print(&format!("listening http://{address}\n"))?;
     tokio::select! {
         _ = interrupted.recv() => {}
         _ = terminated.recv() => {}

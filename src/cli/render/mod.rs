@@ -5,14 +5,17 @@
 //! change the title.
 
 mod line;
+mod stage;
 mod transcript;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
+use crate::config::Output;
 use crate::event::{Envelope, Event};
 use crate::journal::StoredBatch;
 
 pub(super) use line::{duration, grouped, harmless, summary};
+pub(super) use stage::Stage;
 pub(super) use transcript::{Transcript, outcome_words, telling, usage_words};
 
 /// How events are shown.
@@ -24,6 +27,17 @@ pub(super) enum Renderer {
 }
 
 impl Renderer {
+    /// The renderer that the settings ask for; colours only where a person looks at them.
+    pub(super) fn new(output: Output) -> Self {
+        match output {
+            Output::Jsonl => Self::JsonLines,
+            Output::Pretty => {
+                let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+                Self::Pretty(Transcript::new(io::stdout().is_terminal() && !plain))
+            }
+        }
+    }
+
     /// Shows a batch; hands every event that a person is shown to `seen` as well, and the ends of
     /// turns in any case. What a program is given is not read: it is as it was stored.
     pub(super) fn show(

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Pure. The Hub may also block with the gate off: a request that waits is denied. What it said of
-//! a call counts whether it comes before the request or after it.
+//! a call counts whether it comes before the request or after it; where the call is over and no
+//! request came, it was not held.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -33,6 +34,31 @@ pub(super) enum Do {
     Ask(UiRequest),
     /// People need not answer this request any more.
     TakeBack(String),
+    /// The Hub would have held a call that this form of the agent did not hold.
+    Unheld(Word),
+    /// What the Hub said in answer to this frame is carried out.
+    Settled(String),
+}
+
+/// What the Hub said of a call.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Word {
+    /// The frame that it answered.
+    pub(super) frame: String,
+    /// The call.
+    pub(super) call: String,
+    pub(super) actions: Actions,
+}
+
+impl Word {
+    /// Whether it wants the call held.
+    pub(super) fn holds(&self) -> bool {
+        self.actions.block.is_some() || !self.actions.confirm.is_empty()
+    }
+
+    fn settled(self) -> Do {
+        Do::Settled(self.frame)
+    }
 }
 
 /// The requests that wait, and what was said.
@@ -41,7 +67,7 @@ pub(super) struct Consent {
     gate: GateConfig,
     requests: Vec<Request>,
     /// What the Hub said of calls whose request has not come.
-    words: VecDeque<(String, Actions)>,
+    words: VecDeque<Word>,
 }
 
 #[derive(Debug)]
@@ -98,7 +124,10 @@ impl Consent {
                 stage: Stage::Answered,
             };
             match (self.word_of(asked), self.gate.gate) {
-                (Some(actions), _) => request.decided(actions, Answerer::Hub, out),
+                (Some(word), _) => {
+                    request.decided(word.actions, Answerer::Hub, out);
+                    out.push(Do::Settled(word.frame));
+                }
                 (None, Gate::Ask) => request.stage = Stage::Hub(now + self.gate.timeout),
                 (None, Gate::Off) => request.decided(Actions::default(), Answerer::Runner, out),
             }
@@ -106,22 +135,47 @@ impl Consent {
         }
     }
 
-    fn word_of(&mut self, asked: &Asked) -> Option<Actions> {
+    fn word_of(&mut self, asked: &Asked) -> Option<Word> {
         let call = asked.call_id.as_deref()?;
-        let at = self.words.iter().position(|(known, _)| known == call)?;
-        self.words.remove(at).map(|(_, actions)| actions)
+        let at = self.words.iter().position(|word| word.call == call)?;
+        self.words.remove(at)
+    }
+
+    /// Whether what it says in answer to this frame waits for the request of its call.
+    pub(super) fn keeps(&self, frame: &str) -> bool {
+        self.words.iter().any(|word| word.frame == frame)
+    }
+
+    /// A call is over: what was said of it, and waits for its request still, was not heeded.
+    pub(super) fn over(&mut self, call: &str, out: &mut Vec<Do>) {
+        let at = self.words.iter().position(|word| word.call == call);
+        let Some(word) = at.and_then(|at| self.words.remove(at)) else {
+            return;
+        };
+        out.push(if word.holds() {
+            Do::Unheld(word)
+        } else {
+            word.settled()
+        });
+    }
+
+    /// The turn is over, and with it what was said of its calls.
+    pub(super) fn turn_over(&mut self, out: &mut Vec<Do>) {
+        out.extend(self.words.drain(..).map(Word::settled));
     }
 
     /// The Hub's word about a call.
-    pub(super) fn hub_said(&mut self, call: &str, actions: Actions, out: &mut Vec<Do>) {
-        let of_call = |request: &&mut Request| request.asked.call_id.as_deref() == Some(call);
+    pub(super) fn hub_said(&mut self, word: Word, out: &mut Vec<Do>) {
+        let of_call =
+            |request: &&mut Request| request.asked.call_id.as_deref() == Some(word.call.as_str());
         let Some(request) = self.requests.iter_mut().find(of_call) else {
             if self.words.len() >= REMEMBERED {
-                self.words.pop_front();
+                out.extend(self.words.pop_front().map(Word::settled));
             }
-            self.words.push_back((call.to_owned(), actions));
+            self.words.push_back(word);
             return;
         };
+        let Word { frame, actions, .. } = word;
         match request.stage {
             Stage::Answered => {}
             Stage::Hub(_) => request.decided(actions, Answerer::Hub, out),
@@ -132,6 +186,7 @@ impl Consent {
                 request.decided(actions, Answerer::Hub, out);
             }
         }
+        out.push(Do::Settled(frame));
     }
 
     /// A person's answer; whether it was one to a request.
@@ -276,11 +331,25 @@ mod tests {
         out.drain(..).filter_map(answer).collect()
     }
 
-    fn block() -> Actions {
-        Actions {
-            block: Some("no".to_owned()),
-            ..Actions::default()
+    fn word(call: &str, actions: Actions) -> Word {
+        Word {
+            frame: format!("f-{call}"),
+            call: call.to_owned(),
+            actions,
         }
+    }
+
+    fn fine(call: &str) -> Word {
+        word(call, Actions::default())
+    }
+
+    fn block(call: &str) -> Word {
+        let block = Some("no".to_owned());
+        let actions = Actions {
+            block,
+            ..Actions::default()
+        };
+        word(call, actions)
     }
 
     #[test]
@@ -289,12 +358,15 @@ mod tests {
         let mut consent = Consent::new(GATE);
         consent.waiting(&waiting("a"), |_| false, now, &mut out);
         assert!(out.is_empty(), "nothing without the Hub's word");
-        consent.hub_said("a", Actions::default(), &mut out);
+        consent.hub_said(fine("a"), &mut out);
         assert_eq!(answers(&mut out), [("allow", Answerer::Hub)]);
-        consent.hub_said("a", block(), &mut out);
-        assert!(out.is_empty(), "answered once");
-        consent.hub_said("b", block(), &mut out);
-        assert!(out.is_empty(), "its request has not come");
+        consent.hub_said(block("a"), &mut out);
+        assert!(answers(&mut out).is_empty(), "answered once");
+        consent.hub_said(block("b"), &mut out);
+        assert!(
+            out.is_empty() && consent.keeps("f-b"),
+            "its request has not come"
+        );
         consent.waiting(&waiting("b"), |_| false, now, &mut out);
         assert_eq!(answers(&mut out), [("deny", Answerer::Hub)]);
     }
@@ -345,11 +417,33 @@ mod tests {
         let (mut out, now) = (Vec::new(), Clock.now());
         let mut consent = Consent::new(GATE);
         consent.waiting(&waiting("a"), |_| true, now, &mut out);
-        consent.hub_said("a", Actions::default(), &mut out);
-        assert!(matches!(&out[..], [Do::Ask(_)]));
+        consent.hub_said(fine("a"), &mut out);
+        assert!(matches!(&out[..], [Do::Ask(_), Do::Settled(_)]));
         out.clear();
-        consent.hub_said("a", block(), &mut out);
+        consent.hub_said(block("a"), &mut out);
         assert_eq!(out.first(), Some(&Do::TakeBack("r-a/0".to_owned())));
         assert_eq!(answers(&mut out), [("deny", Answerer::Hub)]);
+    }
+
+    #[test]
+    fn a_word_about_a_call_that_was_never_held_is_told() {
+        let (mut out, now) = (Vec::new(), Clock.now());
+        let mut consent = Consent::new(OFF);
+        consent.hub_said(fine("a"), &mut out);
+        consent.hub_said(block("b"), &mut out);
+        consent.hub_said(block("c"), &mut out);
+        assert!(out.is_empty());
+        consent.over("a", &mut out);
+        assert_eq!(out, [Do::Settled("f-a".to_owned())]);
+        out.clear();
+        consent.over("b", &mut out);
+        assert_eq!(out, [Do::Unheld(block("b"))]);
+        out.clear();
+        consent.over("b", &mut out);
+        assert!(out.is_empty(), "once");
+        consent.turn_over(&mut out);
+        assert_eq!(out, [Do::Settled("f-c".to_owned())]);
+        consent.waiting(&waiting("c"), |_| false, now, &mut out);
+        assert!(matches!(out.last(), Some(Do::Answer(_))), "of another turn");
     }
 }

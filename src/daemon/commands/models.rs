@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::told::Told;
 use super::{Answer, Commands, said};
-use crate::agent::{AgentSession, TurnSpec};
 use crate::hub::pi::vendor;
+use crate::turn::choices::Choice;
 
 /// Vendors whose models one CLI alone runs.
 const VENDORS: [&str; 3] = ["anthropic", "openai", "google"];
@@ -80,16 +80,7 @@ impl Commands {
             }
             _ => model,
         };
-        let mut choices = self.session.state().borrow().choices.clone();
-        choices.model = Some(model.clone());
-        let spec = TurnSpec {
-            agent_session: AgentSession::New(uuid::Uuid::nil()),
-            model: choices.model.clone(),
-            effort: choices.effort.clone().or(self.context.spec.effort.clone()),
-            ..self.context.spec.clone()
-        };
-        (agent.plan)(&spec).map_err(|error| error.to_string())?;
-        said(self.session.choose(choices).await)?;
+        said(self.session.choose(Choice::Model(model.clone())).await)?;
         Ok(Some(self.object(&model, told)))
     }
 

@@ -9,6 +9,10 @@
 mod frame;
 mod socket;
 
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -46,6 +50,14 @@ pub struct ControllerConfig {
     pub timing: Timing,
     /// Where the jitter of pauses begins.
     pub seed: u64,
+    /// Asked where the Hub is after each lost connection, where it may move.
+    pub whereabouts: Option<Arc<dyn Whereabouts>>,
+}
+
+/// Knows where a Hub is that may move: one within a daemon has a new address after each start.
+pub trait Whereabouts: fmt::Debug + Send + Sync {
+    /// Where the Hub is now, and who we are to it; `None` while nobody knows.
+    fn ask(&self) -> BoxFuture<'_, Option<(HubAddress, Credentials)>>;
 }
 
 /// What happens in the session.

@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use super::frame::{Inbound, decode};
 use super::{ControllerConfig, Heard};
 use crate::clock::Clock;
-use crate::hub::credentials::Key;
+use crate::hub::credentials::{Credentials, Key};
 use crate::hub::link::access::Access;
 use crate::hub::link::dial::{Stream, dial};
 use crate::hub::protocol::CloseCode;
@@ -22,12 +22,14 @@ use crate::hub::state::{Ended, Reconnect, StartError};
 const MAX_MESSAGE: usize = 64 << 20;
 /// How long the Hub may take to answer our close frame.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
+/// How long one may take to say where the Hub is.
+const WHEREABOUTS_WAIT: Duration = Duration::from_secs(2);
 /// The longest that writing one message may take.
 const WRITE_WAIT: Duration = Duration::from_secs(30);
 
 /// Joins, and joins again, until the session is left or the Hub refuses us.
 pub(super) async fn run(
-    config: ControllerConfig,
+    mut config: ControllerConfig,
     heard: mpsc::Sender<Heard>,
     mut said: mpsc::Receiver<String>,
     clock: Clock,
@@ -52,6 +54,14 @@ pub(super) async fn run(
                 Err(why) => why,
             },
         };
+        // What another Hub at the old address says is not meant for us.
+        if moved(&mut config).await {
+            access = Access::new(config.key_in_url);
+            if heard.send(Heard::Lost(why.to_string())).await.is_err() {
+                return;
+            }
+            continue;
+        }
         if why.refuses_key() && access.refused(&config.credentials, used.as_ref()) {
             continue;
         }
@@ -81,6 +91,25 @@ pub(super) async fn run(
             () = heard.closed() => return,
         }
     }
+}
+
+/// Whether the Hub is elsewhere now, or wants another key; the next connection goes there.
+async fn moved(config: &mut ControllerConfig) -> bool {
+    let Some(whereabouts) = &config.whereabouts else {
+        return false;
+    };
+    let asked = tokio::time::timeout(WHEREABOUTS_WAIT, whereabouts.ask()).await;
+    let Ok(Some((address, credentials))) = asked else {
+        return false;
+    };
+    let secret = |credentials: &Credentials| {
+        let key = credentials.key();
+        key.map(|key| key.expose_secret().to_owned())
+    };
+    let is_new = address != config.address || secret(&credentials) != secret(&config.credentials);
+    config.address = address;
+    config.credentials = credentials;
+    is_new
 }
 
 fn is_final(why: &Ended) -> bool {

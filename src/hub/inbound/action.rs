@@ -1,8 +1,7 @@
 //! What the Hub's answer to an event asks of us.
 //!
-//! The actions of one answer are taken together: `ACK` takes back a refusal before it in the list,
-//! a `BLOCK` that stands goes before every `CONFIRM`. `RETURN` has no meaning for an event: what a
-//! CLI's tool has given cannot be replaced from here.
+//! The actions of one answer are taken together: of `ACK`, `BLOCK` and `RETURN` the last one counts,
+//! and a `BLOCK` that stands goes before every `CONFIRM`.
 
 use serde_json::Value;
 
@@ -28,6 +27,8 @@ pub struct Actions {
     pub statuses: Vec<(String, Option<String>)>,
     /// Messages of the user that begin turns.
     pub injected: Vec<String>,
+    /// The value of the request: a tool's output, or what the handler of an event gives back.
+    pub returned: Option<Value>,
 }
 
 /// A question to people.
@@ -85,6 +86,16 @@ impl Actions {
         *self == Self::default()
     }
 
+    /// What a handler that gave the returned value back would have refused: in Pi, `tool_call` is
+    /// answered with `{block: true, reason?}`.
+    pub fn refuse_as_returned(&mut self) {
+        let Some(value) = &self.returned else { return };
+        if value.get("block").and_then(Value::as_bool) == Some(true) {
+            let reason = text(value, "reason").unwrap_or_else(refused);
+            self.block = Some(reason);
+        }
+    }
+
     /// Reads the actions of a response; what is not known is left out.
     pub(super) fn read(frame: &Value) -> Self {
         let mut actions = Self::default();
@@ -99,11 +110,13 @@ impl Actions {
         match field(action, "action") {
             Some("ACK") => {
                 self.block = None;
+                self.returned = None;
                 self.system_prompts.clear();
             }
             Some("BLOCK") => {
-                let reason = text(action, "reason").unwrap_or_else(|| "the Hub says no".to_owned());
+                let reason = text(action, "reason").unwrap_or_else(refused);
                 self.block = Some(reason);
+                self.returned = None;
             }
             Some("CONFIRM") => self.confirm.push(Confirm {
                 title: text(action, "title").unwrap_or_else(|| "Confirm".to_owned()),
@@ -118,7 +131,10 @@ impl Actions {
             }
             Some("SYSTEM_PROMPT") => self.system_prompts.extend(system_prompt(action)),
             Some("INJECT_MESSAGE") => self.inject(action),
-            Some("RETURN") => tracing::debug!("RETURN has no meaning for an event"),
+            Some("RETURN") => {
+                self.block = None;
+                self.returned = Some(action.get("result").cloned().unwrap_or_default());
+            }
             other => tracing::debug!(action = ?other, "an action that is not known"),
         }
     }
@@ -140,6 +156,10 @@ impl Actions {
             _ => {}
         }
     }
+}
+
+fn refused() -> String {
+    "the Hub says no".to_owned()
 }
 
 fn notify(action: &Value) -> Option<Notify> {
@@ -190,7 +210,7 @@ mod tests {
             {"action": "SYSTEM_PROMPT", "systemPrompt": "a", "mode": "prefix"},
             {"action": "SYSTEM_PROMPT", "systemPrompt": "b"},
             {"action": "CONFIRM", "title": "T", "message": "M", "deny_reason": "D"},
-            {"action": "RETURN", "result": {"content": []}},
+            {"action": "RETURN", "result": null},
             {"action": "INJECT_MESSAGE", "message": {"role": "user", "content": "go on"}},
             {"action": "INJECT_MESSAGE", "message": {"role": "assistant", "content": "x"}},
             {"action": "BLOCK", "reason": "R"},
@@ -204,6 +224,24 @@ mod tests {
         assert_eq!(all.system_prompts[0].place, Place::Before);
         assert_eq!(all.system_prompts[1].place, Place::Behind);
         assert_eq!(all.injected, ["go on"]);
+        assert_eq!(all.returned, None, "a refusal stands in its place");
+    }
+
+    #[test]
+    fn a_returned_value_counts_as_its_handler_would_have_meant_it() {
+        let block = json!({"action": "BLOCK", "reason": "R"});
+        let returned = |value: &Value| json!({"action": "RETURN", "result": value});
+        let all = read(&json!([block, returned(&json!("x"))]));
+        assert_eq!((all.block, all.returned), (None, Some(json!("x"))));
+        let mut all = read(&json!([returned(
+            &json!({"block": true, "reason": "not now"})
+        )]));
+        all.refuse_as_returned();
+        assert_eq!(all.block.as_deref(), Some("not now"));
+        let mut all = read(&json!([returned(&json!({"block": false}))]));
+        all.refuse_as_returned();
+        assert_eq!(all.block, None);
+        assert!(read(&json!([returned(&json!(1)), {"action": "ACK"}])).is_plain());
     }
 
     #[test]

@@ -10,7 +10,10 @@ use super::protocol::{Init, Rejection, Role};
 
 pub use action::{Actions, Confirm, Level, Notify, Place, SystemPrompt};
 pub(super) use command::Request;
-pub use command::{Command, CommandId};
+pub use command::{Command, CommandId, Said};
+
+/// The longest name of a session that is taken, in characters.
+const MAX_LABEL: usize = 256;
 
 /// One frame.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub(super) enum Inbound {
     },
     /// Somebody of this role has joined the session.
     Joined(Role),
+    /// The session has another name.
+    Renamed(String),
     Pong,
     /// `connection_rejected`, `protocol_error` or an error without a type.
     Rejected {
@@ -108,7 +113,7 @@ pub(super) fn decode(text: &str) -> Result<Inbound, NotAFrame> {
             },
             None => Inbound::Ignored,
         },
-        Some("broadcast") => joined(&frame),
+        Some("broadcast") => broadcast(&frame),
         Some("connection_rejected") => rejected(Refusal::ConnectionRejected, frame),
         Some("protocol_error") => rejected(Refusal::ProtocolError, frame),
         Some("response") | None => response(&frame),
@@ -150,11 +155,21 @@ fn response(frame: &Value) -> Inbound {
     }
 }
 
-/// Who has joined, if that is the news.
-fn joined(frame: &Value) -> Inbound {
-    if field(frame, "event") != Some("session_join") {
-        return Inbound::Ignored;
+/// What others hear as well: of interest are who has joined, and the session's name.
+fn broadcast(frame: &Value) -> Inbound {
+    match field(frame, "event") {
+        Some("session_join") => joined(frame),
+        Some("session_label_updated") => {
+            let label = frame.pointer("/data/label").and_then(Value::as_str);
+            let label = label.map(str::trim).filter(|label| !label.is_empty());
+            let cut = |label: &str| label.chars().take(MAX_LABEL).collect();
+            label.map_or(Inbound::Ignored, |label| Inbound::Renamed(cut(label)))
+        }
+        _ => Inbound::Ignored,
     }
+}
+
+fn joined(frame: &Value) -> Inbound {
     let role = frame.pointer("/data/participant/role").cloned();
     match role.map(serde_json::from_value) {
         Some(Ok(role)) => Inbound::Joined(role),
@@ -226,5 +241,8 @@ mod tests {
             decode(join).unwrap(),
             Inbound::Joined(Role::Controller)
         ));
+        let named =
+            r#"{"type":"broadcast","event":"session_label_updated","data":{"label":" B "}}"#;
+        assert!(matches!(decode(named).unwrap(), Inbound::Renamed(label) if label == "B"));
     }
 }

@@ -9,10 +9,11 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_unti
 
 use super::news::Points;
 use super::socket::Socket;
-use super::{Answer, Closing, LinkConfig, LinkStatus, News, Reply, UiRequest, Word};
+use super::tool::Calls;
+use super::{Answer, Closing, LinkConfig, LinkStatus, News, Reply, Word, frames};
 use crate::clock::Clock;
 use crate::hub::acks::Window;
-use crate::hub::inbound::{Command, Inbound, Request};
+use crate::hub::inbound::{Actions, Command, Inbound, Request};
 use crate::hub::outbox::{Outgoing, SourceError};
 use crate::hub::pi::{Class, Frame};
 use crate::hub::state::Ended;
@@ -38,6 +39,7 @@ pub(super) struct Shared<'a> {
     pub(super) clock: Clock,
     pub(super) commands: &'a mpsc::Sender<super::Inbound>,
     pub(super) words: &'a mut mpsc::Receiver<Word>,
+    pub(super) carried: &'a mut mpsc::Receiver<String>,
     pub(super) news: &'a mpsc::Sender<News>,
     pub(super) closing: &'a mut watch::Receiver<Option<Closing>>,
     pub(super) status: &'a watch::Sender<LinkStatus>,
@@ -57,6 +59,10 @@ pub(super) struct Connection<'a> {
     /// The places that pings on their way will prove.
     pings: VecDeque<u64>,
     points: Points,
+    /// What the Hub said of events and the lead has no room for yet: at most one for each event in
+    /// flight.
+    unheard: VecDeque<News>,
+    calls: Calls,
     farewell: Option<Farewell>,
 }
 
@@ -78,6 +84,8 @@ impl<'a> Connection<'a> {
             pinged: Instant::now(),
             pings: VecDeque::new(),
             points: Points::default(),
+            unheard: VecDeque::new(),
+            calls: Calls::default(),
             farewell: None,
         }
     }
@@ -124,10 +132,17 @@ impl<'a> Connection<'a> {
                 Some(first) = outgoing.recv(), if self.has_room() && !leaving => {
                     self.give(first, outgoing)?;
                 }
-                Some(word) = self.shared.words.recv(), if self.socket.has_room() => match word {
-                    Word::Answer(answer) => self.answer(answer),
-                    Word::Ui(request) => self.ask(request),
-                },
+                Some(word) = self.shared.words.recv(), if self.socket.has_room() => {
+                    self.say(word);
+                }
+                Some(frame) = self.shared.carried.recv() => {
+                    self.window.ack(&frame);
+                }
+                Ok(permit) = self.shared.news.reserve(), if !self.unheard.is_empty() => {
+                    if let Some(news) = self.unheard.pop_front() {
+                        permit.send(news);
+                    }
+                }
                 _ = ticks.tick() => self.tick()?,
                 Ok(()) = self.shared.closing.changed(), if self.farewell.is_none() => self.close(),
                 () = deadline => self.overtime(),
@@ -214,16 +229,7 @@ impl<'a> Connection<'a> {
     }
 
     fn send_event(&mut self, id: String, seq: Option<Seq>, event: &'static str, data: &str) {
-        let text = [
-            r#"{"id":""#,
-            &id,
-            r#"","type":"event","event":""#,
-            event,
-            r#"","data":"#,
-            data,
-            "}",
-        ]
-        .concat();
+        let text = frames::event(&id, event, data);
         self.window.sent(id, seq, text.len(), Instant::now());
         self.socket.queue(text);
     }
@@ -231,18 +237,10 @@ impl<'a> Connection<'a> {
     fn take(&mut self, inbound: Inbound) {
         self.heard = Instant::now();
         match inbound {
-            Inbound::Response { id, actions } => {
-                self.shared.opening.retain(|(own, _, _)| *own != id);
-                crash_point!("hub.ack_received");
-                if !self.window.ack(&id) {
-                    tracing::debug!(id, "an acknowledgement came late or twice");
-                }
-                if let Some(news) = self.points.answered(id, actions) {
-                    self.hand_over(news);
-                }
-            }
+            Inbound::Response { id, actions } => self.answered(id, actions),
             Inbound::UiResponse { id, result } => self.hand_over(News::UiResponse { id, result }),
             Inbound::Joined(role) => self.hand_over(News::Joined(role)),
+            Inbound::Renamed(label) => self.hand_over(News::Renamed(label)),
             Inbound::Pong => {
                 if let Some(place) = self.pings.pop_front() {
                     self.window.proved(place);
@@ -267,54 +265,57 @@ impl<'a> Connection<'a> {
         }
     }
 
-    fn command(&mut self, command: Command, reply: Reply) {
-        let why = match command {
-            Command::Other(name) => format!("this driver does not support `{name}`"),
-            command => {
-                let inbound = super::Inbound { command, reply };
-                match self.shared.commands.try_send(inbound) {
-                    Ok(()) => return,
-                    Err(mpsc::error::TrySendError::Full(inbound)) => {
-                        let result = Err("busy: too many commands wait already".to_owned());
-                        let reply = inbound.reply;
-                        return self.answer(Answer { reply, result });
-                    }
-                    Err(mpsc::error::TrySendError::Closed(inbound)) => {
-                        let result = Err("the session is ending".to_owned());
-                        let reply = inbound.reply;
-                        return self.answer(Answer { reply, result });
-                    }
-                }
+    /// The Hub answers an event, or a call of one of its tools.
+    fn answered(&mut self, id: String, mut actions: Actions) {
+        self.shared.opening.retain(|(own, _, _)| *own != id);
+        crash_point!("hub.ack_received");
+        if self.calls.answered(&id, &mut actions) {
+            if let Some(news) = self.points.answered(id, actions) {
+                self.hand_over(news);
             }
+            return;
+        }
+        let is_plain = actions.is_plain();
+        if is_plain && !self.window.ack(&id) {
+            tracing::debug!(id, "an acknowledgement came late or twice");
+        }
+        let is_held = !is_plain && self.window.hold(&id);
+        match self.points.answered(id, actions) {
+            Some(news) if is_held => self.unheard.push_back(news),
+            Some(news) => self.hand_over(news),
+            None => {}
+        }
+    }
+
+    fn command(&mut self, command: Command, reply: Reply) {
+        let inbound = super::Inbound { command, reply };
+        let (why, inbound) = match self.shared.commands.try_send(inbound) {
+            Ok(()) => return,
+            Err(mpsc::error::TrySendError::Full(inbound)) => {
+                ("busy: too many commands wait already", inbound)
+            }
+            Err(mpsc::error::TrySendError::Closed(inbound)) => ("the session is ending", inbound),
         };
-        let result = Err(why);
+        let result = Err(why.to_owned());
+        let reply = inbound.reply;
         self.answer(Answer { reply, result });
     }
 
-    fn answer(&mut self, answer: Answer) {
-        let Answer { reply, result } = answer;
-        let mut response = json!({
-            "type": "response", "command": reply.name, "success": result.is_ok(),
-        });
-        if let Value::Object(fields) = &mut response {
-            if let Some(id) = reply.id {
-                fields.insert("id".to_owned(), id.into_value());
+    fn say(&mut self, word: Word) {
+        match word {
+            Word::Answer(answer) => self.answer(answer),
+            Word::Ui(request) => self.socket.queue(frames::ui_request(request)),
+            Word::Tool(request) => {
+                if let Some(frame) = self.calls.begin(request) {
+                    self.socket.queue(frame);
+                }
             }
-            match result {
-                Ok(Some(data)) => fields.insert("data".to_owned(), data),
-                Ok(None) => None,
-                Err(why) => fields.insert("error".to_owned(), why.into()),
-            };
         }
-        let frame = json!({"type": "rpc_response", "response": response});
-        crash_point!("hub.before_answer");
-        self.socket.queue(frame.to_string());
     }
 
-    fn ask(&mut self, request: UiRequest) {
-        let UiRequest { id, method, params } = request;
-        let frame = json!({"type": "rpc_ui_request", "id": id, "method": method, "params": params});
-        self.socket.queue(frame.to_string());
+    fn answer(&mut self, answer: Answer) {
+        crash_point!("hub.before_answer");
+        self.socket.queue(frames::response(answer));
     }
 
     /// The lead takes what the Hub says as fast as the journal; a Hub that says more is not heard.
@@ -344,8 +345,7 @@ impl<'a> Connection<'a> {
             self.pings.push_back(self.window.place());
         }
         let timestamp = self.shared.clock.wall();
-        self.socket
-            .queue(json!({"type": "ping", "timestamp": timestamp}).to_string());
+        self.socket.queue(frames::ping(timestamp));
     }
 
     fn close(&mut self) {

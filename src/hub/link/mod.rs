@@ -11,20 +11,25 @@ pub(super) mod access;
 mod connection;
 pub(super) mod dial;
 mod filing;
+mod frames;
 mod news;
 mod run;
 mod socket;
+mod tool;
 mod wire;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use self::filing::SessionFiles;
 pub use self::news::{News, Point, UiRequest};
+use self::tool::ToolRequest;
+pub use self::tool::{NoAnswer, ToolAnswer, ToolCall};
 use super::address::HubAddress;
 use super::credentials::Credentials;
 use super::file::Driver;
@@ -45,6 +50,9 @@ const ANSWERS: usize = 64;
 /// What the Hub said that waits for the lead, which handles each within a journal commit: as much
 /// as may be in flight.
 const NEWS: usize = 256;
+
+/// Events whose answers were carried out while the link is away: as many as can have been answered.
+const CARRIED: usize = 2 * NEWS;
 
 /// How to join a session.
 #[derive(Debug, Clone)]
@@ -132,11 +140,12 @@ impl Reply {
     }
 }
 
-/// What goes to the controllers beside the events.
+/// What goes to the Hub and its controllers beside the events.
 #[derive(Debug)]
 enum Word {
     Answer(Answer),
     Ui(UiRequest),
+    Tool(ToolRequest),
 }
 
 /// An answer on its way.
@@ -152,6 +161,7 @@ pub struct LinkHandle {
     joined: watch::Receiver<Option<Result<Arc<Joined>, StartError>>>,
     status: watch::Receiver<LinkStatus>,
     words: mpsc::Sender<Word>,
+    carried: mpsc::Sender<String>,
     news: Mutex<Option<mpsc::Receiver<News>>>,
     closing: watch::Sender<Option<Closing>>,
 }
@@ -174,6 +184,7 @@ pub fn start(
     let (commands, inbound) = mpsc::channel(COMMANDS);
     let (words, words_out) = mpsc::channel(ANSWERS);
     let (news_in, news) = mpsc::channel(NEWS);
+    let (carried, carried_out) = mpsc::channel(CARRIED);
     let (joined_in, joined) = watch::channel(None);
     let (closing, closing_out) = watch::channel(None);
     let (status_in, status) = watch::channel(LinkStatus {
@@ -191,6 +202,7 @@ pub fn start(
         clock,
         commands,
         words: words_out,
+        carried: carried_out,
         news: news_in,
         joined: joined_in,
         closing: closing_out,
@@ -202,6 +214,7 @@ pub fn start(
         joined,
         status,
         words,
+        carried,
         news: Mutex::new(Some(news)),
         closing,
     };
@@ -245,6 +258,31 @@ impl LinkHandle {
         let method = request.method;
         if self.words.try_send(Word::Ui(request)).is_err() {
             tracing::warn!(method, "a question could not be sent to the Hub");
+        }
+    }
+
+    /// What the Hub's answer to this frame asks for is done, durably.
+    pub fn carried_out(&self, frame: String) {
+        if self.carried.try_send(frame).is_err() {
+            // It is sent again on the next connection, and the answer is known by then.
+            tracing::debug!("an answer that was carried out is asked for again");
+        }
+    }
+
+    /// Has the Hub run one of its own tools; its answer, or why there is none. Never sent twice:
+    /// what a lost call has done is not known.
+    pub async fn call_tool(&self, call: ToolCall, limit: Duration) -> Result<ToolAnswer, NoAnswer> {
+        if self.status.borrow().phase != Phase::Live {
+            return Err(NoAnswer::Away);
+        }
+        let (answer, answered) = oneshot::channel();
+        let request = ToolRequest { call, answer };
+        let sent = self.words.try_send(Word::Tool(request));
+        sent.map_err(|_| NoAnswer::Away)?;
+        match tokio::time::timeout(limit, answered).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(NoAnswer::Lost),
+            Err(_) => Err(NoAnswer::Late(limit)),
         }
     }
 

@@ -17,7 +17,8 @@ const MAX_POINTS: usize = 1024;
 #[derive(Debug)]
 pub enum News {
     /// It answered an event: one that it may decide about, or with more than an acknowledgement.
-    /// May come twice for one event.
+    /// May come twice for one event. Where it is more, the event counts as delivered when
+    /// [`super::LinkHandle::carried_out`] says so; until then it is sent again after a loss.
     Answered {
         /// The request's id, `<event_id>/<n>`.
         frame: String,
@@ -35,6 +36,8 @@ pub enum News {
     },
     /// Somebody has joined the session.
     Joined(Role),
+    /// Somebody has given the session another name.
+    Renamed(String),
 }
 
 /// A point at which the Hub may decide how the agent goes on.
@@ -44,6 +47,11 @@ pub enum Point {
     Run,
     /// A tool was called.
     Call {
+        /// The call.
+        call_id: String,
+    },
+    /// A tool has given its result: nothing of the call can be held any more.
+    Result {
         /// The call.
         call_id: String,
     },
@@ -70,15 +78,18 @@ struct Call {
     call_id: String,
 }
 
+fn called(frame: &Frame) -> Option<String> {
+    let call: Call = serde_json::from_str(&frame.data).ok()?;
+    Some(call.call_id)
+}
+
 impl Points {
     /// Notes a frame that goes out.
     pub(super) fn sent(&mut self, frame: &Frame) {
         let point = match frame.event {
             "before_agent_start" => Some(Point::Run),
-            "tool_call" => {
-                let call: Option<Call> = serde_json::from_str(&frame.data).ok();
-                call.map(|Call { call_id }| Point::Call { call_id })
-            }
+            "tool_call" => called(frame).map(|call_id| Point::Call { call_id }),
+            "tool_result" => called(frame).map(|call_id| Point::Result { call_id }),
             _ => None,
         };
         if let Some(point) = point {

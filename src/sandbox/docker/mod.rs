@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use self::engine::Engine;
-pub use self::policy::{Mounted, Policy};
+pub use self::policy::{Mounted, PROGRAM, Policy};
 pub use self::prepare::PrepareError;
 use super::place::{ContainerName, Place};
 use super::{RunHandle, SandboxError};

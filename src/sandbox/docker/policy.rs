@@ -18,7 +18,7 @@ pub(super) const LABEL_RUNS: &str = "com.agentuity.agent-runner.runs";
 /// For people who read the engine's lists.
 const LABEL_SESSION: &str = "com.agentuity.agent-runner.session";
 /// Where our program is in a container.
-pub(super) const PROGRAM: &str = "/.agent-runner";
+pub const PROGRAM: &str = "/.agent-runner";
 
 /// What init and shim need as root: to become the CLI's user, to end its processes, and to take
 /// from it whatever could be had again (`SETPCAP` empties the bounding set).

@@ -14,7 +14,7 @@ use crate::payload::Step;
 /// How a turn goes on after a frame that came into it.
 enum Turn {
     GoesOn,
-    Answered,
+    Answered(String),
     Over,
 }
 
@@ -103,10 +103,15 @@ impl Worker {
     fn hear(&self, frame: &Value) -> Turn {
         match frame["type"].as_str() {
             Some("user") => {
+                self.note(&json!({"heard": frame["message"]["content"][0]["text"]}));
                 Self::echo(frame);
                 Turn::GoesOn
             }
-            Some("control_response") => Turn::Answered,
+            Some("control_response") => {
+                let id = frame["response"]["request_id"].as_str().expect("an id");
+                self.note(&json!({"answered": id}));
+                Turn::Answered(id.to_owned())
+            }
             _ => {
                 respond(frame);
                 if frame["request"]["subtype"] != "interrupt" {
@@ -130,6 +135,8 @@ impl Worker {
         let id = uuid();
         let request = json!({"subtype": "can_use_tool", "tool_name": "Bash", "tool_use_id": call,
             "input": {"command": "true"}});
+        // Before it can be answered.
+        self.note(&json!({"asked": id}));
         control("request", &json!({"request_id": id, "request": request}));
         loop {
             let Ok(frame) = frames.recv() else {
@@ -139,8 +146,8 @@ impl Worker {
                 control("cancel_request", &json!({"request_id": id}));
             }
             match self.hear(&frame) {
-                Turn::GoesOn => {}
-                Turn::Answered => return true,
+                Turn::Answered(answered) if answered == id => return true,
+                Turn::GoesOn | Turn::Answered(_) => {}
                 Turn::Over => return false,
             }
         }

@@ -4,7 +4,8 @@
 //! ```text
 //! work claude|codex FOLDER CLI-ARGUMENTS…
 //! FOLDER/orders.json    {"steps": 24, "pause_ms": 10, "die_at": 7}    die_at: the first one only
-//! FOLDER/ledger.jsonl   {"run", "pid", "prompt", "resumed"}, {"run", "wrote": STEP}
+//! FOLDER/ledger.jsonl   {"run", "pid", "prompt", "resumed"}, {"run", "wrote": STEP}; in live form
+//!                       also {"run", "heard": MESSAGE}, {"run", "asked": ID}, {"run", "answered": ID}
 //! ```
 //!
 //! The ledger's line follows the record's newline: what it names was written whole. It outlives

@@ -26,13 +26,3 @@ pub(super) fn said(thread: &str, turn: Option<&str>, message: &Message) -> Value
     }
     Value::Object(params)
 }
-
-/// A frame as it goes out.
-pub(super) fn text(frame: &Value) -> Vec<u8> {
-    frame.to_string().into_bytes()
-}
-
-/// An answer: an id goes back as it came.
-pub(super) fn response(id: &str, field: &str, value: &Value) -> Vec<u8> {
-    format!("{{\"id\":{id},\"{field}\":{value}}}").into_bytes()
-}

@@ -57,6 +57,7 @@ pub(super) fn plan(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError>
             files: Vec::new(),
             home_files: Vec::new(),
             home_links: Vec::new(),
+            home_rename: None,
             env_pass: launch::ENV_PASS,
             env_fallback: vec![EnvFallback {
                 name: "CODEX_API_KEY",
@@ -67,6 +68,7 @@ pub(super) fn plan(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError>
         spec: LiveSpec {
             cwd: Some(spec.workspace.to_string_lossy().into_owned()),
             model: spec.model.clone(),
+            effort: spec.effort.clone(),
             provider,
             resume,
             system_prompt: instructions.filter(|text| !text.trim().is_empty()),

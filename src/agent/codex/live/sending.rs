@@ -3,19 +3,26 @@
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::frames::response;
-use super::wire::{Frame, Params};
+use super::wire::Params;
 use super::{CodexLive, Opening, consent};
 use crate::agent::json::typed;
-use crate::agent::live::{Answer, Phase, Refused, Told};
+use crate::agent::json_rpc::Dialect;
+use crate::agent::live::{Answer, Phase, Refused, Setting, Told};
+
+pub(super) const DIALECT: Dialect = Dialect::Bare;
 
 /// Ends commands that an interrupted turn left running.
 pub(super) const CLEAN: &str = "thread/backgroundTerminals/clean";
 
+/// Ends a turn.
+pub(super) const INTERRUPT: &str = "turn/interrupt";
+
+/// Changes what the thread's next turns work with.
+const SET: &str = "thread/settings/update";
+
 impl CodexLive {
     /// A request of ours was sent.
-    pub(super) fn requested(&mut self, id: &str, method: &str, params: Option<&RawValue>) {
-        self.ours.insert(id.to_owned(), method.to_owned());
+    pub(super) fn has_requested(&mut self, id: &str, method: &str, params: Option<&RawValue>) {
         match method {
             "initialize" => self.opening = Opening::Asked,
             "thread/start" | "thread/resume" => self.opening = Opening::Thread,
@@ -25,17 +32,29 @@ impl CodexLive {
                 if thread.is_some_and(|thread| Some(&*thread) == self.thread.as_deref()) {
                     self.phase = Phase::Working;
                     self.failed = None;
+                    self.background = None;
                     self.work.turn_begins();
                 }
             }
-            "turn/interrupt" => self.interrupting = true,
+            INTERRUPT => self.interrupting |= self.phase == Phase::Working,
             CLEAN => self.cleans = false,
+            SET => {
+                let changed = typed::<Value>(params).as_ref().and_then(changed_by);
+                if let Some(setting) = changed {
+                    self.settings.ask(id, setting);
+                }
+            }
             _ => {}
         }
     }
 
     /// An answer of ours was sent.
-    pub(super) fn answered(&mut self, id: &str, frame: &Frame<'_>, out: &mut Vec<Told>) {
+    pub(super) fn has_answered(
+        &mut self,
+        id: &str,
+        result: Option<&RawValue>,
+        out: &mut Vec<Told>,
+    ) {
         self.owed.remove(id);
         let at = self
             .asked
@@ -43,7 +62,7 @@ impl CodexLive {
             .position(|waiting| waiting.asked.request_id == id);
         let Some(at) = at else { return };
         let request_id = self.asked.remove(at).asked.request_id;
-        let result: Value = typed(frame.result).unwrap_or_default();
+        let result: Value = typed(result).unwrap_or_default();
         let decision = consent::decision(&result);
         out.push(Told::Answered {
             request_id,
@@ -51,11 +70,45 @@ impl CodexLive {
         });
     }
 
-    pub(super) fn open_thread(&self) -> Value {
-        let policy = if self.spec.asks { "untrusted" } else { "never" };
+    /// The request for another setting: it counts from the next turn on.
+    pub(super) fn change(&self, thread: &str, setting: &Setting) -> Vec<u8> {
+        let params = match setting {
+            Setting::Model(model) => json!({"threadId": thread, "model": model}),
+            Setting::Effort(effort) => json!({"threadId": thread, "effort": effort}),
+            Setting::Consent(asks) => {
+                json!({"threadId": thread, "approvalPolicy": policy(*asks)})
+            }
+        };
+        self.request(0, SET, &params)
+    }
+
+    /// Ends the turn, or what it has left running, and what sub-agents are doing.
+    pub(super) fn interrupt(
+        &self,
+        thread: &str,
+        turn: Option<&String>,
+    ) -> Result<Vec<Vec<u8>>, Refused> {
+        let first = match turn {
+            Some(turn) => self.ending(0, thread, turn),
+            None if self.background.is_some() => {
+                self.request(0, CLEAN, &json!({ "threadId": thread }))
+            }
+            None => return Err(Refused::Resting),
+        };
+        let children = (1..).zip(self.work.running());
+        let children = children.map(|(at, (thread, turn))| self.ending(at, thread, turn));
+        Ok(std::iter::once(first).chain(children).collect())
+    }
+
+    fn ending(&self, ahead: usize, thread: &str, turn: &str) -> Vec<u8> {
+        let params = json!({"threadId": thread, "turnId": turn});
+        self.request(ahead, INTERRUPT, &params)
+    }
+
+    pub(super) fn open_thread(&self) -> Vec<u8> {
         let spec = &self.spec;
         let options = [
-            ("approvalPolicy", Some(policy)),
+            ("approvalPolicy", Some(policy(self.spec.asks))),
             ("sandbox", Some("danger-full-access")),
             ("model", spec.model.as_deref()),
             ("modelProvider", spec.provider.as_deref()),
@@ -79,9 +132,8 @@ impl CodexLive {
     }
 
     /// The `ahead`-th request from here on.
-    pub(super) fn request(&self, ahead: usize, method: &str, params: &Value) -> Value {
-        let id = self.frames + 1 + ahead as u64;
-        json!({"id": id, "method": method, "params": params})
+    pub(super) fn request(&self, ahead: usize, method: &str, params: &Value) -> Vec<u8> {
+        self.ours.frame(DIALECT, ahead, method, params)
     }
 
     pub(super) fn answer(
@@ -94,6 +146,26 @@ impl CodexLive {
             .find(|waiting| waiting.asked.request_id == request_id)
             .ok_or(Refused::NotAsked)?;
         let result = waiting.result(answer);
-        Ok(vec![response(request_id, "result", &result)])
+        let mut frames = vec![DIALECT.result(request_id, &result)];
+        if let (Answer::Stop, false, Some(thread), Some(turn)) =
+            (answer, waiting.ends_turn(), &self.thread, &self.turn)
+        {
+            frames.push(self.ending(1, thread, turn));
+        }
+        Ok(frames)
     }
+}
+
+/// Who is asked for consent, as the CLI words it.
+const fn policy(asks: bool) -> &'static str {
+    if asks { "untrusted" } else { "never" }
+}
+
+/// What a request changes, the other way round.
+fn changed_by(params: &Value) -> Option<Setting> {
+    let text = |name: &str| params.get(name).and_then(Value::as_str);
+    let model = text("model").map(|model| Setting::Model(model.to_owned()));
+    let effort = || text("effort").map(|effort| Setting::Effort(effort.to_owned()));
+    let consent = || Some(Setting::Consent(text("approvalPolicy")? == policy(true)));
+    model.or_else(effort).or_else(consent)
 }

@@ -1,5 +1,5 @@
-//! The frames of `codex app-server` (0.169.0), borrowed from their line: JSON-RPC without its
-//! `jsonrpc` field. Only fields that are used are named.
+//! What the frames of `codex app-server` (0.169.0) have in them, borrowed from their line. Only
+//! fields that are used are named.
 
 #![allow(clippy::struct_field_names)] // the names are the CLI's
 
@@ -44,23 +44,6 @@ pub(super) const SILENT: &[&str] = &[
     "turn/diff/",
     "turn/moderationMetadata",
 ];
-
-/// A frame of either side: with `method` and `id` a request, with `method` alone a notification,
-/// with `id` alone a response.
-#[derive(Debug, Deserialize)]
-pub(super) struct Frame<'a> {
-    /// A number or a text: kept as it is written.
-    #[serde(borrow)]
-    pub(super) id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub(super) method: Option<Text<'a>>,
-    #[serde(borrow)]
-    pub(super) params: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub(super) result: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub(super) error: Option<Fault<'a>>,
-}
 
 /// What went wrong.
 #[derive(Debug, Deserialize)]

@@ -3,7 +3,7 @@
 use crate::agent::args::Args;
 use crate::agent::gemini::launch;
 use crate::agent::live::{LivePlan, LiveSpec};
-use crate::agent::{AgentSession, LaunchError, TurnSpec};
+use crate::agent::{AgentSession, ConversationFile, HomeRename, LaunchError, TurnSpec};
 
 /// The plan for a conversation.
 pub(super) fn plan(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError> {
@@ -21,14 +21,36 @@ pub(super) fn plan(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError>
         AgentSession::New(_) => None,
         AgentSession::Resume(id) => Some(id.clone()),
     };
+    let mut launch = launch::with_home(spec, args, &policy)?;
+    launch.home_rename = resume.as_deref().and_then(|id| safe_to_load(spec, id));
     Ok(LivePlan {
-        launch: launch::with_home(spec, args, &policy)?,
+        launch,
         spec: LiveSpec {
             cwd: Some(spec.workspace.to_string_lossy().into_owned()),
+            model: spec.model.clone(),
+            effort: spec.effort.clone(),
             resume,
             asks,
             ..LiveSpec::default()
         },
+    })
+}
+
+/// A conversation's file is named after the minute in which it was begun. Before the CLI loads a
+/// conversation it begins a file for a new one of that id, named after the minute that it is: in
+/// the same minute it thus empties what it is to load. No file is of that name's minute again.
+fn safe_to_load(spec: &TurnSpec, id: &str) -> Option<HomeRename> {
+    let short = id.get(..8)?;
+    if !short.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return None;
+    }
+    Some(HomeRename {
+        file: ConversationFile {
+            folder: spec.home.join(".gemini/tmp"),
+            depth: 2,
+            name_end: format!("-{short}.jsonl"),
+        },
+        name: format!("session-1970-01-01T00-00-{short}.jsonl"),
     })
 }
 

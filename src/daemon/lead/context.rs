@@ -1,0 +1,99 @@
+//! What every turn of a session is given, from the settings and from what was made for it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::Lead;
+use crate::config::{Gate, Push, Stdio};
+use crate::daemon::ground::Ground;
+use crate::daemon::launch::{environment, form, turn_spec};
+use crate::daemon::{DaemonError, HubAccess, Setup, publishing, reach, sandbox};
+use crate::process::Environment;
+use crate::spool::{Stdout, Window};
+use crate::turn::TurnContext;
+use crate::turn::approval::Approval;
+use crate::workspace::Handing;
+
+impl Lead {
+    pub(super) fn context(
+        &self,
+        setup: &Setup<'_>,
+        program: PathBuf,
+        ground: Ground,
+    ) -> Result<(TurnContext, Option<Handing>), DaemonError> {
+        let config = setup.config;
+        let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
+        let mut spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
+        let sandbox = sandbox::sandbox(setup, &self.session, &ground.workspace, &spec.home)?;
+        let git = self.agents_git(setup, &ground);
+        git.make_folder()?;
+        let places = (ground.workspace.as_path(), spec.home.as_path());
+        let reach = reach::reach(setup, &program, places, &git.folder);
+        let user = self.chosen.other_user();
+        let names = environment.iter().filter_map(|(name, _)| name.to_str());
+        spec.variables = names.map(str::to_owned).collect();
+        let mut plain = Environment::new();
+        for (name, value) in environment {
+            plain
+                .set(name, value)
+                .map_err(|error| DaemonError::Usage(error.to_string()))?;
+        }
+        let expected = ground.expected(setup)?;
+        let hands = config.git.push == Some(Push::Agent);
+        let authorship = git.authorship(&mut plain)?;
+        let credentials = Some(&ground.credentials).filter(|_| hands);
+        let handing = git.tell(&mut plain, credentials)?;
+        let Ground {
+            made, credentials, ..
+        } = &ground;
+        let publishing = publishing::by_daemon(setup, &self.session, made, credentials)?;
+        let context = TurnContext {
+            session: self.session.clone(),
+            agent: self.chosen.kind,
+            program,
+            spec,
+            choices: watch::Sender::default(),
+            briefings: self.briefings.clone(),
+            environment: plain,
+            repositories: ground.repositories(),
+            live: form(self.chosen.kind, &config.agent, is_gated(&self.hub))?,
+            idle_timeout: config.idle_timeout,
+            approval: approval(setup, &self.hub, &ground.workspace),
+            workspace: ground.workspace.clone(),
+            state_dir: config.state_dir.clone(),
+            state_root: setup.state_root.to_owned(),
+            stdout: match config.agent.stdio {
+                Stdio::Pty => Stdout::Pty(Window::default()),
+                Stdio::Pipe => Stdout::Pipe,
+            },
+            user,
+            reach,
+            in_container: setup.in_container,
+            timeout: config.timeout,
+            patience: config.patience,
+            spool_quota: config.keeping.spool_quota,
+            spool_retain: config.keeping.spool_retain,
+            checkpoints: config.keeping.checkpoints,
+            sandbox,
+            expected,
+            publishing,
+            authorship,
+            journal: self.state.journal().clone(),
+            redactor: Arc::clone(&ground.redactor),
+            clock: setup.clock,
+        };
+        Ok((context, handing))
+    }
+}
+
+/// Who consents to what the agent does, the Hub included.
+fn approval(setup: &Setup<'_>, hub: &HubAccess, workspace: &Path) -> Approval {
+    Approval::new(&setup.config.agent.approval, workspace).gated(is_gated(hub))
+}
+
+/// Whether tool calls wait for the Hub's word.
+fn is_gated(hub: &HubAccess) -> bool {
+    hub.gate.gate == Gate::Ask
+}

@@ -5,6 +5,7 @@
 
 mod harness;
 
+mod cgroup_v2;
 mod codes;
 mod memory;
 mod orphans;

@@ -156,9 +156,14 @@ const OPENCODE_CONFIG: &str = r#"{
   "provider": {"scripted": {
     "npm": "@ai-sdk/openai-compatible",
     "options": {"baseURL": "$URL/v1", "apiKey": "any"},
-    "models": {"scripted": {
-      "reasoning": true, "tool_call": true, "limit": {"context": 200000, "output": 32000}
-    }}
+    "models": {
+      "scripted": {
+        "reasoning": true, "tool_call": true, "limit": {"context": 200000, "output": 32000}
+      },
+      "other": {
+        "reasoning": true, "tool_call": true, "limit": {"context": 200000, "output": 32000}
+      }
+    }
   }}
 }"#;
 

@@ -69,6 +69,11 @@ macro_rules! conformance {
             }
 
             #[test]
+            fn a_skill_that_was_put_there_is_known() {
+                scenarios::skill(&$agent);
+            }
+
+            #[test]
             fn a_cli_that_is_ended_from_outside() {
                 scenarios::sigterm(&$agent);
             }

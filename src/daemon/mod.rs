@@ -38,6 +38,7 @@ mod publishing;
 mod reach;
 mod record;
 mod registry;
+mod renewal;
 mod repositories;
 mod retention;
 mod sandbox;

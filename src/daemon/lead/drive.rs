@@ -9,7 +9,7 @@ use crate::daemon::agent_version::agent_version;
 use crate::daemon::commands::{self, Commands, Statuses};
 use crate::daemon::ground::Ground;
 use crate::daemon::housekeeping::Housekeeping;
-use crate::daemon::{DaemonError, Setup, link_news, workspace};
+use crate::daemon::{DaemonError, Setup, link_news};
 use crate::session::{Prompt, Session};
 
 impl Lead {
@@ -43,6 +43,7 @@ impl Lead {
         crash_point!("daemon.task_queued");
         commands::clear(&context).await;
         let statuses = Statuses::default();
+        let log = self.setup_log(setup);
         let commands = Commands {
             session: session.clone(),
             link: Arc::clone(&self.link),
@@ -52,12 +53,6 @@ impl Lead {
         };
         self.tasks
             .spawn("hub-commands", commands.serve(self.inbound));
-        let log = workspace::SetupLog {
-            journal: self.state.journal().clone(),
-            session: self.session.clone(),
-            agent: self.chosen.kind.name,
-            clock: setup.clock,
-        };
         self.tasks
             .spawn("hub-news", link_news::tell(self.link.status(), log));
         if let Some(news) = self.link.news() {

@@ -30,13 +30,9 @@ pub struct InvalidAuthor {
 impl Author {
     /// Of both its parts.
     pub fn new(name: &str, address: &str) -> Result<Self, InvalidAuthor> {
-        let is_one_line = !name.contains(char::is_control) && !address.contains(char::is_control);
-        let (name, address) = (name.trim(), address.trim());
-        if is_one_line
-            && is_plain(name)
-            && is_plain(address)
-            && !address.contains(char::is_whitespace)
-        {
+        // Blanks alone: a line break is refused, wherever it stands.
+        let (name, address) = (name.trim_matches(' '), address.trim_matches(' '));
+        if is_plain(name) && is_plain(address) && !address.contains(char::is_whitespace) {
             return Ok(Self {
                 name: name.to_owned(),
                 address: address.to_owned(),

@@ -108,6 +108,7 @@ mod tests {
                     settings: None,
                     variables: Vec::new(),
                     allowed_tools: Vec::new(),
+                    subagents: Vec::new(),
                     extra_args: Vec::new(),
                     home: PathBuf::from("/home/agent"),
                     is_root: false,

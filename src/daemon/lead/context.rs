@@ -6,6 +6,7 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 
 use super::Lead;
+use super::offer::Taken;
 use crate::config::{Gate, Push, Stdio};
 use crate::daemon::ground::Ground;
 use crate::daemon::launch::{environment, form, turn_spec};
@@ -16,6 +17,14 @@ use crate::turn::TurnContext;
 use crate::turn::approval::Approval;
 use crate::workspace::Handing;
 
+/// What the agent is served while its session is led.
+pub(super) struct Served {
+    /// Tokens for its git.
+    pub(super) handing: Option<Handing>,
+    /// What the Hub offers.
+    pub(super) offer: Taken,
+}
+
 impl Lead {
     pub(super) fn context(
         &self,
@@ -23,13 +32,13 @@ impl Lead {
         program: PathBuf,
         ground: Ground,
         secrets: Vec<SecretString>,
-    ) -> Result<(TurnContext, Option<Handing>), DaemonError> {
+    ) -> Result<(TurnContext, Served), DaemonError> {
         let config = setup.config;
         let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let mut spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let redactor = self.hub.masks.of(secrets)?;
         let sandbox = sandbox::sandbox(setup, &self.session, &ground.workspace, &spec.home)?;
-        let reach = reach::reach(setup, &program, &ground.workspace, &spec.home);
+        let mut reach = reach::reach(setup, &program, &ground.workspace, &spec.home);
         let user = self.chosen.other_user();
         let names = environment.iter().filter_map(|(name, _)| name.to_str());
         spec.variables = names.map(str::to_owned).collect();
@@ -39,6 +48,8 @@ impl Lead {
                 .set(name, value)
                 .map_err(|error| DaemonError::Usage(error.to_string()))?;
         }
+        let approval = approval(setup, &self.hub, &ground.workspace);
+        let offer = self.take_offer(setup, &mut spec, &mut reach, approval.asks())?;
         let expected = ground.expected(setup)?;
         let hands = config.git.push == Some(Push::Agent);
         let handing = self.handing(setup, &ground, &mut plain, hands)?;
@@ -57,7 +68,7 @@ impl Lead {
             repositories: ground.repositories(),
             live: form(self.chosen.kind, &config.agent, is_gated(&self.hub))?,
             idle_timeout: config.idle_timeout,
-            approval: approval(setup, &self.hub, &ground.workspace),
+            approval,
             workspace: ground.workspace,
             state_dir: config.state_dir.clone(),
             state_root: setup.state_root.to_owned(),
@@ -80,12 +91,12 @@ impl Lead {
             redactor,
             clock: setup.clock,
         };
-        Ok((context, handing))
+        Ok((context, Served { handing, offer }))
     }
 }
 
 /// Who consents to what the agent does, the Hub included.
-pub(super) fn approval(setup: &Setup<'_>, hub: &HubAccess, workspace: &Path) -> Approval {
+fn approval(setup: &Setup<'_>, hub: &HubAccess, workspace: &Path) -> Approval {
     Approval::new(&setup.config.agent.approval, workspace).gated(is_gated(hub))
 }
 

@@ -4,6 +4,7 @@ mod chosen;
 mod context;
 mod drive;
 mod led;
+mod offer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +34,8 @@ pub struct Lead {
     pub(super) hub: HubAccess,
     pub(super) session: SessionId,
     link: Arc<LinkHandle>,
-    inbound: mpsc::Receiver<Inbound>,
+    /// None once somebody answers them.
+    inbound: Option<mpsc::Receiver<Inbound>>,
     briefings: Briefings,
     tasks: Tasks,
 }
@@ -135,12 +137,7 @@ impl Lead {
 
     /// The agent's executable and the workspace.
     async fn make(&self, setup: &Setup<'_>) -> Result<(PathBuf, Ground), DaemonError> {
-        let log = workspace::SetupLog {
-            journal: self.state.journal().clone(),
-            session: self.session.clone(),
-            agent: self.chosen.kind.name,
-            clock: setup.clock,
-        };
+        let log = self.log(setup);
         crash_point!("daemon.joined");
         let program = match &self.chosen.program {
             Program::Found { path, .. } | Program::InImage(path) => path.clone(),

@@ -13,6 +13,7 @@ use crate::daemon::commands::{self, Commands, Statuses};
 use crate::daemon::ground::Ground;
 use crate::daemon::housekeeping::Housekeeping;
 use crate::daemon::{DaemonError, Setup, link_news, workspace};
+use crate::event::NoticeLevel;
 use crate::session::{Prompt, Session};
 use crate::turn::TurnContext;
 
@@ -39,10 +40,22 @@ impl Lead {
         self.serve_agent(served, &stop);
         let (session, driver) = Session::start(Arc::clone(&context), &self.tasks).await?;
         crash_point!("daemon.session_started");
+        let statuses = Statuses::default();
+        let commands = self.commands(&session, &context, &statuses);
+        if let Some(joined) = self.link.joined() {
+            for why in commands.begin_as(&joined.init).await {
+                let text = format!("the session does not begin as the Hub says: {why}");
+                log.notice(NoticeLevel::Warning, "hub_init_refused", text)
+                    .await?;
+            }
+        }
         self.begin_with(&session, task).await?;
         crash_point!("daemon.task_queued");
         commands::clear(&context).await;
-        self.hear_hub(&session, &context);
+        if let Some(inbound) = self.inbound.take() {
+            self.tasks.spawn("hub-commands", commands.serve(inbound));
+        }
+        self.hear_hub(&session, &context, statuses);
         self.tasks
             .spawn("hub-news", link_news::tell(self.link.status(), log));
         let housekeeping = Housekeeping {
@@ -83,19 +96,23 @@ impl Lead {
         Ok(())
     }
 
-    /// Commands of controllers, and what the Hub makes of events.
-    fn hear_hub(&mut self, session: &Session, context: &Arc<TurnContext>) {
-        let statuses = Statuses::default();
-        let commands = Commands {
+    fn commands(
+        &self,
+        session: &Session,
+        context: &Arc<TurnContext>,
+        statuses: &Statuses,
+    ) -> Commands {
+        Commands {
             session: session.clone(),
             link: Arc::clone(&self.link),
             context: Arc::clone(context),
             statuses: statuses.clone(),
             rest: self.hub.rest.clone(),
-        };
-        if let Some(inbound) = self.inbound.take() {
-            self.tasks.spawn("hub-commands", commands.serve(inbound));
         }
+    }
+
+    /// What the Hub makes of events.
+    fn hear_hub(&self, session: &Session, context: &Arc<TurnContext>, statuses: Statuses) {
         if let Some(news) = self.link.news() {
             let hub = HubSide {
                 session: session.clone(),

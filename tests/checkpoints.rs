@@ -72,6 +72,7 @@ impl Bench {
             workspace: self.dir.path().to_owned(),
             session: "s1".to_owned(),
             name: name.to_owned(),
+            author: None,
         }
     }
 

@@ -12,6 +12,7 @@
 
 mod reader;
 pub mod recording;
+mod settings;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -22,19 +23,20 @@ use crate::exit::Exit;
 use crate::frame::Line;
 
 pub use reader::{Heard, LiveReader};
+pub use settings::{Setting, Settings};
 
 /// What is asked of a live CLI at its start, and known of the conversation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveSpec {
     /// The folder that it works in.
     pub cwd: Option<String>,
-    /// The model, where the protocol and not an argument says it.
+    /// The model, whether an argument or the protocol says it.
     pub model: Option<String>,
     /// The conversation to go on with, by the CLI's own id; where the protocol says it.
     pub resume: Option<String>,
     /// Who serves the model; where the protocol says it.
     pub provider: Option<String>,
-    /// How hard the model thinks; where the protocol says it.
+    /// How hard the model thinks, whether an argument or the protocol says it.
     pub effort: Option<String>,
     /// Text that is added to the CLI's own system prompt; where the protocol says it.
     pub system_prompt: Option<String>,
@@ -62,8 +64,8 @@ pub enum Command {
         /// The answer.
         answer: Answer,
     },
-    /// Another model from here on.
-    SetModel(String),
+    /// Something else from here on; the CLI's answer to it is [`Told::Setting`].
+    Set(Setting),
 }
 
 /// A message of the user.
@@ -174,6 +176,14 @@ pub enum Told {
         /// The request.
         request_id: String,
     },
+    /// The CLI's answer to a change of its settings.
+    Setting {
+        /// The change.
+        setting: Setting,
+        /// Why it is not made, in the CLI's words; none: it is in effect, as [`LiveKind::sets`]
+        /// has it.
+        refused: Option<String>,
+    },
     /// The CLI did not do what it was asked for.
     Failed {
         /// What it was.
@@ -201,6 +211,9 @@ pub trait Dialog: Send {
     /// Where the dialog is.
     fn phase(&self) -> Phase;
 
+    /// What the CLI works with, by its own word.
+    fn settings(&self) -> &Settings;
+
     /// The requests that wait for somebody's answer, the oldest first.
     fn pending(&self) -> Vec<Asked>;
 
@@ -227,6 +240,28 @@ pub struct LivePlan {
     pub spec: LiveSpec,
 }
 
+/// From when on a change counts that comes in the middle of a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Since {
+    /// From the next process on: the CLI cannot change it while it runs.
+    NextProcess,
+    /// From the next turn on.
+    NextTurn,
+    /// From the turn's next request to the model or its next call on.
+    Now,
+}
+
+/// What a live CLI can change, and from when on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sets {
+    /// The model.
+    pub model: Since,
+    /// How hard it thinks.
+    pub effort: Since,
+    /// That calls wait for consent. That they no longer do needs nothing of the CLI.
+    pub consent: Since,
+}
+
 /// What of an agent's tool calls can be made to wait for consent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holds {
@@ -245,8 +280,8 @@ pub struct LiveKind {
     /// Whether a message can be said into the running turn. Where not, whoever drives the dialog
     /// interrupts the turn and goes on with the message.
     pub can_steer: bool,
-    /// Whether the model can be changed without a new process.
-    pub can_set_model: bool,
+    /// What can be changed without a new process.
+    pub sets: Sets,
     /// Whether whoever permits a call can give it another input.
     pub can_change_input: bool,
     /// Which calls wait for consent when all shall.
@@ -257,6 +292,17 @@ pub struct LiveKind {
     pub open: fn(&LiveSpec) -> Box<dyn Dialog>,
     /// A dialog that goes on where a snapshot was taken.
     pub restore: fn(&[u8]) -> Restored,
+}
+
+impl Sets {
+    /// From when on that counts.
+    pub const fn since(&self, setting: &Setting) -> Since {
+        match setting {
+            Setting::Model(_) => self.model,
+            Setting::Effort(_) => self.effort,
+            Setting::Consent(_) => self.consent,
+        }
+    }
 }
 
 /// The tools by which agents ask their user something, by their normalized names.

@@ -119,6 +119,19 @@ impl From<SessionError> for Failure {
         match error {
             SessionError::EmptyPrompt => Self::invalid("the prompt is empty: say what to do"),
             SessionError::Journal(error) => error.into(),
+            SessionError::Unfit(why) => Self::invalid(why),
+            SessionError::NeedsLive => Self::new(
+                StatusCode::CONFLICT,
+                "needs_live",
+                error.to_string(),
+                "a session's form stays what it was started in",
+            ),
+            SessionError::NotSet { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "not_set",
+                error.to_string(),
+                "GET the session's settings for what counts",
+            ),
             error => Self::later("stopping", error.to_string()),
         }
     }

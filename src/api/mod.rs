@@ -23,6 +23,7 @@ mod metrics;
 mod requests;
 mod routes;
 mod server;
+mod settings;
 mod socket;
 mod status;
 mod usage;

@@ -18,7 +18,7 @@ use super::wire::{
     CancelAnswer, CancelRequest, CreateAnswer, CreateRequest, PromptAnswer, PromptRequest,
     SessionSummary,
 };
-use crate::config::EnvMap;
+use crate::config::{EnvMap, InvalidAuthor};
 use crate::journal::TurnState;
 use crate::session::Prompt;
 
@@ -77,9 +77,13 @@ pub(super) async fn prompt(
     if request.text.trim().is_empty() {
         return Err(Failure::invalid("the prompt is empty: say what to do"));
     }
+    let author = request.author.as_deref().map(str::parse).transpose();
+    let author =
+        author.map_err(|error: InvalidAuthor| Failure::invalid(format!("`author`: {error}")))?;
     let led = led(&hosted).await?;
     let prompt = Prompt {
         text: request.text,
+        author,
         command_id: prompt_id,
         is_task: false,
     };

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::failure::Failure;
 use super::server::Api;
-use super::{approval, events, guard, logs, metrics, requests, status};
+use super::{approval, events, guard, logs, metrics, requests, settings, status};
 
 /// The most that a request's body may hold.
 const MAX_BODY: usize = 1024 * 1024;
@@ -58,6 +58,8 @@ pub(super) fn all() -> impl Iterator<Item = Route> {
         got("/v1/sessions/{id}/logs", get(logs::logs)),
         posted("/v1/sessions/{id}/prompts", post(requests::prompt)),
         posted("/v1/sessions/{id}/cancel", post(requests::cancel)),
+        got("/v1/sessions/{id}/settings", get(settings::show)),
+        posted("/v1/sessions/{id}/settings", post(settings::change)),
         got("/v1/sessions/{id}/requests", get(approval::list)),
         posted(
             "/v1/sessions/{id}/requests/{request_id}",

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
+use crate::config::Approve;
 use crate::event::{Outcome, Usage};
 use crate::ids::{SessionId, TurnId};
 use crate::journal::Room;
@@ -254,6 +255,9 @@ pub struct CreateAnswer {
 #[serde(deny_unknown_fields)]
 pub struct PromptRequest {
     pub text: String,
+    /// `Name <address>`: on whose behalf.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_id: Option<String>,
 }
@@ -278,6 +282,45 @@ pub struct CancelRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CancelAnswer {
     pub turns: Vec<TurnStatus>,
+}
+
+/// `GET /v1/sessions/{id}/settings`: what the agent works with. What is absent is its CLI's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingsInForce {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<String>,
+    pub approve: Approve,
+}
+
+/// The body of `POST /v1/sessions/{id}/settings`; what is absent stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SettingsRequest {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approve: Option<Approve>,
+}
+
+/// From when on changed settings count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CountsFrom {
+    /// The agent's CLI works with them.
+    Now,
+    /// The running turn goes on as it began.
+    NextTurn,
+}
+
+/// The settings are changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingsAnswer {
+    pub settings: SettingsInForce,
+    pub counts_from: CountsFrom,
 }
 
 /// `GET /v1/sessions/{id}/requests`, the oldest first.

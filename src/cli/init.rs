@@ -6,6 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::{CliError, Exit};
@@ -36,6 +37,7 @@ dies. Zombies are reaped and signals are forwarded.
 Options:
   --grace DURATION  How long it may take to end after SIGTERM [env: AGENT_RUNNER_GRACE] [default: 8500ms]
   --restarts N      How often it is started again within a minute [env: AGENT_RUNNER_RESTARTS] [default: 8 for the daemon, else 0]
+  --oom-code CODE   End with this code when the kernel killed it for want of memory [default: 137, as for any SIGKILL]
   --exec PROGRAM    Run another program
   -h, --help        Print help
 ";
@@ -55,6 +57,7 @@ struct Plan {
     grace: Duration,
     restarts: usize,
     once: bool,
+    oom_code: Option<u8>,
 }
 
 /// Runs the command with what follows its name.
@@ -81,6 +84,7 @@ pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> Result<ExitCode,
         grace: plan.grace,
         restarts: plan.restarts,
         once: plan.once,
+        oom_code: plan.oom_code,
     };
     let code = init::run(&program, policy).map_err(|error| fault("watch signals", &error))?;
     Ok(ExitCode::from(code))
@@ -104,6 +108,7 @@ fn parse(
     let mut arguments = arguments.peekable();
     let mut grace = variable(GRACE_VARIABLE).map(|value| (GRACE_VARIABLE, value));
     let mut restarts = variable(RESTARTS_VARIABLE).map(|value| (RESTARTS_VARIABLE, value));
+    let mut oom_code = None;
     let mut program = None;
     // The first thing that is not init's begins what is the program's.
     while program.is_none() {
@@ -118,6 +123,7 @@ fn parse(
         match flag {
             "--grace" => grace = Some(("--grace", value("--grace")?)),
             "--restarts" => restarts = Some(("--restarts", value("--restarts")?)),
+            "--oom-code" => oom_code = Some(value("--oom-code")?),
             "--exec" => program = Some(value("--exec")?),
             "--" => break,
             _ => return Ok(Request::Help),
@@ -135,18 +141,29 @@ fn parse(
             None => GRACE,
         },
         restarts: match restarts {
-            Some((from, value)) => number(from, &value)?,
+            Some((from, value)) => number(from, &value, "number of restarts")?,
             None if is_daemon => RESTARTS,
             None => 0,
         },
         once: is_daemon && rest.iter().any(|word| word == "--once"),
+        oom_code: oom_code
+            .map(|value| number("--oom-code", &value, "exit code"))
+            .transpose()?,
         program,
         arguments: rest,
     }))
 }
 
 fn is_own(word: &OsStr) -> bool {
-    let flags = ["--grace", "--restarts", "--exec", "--", "--help", "-h"];
+    let flags = [
+        "--grace",
+        "--restarts",
+        "--oom-code",
+        "--exec",
+        "--",
+        "--help",
+        "-h",
+    ];
     flags.contains(&split(word).0)
 }
 
@@ -166,10 +183,10 @@ fn duration(from: &str, value: &OsStr) -> Result<Duration, String> {
     parse_duration(&text).map_err(|error| format!("{from}: {error}"))
 }
 
-fn number(from: &str, value: &OsStr) -> Result<usize, String> {
+fn number<N: FromStr>(from: &str, value: &OsStr, what: &str) -> Result<N, String> {
     let text = value.to_string_lossy();
     text.parse()
-        .map_err(|_| format!("{from}: `{text}` is no number of restarts"))
+        .map_err(|_| format!("{from}: `{text}` is no {what}"))
 }
 
 #[cfg(test)]
@@ -251,6 +268,7 @@ mod tests {
             ("--grace", None, "--grace takes a value"),
             ("--exec", None, "--exec takes a value"),
             ("--restarts many", None, "--restarts: `many` is no number"),
+            ("--oom-code 256", None, "--oom-code: `256` is no exit code"),
             (
                 "",
                 Some(("AGENT_RUNNER_GRACE", "x")),

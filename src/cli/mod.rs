@@ -29,6 +29,7 @@ mod replay;
 mod run;
 mod scripted_model;
 mod sessions;
+mod set;
 mod shim;
 mod start;
 mod status;
@@ -72,6 +73,8 @@ enum Command {
     Cancel(cancel::Arguments),
     /// Answer what an agent asks before it goes on
     Approve(approve::Arguments),
+    /// Change what a session's agent works with (model, effort, consent), or show it
+    Set(set::Arguments),
     /// End a session for good: no daemon opens it again
     End(end::Arguments),
     /// Show what an agent's CLI wrote, as it wrote it
@@ -125,6 +128,7 @@ pub fn main() -> ExitCode {
         Command::Attach(arguments) => attach::run(&arguments),
         Command::Cancel(arguments) => cancel::run(&arguments),
         Command::Approve(arguments) => approve::run(&arguments),
+        Command::Set(arguments) => set::run(&arguments),
         Command::End(arguments) => end::run(&arguments),
         Command::Logs(arguments) => logs::run(&arguments),
         Command::Hub(arguments) => hub::run(&arguments),

@@ -15,7 +15,7 @@ use super::render::Stage;
 use super::{CliError, Exit};
 use crate::api::wire::{PromptAnswer, PromptRequest};
 use crate::clock::Clock;
-use crate::config::ClientOptions;
+use crate::config::{Author, ClientOptions};
 use crate::event::Outcome;
 use crate::ids::SessionId;
 
@@ -39,6 +39,9 @@ pub(super) struct Arguments {
     /// An id for the prompt: the same one again does nothing more
     #[arg(long, value_name = "ID")]
     prompt_id: Option<String>,
+    /// On whose behalf: the author of the commits that the agent makes of it
+    #[arg(long, value_name = "NAME <ADDRESS>")]
+    author: Option<Author>,
     /// How events are printed [default: pretty]
     #[arg(long, value_name = "pretty|jsonl")]
     output: Option<String>,
@@ -78,6 +81,7 @@ async fn prompt(
     let prompt_id = given.unwrap_or_else(|| Clock.new_uuid().to_string());
     let request = PromptRequest {
         text,
+        author: arguments.author.as_ref().map(ToString::to_string),
         prompt_id: Some(prompt_id),
     };
     let accepted = tokio::select! {

@@ -9,7 +9,7 @@ use super::keeping::size;
 use super::layers::{Layers, quoted};
 use super::secret::read_key_file;
 use super::setting;
-use super::{EnvPattern, RepoConfig};
+use super::{Author, EnvPattern, RepoConfig};
 
 /// The `--branch` that stands for a repository's own default.
 const DEFAULT_BRANCH: &str = "HEAD";
@@ -35,8 +35,8 @@ pub struct GitConfig {
     pub push: Option<Push>,
     /// The branch that the daemon pushes to; `{session}` stands for the session's id.
     pub push_branch: String,
-    /// Whom commits name where a prompt names nobody: a name and an address.
-    pub author: Option<(String, String)>,
+    /// Whom commits name where a prompt names nobody.
+    pub author: Option<Author>,
 }
 
 /// Where a token comes from. It is read anew for each use, so that one that expires is replaced.
@@ -194,26 +194,19 @@ fn token(layers: &mut Layers<'_>) -> Option<TokenSource> {
     }
 }
 
-fn author(layers: &mut Layers<'_>) -> Option<(String, String)> {
+fn author(layers: &mut Layers<'_>) -> Option<Author> {
     let raw = layers.raw(&setting::GIT_AUTHOR)?;
     let text = raw.values.first()?;
-    let author = parse_author(text);
-    if author.is_some() {
-        layers.show(setting::GIT_AUTHOR.key, quoted(text), raw.origin);
-    } else {
-        let message = format!("`{text}` is no author; write `Name <address>`");
-        layers.fault(raw.origin, message);
+    match text.parse() {
+        Ok(author) => {
+            layers.show(setting::GIT_AUTHOR.key, quoted(text), raw.origin);
+            Some(author)
+        }
+        Err(error) => {
+            layers.fault(raw.origin, format!("{error}"));
+            None
+        }
     }
-    author
-}
-
-/// `Name <address>`, as git writes it.
-fn parse_author(text: &str) -> Option<(String, String)> {
-    let (name, rest) = text.split_once('<')?;
-    let address = rest.strip_suffix('>')?;
-    let is_plain = |text: &str| !text.is_empty() && !text.contains(['<', '>', '\n']);
-    let (name, address) = (name.trim(), address.trim());
-    (is_plain(name) && is_plain(address)).then(|| (name.to_owned(), address.to_owned()))
 }
 
 #[cfg(test)]
@@ -226,16 +219,6 @@ mod tests {
         assert_eq!(Depth::parse("full"), Ok(Depth::Full));
         for wrong in ["0", "-1", "all", "1.5", "99999999"] {
             assert!(Depth::parse(wrong).unwrap_err().contains("full"), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn an_author_is_a_name_and_an_address() {
-        let of = |text| parse_author(text);
-        let ada = Some(("Ada L.".to_owned(), "ada@example.com".to_owned()));
-        assert_eq!(of("Ada L. <ada@example.com>"), ada);
-        for wrong in ["Ada", "<a@b>", "Ada <>", "Ada <a> <b>", "A\n <a@b>x"] {
-            assert_eq!(of(wrong), None, "{wrong}");
         }
     }
 }

@@ -12,6 +12,7 @@
 mod agent_env;
 mod api;
 mod approval;
+mod author;
 mod choice;
 mod duration;
 mod env;
@@ -45,6 +46,7 @@ pub use api::{ApiListen, ClientConfig, ClientOptions, resolve_client};
 pub use approval::{
     About, ApprovalConfig, ApprovalRule, CommandPattern, HostPattern, PathPattern, WordPattern,
 };
+pub use author::{Author, InvalidAuthor};
 pub use choice::{
     AgentHome, AgentName, Approve, Gate, GateDefault, KeyInUrl, LogLevel, Mode, Otherwise, Output,
     SandboxKind, Stdio,

@@ -2,21 +2,20 @@
 //! its turns are told of them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use secrecy::SecretString;
-
+use super::agents_git::{self, AgentsGit};
 use super::launch::{agent_home, environment, keys_in, setup_environment, turn_spec};
 use super::made::{Made, MadeRepository};
-use super::{DaemonError, Lead, Setup, agents_git, sandbox, setup_script, skills, workspace};
-use crate::config::{ExpectedReport, Push, SandboxKind};
+use super::{DaemonError, Lead, Setup, repositories, sandbox, setup_script, skills, workspace};
+use crate::config::{ExpectedReport, Push};
 use crate::event::NoticeLevel;
-use crate::files;
 use crate::hub::rest::SessionDetail;
-use crate::process::Environment;
+use crate::redact::Redactor;
 use crate::sandbox::Sandbox;
 use crate::turn::CHECKPOINT_FAILED;
 use crate::turn::report::Expected;
-use crate::workspace::{CheckpointRequest, Credentials, Handing, START, checkpoint_apart};
+use crate::workspace::{CheckpointRequest, Credentials, START, checkpoint_apart};
 
 /// Where a session works, made and prepared.
 #[derive(Debug)]
@@ -24,6 +23,8 @@ pub(super) struct Ground {
     pub(super) workspace: PathBuf,
     pub(super) made: Made,
     pub(super) credentials: Credentials,
+    /// Masks the session's secrets, its tokens from the moment at which they are issued.
+    pub(super) redactor: Arc<Redactor>,
 }
 
 impl Ground {
@@ -62,23 +63,30 @@ impl Lead {
         owner: Option<(u32, u32)>,
     ) -> Result<Ground, DaemonError> {
         let state_dir = &setup.config.state_dir;
-        let wanted = skills::wanted(setup, detail)?;
-        let place = workspace::make(setup, detail, log, owner).await?;
-        let put = skills::put(self.chosen.kind.name, &place.path, &wanted, owner)?;
+        let skills = skills::wanted(setup, detail)?;
+        let mut wanted = repositories::wanted(setup, &self.hub.rest, detail)?;
+        let redactor = self.redactor(setup, &wanted.credentials).await?;
+        wanted.credentials = wanted.credentials.masked_by(Arc::clone(&redactor));
+        let place = workspace::make(setup, wanted, log, owner).await;
+        let place = place.map_err(|error| masked(error, &redactor))?;
+        let put = skills::put(self.chosen.kind.name, &place.path, &skills, owner)?;
         if !put.is_empty() {
             let text = format!("skills for the agent: {}", put.join(", "));
             log.setup("skills", "stdout", text).await?;
         }
         let mut made = Made::read(state_dir, &self.session)?;
         made.found(place.repositories);
+        made.token_host = place.credentials.host_of_session().map(str::to_owned);
         if let Some(detail) = detail {
             made.expected = sent_reports(detail)?;
         }
         let mut ground = Ground {
             workspace: place.path,
             credentials: place.credentials,
+            redactor,
             made,
         };
+        self.agents_git(setup, &ground).make_folder()?;
         let home = agent_home(setup, &self.chosen.runs_as);
         let sandbox = sandbox::sandbox(setup, &self.session, &ground.workspace, &home)?;
         sandbox::prepare(&sandbox, program, log).await?;
@@ -112,10 +120,11 @@ impl Lead {
         sandbox: &Sandbox,
         log: &workspace::SetupLog,
     ) -> Result<(), DaemonError> {
-        let secrets = self.secrets(setup, ground).await?;
         let mut environment = setup_environment(setup, &self.chosen.runs_as)?;
         let hands = step == "lfs" || setup.config.git.push == Some(Push::Agent);
-        let handing = self.handing(setup, ground, &mut environment, hands)?;
+        let credentials = Some(&ground.credentials).filter(|_| hands);
+        let git = self.agents_git(setup, ground);
+        let handing = git.tell(&mut environment, credentials)?;
         let script = setup_script::Script {
             step,
             text,
@@ -123,7 +132,7 @@ impl Lead {
             workspace: &ground.workspace,
             user: self.chosen.other_user(),
             environment,
-            redactor: &*self.hub.masks.of(secrets)?,
+            redactor: &ground.redactor,
         };
         let serving = async {
             match handing {
@@ -137,18 +146,18 @@ impl Lead {
         }
     }
 
-    /// Everything that is to be masked.
-    pub(super) async fn secrets(
+    /// Masks everything that is secret of the session; what `credentials` gives later is added then.
+    pub(super) async fn redactor(
         &self,
         setup: &Setup<'_>,
-        ground: &Ground,
-    ) -> Result<Vec<SecretString>, DaemonError> {
+        credentials: &Credentials,
+    ) -> Result<Arc<Redactor>, DaemonError> {
         let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let mut secrets: Vec<_> = self.hub.credentials.key().into_iter().collect();
-        secrets.extend(ground.credentials.known().await);
+        secrets.extend(credentials.known().await);
         secrets.extend(keys_in(&environment, &spec));
-        Ok(secrets)
+        self.hub.masks.of(secrets)
     }
 
     /// The checkpoint before the first turn; once there are turns, those have their own.
@@ -166,6 +175,7 @@ impl Lead {
                 workspace: repository,
                 session: self.session.to_string(),
                 name: START.to_owned(),
+                author: None,
             };
             if let Err(error) = checkpoint_apart(&request).await {
                 let text = error.to_string();
@@ -176,54 +186,26 @@ impl Lead {
         Ok(())
     }
 
-    /// Tells the agent's git what holds for it; what hands it tokens, where it is to have them.
-    pub(super) fn handing(
-        &self,
-        setup: &Setup<'_>,
-        ground: &Ground,
-        environment: &mut Environment,
-        hands: bool,
-    ) -> Result<Option<Handing>, DaemonError> {
-        let made = &ground.made.repositories;
-        let urls: Vec<_> = made.iter().filter_map(MadeRepository::address).collect();
-        let is_cloned = !made.is_empty();
-        if !hands || urls.is_empty() {
-            agents_git::tell(environment, is_cloned, None)?;
-            return Ok(None);
+    /// What the agent's git works with.
+    pub(super) fn agents_git<'a>(&self, setup: &'a Setup<'a>, ground: &Ground) -> AgentsGit<'a> {
+        let made = ground.made.repositories.iter();
+        AgentsGit {
+            folder: agents_git::folder(&setup.config.state_dir, &self.session),
+            user: self.chosen.other_user(),
+            urls: made.filter_map(MadeRepository::address).collect(),
+            setup,
         }
-        if setup.config.sandbox.kind == SandboxKind::Docker {
-            return Err(DaemonError::Usage(
-                "git.push = \"agent\" and git.lfs hand tokens over a socket of this machine, which a \
-                 container beside the daemon does not see; let the daemon push, or run the daemon in \
-                 the container"
-                    .to_owned(),
-            ));
+    }
+}
+
+/// A server's words may repeat what it was sent.
+fn masked(error: DaemonError, redactor: &Redactor) -> DaemonError {
+    match error {
+        DaemonError::Workspace(text) => {
+            let text = redactor.text(text.as_bytes());
+            DaemonError::Workspace(String::from_utf8_lossy(&text).into_owned())
         }
-        let folder = setup
-            .config
-            .state_dir
-            .join("git")
-            .join(self.session.as_str());
-        let fault = |error: std::io::Error| {
-            let at = folder.display();
-            DaemonError::Workspace(format!("the agent's git cannot be served at {at}: {error}"))
-        };
-        let program = std::env::current_exe().map_err(fault)?;
-        let helper = agents_git::Helper {
-            program: &program,
-            folder: &folder,
-            urls: &urls,
-        };
-        agents_git::tell(environment, is_cloned, Some(&helper))?;
-        let user = self.chosen.other_user();
-        let uid = user.map_or_else(|| rustix::process::getuid().as_raw(), |user| user.uid);
-        let credentials = ground.credentials.clone();
-        files::create_private_dir(&folder).map_err(fault)?;
-        if self.chosen.other_user().is_some() {
-            files::let_pass(setup.state_root, &folder).map_err(fault)?;
-        }
-        let handing = Handing::open(&folder, urls, credentials, uid);
-        handing.map(Some).map_err(fault)
+        other => other,
     }
 }
 

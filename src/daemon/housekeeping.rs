@@ -168,6 +168,7 @@ mod tests {
                 turn,
                 command_id: None,
                 prompt: "do it".to_owned(),
+                author: None,
                 is_task: false,
                 at: AT,
             },

@@ -128,12 +128,10 @@ pub(super) fn environment(
     environment.extend(plan.env);
     environment.retain(|(name, _)| name != "HOME");
     environment.push(("HOME".into(), spec.home.into()));
-    if let Some((name, address)) = &setup.config.git.author {
+    if let Some(author) = &setup.config.git.author {
         for (variable, value) in [
-            ("GIT_AUTHOR_NAME", name),
-            ("GIT_AUTHOR_EMAIL", address),
-            ("GIT_COMMITTER_NAME", name),
-            ("GIT_COMMITTER_EMAIL", address),
+            ("GIT_COMMITTER_NAME", author.name()),
+            ("GIT_COMMITTER_EMAIL", author.address()),
         ] {
             environment.retain(|(known, _)| known != variable);
             environment.push((variable.into(), value.into()));

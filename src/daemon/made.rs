@@ -26,6 +26,9 @@ pub(super) struct Made {
     /// Reports that the Hub expects of each turn.
     #[serde(default)]
     pub(super) expected: Vec<PathBuf>,
+    /// The host that the token in the session's own environment is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) token_host: Option<String>,
 }
 
 /// A repository that was cloned.
@@ -124,6 +127,7 @@ mod tests {
             lfs_done: false,
             setup_done: true,
             expected: Vec::new(),
+            token_host: None,
         };
         made.keep(dir.path(), &session).unwrap();
         assert_eq!(Made::read(dir.path(), &session).unwrap(), made);

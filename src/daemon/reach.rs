@@ -29,8 +29,8 @@ pub(super) fn check(setup: &Setup<'_>) -> Result<(), DaemonError> {
 pub(super) fn reach(
     setup: &Setup<'_>,
     program: &Path,
-    workspace: &Path,
-    home: &Path,
+    (workspace, home): (&Path, &Path),
+    git: &Path,
 ) -> Option<Reach> {
     let config = setup.config;
     if !config.sandbox.landlock {
@@ -44,6 +44,7 @@ pub(super) fn reach(
     let files = [&config.agent.system_prompt_file, &config.agent.mcp_config];
     read.extend(files.into_iter().flatten().cloned());
     read.extend(config.ca_file.clone());
+    read.push(git.to_owned());
     let mut write: Vec<PathBuf> = SHARED.map(PathBuf::from).to_vec();
     write.extend([workspace.to_owned(), home.to_owned()]);
     Some(Reach { read, write })

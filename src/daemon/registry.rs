@@ -252,6 +252,7 @@ impl Registry {
                 turn,
                 command_id: None,
                 prompt: task,
+                author: None,
                 is_task: true,
                 at,
             });

@@ -1,13 +1,16 @@
 //! Which repositories a session works in: the user's own word, else the Hub's.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 use serde_json::Value;
 
 use super::{DaemonError, Setup};
 use crate::config::EnvMap;
-use crate::hub::rest::SessionDetail;
+use crate::hub::rest::{RestClient, SessionDetail};
+use crate::ids::SessionId;
 use crate::workspace::{AllowList, Credentials, RepoUrl, Revision, host_of};
 
 /// More than a session works in; a Hub that names more is mistaken.
@@ -35,28 +38,12 @@ pub(super) struct Wanted {
 /// What the settings and the Hub's view of the session ask for.
 pub(super) fn wanted(
     setup: &Setup<'_>,
+    rest: &RestClient,
     detail: Option<&SessionDetail>,
 ) -> Result<Wanted, DaemonError> {
-    let config = setup.config;
     let allowed = allowed(setup)?;
-    if !config.repos.is_empty() {
-        let typed = config.repos.iter().map(|repo| {
-            let url = RepoUrl::parse(&repo.url, &setup.cwd).map_err(|error| fault(&error))?;
-            read(url, repo.branch.as_deref())
-        });
-        let repos: Vec<Repo> = typed.collect::<Result<_, _>>()?;
-        let host = repos.iter().find_map(|repo| host_of(&repo.url));
-        let credentials = of_settings(setup, host);
-        return Ok(Wanted {
-            repos: named(repos),
-            credentials,
-        });
-    }
-    let Some(detail) = detail else {
-        return Ok(Wanted {
-            repos: Vec::new(),
-            credentials: of_settings(setup, None),
-        });
+    let (Some(detail), true) = (detail, setup.config.repos.is_empty()) else {
+        return typed(setup);
     };
     let sent = sent(detail).into_iter().filter_map(|repo| {
         let url = first(repo, &["cloneUrl", "url"])?;
@@ -70,7 +57,7 @@ pub(super) fn wanted(
         .find_map(|repo| host_of(&repo.url))
         .zip(token_in(detail));
     let credentials = match given {
-        Some((host, token)) => Credentials::given(token, host),
+        Some((host, token)) => of_session(rest, &detail.session_id, Some(token), host),
         // A Hub names the address: the user's token goes only where the user said that it may.
         None => of_settings(setup, None),
     };
@@ -78,6 +65,42 @@ pub(super) fn wanted(
         repos: named(repos),
         credentials,
     })
+}
+
+/// What the settings alone ask for.
+pub(super) fn typed(setup: &Setup<'_>) -> Result<Wanted, DaemonError> {
+    let typed = setup.config.repos.iter().map(|repo| {
+        let url = RepoUrl::parse(&repo.url, &setup.cwd).map_err(|error| fault(&error))?;
+        read(url, repo.branch.as_deref())
+    });
+    let repos: Vec<Repo> = typed.collect::<Result<_, _>>()?;
+    let host = repos.iter().find_map(|repo| host_of(&repo.url));
+    Ok(Wanted {
+        repos: named(repos),
+        credentials: of_settings(setup, host),
+    })
+}
+
+/// The token in the session's own environment, which the Hub is asked for each time: it may renew it.
+pub(super) fn of_session(
+    rest: &RestClient,
+    session: &SessionId,
+    last: Option<SecretString>,
+    host: String,
+) -> Credentials {
+    let (rest, session) = (rest.clone(), session.clone());
+    let ask = move || -> BoxFuture<'static, Result<SecretString, String>> {
+        let (rest, session) = (rest.clone(), session.clone());
+        Box::pin(async move {
+            let detail = rest.session(&session).await;
+            let detail = detail.map_err(|error| format!("the Hub was asked for it: {error}"))?;
+            token_in(&detail).ok_or_else(|| {
+                let names = SENT_TOKENS.join(", ");
+                format!("the session's environment has none any more ({names})")
+            })
+        })
+    };
+    Credentials::asked(Arc::new(ask), last, host)
 }
 
 /// What the settings let a Hub, or a repository's submodules, name.

@@ -11,10 +11,11 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::made::Made;
-use super::{DaemonError, Registry, output};
+use super::{DaemonError, Registry, agents_git, output};
 use crate::clock::Clock;
 use crate::ids::SessionId;
 use crate::journal::{Batch, Change, SessionRow};
+use crate::turn::report;
 
 /// Between two looks: an hour is little against the days that are kept.
 const PAUSE: Duration = Duration::from_hours(1);
@@ -68,8 +69,12 @@ impl Registry {
         let made = own_workspace(dir, &row.id);
         let removed = std::fs::remove_dir_all(&made);
         absent(removed).map_err(|error| fault(&made, error))?;
+        let git = agents_git::folder(dir, &row.id);
+        absent(std::fs::remove_dir_all(&git)).map_err(|error| fault(&git, error))?;
         let removed = crate::hub::file::remove(dir, &row.id);
         absent(removed).map_err(|error| fault(dir, error))?;
+        let forgotten = report::forget(dir, &row.id);
+        forgotten.map_err(|error| fault(&made, error))?;
         Made::forget(dir, &row.id).map_err(|error| fault(&made, error))?;
         let agent = &row.agent;
         let forget = Batch::new(&row.id, agent).with(Change::ForgetSession);

@@ -6,7 +6,7 @@ use nix::unistd;
 use tokio::sync::mpsc;
 
 use super::workspace::SetupLog;
-use super::{DaemonError, Setup};
+use super::{DaemonError, Setup, agents_git};
 use crate::config::{EnvMap, SandboxKind};
 use crate::ids::SessionId;
 use crate::sandbox::docker::{DockerSandbox, Engine, Mounted, Policy};
@@ -36,7 +36,7 @@ pub(super) fn sandbox(
                 image,
                 limits: config.sandbox.clone(),
                 program: own_program()?,
-                mounted: mounted(setup, workspace, home),
+                mounted: mounted(setup, session, workspace, home),
                 runs: config.state_dir.join("runs"),
                 owner: (uid.as_raw(), gid.as_raw()),
                 session: session.to_string(),
@@ -94,14 +94,16 @@ fn is_news(last: &str, step: &str) -> bool {
 }
 
 /// What the agent finds at the same path as here. The rest of the state is none of its business.
-fn mounted(setup: &Setup<'_>, workspace: &Path, home: &Path) -> Vec<Mounted> {
+fn mounted(setup: &Setup<'_>, session: &SessionId, workspace: &Path, home: &Path) -> Vec<Mounted> {
     let agent = &setup.config.agent;
+    let git = agents_git::folder(&setup.config.state_dir, session);
     let folders = [workspace, home].map(|path| (path.to_owned(), true));
     let files = [&agent.system_prompt_file, &agent.mcp_config];
     let files = files
         .into_iter()
         .flatten()
-        .map(|path| (path.clone(), false));
+        .map(|path| (path.clone(), false))
+        .chain([(git, false)]);
     let all = folders.into_iter().chain(files);
     let all = all.map(|(path, writable)| Mounted { path, writable });
     all.collect()

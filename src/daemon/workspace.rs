@@ -7,14 +7,13 @@ use secrecy::SecretString;
 use tokio::sync::mpsc;
 
 use super::made::MadeRepository;
-use super::repositories::{Repo, Wanted, allowed, wanted};
+use super::repositories::{Repo, Wanted, allowed, typed};
 use super::retention::own_workspace;
 use super::{DaemonError, Setup};
 use crate::clock::Clock;
 use crate::config::{CommandKind, Depth};
 use crate::event::{Event, NoticeLevel};
 use crate::files;
-use crate::hub::rest::SessionDetail;
 use crate::ids::{EventId, SessionId};
 use crate::journal::{Batch, Journal, NewEvent};
 use crate::workspace::{self, Cache, CloneRequest, Credentials, Extent, Progress, Workspace};
@@ -91,17 +90,17 @@ pub(super) struct Place {
     pub(super) credentials: Credentials,
 }
 
-/// Makes the workspace, or finds it where an earlier start made it. `detail` is the Hub's view of
-/// the session, `owner` the user that the agent runs as, where that is another one.
+/// Makes the workspace, or finds it where an earlier start made it. `owner` is the user that the
+/// agent runs as, where that is another one.
 pub(super) async fn make(
     setup: &Setup<'_>,
-    detail: Option<&SessionDetail>,
+    wanted: Wanted,
     log: &SetupLog,
     owner: Option<(u32, u32)>,
 ) -> Result<Place, DaemonError> {
     let config = setup.config;
     let own = || own_workspace(&config.state_dir, &log.session);
-    let Wanted { repos, credentials } = wanted(setup, detail)?;
+    let Wanted { repos, credentials } = wanted;
     if repos.is_empty() {
         let path = match (&config.workspace_dir, setup.command) {
             (Some(path), _) => path.clone(),
@@ -179,7 +178,7 @@ async fn make_one(
 
 /// Whether the repositories of the settings have addresses that may be cloned from.
 pub(super) fn check_repo(setup: &Setup<'_>) -> Result<(), DaemonError> {
-    wanted(setup, None).map(drop)
+    typed(setup).map(drop)
 }
 
 fn describe(made: &Workspace) -> String {

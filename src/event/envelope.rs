@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use serde::de::value::{BorrowedStrDeserializer, StringDeserializer};
+use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer, StringDeserializer};
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -116,16 +116,72 @@ impl<'de> Visitor<'de> for LineVisitor {
                         attempt,
                         agent: agent.ok_or_else(|| A::Error::missing_field("agent"))?,
                     };
-                    let tag = Tag::Name(map.next_value()?);
-                    let fields = Tagged { tag, map };
-                    let event =
-                        Event::deserialize(serde::de::value::MapAccessDeserializer::new(fields))?;
+                    let event = event(map.next_value()?, map)?;
                     return Ok(Envelope { header, event });
                 }
             }
         }
         Err(A::Error::missing_field("type"))
     }
+}
+
+/// The event of the type `tag`, whose fields follow. What most lines are is read straight into its
+/// fields; serde's own way for a tagged enum keeps all of them aside first, which costs as much
+/// again as everything else about a line.
+fn event<'de, A: MapAccess<'de>>(tag: String, map: A) -> Result<Event, A::Error> {
+    let fields = MapAccessDeserializer::new;
+    Ok(match tag.as_str() {
+        "token" => {
+            let said = Said::deserialize(fields(map))?;
+            Event::Token {
+                text: said.text,
+                message_id: said.message_id,
+                parent_call_id: said.parent_call_id,
+            }
+        }
+        "thinking" => {
+            let said = Said::deserialize(fields(map))?;
+            Event::Thinking {
+                text: said.text,
+                message_id: said.message_id,
+                parent_call_id: said.parent_call_id,
+            }
+        }
+        "tool_end" => {
+            let ended = Ended::deserialize(fields(map))?;
+            Event::ToolEnd {
+                call_id: ended.call_id,
+                name: ended.name,
+                output: ended.output,
+                is_error: ended.is_error,
+                exit_code: ended.exit_code,
+                duration_ms: ended.duration_ms,
+            }
+        }
+        _ => {
+            let tag = Tag::Name(tag);
+            Event::deserialize(MapAccessDeserializer::new(Tagged { tag, map }))?
+        }
+    })
+}
+
+/// The fields of [`Event::Token`] and [`Event::Thinking`].
+#[derive(Deserialize)]
+struct Said {
+    text: String,
+    message_id: Option<String>,
+    parent_call_id: Option<String>,
+}
+
+/// The fields of [`Event::ToolEnd`].
+#[derive(Deserialize)]
+struct Ended {
+    call_id: String,
+    name: String,
+    output: Option<String>,
+    is_error: bool,
+    exit_code: Option<i32>,
+    duration_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -230,6 +286,29 @@ mod tests {
         let error = Envelope::parse(line("").as_bytes()).unwrap_err();
         let cause = std::error::Error::source(&error).unwrap().to_string();
         assert!(cause.contains("`seq`"), "{cause}");
+    }
+
+    #[test]
+    fn what_is_read_straight_is_what_the_vocabulary_says() {
+        let head = r#""seq":7,"event_id":"b07ef8ad-8df1-5963-b460-ce8674e4aa58","at":1,"session_id":"s","agent":"a","#;
+        for event in [
+            r#""type":"token","text":"a\nb""#,
+            r#""type":"token","text":"","message_id":"m","parent_call_id":"c","newer":{"x":[1]}"#,
+            r#""type":"thinking","message_id":null,"text":"a""#,
+            r#""type":"thinking","text":"a","parent_call_id":"c""#,
+            r#""type":"tool_end","call_id":"c","name":"n","is_error":true"#,
+            r#""type":"tool_end","call_id":"c","name":"n","output":"é","is_error":false,"exit_code":-1,"duration_ms":3"#,
+        ] {
+            let whole: Event = serde_json::from_str(&format!("{{{event}}}")).unwrap();
+            let line = format!("{{{head}{event}}}");
+            assert_eq!(Envelope::parse(line.as_bytes()).unwrap().event, whole);
+            let again = serde_json::to_value(&whole).unwrap();
+            let again: Event = serde_json::from_value(again).unwrap();
+            assert_eq!(again, whole);
+        }
+        for event in [r#""type":"token""#, r#""type":"tool_end","call_id":"c""#] {
+            assert!(Envelope::parse(format!("{{{head}{event}}}").as_bytes()).is_err());
+        }
     }
 
     #[test]

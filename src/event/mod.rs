@@ -149,6 +149,9 @@ pub enum Event {
         ok: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<String>,
+        /// Absent where it is false.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unchanged: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         content: Option<String>,
     },

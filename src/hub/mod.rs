@@ -22,7 +22,7 @@ mod state;
 
 pub use address::{HubAddress, InvalidAddress};
 pub use credentials::{Credentials, InvalidCredentials, Reread};
-pub use inbound::{Actions, Command, CommandId, Confirm, Level, Notify, Place, SystemPrompt};
+pub use inbound::{Actions, Command, CommandId, Confirm, Level, Notify, Place, Said, SystemPrompt};
 pub use offer::{HubAgent, HubTool, Offer};
 pub use proxy::Proxies;
 pub use state::{Phase, StartError, Timing};

@@ -12,7 +12,7 @@
 //! shim leaves is killed.
 //!
 //! It never panics (that would end the container), knows nothing of sessions, reads no file but
-//! `/proc` and writes none. Where it is not PID 1 it is a subreaper, and no process but its
+//! those of the kernel (`/proc`, the count of its control group) and writes none. Where it is not PID 1 it is a subreaper, and no process but its
 //! descendants is touched.
 
 mod orphans;
@@ -32,7 +32,7 @@ use self::restarts::{Restarts, WINDOW};
 use self::supervision::{Action, Supervision, shell_code};
 use crate::clock::Clock;
 use crate::exit::Exit;
-use crate::process::{self, Children, PidFd, SHIM_NAME, Stat, State, Zombie};
+use crate::process::{self, Children, OomWatch, PidFd, SHIM_NAME, Stat, State, Zombie};
 
 pub use self::program::{InvalidArgument, Program};
 
@@ -54,6 +54,9 @@ pub struct Policy {
     pub restarts: usize,
     /// It does one turn, and its code tells what became of that: no reason to do it again.
     pub once: bool,
+    /// What to end with where the kernel killed the program for want of memory, if not as for
+    /// every SIGKILL. Not every engine says so of its containers (Podman 4.3 on cgroup v1).
+    pub oom_code: Option<u8>,
 }
 
 /// Looks after `program` until that is over, and all else in the container; gives the code to end
@@ -70,6 +73,8 @@ pub fn run(program: &Program, policy: Policy) -> io::Result<u8> {
         restarts: policy.restarts,
         supervision: Supervision::new(policy.grace, Restarts::new(policy.restarts, policy.once)),
         orphans: Orphans::default(),
+        oom: policy.oom_code.and_then(|_| OomWatch::begin(own)),
+        out_of_memory: false,
         running: None,
         code: None,
     };
@@ -82,7 +87,8 @@ pub fn run(program: &Program, policy: Policy) -> io::Result<u8> {
         let busy = init.reap();
         init.tick();
         if let Some(code) = init.code {
-            return Ok(code);
+            let oom_code = policy.oom_code.filter(|_| init.out_of_memory);
+            return Ok(oom_code.unwrap_or(code));
         }
         wait(
             &signals,
@@ -101,6 +107,10 @@ struct Init<'a> {
     restarts: usize,
     supervision: Supervision,
     orphans: Orphans,
+    /// Counts the kernel's kills in here, where that is to be told.
+    oom: Option<OomWatch>,
+    /// The program's last end was one of them.
+    out_of_memory: bool,
     running: Option<Pid>,
     code: Option<u8>,
 }
@@ -136,6 +146,9 @@ impl Init<'_> {
         zombie.reap();
         if is_program {
             self.running = None;
+            let is_killed = zombie.exit.signal == Some(supervision::KILL);
+            let has_killed = |oom: &OomWatch| oom.kills() > 0;
+            self.out_of_memory = is_killed && self.oom.as_ref().is_some_and(has_killed);
             let action = self.supervision.ended(zombie.exit, Clock.now());
             self.perform(action);
         }

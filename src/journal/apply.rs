@@ -286,6 +286,7 @@ impl Numbered {
             turn,
             command_id,
             prompt,
+            author,
             is_task,
             at,
         } = change
@@ -296,10 +297,12 @@ impl Numbered {
         if *is_task {
             transaction.execute("UPDATE session SET task_taken = 1 WHERE id = ?1", [session])?;
         }
+        let author = author.as_ref().map(ToString::to_string);
+        let command = command_id.as_deref();
         let mut insert = transaction.prepare_cached(
             "INSERT INTO turn(id, session_id, ordinal, command_id, prompt, state, created_at,
-                              prompt_digest, progress_digest)
-             SELECT ?1, ?2, 1 + coalesce(max(ordinal), 0), ?3, ?4, 'queued', ?5, ?6, ?7
+                              prompt_digest, progress_digest, author)
+             SELECT ?1, ?2, 1 + coalesce(max(ordinal), 0), ?3, ?4, 'queued', ?5, ?6, ?7, ?8
              FROM turn WHERE session_id = ?2
              ON CONFLICT(session_id, command_id) DO NOTHING",
         )?;
@@ -309,8 +312,9 @@ impl Numbered {
             command_id,
             prompt,
             signed(at.millis()),
-            of_prompt(&turn, session, command_id.as_deref(), prompt),
-            of_progress(&turn, 0, 0, &[])
+            of_prompt(&turn, session, command, prompt, author.as_deref()),
+            of_progress(&turn, 0, 0, &[]),
+            author
         ])?)
     }
 

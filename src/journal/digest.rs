@@ -58,10 +58,19 @@ pub(super) fn of_batch(session: &str, first: u64, last: u64, body: &[u8]) -> i64
 }
 
 /// Of what was promised with a turn.
-pub(super) fn of_prompt(turn: &str, session: &str, command: Option<&str>, prompt: &str) -> i64 {
+pub(super) fn of_prompt(
+    turn: &str,
+    session: &str,
+    command: Option<&str>,
+    prompt: &str,
+    author: Option<&str>,
+) -> i64 {
     let digest = Digest::new(b'p').bytes(turn.as_bytes());
     let digest = digest.bytes(session.as_bytes()).text(command);
-    digest.bytes(prompt.as_bytes()).value()
+    let digest = digest.bytes(prompt.as_bytes());
+    // Without one it is what it was before there were authors.
+    let digest = author.map_or(digest, |author| digest.bytes(author.as_bytes()));
+    digest.value()
 }
 
 /// Of a turn's place in its spool.
@@ -94,9 +103,8 @@ mod tests {
 
     #[test]
     fn what_is_absent_is_not_what_is_empty() {
-        assert_ne!(
-            of_prompt("t", "s", None, "p"),
-            of_prompt("t", "s", Some(""), "p")
-        );
+        let of = |command, author| of_prompt("t", "s", command, "p", author);
+        assert_ne!(of(None, None), of(Some(""), None));
+        assert_ne!(of(None, None), of(None, Some("")));
     }
 }

@@ -33,9 +33,7 @@ mod store;
 mod tail;
 mod writer;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -50,7 +48,7 @@ pub use rows::{Batch, Change, NewEvent, SessionRow, TurnRow, TurnState};
 pub use tail::{StoredBatch, Tail};
 
 use crate::ids::{RunId, Seq, SessionId};
-use tail::Feed;
+use tail::Feeds;
 
 /// Batches that may wait for the writer; each is at most about 256 KiB, so 32 MiB at worst. When
 /// full, whoever commits waits, and so does the spool behind it.
@@ -82,8 +80,6 @@ impl Committing {
     }
 }
 
-type Feeds = Arc<Mutex<HashMap<SessionId, Arc<Feed>>>>;
-
 impl std::fmt::Debug for Journal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Journal")
@@ -102,12 +98,12 @@ impl Journal {
         let read = store::open_reader(path)?;
         let feeds = Feeds::default();
         for (session, last) in &opened.last {
-            feed_of(&feeds, session).begin_at(*last);
+            feeds.of(session).begin_at(*last);
         }
         let (writes, commits) = mpsc::channel(WRITER_QUEUE);
         let (reads, requests) = mpsc::channel::<Read>(READER_QUEUE);
         let (told, room) = watch::channel(Room::Enough);
-        let thread = writer::Writer::new(opened, options, Arc::clone(&feeds), told);
+        let thread = writer::Writer::new(opened, options, feeds.clone(), told);
         let threads = TaskTracker::new();
         let (writing, reading) = (threads.token(), threads.token());
         spawn_thread("journal-writer", move || {
@@ -166,12 +162,7 @@ impl Journal {
 
     /// Follows a session's events from just after `after` (0: from the first).
     pub fn tail(&self, session: &SessionId, after: u64) -> Tail {
-        Tail::new(
-            self.clone(),
-            session.clone(),
-            feed_of(&self.feeds, session),
-            after,
-        )
+        Tail::new(self.clone(), session.clone(), self.feeds.of(session), after)
     }
 
     /// The session's row.
@@ -189,7 +180,7 @@ impl Journal {
     /// The place of the session's last event; 0 before the first.
     #[allow(clippy::unused_async)] // as all that is asked of a journal
     pub async fn last_seq(&self, session: &SessionId) -> Result<u64, JournalError> {
-        Ok(feed_of(&self.feeds, session).last())
+        Ok(self.feeds.of(session).last())
     }
 
     /// The runs of all sessions whose raw output may still be needed: of turns that are open, or
@@ -244,16 +235,6 @@ impl Journal {
             .map_err(|_| JournalError::Closed)?;
         result.await.map_err(|_| JournalError::Closed)?
     }
-}
-
-fn feed_of(feeds: &Feeds, session: &SessionId) -> Arc<Feed> {
-    let mut feeds = feeds.lock().unwrap_or_else(PoisonError::into_inner);
-    Arc::clone(feeds.entry(session.clone()).or_default())
-}
-
-fn forget_feed(feeds: &Feeds, session: &SessionId) {
-    let mut feeds = feeds.lock().unwrap_or_else(PoisonError::into_inner);
-    feeds.remove(session);
 }
 
 fn serve_reads(connection: &Connection, mut requests: mpsc::Receiver<Read>) {

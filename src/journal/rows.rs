@@ -1,6 +1,7 @@
 //! What goes into the journal and what comes out of it, as types.
 
 use crate::clock::Timestamp;
+use crate::config::Author;
 use crate::event::{Event, Outcome};
 use crate::ids::{EventId, RunId, SessionId, SpoolOffset, TurnId};
 
@@ -125,6 +126,8 @@ pub enum Change {
         command_id: Option<String>,
         /// What is asked.
         prompt: String,
+        /// On whose behalf, where the asker said so.
+        author: Option<Author>,
         /// Whether this is the session's own first task.
         is_task: bool,
         /// Now.
@@ -265,6 +268,7 @@ pub struct TurnRow {
     pub id: TurnId,
     pub command_id: Option<String>,
     pub prompt: String,
+    pub author: Option<Author>,
     pub state: TurnState,
     pub attempt: u32,
     pub run: Option<RunId>,

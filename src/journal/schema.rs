@@ -25,6 +25,8 @@ const STEPS: &[Step] = &[
     |transaction| Ok(transaction.execute_batch("ALTER TABLE session ADD COLUMN live_run TEXT;")?),
     // What the session's participants have chosen over its settings.
     |transaction| Ok(transaction.execute_batch("ALTER TABLE session ADD COLUMN choices TEXT;")?),
+    // On whose behalf a prompt is.
+    |transaction| Ok(transaction.execute_batch("ALTER TABLE turn ADD COLUMN author TEXT;")?),
 ];
 
 /// What the file is, before it is brought up to date.
@@ -124,7 +126,7 @@ fn seal_turns(transaction: &Transaction<'_>) -> Result<(), JournalError> {
         let adapter: Option<Vec<u8>> = row.get(6)?;
         let (offset, ordinal) = (unsigned(row.get(4)?), unsigned(row.get(5)?));
         let progress = of_progress(&id, offset, ordinal, &adapter.unwrap_or_default());
-        let prompt = of_prompt(&id, &session, command.as_deref(), &prompt);
+        let prompt = of_prompt(&id, &session, command.as_deref(), &prompt, None);
         transaction.execute(
             "UPDATE turn SET prompt_digest = ?2, progress_digest = ?3 WHERE id = ?1",
             params![id, prompt, progress],

@@ -84,7 +84,7 @@ pub(super) fn turns(
 ) -> Result<Vec<TurnRow>, JournalError> {
     let mut statement = connection.prepare_cached(
         "SELECT id, command_id, prompt, state, attempt, run_id, spool_offset, ordinal_next,
-                adapter, outcome, created_at
+                adapter, outcome, created_at, author
          FROM turn WHERE session_id = ?1 ORDER BY ordinal",
     )?;
     let mut rows = statement.query([session.as_str()])?;
@@ -117,6 +117,10 @@ fn turn(row: &Row<'_>) -> Result<TurnRow, JournalError> {
         adapter: row.get(8)?,
         outcome: outcome.map(|outcome| outcome_from(&outcome)).transpose()?,
         created_at: Timestamp::from_millis(unsigned(row.get(10)?)),
+        author: row
+            .get::<_, Option<String>>(11)?
+            .map(|author| parse("author", &author))
+            .transpose()?,
     })
 }
 
@@ -271,7 +275,7 @@ pub(super) fn verify_rows(connection: &Connection) -> Result<(), JournalError> {
     }
     let mut turns = connection.prepare(
         "SELECT id, session_id, command_id, prompt, spool_offset, ordinal_next, adapter,
-                prompt_digest, progress_digest FROM turn",
+                prompt_digest, progress_digest, author FROM turn",
     )?;
     let mut rows = turns.query([])?;
     while let Some(row) = rows.next()? {
@@ -280,7 +284,14 @@ pub(super) fn verify_rows(connection: &Connection) -> Result<(), JournalError> {
         let adapter: Option<Vec<u8>> = row.get(6)?;
         let (offset, ordinal) = (unsigned(row.get(4)?), unsigned(row.get(5)?));
         let progress = of_progress(&id, offset, ordinal, &adapter.unwrap_or_default());
-        let prompt = of_prompt(&id, &session, command.as_deref(), &prompt);
+        let author: Option<String> = row.get(9)?;
+        let prompt = of_prompt(
+            &id,
+            &session,
+            command.as_deref(),
+            &prompt,
+            author.as_deref(),
+        );
         if (row.get::<_, i64>(7)?, row.get::<_, i64>(8)?) != (prompt, progress) {
             return Err(altered(&format!("turn {id}")));
         }

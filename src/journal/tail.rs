@@ -3,7 +3,8 @@
 //! A fresh batch is handed over from memory; whoever falls behind what memory keeps reads from
 //! the disk until it has caught up. Memory therefore stays bounded however slow a reader is.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -18,6 +19,11 @@ use crate::ids::{Seq, SessionId};
 
 /// Bytes of fresh batches kept per session for its readers; older ones are read from the disk.
 const RECENT_BYTES: usize = 1 << 20;
+
+/// Bytes of them for all sessions together, about; beyond that each keeps [`CROWDED_BYTES`].
+const ALL_BYTES: usize = 8 << 20;
+/// With many busy sessions: the batch that readers wait for, and a small one before it.
+const CROWDED_BYTES: usize = 128 << 10;
 
 /// What is kept of them once a turn is over: its end, for the readers that wait for it. An idle
 /// session has no use for more.
@@ -62,6 +68,54 @@ impl StoredBatch {
     }
 }
 
+/// All sessions' feeds.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Feeds {
+    by_session: Arc<Mutex<HashMap<SessionId, Arc<Feed>>>>,
+    kept: Kept,
+}
+
+impl Feeds {
+    /// A session's.
+    pub(super) fn of(&self, session: &SessionId) -> Arc<Feed> {
+        let mut feeds = self
+            .by_session
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let feed = feeds
+            .entry(session.clone())
+            .or_insert_with(|| Arc::new(Feed::new(self.kept.clone())));
+        Arc::clone(feed)
+    }
+
+    /// The session is gone.
+    pub(super) fn forget(&self, session: &SessionId) {
+        let mut feeds = self
+            .by_session
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        feeds.remove(session);
+    }
+}
+
+/// Bytes of fresh batches that all feeds keep together.
+#[derive(Debug, Clone, Default)]
+struct Kept(Arc<AtomicUsize>);
+
+impl Kept {
+    fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn subtract(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn is_much(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > ALL_BYTES
+    }
+}
+
 /// A session's fresh batches and the news of them.
 #[derive(Debug)]
 pub(super) struct Feed {
@@ -69,41 +123,64 @@ pub(super) struct Feed {
     durable: watch::Sender<u64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Recent {
     batches: VecDeque<StoredBatch>,
     bytes: usize,
+    kept: Kept,
 }
 
 impl Recent {
-    fn shrink_to(&mut self, most: usize) {
-        while self.bytes > most {
-            let Some(old) = self.batches.pop_front() else {
-                break;
-            };
-            self.bytes -= old.body.len();
+    fn push(&mut self, batch: StoredBatch) {
+        self.bytes += batch.body.len();
+        self.kept.add(batch.body.len());
+        self.batches.push_back(batch);
+        self.shrink_to(RECENT_BYTES);
+        // The last one stays: readers that keep up should not have to read it from the disk.
+        while self.bytes > CROWDED_BYTES && self.batches.len() > 1 && self.kept.is_much() {
+            self.drop_oldest();
         }
+    }
+
+    fn shrink_to(&mut self, most: usize) {
+        while self.bytes > most && self.drop_oldest() {}
+    }
+
+    fn drop_oldest(&mut self) -> bool {
+        let Some(old) = self.batches.pop_front() else {
+            return false;
+        };
+        self.bytes -= old.body.len();
+        self.kept.subtract(old.body.len());
+        true
     }
 }
 
-impl Default for Feed {
-    fn default() -> Self {
-        Self {
-            recent: Mutex::default(),
-            durable: watch::Sender::new(0),
-        }
+impl Drop for Recent {
+    fn drop(&mut self) {
+        self.kept.subtract(self.bytes);
     }
 }
 
 impl Feed {
+    fn new(kept: Kept) -> Self {
+        let recent = Recent {
+            batches: VecDeque::new(),
+            bytes: 0,
+            kept,
+        };
+        Self {
+            recent: Mutex::new(recent),
+            durable: watch::Sender::new(0),
+        }
+    }
+
     /// Tells the readers of a batch whose commit has returned.
     pub(super) fn publish(&self, batch: StoredBatch) {
         let last = batch.last.get();
         {
             let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-            recent.bytes += batch.body.len();
-            recent.batches.push_back(batch);
-            recent.shrink_to(RECENT_BYTES);
+            recent.push(batch);
         }
         self.durable.send_replace(last);
     }

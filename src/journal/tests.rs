@@ -53,6 +53,7 @@ fn queue(turn: TurnId, command_id: Option<&str>) -> Change {
         turn,
         command_id: command_id.map(str::to_owned),
         prompt: "do it".to_owned(),
+        author: None,
         is_task: false,
         at: Timestamp::from_millis(2),
     }

@@ -22,7 +22,8 @@ use super::open::{Opened, note_boot};
 use super::places::Places;
 use super::prune::{self, Goal};
 use super::store::{seal_session, signed};
-use super::{Batch, Feeds, JournalError, Options, Room, StoredBatch, feed_of, forget_feed};
+use super::tail::Feeds;
+use super::{Batch, JournalError, Options, Room, StoredBatch};
 use crate::clock::Clock;
 use crate::ids::{Seq, SessionId};
 
@@ -245,7 +246,7 @@ impl Writer {
             if batch.forgets() {
                 self.last.remove(&batch.session);
                 self.reserved.remove(&batch.session);
-                forget_feed(&self.feeds, &batch.session);
+                self.feeds.forget(&batch.session);
             }
             if let Some(last) = stored {
                 self.active
@@ -254,7 +255,7 @@ impl Writer {
                 if let Err(error) = self.places.gave(&batch.session, last.get()) {
                     tracing::warn!(%error, "journal.seq cannot be written");
                 }
-                let (ends_turn, feed) = (batch.ends_turn(), feed_of(&self.feeds, &batch.session));
+                let (ends_turn, feed) = (batch.ends_turn(), self.feeds.of(&batch.session));
                 if let Some(events) = batch.events {
                     feed.publish(events.into());
                 }

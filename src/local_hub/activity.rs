@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::entries::becomes_entry;
 use super::loops;
+use super::store::Mark;
 use crate::clock::Timestamp;
 use crate::clock::iso;
 
@@ -64,8 +65,12 @@ struct Agent {
 
 /// Whether the store must be able to find events of this name without reading the rest: they
 /// make the conversation, or the state kept here.
-pub(crate) fn is_marked(event: &str) -> bool {
-    becomes_entry(event) || changes_state(event)
+pub(crate) fn mark(event: &str) -> Mark {
+    if becomes_entry(event) || changes_state(event) {
+        Mark::Kept
+    } else {
+        Mark::Passing
+    }
 }
 
 fn changes_state(event: &str) -> bool {

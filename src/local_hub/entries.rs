@@ -87,6 +87,35 @@ pub(crate) fn append_entries(recorded: Recorded<'_>, out: &mut Vec<Value>) {
     out.push(Value::Object(one));
 }
 
+/// Appends the entries of a message that stands in a session file only: its tool calls and their
+/// results as well, which have events of their own elsewhere.
+pub(crate) fn append_file_message(message: &Value, at: u64, out: &mut Vec<Value>) {
+    let field = |from: &Value, name: &str| from.get(name).cloned().unwrap_or_default();
+    let tell = |event: &str, data: &Value, out: &mut Vec<Value>| {
+        let id = 0; // it has no place among the events
+        append_entries(
+            Recorded {
+                id,
+                event,
+                data,
+                at,
+            },
+            out,
+        );
+    };
+    if message.get("role").and_then(Value::as_str) == Some("toolResult") {
+        return tell("tool_result", message, out);
+    }
+    tell("message_end", &json!({"message": message}), out);
+    let blocks = message.get("content").and_then(Value::as_array);
+    let is_call = |block: &&Value| block.get("type").and_then(Value::as_str) == Some("toolCall");
+    for call in blocks.into_iter().flatten().filter(is_call) {
+        let data = json!({"toolCallId": field(call, "id"), "toolName": field(call, "name"),
+            "input": field(call, "arguments")});
+        tell("tool_call", &data, out);
+    }
+}
+
 fn append_message(recorded: &Recorded<'_>, out: &mut Vec<Value>) {
     let Some(message) = recorded.data.get("message") else {
         return;
@@ -146,7 +175,9 @@ fn entry(recorded: &Recorded<'_>, kind: &str) -> Map<String, Value> {
     let mut entry = Map::new();
     entry.insert("type".into(), kind.into());
     entry.insert("timestamp".into(), recorded.at.into());
-    entry.insert("sequence".into(), recorded.id.into());
+    if recorded.id > 0 {
+        entry.insert("sequence".into(), recorded.id.into());
+    }
     let agent = ["agentName", "agentRole"]
         .iter()
         .find_map(|key| recorded.data.get(key).and_then(Value::as_str));

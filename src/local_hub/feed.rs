@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::frame::{self, Frame};
 use super::room::{Inlet, Participant, Room};
-use super::store::{EventPage, EventRow, Store, StoreError, events};
+use super::store::{EventPage, EventRow, Of, Store, StoreError, events};
 use crate::clock::Clock;
 
 /// Events read from the store at a time: a few of the largest frames that a lead sends.
@@ -145,6 +145,7 @@ impl Feed {
             limit: PAGE,
             offset: 0,
             newest: false,
+            of: Of::Published,
         };
         let rows = self.store.read(move |db| events(db, key, page)).await?;
         self.read = rows.last().map_or(upto, |row| row.id);

@@ -18,6 +18,7 @@ mod activity;
 mod auth;
 mod entries;
 mod feed;
+mod file_entries;
 mod filter;
 mod frame;
 mod loops;

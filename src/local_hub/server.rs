@@ -51,8 +51,7 @@ const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection's place among those that are served at a time; free when its last holder is gone.
-#[derive(Debug, Clone)]
-pub(crate) struct Place(#[allow(dead_code)] Arc<OwnedSemaphorePermit>); // held, not read
+pub(crate) type Place = Arc<OwnedSemaphorePermit>;
 
 /// What every request is served with.
 pub(crate) struct Hub {
@@ -119,7 +118,7 @@ async fn connection(
     peer: SocketAddr,
     place: OwnedSemaphorePermit,
 ) {
-    let router = router.layer(Extension(Place(Arc::new(place))));
+    let router = router.layer(Extension(Place::new(place)));
     // Frames are small and wait for nobody's Nagle.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, %peer, "a connection was gone before it was served");

@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
-use super::activity::{Activity, is_marked};
+use super::activity::{Activity, mark};
 use super::entries::{Recorded, append_entries};
+use super::file_entries::{self, FileEntries};
 use super::frame;
 use super::room::{Participant, Room};
 use super::store::{
     FileResume, ParticipantRow, SessionRow, Store, StoreError, Write, archive_session,
-    delete_session, file_content, file_resume, find_session, insert_event, insert_participant,
-    insert_session, leave_participant, marked_events, newest_event, update_session,
+    delete_session, file_content, file_lines, file_resume, find_session, insert_event,
+    insert_participant, insert_session, leave_participant, marked_events, newest_event,
+    update_session,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::hub::protocol::{CloseCode, Role};
@@ -140,24 +142,12 @@ impl Sessions {
     }
 
     /// The conversation up to an event.
-    pub(crate) async fn entries(&self, key: i64, upto: i64) -> Result<Vec<Value>, StoreError> {
-        self.store
-            .read(move |db| {
-                let mut entries = Vec::new();
-                marked_events(db, key, upto, |event| {
-                    if let Ok(data) = serde_json::from_str(&event.data) {
-                        let recorded = Recorded {
-                            id: event.id,
-                            event: &event.name,
-                            data: &data,
-                            at: event.at.millis(),
-                        };
-                        append_entries(recorded, &mut entries);
-                    }
-                })?;
-                Ok(entries)
-            })
-            .await
+    pub(crate) async fn conversation(
+        &self,
+        key: i64,
+        upto: i64,
+    ) -> Result<Conversation, StoreError> {
+        self.store.read(move |db| conversation(db, key, upto)).await
     }
 
     /// Where an earlier lead's session file lies.
@@ -197,14 +187,16 @@ impl Sessions {
             connected_at: participant.connected_at,
             disconnected_at: None,
         };
-        let note = Note(move |db: &_| insert_participant(db, session, &row));
+        let told = presence(participant);
+        let note = Note(move |db: &_| insert_participant(db, session, &row, &told));
         self.store.push(Box::new(note)).await
     }
 
     /// Notes that someone has gone.
-    pub(crate) async fn note_leave(&self, participant: &Participant) {
+    pub(crate) async fn note_leave(&self, session: i64, participant: &Participant) {
         let (id, at) = (participant.id.clone(), Clock.wall());
-        let note = Note(move |db: &_| leave_participant(db, &id, at));
+        let told = presence(participant);
+        let note = Note(move |db: &_| leave_participant(db, session, &id, &told, at));
         if let Err(error) = self.store.push(Box::new(note)).await {
             tracing::debug!(%error, "nobody is left to be told who went");
         }
@@ -213,6 +205,57 @@ impl Sessions {
     fn rooms(&self) -> MutexGuard<'_, HashMap<String, Arc<Room>>> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The conversation of a session, and where it is from.
+#[derive(Debug, Default)]
+pub(crate) struct Conversation {
+    /// What only the session file tells, from before the events.
+    pub(crate) of_file: Vec<Value>,
+    /// What the events tell.
+    pub(crate) of_events: Vec<Value>,
+}
+
+impl Conversation {
+    /// All of it, in order.
+    pub(crate) fn entries(self) -> Vec<Value> {
+        let mut entries = self.of_file;
+        entries.extend(self.of_events);
+        entries
+    }
+}
+
+fn conversation(db: &rusqlite::Connection, key: i64, upto: i64) -> rusqlite::Result<Conversation> {
+    let mut of_events = Vec::new();
+    let mut first_message = None;
+    marked_events(db, key, upto, |event| {
+        let Ok(data) = serde_json::from_str::<Value>(&event.data) else {
+            return;
+        };
+        if first_message.is_none() && event.name == "message_end" {
+            first_message = data.get("message").and_then(file_entries::stamp);
+        }
+        let recorded = Recorded {
+            id: event.id,
+            event: &event.name,
+            data: &data,
+            at: event.at.millis(),
+        };
+        append_entries(recorded, &mut of_events);
+    })?;
+    let mut of_file = FileEntries::new(first_message);
+    if let Some(file) = file_resume(db, key)? {
+        file_lines(db, key, &file.path, |line| of_file.line(line))?;
+    }
+    Ok(Conversation {
+        of_file: of_file.finish(),
+        of_events,
+    })
+}
+
+/// What history says of someone who comes or goes.
+fn presence(participant: &Participant) -> String {
+    json!({"participant": participant.to_json()}).to_string()
 }
 
 /// A write whose outcome nobody waits for.
@@ -264,8 +307,8 @@ impl HubEvent {
 impl Write for HubEvent {
     fn apply(&mut self, db: &rusqlite::Connection) -> rusqlite::Result<()> {
         let event = (self.name, self.data.get());
-        let marked = is_marked(self.name);
-        self.stored = insert_event(db, self.room.key, &self.request, event, marked, self.at)?;
+        let mark = mark(self.name);
+        self.stored = insert_event(db, self.room.key, &self.request, event, mark, self.at)?;
         Ok(())
     }
 

@@ -77,7 +77,7 @@ pub(crate) async fn stream(
                 _ = leash.pulled() => {}
                 () = hub.tasks.stopping().cancelled() => {}
             }
-            hub.sessions.note_leave(&who).await;
+            hub.sessions.note_leave(room.key, &who).await;
         }
     };
     hub.tasks.spawn("hub-sse", pump);
@@ -149,10 +149,8 @@ fn append(out: &mut String, name: &str, text: &str) {
 
 /// Snapshot and hydration.
 async fn head(hub: &Hub, session: &SessionRow, snapshot: &Snapshot) -> Result<String, Failure> {
-    let entries = hub
-        .sessions
-        .entries(session.key, snapshot.published)
-        .await?;
+    let conversation = hub.sessions.conversation(session.key, snapshot.published);
+    let entries = conversation.await?.entries();
     let participants: Vec<Value> = snapshot.participants.iter().map(with_iso).collect();
     let first = json!({
         "type": "snapshot",

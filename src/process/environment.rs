@@ -49,6 +49,11 @@ impl Environment {
         Ok(())
     }
 
+    /// Takes a variable away.
+    pub fn remove(&mut self, name: impl AsRef<OsStr>) -> Option<OsString> {
+        self.0.remove(name.as_ref())
+    }
+
     /// Adds all of `other`, which wins.
     pub fn extend(&mut self, other: Self) {
         self.0.extend(other.0);

@@ -4,12 +4,14 @@
 //! three times), base64 (at any of the three shifts, both alphabets) or URL-encoded, becomes `***`
 //! before anything parses, stores or cuts that line. It masks what it was told and guesses
 //! nothing. For a secret that comes in pieces, over several lines, see [`Redactor::streamed`].
+//! A token that is issued later is masked from then on: [`Redactor::learn`] comes before its use.
 
 mod forms;
 pub mod settings;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -33,8 +35,20 @@ pub enum Cut {
     AtEnd,
 }
 
-/// Masks a fixed set of secrets. Cheap where nothing is to be masked; never printed.
+/// Secrets that were learned and are masked, the newest: an hourly token of ten days. One that is
+/// replaced more often has long expired when it goes.
+const MOST_LEARNED: usize = 256;
+
+/// Masks a set of secrets. Cheap where nothing is to be masked; never printed.
 pub struct Redactor {
+    known: RwLock<Known>,
+}
+
+struct Known {
+    /// From the beginning.
+    given: Vec<SecretString>,
+    /// Since then, the oldest first.
+    learned: Vec<SecretString>,
     matcher: Option<Matcher>,
 }
 
@@ -67,39 +81,54 @@ impl fmt::Debug for Redactor {
 impl Redactor {
     /// Masks nothing.
     pub const fn none() -> Self {
-        Self { matcher: None }
+        Self {
+            known: RwLock::new(Known {
+                given: Vec::new(),
+                learned: Vec::new(),
+                matcher: None,
+            }),
+        }
     }
 
     /// Masks `secrets`; those under [`SHORTEST`] bytes are left out.
     pub fn new(secrets: &[SecretString]) -> Result<Self, RedactError> {
-        let mut json = Vec::new();
-        let mut text = Vec::new();
-        for secret in secrets {
-            forms::collect(secret.expose_secret().trim(), &mut json, &mut text);
+        let matcher = Matcher::new(secrets)?;
+        let (given, learned) = (secrets.to_vec(), Vec::new());
+        let known = RwLock::new(Known {
+            given,
+            learned,
+            matcher,
+        });
+        Ok(Self { known })
+    }
+
+    /// Masks this as well from here on: whoever is given a secret calls it before it is used.
+    pub fn learn(&self, secret: &SecretString) -> Result<(), RedactError> {
+        let is_it = |known: &SecretString| known.expose_secret() == secret.expose_secret();
+        let is_known = |known: &Known| known.given.iter().chain(&known.learned).any(is_it);
+        if is_known(&self.known()) {
+            return Ok(());
         }
-        if json.is_empty() {
-            return Ok(Self::none());
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if is_known(&known) {
+            return Ok(());
         }
-        text.extend_from_slice(&json);
-        text.sort_unstable();
-        text.dedup();
-        let error = |source| RedactError {
-            count: secrets.len(),
-            source,
-        };
-        Ok(Self {
-            matcher: Some(Matcher {
-                json: automaton(&json).map_err(error)?,
-                text: automaton(&text).map_err(error)?,
-                longest: text.iter().map(Vec::len).max().unwrap_or(1),
-                forms: text,
-            }),
-        })
+        known.learned.push(secret.clone());
+        let surplus = known.learned.len().saturating_sub(MOST_LEARNED);
+        known.learned.drain(..surplus);
+        let all: Vec<_> = known.given.iter().chain(&known.learned).cloned().collect();
+        known.matcher = Matcher::new(&all)?;
+        Ok(())
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A line of output, masked. JSON stays JSON. `scratch` holds the result where it differs.
     pub fn line<'a>(&self, line: &'a [u8], cut: Cut, scratch: &'a mut Vec<u8>) -> &'a [u8] {
-        let Some(matcher) = &self.matcher else {
+        let known = self.known();
+        let Some(matcher) = &known.matcher else {
             return line;
         };
         let json = line.first() == Some(&b'{');
@@ -119,7 +148,7 @@ impl Redactor {
     /// Any text, masked: stderr, messages.
     pub fn text<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
         let mut out = Vec::new();
-        match &self.matcher {
+        match &self.known().matcher {
             Some(matcher) if replace(&matcher.text, text, false, &mut out) => Cow::Owned(out),
             _ => Cow::Borrowed(text),
         }
@@ -128,10 +157,11 @@ impl Redactor {
     /// Text that comes in pieces: what may go on, masked, and the end that may yet turn out to be
     /// a secret's start, to be put in front of the next piece.
     pub fn streamed(&self, text: &str) -> (String, String) {
-        let Some(matcher) = &self.matcher else {
-            return (text.to_owned(), String::new());
-        };
         let mut masked = String::from_utf8_lossy(&self.text(text.as_bytes())).into_owned();
+        let known = self.known();
+        let Some(matcher) = &known.matcher else {
+            return (masked, String::new());
+        };
         let held = matcher.held(masked.as_bytes());
         // a form begins with a character's first byte, so this never cuts one
         let held = masked.split_off(masked.len() - held);
@@ -140,11 +170,36 @@ impl Redactor {
 
     /// Whether there is nothing to mask.
     pub fn is_none(&self) -> bool {
-        self.matcher.is_none()
+        self.known().matcher.is_none()
     }
 }
 
 impl Matcher {
+    /// Of these secrets; none where there is nothing to look for.
+    fn new(secrets: &[SecretString]) -> Result<Option<Self>, RedactError> {
+        let mut json = Vec::new();
+        let mut text = Vec::new();
+        for secret in secrets {
+            forms::collect(secret.expose_secret().trim(), &mut json, &mut text);
+        }
+        if json.is_empty() {
+            return Ok(None);
+        }
+        text.extend_from_slice(&json);
+        text.sort_unstable();
+        text.dedup();
+        let error = |source| RedactError {
+            count: secrets.len(),
+            source,
+        };
+        Ok(Some(Self {
+            json: automaton(&json).map_err(error)?,
+            text: automaton(&text).map_err(error)?,
+            longest: text.iter().map(Vec::len).max().unwrap_or(1),
+            forms: text,
+        }))
+    }
+
     /// Masks the start of a secret whose end the framer cut off. Text may hold any number of
     /// markers that are no cuts: the time is linear all the same.
     fn mask_cuts(&self, line: &mut Vec<u8>, cut: Cut) {

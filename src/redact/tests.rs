@@ -128,3 +128,31 @@ proptest! {
         prop_assert!(!value["text"].as_str().unwrap().contains(secret.trim()), "{}", shown);
     }
 }
+
+#[test]
+fn a_secret_that_is_learned_is_masked_from_then_on_and_the_others_as_before() {
+    let redactor = redactor("the-first-secret");
+    let said = "the-first-secret and t0ken-number-2";
+    assert_eq!(masked(&redactor, said), "*** and t0ken-number-2");
+    let second = SecretString::from("t0ken-number-2");
+    for _ in 0..2 {
+        redactor.learn(&second).unwrap();
+    }
+    assert_eq!(masked(&redactor, said), "*** and ***");
+    for number in 0..MOST_LEARNED {
+        let token = SecretString::from(format!("token-of-hour-{number}"));
+        redactor.learn(&token).unwrap();
+    }
+    // Of the learned ones the oldest has gone, and none of those that were given.
+    assert_eq!(masked(&redactor, said), "*** and t0ken-number-2");
+    assert_eq!(masked(&redactor, "token-of-hour-255"), "***");
+}
+
+#[test]
+fn one_that_masks_nothing_can_learn() {
+    let redactor = Redactor::none();
+    redactor.learn(&SecretString::from("short")).unwrap();
+    assert!(redactor.is_none());
+    redactor.learn(&SecretString::from("long-enough")).unwrap();
+    assert_eq!(masked(&redactor, "x long-enough"), "x ***");
+}

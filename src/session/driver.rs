@@ -16,42 +16,49 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::choosing::{Changing, answered, in_force};
 use super::handle::{Prompt, Request, SessionError};
 use super::state::SessionState;
-use crate::agent::live::Answer;
+use crate::agent::live::{Answer, Since};
 use crate::event::{Event, NEW_CONVERSATION, NoticeLevel, Outcome};
 use crate::ids::{EventId, TurnId};
 use crate::journal::{Batch, Change, JournalError, NewEvent, TurnRow, TurnState};
 use crate::tasks::Tasks;
 use crate::turn::approval::{AnswerError, Answered};
-use crate::turn::choices::Choices;
+use crate::turn::choices::{Choice, Choices};
 use crate::turn::{
     LiveProcess, Rest, RestFrom, Showing, Shown, Turn, TurnCommand, TurnContext, TurnEnd, TurnFault,
 };
 
-struct Running {
+pub(super) struct Running {
     turn: TurnId,
-    commands: mpsc::Sender<TurnCommand>,
+    pub(super) commands: mpsc::Sender<TurnCommand>,
     done: JoinHandle<Result<TurnEnd, TurnFault>>,
 }
 
+/// A choice, and who made it.
+pub(super) type Choosing = (Choice, oneshot::Sender<Result<Since, SessionError>>);
+
 /// The session's driver.
 pub(super) struct Driver {
-    context: Arc<TurnContext>,
+    pub(super) context: Arc<TurnContext>,
     tasks: Tasks,
     queue: VecDeque<TurnRow>,
-    running: Option<Running>,
+    pub(super) running: Option<Running>,
     idle_waiters: Vec<oneshot::Sender<Result<(), SessionError>>>,
     /// Who waits for each pause that was asked for; not empty while pausing.
     pausing: Vec<oneshot::Sender<bool>>,
     /// A turn was paused in the middle.
     left_open: bool,
-    publish: watch::Sender<SessionState>,
+    pub(super) publish: watch::Sender<SessionState>,
     /// What the running turn's agent is doing, as the turn shows it and as it is seen.
     shown: Shown,
     showing: watch::Receiver<Showing>,
     /// The live process while no turn runs.
-    rest: Option<Rest>,
+    pub(super) rest: Option<Rest>,
+    /// A choice that the agent's CLI has not answered, and those that wait for that.
+    pub(super) changing: Option<Changing>,
+    pub(super) choosing: VecDeque<Choosing>,
 }
 
 impl Driver {
@@ -75,6 +82,10 @@ impl Driver {
         let chosen = row.as_ref().and_then(|row| row.choices.as_deref());
         let choices = chosen.map(Choices::from_json).unwrap_or_default();
         context.choices.send_replace(choices.clone());
+        context.approval.set_mode(choices.approve);
+        if context.live.is_none() && context.approval.asks() && choices.approve.is_some() {
+            return Err(SessionError::NeedsLive);
+        }
         let prompts = turns.len();
         let queue: VecDeque<_> = turns
             .into_iter()
@@ -92,6 +103,7 @@ impl Driver {
             prompts,
             agent_session: row.and_then(|row| row.agent_session_id),
             choices,
+            in_force: in_force(&context),
             ..SessionState::default()
         };
         let (publish, state) = watch::channel(state);
@@ -110,6 +122,8 @@ impl Driver {
             publish,
             shown,
             showing,
+            changing: None,
+            choosing: VecDeque::new(),
         };
         Ok((driver, state))
     }
@@ -144,6 +158,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 ended = finished(&mut self.running) => self.turn_ended(ended?),
+                answer = answered(&mut self.changing) => self.chosen(answer).await,
                 Ok(()) = showing.changed() => {
                     let Showing { doing, asked } = showing.borrow_and_update().clone();
                     self.publish.send_modify(|state| {
@@ -234,7 +249,10 @@ impl Driver {
                 }
                 None => drop(done.send(Err(AnswerError::NotWaiting(answer.request_id)))),
             },
-            Request::Choose(choices, reply) => drop(reply.send(self.choose(choices).await)),
+            Request::Choose(choice, reply) => {
+                self.choosing.push_back((choice, reply));
+                self.choose_next().await;
+            }
             Request::Renew(reply) => {
                 // What waits warm knows the old conversation.
                 let rested = if self.is_at_rest() {
@@ -284,6 +302,7 @@ impl Driver {
             turn,
             command_id: prompt.command_id.clone(),
             prompt: prompt.text,
+            author: prompt.author,
             is_task: prompt.is_task,
             at: self.context.clock.wall(),
         };
@@ -325,20 +344,6 @@ impl Driver {
             }
         }
         self.accept(prompt).await.map(drop)
-    }
-
-    async fn choose(&mut self, newer: Choices) -> Result<(), SessionError> {
-        let choices = self.context.choices.borrow().clone().with(newer);
-        let json = serde_json::to_string(&choices).map_err(|error| unwritable(&error))?;
-        let change = Change::Choose { choices: json };
-        self.context
-            .journal
-            .commit(self.batch().with(change))
-            .await?;
-        crash_point!("session.choices_stored");
-        self.context.choices.send_replace(choices.clone());
-        self.publish.send_modify(|state| state.choices = choices);
-        Ok(())
     }
 
     fn is_at_rest(&self) -> bool {
@@ -397,7 +402,7 @@ impl Driver {
         Ok(())
     }
 
-    async fn order(&self, command: TurnCommand) {
+    pub(super) async fn order(&self, command: TurnCommand) {
         if let Some(running) = &self.running {
             tracing::debug!(turn = %running.turn, ?command, "turn gets an order");
             // A turn that has just ended needs no order.
@@ -417,13 +422,13 @@ impl Driver {
             .send_modify(|state| state.queued = self.queue.len());
     }
 
-    fn batch(&self) -> Batch {
+    pub(super) fn batch(&self) -> Batch {
         Batch::new(&self.context.session, self.context.agent.name)
     }
 }
 
 /// Plain values always have a JSON form.
-fn unwritable(error: &serde_json::Error) -> SessionError {
+pub(super) fn unwritable(error: &serde_json::Error) -> SessionError {
     JournalError::Corrupt(format!("a value has no JSON: {error}")).into()
 }
 

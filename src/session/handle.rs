@@ -7,12 +7,14 @@ use tokio::task::JoinHandle;
 
 use super::driver::Driver;
 use super::state::SessionState;
+use crate::agent::live::Since;
+use crate::config::Author;
 use crate::ids::TurnId;
 use crate::journal::JournalError;
 use crate::tasks::Tasks;
 use crate::turn::approval::{AnswerError, Answered};
-use crate::turn::choices::Choices;
-use crate::turn::{TurnContext, TurnFault};
+use crate::turn::choices::Choice;
+use crate::turn::{NotSet, TurnContext, TurnFault};
 
 /// Requests that may wait for the driver, which answers each within a journal commit; more than a
 /// handful means that somebody floods us, and then they wait.
@@ -23,6 +25,9 @@ const REQUESTS: usize = 64;
 pub struct Prompt {
     /// What is asked.
     pub text: String,
+    /// On whose behalf, where the asker says so: who authors the commits of its turn. A message
+    /// that a running turn takes leaves that turn's as it is.
+    pub author: Option<Author>,
     /// The asker's own id: the same id twice does one thing.
     pub command_id: Option<String>,
     /// Whether this is the session's first task, which runs once in the session's life.
@@ -42,6 +47,23 @@ pub enum SessionError {
     /// A turn runs or waits.
     #[error("the session is at work; abort it or wait until it rests")]
     Busy,
+    /// What was chosen is nothing that the agent's CLI could be given.
+    #[error("{0}")]
+    Unfit(String),
+    /// Consent needs an agent that can be answered while it works.
+    #[error(
+        "consent needs the agent's live form, and this session runs in its exec form: start one with \
+         `--mode live`"
+    )]
+    NeedsLive,
+    /// The CLI was asked for it, and all is as it was.
+    #[error("{agent} was not changed: {why}")]
+    NotSet {
+        /// The agent.
+        agent: &'static str,
+        /// What its CLI says, or that it says nothing.
+        why: NotSet,
+    },
     /// What was accepted would not be durable.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -60,7 +82,7 @@ pub(super) enum Request {
         done: oneshot::Sender<bool>,
     },
     Answer(Answered, oneshot::Sender<Result<(), AnswerError>>),
-    Choose(Choices, oneshot::Sender<Result<(), SessionError>>),
+    Choose(Choice, oneshot::Sender<Result<Since, SessionError>>),
     Renew(oneshot::Sender<Result<(), SessionError>>),
 }
 
@@ -145,10 +167,10 @@ impl Session {
         }
     }
 
-    /// Lets these choices count from here on; durable when it returns. Whether a running process
-    /// of the agent takes them up is its form's matter; the next one does.
-    pub async fn choose(&self, choices: Choices) -> Result<(), SessionError> {
-        self.ask(|reply| Request::Choose(choices, reply)).await
+    /// Lets this choice count; durable when it returns, with from when on it does. A live process
+    /// that can takes it up at once, and where its CLI refuses nothing is changed.
+    pub async fn choose(&self, choice: Choice) -> Result<Since, SessionError> {
+        self.ask(|reply| Request::Choose(choice, reply)).await
     }
 
     /// Lets the next turn begin a conversation of the agent's CLI anew. Only at rest.

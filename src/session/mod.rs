@@ -1,8 +1,9 @@
 //! A session: the queue of its turns, and the one task that decides about them.
 
+mod choosing;
 mod driver;
 mod handle;
 mod state;
 
 pub use handle::{Prompt, Session, SessionError};
-pub use state::SessionState;
+pub use state::{InForce, SessionState};

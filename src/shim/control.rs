@@ -7,10 +7,12 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Instant;
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::event::PollFlags;
 
+use super::pace::Pace;
 use crate::spool::RunDir;
 use crate::spool::control::{MAX_LINE, Notice, Request, bind};
 
@@ -36,6 +38,9 @@ pub(super) struct Growth {
 pub(super) struct Control {
     listener: UnixListener,
     slots: [Option<Connection>; MAX_CONNECTIONS],
+    pace: Pace,
+    /// When watchers hear of what they were not told yet.
+    due: Option<Instant>,
 }
 
 impl Control {
@@ -45,6 +50,8 @@ impl Control {
         Ok(Self {
             listener,
             slots: std::array::from_fn(|_| None),
+            pace: Pace::default(),
+            due: None,
         })
     }
 
@@ -109,8 +116,22 @@ impl Control {
         }
     }
 
-    /// Tells the watchers, except for those that have not read the last notice yet.
-    pub(super) fn announce(&mut self, growth: Growth) {
+    /// When to announce again although nothing has grown.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Tells the watchers, except for those that have not read the last notice yet; a stream of
+    /// growths in steps.
+    pub(super) fn announce(&mut self, growth: Growth, now: Instant) {
+        self.due = None;
+        if !self.slots.iter().flatten().any(|held| held.lacks(growth)) {
+            return;
+        }
+        if !self.pace.take(now) {
+            self.due = self.pace.next();
+            return;
+        }
         for held in &mut self.slots {
             if let Some(connection) = held {
                 connection.announce(growth);
@@ -207,8 +228,13 @@ impl Connection {
             .collect()
     }
 
+    /// Whether it watches, can be told, and does not know of that.
+    fn lacks(&self, growth: Growth) -> bool {
+        self.outgoing.is_empty() && self.told.is_some_and(|told| told != growth)
+    }
+
     fn announce(&mut self, growth: Growth) {
-        if self.outgoing.is_empty() && self.told.is_some_and(|told| told != growth) {
+        if self.lacks(growth) {
             self.told = Some(growth);
             self.send(&Notice::Spool {
                 bytes: growth.bytes,

@@ -21,6 +21,7 @@ mod control;
 mod ladder;
 mod launch;
 mod output;
+mod pace;
 mod pty;
 mod stdin;
 mod supervise;

@@ -135,7 +135,7 @@ impl Shim {
             for (source, flags) in self.wait()? {
                 self.handle(source, flags);
             }
-            self.control.announce(self.growth());
+            self.control.announce(self.growth(), Clock.now());
         }
     }
 
@@ -205,6 +205,7 @@ impl Shim {
             stage,
             self.ladder.deadline(),
             self.output.deadline(),
+            self.control.deadline(),
             self.timeout,
         ]
         .into_iter()

@@ -332,7 +332,8 @@ impl Attempt {
                 };
                 self.stop(Stop::Cancel, how).await;
             }
-            // In exec form the CLI asks for nothing.
+            // In exec form the CLI takes nothing and asks for nothing.
+            TurnCommand::Set { .. } | TurnCommand::Reconsider => {}
             TurnCommand::Answer { answer, done } => {
                 let _gone = done.send(Err(AnswerError::NotWaiting(answer.request_id)));
             }

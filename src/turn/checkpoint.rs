@@ -7,7 +7,7 @@
 
 use super::context::TurnContext;
 use crate::event::{Event, NoticeLevel};
-use crate::ids::TurnId;
+use crate::journal::TurnRow;
 use crate::workspace::{Checkpoint, CheckpointRequest, checkpoint_apart};
 
 /// The code of the notice that says why there is none.
@@ -15,7 +15,7 @@ pub const CHECKPOINT_FAILED: &str = "checkpoint_failed";
 
 /// Takes the turn's checkpoint, and what is to be said of that; nothing where the workspace is no
 /// repository.
-pub(super) async fn of_turn(context: &TurnContext, turn: TurnId) -> Vec<Event> {
+pub(super) async fn of_turn(context: &TurnContext, turn: &TurnRow) -> Vec<Event> {
     let mut told = Vec::new();
     if !context.checkpoints {
         return told;
@@ -25,7 +25,8 @@ pub(super) async fn of_turn(context: &TurnContext, turn: TurnId) -> Vec<Event> {
         let request = CheckpointRequest {
             workspace: repository.clone(),
             session: context.session.to_string(),
-            name: turn.to_string(),
+            name: turn.id.to_string(),
+            author: context.authorship.of(turn.author.as_ref()),
         };
         match checkpoint_apart(&request).await {
             Ok(None) => {}

@@ -13,7 +13,7 @@ use super::choices::Choices;
 use super::live::LiveProcess;
 use super::publish::Publishing;
 use super::report::Expected;
-use crate::agent::live::{LiveKind, LivePlan};
+use crate::agent::live::{LiveKind, LivePlan, Setting, Since};
 use crate::agent::{AgentKind, AgentSession, LaunchError, LaunchPlan, TurnSpec};
 use crate::clock::Clock;
 use crate::config::Patience;
@@ -24,6 +24,7 @@ use crate::process::{Environment, Reach};
 use crate::redact::Redactor;
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::spool::{Plan, RunDir, Stdout, User};
+use crate::workspace::Authorship;
 
 /// The plan's file of the system prompt where the Hub adds to that of the settings.
 const SYSTEM_PROMPT: &str = "system-prompt.md";
@@ -80,6 +81,8 @@ pub struct TurnContext {
     pub checkpoints: bool,
     /// The reports that each turn is to leave in the workspace.
     pub expected: Vec<Expected>,
+    /// Whom commits name.
+    pub authorship: Authorship,
     /// What is pushed after each turn.
     pub publishing: Option<Publishing>,
     /// Starts runs.
@@ -135,14 +138,35 @@ impl TurnContext {
     /// What is asked of the CLI now: the settings, what was chosen over them, what the Hub said of
     /// the run. The text of its system prompt is also a file of the plan's.
     pub(super) fn spec_now(&self) -> TurnSpec {
+        self.spec_with(&self.choices.borrow())
+    }
+
+    /// The model and how hard it thinks, as asked for now.
+    pub fn model_and_effort(&self) -> (Option<String>, Option<String>) {
+        let spec = self.spec_now();
+        (spec.model, spec.effort)
+    }
+
+    fn spec_with(&self, choices: &Choices) -> TurnSpec {
         let mut spec = self.spec.clone();
-        let choices = self.choices.borrow();
         spec.model = choices.model.clone().or(spec.model);
         spec.effort = choices.effort.clone().or(spec.effort);
         if let Some(text) = self.briefings.text(spec.system_prompt.as_deref()) {
             spec.system_prompt = Some(text);
         }
         spec
+    }
+
+    /// Whether the CLI can be started with these choices.
+    pub fn fits(&self, choices: &Choices) -> Result<(), LaunchError> {
+        let spec = TurnSpec {
+            agent_session: AgentSession::New(uuid::Uuid::nil()),
+            ..self.spec_with(choices)
+        };
+        match self.live {
+            None => (self.agent.plan)(&spec).map(drop),
+            Some(kind) => (kind.plan)(&spec, self.approval.asks()).map(drop),
+        }
     }
 
     /// How the CLI is started for that conversation, in the session's form.
@@ -217,6 +241,20 @@ impl TurnContext {
     }
 }
 
+/// A setting that the agent's CLI did not change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotSet {
+    /// It says why.
+    #[error("{0}")]
+    Refused(String),
+    /// It says nothing.
+    #[error("it does not answer")]
+    Silent,
+}
+
+/// From when on a setting counts, in the CLI's own form, or why it is as it was.
+pub type SetAnswer = Result<Since, NotSet>;
+
 /// An order to a running turn.
 #[derive(Debug)]
 pub enum TurnCommand {
@@ -236,6 +274,15 @@ pub enum TurnCommand {
         /// Told once the answer is durable, or why it counts for nothing.
         done: oneshot::Sender<Result<(), AnswerError>>,
     },
+    /// Ask the CLI for another setting.
+    Set {
+        /// Which.
+        setting: Setting,
+        /// Told what the CLI says; dropped where it is not asked: the next turn adapts.
+        done: oneshot::Sender<SetAnswer>,
+    },
+    /// Look again at the requests that wait: somebody else consents now.
+    Reconsider,
     /// Cancel.
     Abort {
         /// Without giving the CLI time.

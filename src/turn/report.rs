@@ -2,20 +2,27 @@
 //!
 //! A report is a regular file below the workspace, reached without leaving it by any link, and read
 //! with the agent's own rights. A turn whose agent says that it is done, and whose reports are not
-//! there or do not fit, is `incomplete`: what it was for is missing.
+//! there or do not fit, is `incomplete`: what it was for is missing. So is one whose report was there
+//! before the session and that no turn has written to; one of an earlier turn counts, and is told as
+//! `unchanged`.
 
+mod freshness;
 pub mod schema;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
+pub use self::freshness::forget;
+use self::freshness::{Freshness, Known, Written};
 use self::schema::Schema;
 use super::context::TurnContext;
 use crate::config::ExpectedReport;
 use crate::event::{ErrorClass, Event, Outcome, TurnError};
+use crate::ids::TurnId;
 use crate::process::as_user;
 
 /// A larger report is not read.
@@ -54,27 +61,70 @@ impl Expected {
 struct Found {
     text: Option<String>,
     error: Option<String>,
+    written: Option<Written>,
+}
+
+/// Does what touches the workspace, with the agent's rights.
+async fn within<T: Send + 'static>(
+    context: &TurnContext,
+    work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let workspace = context.workspace.clone();
+    let user = context.user.as_ref().map(|user| (user.uid, user.gid));
+    let done = tokio::task::spawn_blocking(move || match user {
+        Some(user) => as_user(user, || work(&workspace)),
+        None => work(&workspace),
+    });
+    done.await.map_err(io::Error::other)?
+}
+
+/// Notes what the reports are before the turn begins.
+pub(super) async fn before_turn(context: &TurnContext, turn: TurnId) {
+    if context.expected.is_empty() {
+        return;
+    }
+    let expected = context.expected.clone();
+    let looked = within(context, move |workspace| {
+        let written = expected.into_iter().filter_map(|expected| {
+            let (_, written) = open(workspace, &expected.path).ok()?;
+            Some((expected.path, written))
+        });
+        Ok(written.collect::<BTreeMap<_, _>>())
+    });
+    let place = freshness::place(&context.state_dir, &context.session);
+    let kept = looked.await.and_then(|now| {
+        let mut known = Known::read(&place);
+        known.begin(turn, now);
+        known.keep(&place)
+    });
+    if let Err(error) = kept {
+        tracing::warn!(%turn, %error, "a report that is old may count as the turn's");
+    }
 }
 
 /// An event for each report that is expected.
-pub(super) async fn of_turn(context: &TurnContext) -> Vec<Event> {
+pub(super) async fn of_turn(context: &TurnContext, turn: TurnId) -> Vec<Event> {
     let mut events = Vec::new();
+    if context.expected.is_empty() {
+        return events;
+    }
+    let place = freshness::place(&context.state_dir, &context.session);
+    let mut known = Known::read(&place);
     for expected in &context.expected {
-        let (workspace, one) = (context.workspace.clone(), expected.clone());
-        let user = context.user.as_ref().map(|user| (user.uid, user.gid));
-        let looked = tokio::task::spawn_blocking(move || match user {
-            Some(user) => as_user(user, || Ok(look(&workspace, &one))),
-            None => Ok(look(&workspace, &one)),
-        });
-        let failed = |error: &dyn std::fmt::Display| Found {
+        let one = expected.clone();
+        let looked = within(context, move |workspace| Ok(look(workspace, &one))).await;
+        let mut found = looked.unwrap_or_else(|error| Found {
             text: None,
             error: Some(format!("cannot be looked at: {error}")),
-        };
-        let found = match looked.await {
-            Ok(Ok(found)) => found,
-            Ok(Err(error)) => failed(&error),
-            Err(error) => failed(&error),
-        };
+            written: None,
+        });
+        let freshness = found
+            .written
+            .map(|written| known.judge(turn, &expected.path, written));
+        if found.error.is_none() && freshness == Some(Freshness::OfNoTurn) {
+            found.error =
+                Some("is as it was before the session: no turn has written it".to_owned());
+        }
         let masked = |text: String| {
             String::from_utf8_lossy(&context.redactor.text(text.as_bytes())).into_owned()
         };
@@ -83,8 +133,12 @@ pub(super) async fn of_turn(context: &TurnContext) -> Vec<Event> {
             path: expected.path.display().to_string(),
             ok: found.error.is_none(),
             error: found.error.map(masked),
+            unchanged: freshness.is_some_and(|freshness| freshness != Freshness::OfTurn),
             content: text.map(masked),
         });
+    }
+    if let Err(error) = known.keep(&place) {
+        tracing::warn!(%turn, %error, "what the turn has reported may count as old later");
     }
     events
 }
@@ -112,8 +166,10 @@ pub(super) fn judge(reports: &[Event], outcome: &mut Outcome, events: &mut [Even
 }
 
 fn look(workspace: &Path, expected: &Expected) -> Found {
-    let bytes = match read(workspace, &expected.path) {
-        Ok(bytes) => bytes,
+    let read = open(workspace, &expected.path);
+    let read = read.and_then(|(file, written)| Ok((content(file)?, written)));
+    let (bytes, written) = match read {
+        Ok(read) => read,
         Err(error) => {
             let why = match error.kind() {
                 io::ErrorKind::NotFound => "is missing".to_owned(),
@@ -122,6 +178,7 @@ fn look(workspace: &Path, expected: &Expected) -> Found {
             return Found {
                 text: None,
                 error: Some(why),
+                written: None,
             };
         }
     };
@@ -140,11 +197,12 @@ fn look(workspace: &Path, expected: &Expected) -> Found {
     Found {
         text: text.ok(),
         error,
+        written: Some(written),
     }
 }
 
-/// A regular file's content, reached below `workspace` alone.
-fn read(workspace: &Path, path: &Path) -> io::Result<Vec<u8>> {
+/// A regular file, reached below `workspace` alone.
+fn open(workspace: &Path, path: &Path) -> io::Result<(File, Written)> {
     let folder = File::open(workspace)?;
     let found = openat2(
         &folder,
@@ -156,16 +214,24 @@ fn read(workspace: &Path, path: &Path) -> io::Result<Vec<u8>> {
     )?;
     let file = File::from(found);
     let metadata = file.metadata()?;
-    let refuse = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
     if !metadata.is_file() {
-        return Err(refuse("it is no regular file"));
+        return Err(refused("it is no regular file"));
     }
+    let written = Written::of(&metadata);
+    Ok((file, written))
+}
+
+fn content(file: File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(LARGEST + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST {
-        return Err(refuse("it is larger than 16 MiB"));
+        return Err(refused("it is larger than 16 MiB"));
     }
     Ok(bytes)
+}
+
+fn refused(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why.to_owned())
 }
 
 #[cfg(test)]

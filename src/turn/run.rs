@@ -178,6 +178,10 @@ impl Turn {
     /// Starts the next attempt; on the first one, the turn's first event is its prompt.
     async fn launch(&mut self) -> Result<Result<Going, Failed>, TurnFault> {
         self.row.attempt += 1;
+        self.tell_author();
+        if self.row.attempt == 1 {
+            report::before_turn(&self.context, self.row.id).await;
+        }
         if let Some(kind) = self.context.live {
             return self.launch_live(kind).await;
         }
@@ -247,6 +251,14 @@ impl Turn {
             closing: Closing::new(origin, self.context.clock, ordinal, seen),
             error,
         }))
+    }
+
+    /// The agent's commits name this turn's author from here on.
+    fn tell_author(&self) {
+        if let Err(error) = self.context.authorship.tell(self.row.author.as_ref()) {
+            // No reason not to work.
+            tracing::error!(turn = %self.row.id, %error, "commits may name another turn's author");
+        }
     }
 
     /// Waits for what the Hub says of the run, which may be part of the plan.
@@ -376,7 +388,8 @@ impl Turn {
                     return Ok(Some(Stop::Cancel));
                 }
                 TurnCommand::Pause { .. } => return Ok(Some(Stop::Pause)),
-                // No process, no request.
+                // No process, no request, and the next one is started as the session is set.
+                TurnCommand::Set { .. } | TurnCommand::Reconsider => {}
                 TurnCommand::Answer { answer, done } => {
                     let _gone = done.send(Err(AnswerError::NotWaiting(answer.request_id)));
                 }
@@ -421,9 +434,9 @@ impl Turn {
             Verdict::Paused => Outcome::Unknown,
         };
         let mut events = verdict.into_events(&end.output, false, Some(self.duration_ms()));
-        let reports = report::of_turn(&self.context).await;
+        let reports = report::of_turn(&self.context, self.row.id).await;
         report::judge(&reports, &mut outcome, &mut events);
-        let kept = checkpoint::of_turn(&self.context, self.row.id).await;
+        let kept = checkpoint::of_turn(&self.context, &self.row).await;
         let ends = |event: &Event| matches!(event, Event::End { .. });
         let pushed = publish::of_turn(&self.context).await;
         let (before, last): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| !ends(event));
@@ -456,7 +469,7 @@ impl Turn {
 
     /// Ends the turn between two attempts.
     async fn stop(&mut self, mut closing: Closing, outcome: Outcome) -> Result<TurnEnd, TurnFault> {
-        for kept in checkpoint::of_turn(&self.context, self.row.id).await {
+        for kept in checkpoint::of_turn(&self.context, &self.row).await {
             closing.add(&kept)?;
         }
         closing.add(&Event::End {

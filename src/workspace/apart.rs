@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 
 use super::cache::Cache;
 use super::checkpoint::{self, Checkpoint, CheckpointRequest};
-use super::push::{self, LocalPush, PackRequest, Packed};
+use super::push::{self, PackRequest, Packed, Target, WorkerPush};
 use super::{CloneRequest, Extent, Progress, Reach, RepoUrl, Revision, Workspace, clone};
 use crate::clock::Clock;
 use crate::process;
@@ -46,8 +46,8 @@ enum Job {
     Checkpoint(CheckpointRequest),
     /// The bundle goes to stderr.
     Pack(PackRequest),
-    Refs(PathBuf),
-    Push(LocalPush),
+    Refs(Target),
+    Push(WorkerPush),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -117,16 +117,16 @@ pub(super) async fn pack_apart(request: &PackRequest, bundle: File) -> Result<Pa
     .await
 }
 
-/// The refs of a repository of this machine.
-pub(super) async fn refs_apart(target: &Path) -> Result<Vec<(String, String)>, WorkerError> {
-    let what = format!("looked at {}", target.display());
-    let job = Job::Refs(target.to_owned());
+/// The refs of a repository of this machine, or of one that is reached by ssh.
+pub(super) async fn refs_apart(target: &Target) -> Result<Vec<(String, String)>, WorkerError> {
+    let what = format!("looked at {target}");
+    let job = Job::Refs(target.clone());
     bounded(work(&job, Ground::Nothing, &what, None), &what).await
 }
 
-/// Pushes to a repository of this machine.
-pub(super) async fn push_apart(request: &LocalPush) -> Result<(), WorkerError> {
-    let what = format!("pushed to {}", request.target.display());
+/// Pushes to such a repository.
+pub(super) async fn push_apart(request: &WorkerPush) -> Result<(), WorkerError> {
+    let what = format!("pushed to {}", request.target);
     let job = Job::Push(request.clone());
     bounded(work(&job, Ground::Nothing, &what, None), &what).await
 }
@@ -309,10 +309,10 @@ fn run(job: Job) -> Result<Report, String> {
             serde_json::to_value(packed.map_err(|error| words(&error))?)
         }
         Job::Refs(target) => {
-            serde_json::to_value(push::local_refs(&target).map_err(|error| words(&error))?)
+            serde_json::to_value(push::worker_refs(&target).map_err(|error| words(&error))?)
         }
         Job::Push(request) => {
-            serde_json::to_value(push::push_local(&request).map_err(|error| words(&error))?)
+            serde_json::to_value(push::worker_push(&request).map_err(|error| words(&error))?)
         }
     };
     Ok(Report::Done(answer.map_err(|error| words(&error))?))

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use git2::{Cred, CredentialType, ErrorClass, ErrorCode, RemoteCallbacks};
+use git2::RemoteCallbacks;
 
 use crate::clock::Clock;
 
@@ -54,20 +54,6 @@ impl Watch<'_> {
         progress: &'c mut dyn FnMut(Progress),
     ) -> RemoteCallbacks<'c> {
         let mut callbacks = RemoteCallbacks::new();
-        let mut asked = false;
-        callbacks.credentials(move |_url, user, allowed| {
-            // libgit2 asks again as long as the server says no.
-            if cfg!(feature = "ssh") && allowed.contains(CredentialType::SSH_KEY) && !asked {
-                asked = true;
-                return Cred::ssh_key_from_agent(user.unwrap_or("git"));
-            }
-            let said = "the server takes none of the keys";
-            Err(git2::Error::new(
-                ErrorCode::Auth,
-                ErrorClass::Callback,
-                said,
-            ))
-        });
         callbacks.transfer_progress(move |stats| {
             progress(Progress::Receiving {
                 objects: stats.received_objects(),

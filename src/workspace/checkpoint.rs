@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::git_library::prepare_git;
 use super::source::open;
+use crate::config::Author;
 
 /// Checkpoints of a session that are kept: a turn each, and some.
 const KEPT: usize = 200;
@@ -43,6 +44,8 @@ pub struct CheckpointRequest {
     /// Its turn's id, or what else it is taken for. A name that the session has already replaces
     /// its checkpoint: a turn has one, however often its end is tried.
     pub name: String,
+    /// On whose behalf; nobody: ours.
+    pub author: Option<Author>,
 }
 
 /// A checkpoint, and what changed since the session's one before it.
@@ -110,7 +113,11 @@ fn of(session: Option<&str>) -> String {
 /// Takes a checkpoint; `None` where the workspace is no repository.
 pub fn take(request: &CheckpointRequest) -> Result<Option<Checkpoint>, CheckpointError> {
     match Checkpoints::open(&request.workspace) {
-        Ok(checkpoints) => checkpoints.take(&request.session, &request.name).map(Some),
+        Ok(checkpoints) => {
+            let author = request.author.as_ref();
+            let taken = checkpoints.take(&request.session, &request.name, author);
+            taken.map(Some)
+        }
         Err(CheckpointError::NoRepository(_)) => Ok(None),
         Err(error) => Err(error),
     }
@@ -162,9 +169,14 @@ impl Checkpoints {
     }
 
     /// Takes one.
-    pub fn take(&self, session: &str, name: &str) -> Result<Checkpoint, CheckpointError> {
+    pub fn take(
+        &self,
+        session: &str,
+        name: &str,
+        author: Option<&Author>,
+    ) -> Result<Checkpoint, CheckpointError> {
         let earlier = self.list(Some(session))?;
-        self.take_after(session, name, earlier)
+        self.take_after(session, name, author, earlier)
             .map_err(|source| self.fault(source))
     }
 
@@ -172,6 +184,7 @@ impl Checkpoints {
         &self,
         session: &str,
         name: &str,
+        author: Option<&Author>,
         mut earlier: Vec<Listed>,
     ) -> Result<Checkpoint, git2::Error> {
         let same = earlier.iter().position(|listed| listed.name == name);
@@ -181,7 +194,7 @@ impl Checkpoints {
         };
         let (tree, left_out) = self.present()?;
         let reference = format!("refs/agent-runner/{session}/{ordinal:06}-{name}");
-        self.commit(&reference, name, &tree)?;
+        self.commit(&reference, name, author, &tree)?;
         let before = earlier.iter().rfind(|listed| listed.ordinal < ordinal);
         let before = match before {
             Some(listed) => Some(self.repository.find_tree(listed.tree)?),
@@ -240,15 +253,25 @@ impl Checkpoints {
         self.repository.head().ok()?.peel_to_tree().ok()
     }
 
-    fn commit(&self, reference: &str, name: &str, tree: &Tree<'_>) -> Result<(), git2::Error> {
-        let who = Signature::now("agent-runner", "agent-runner@localhost")?;
+    fn commit(
+        &self,
+        reference: &str,
+        name: &str,
+        author: Option<&Author>,
+        tree: &Tree<'_>,
+    ) -> Result<(), git2::Error> {
+        let we = Signature::now("agent-runner", "agent-runner@localhost")?;
+        let who = match author {
+            Some(author) => Signature::now(author.name(), author.address())?,
+            None => we.clone(),
+        };
         let head = self.repository.head();
         let head = head.and_then(|head| head.peel_to_commit()).ok();
         let parents: Vec<_> = head.iter().collect();
         let message = format!("agent-runner checkpoint: {name}");
         let commit = self
             .repository
-            .commit(None, &who, &who, &message, tree, &parents)?;
+            .commit(None, &who, &we, &message, tree, &parents)?;
         self.repository
             .reference(reference, commit, true, &message)?;
         Ok(())
@@ -390,7 +413,7 @@ impl Checkpoints {
     /// Makes the workspace's files what they were; returns the checkpoint that was taken of what
     /// they are now. The branch and the index stay where they are; ignored files are not touched.
     pub fn restore(&self, to: &Listed, undo: &str) -> Result<Checkpoint, CheckpointError> {
-        let kept = self.take(&to.session, undo)?;
+        let kept = self.take(&to.session, undo, None)?;
         let fault = |source| self.fault(source);
         let tree = self.repository.find_tree(to.tree).map_err(fault)?;
         let (now, _) = self.present().map_err(fault)?;

@@ -1,15 +1,20 @@
 //! Tokens for repositories: read from a short-lived source each time that one is needed.
 //!
 //! A token is for one host. It is given to that host's repositories and to no other address, whoever
-//! names it, and stands in no file of ours, no argument and no variable.
+//! names it, and stands in no file of ours, no argument and no variable. It is masked before it is
+//! used for the first time, however often its source gives another one.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use futures_util::future::BoxFuture;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use secrecy::SecretString;
@@ -18,6 +23,7 @@ use tokio::net::unix::pipe::Receiver;
 
 use super::url::RepoUrl;
 use crate::config::TokenSource;
+use crate::redact::Redactor;
 
 /// A token is a line; anything longer is something else.
 const MAX_BYTES: u64 = 16 * 1024;
@@ -32,15 +38,35 @@ pub struct Credentials {
     source: Option<Source>,
     /// `host` or `host:port`.
     host: Option<String>,
+    /// What masks it.
+    redactor: Option<Arc<Redactor>>,
 }
 
 #[derive(Debug, Clone)]
 enum Source {
     File(PathBuf),
-    /// What a variable held when the session was made, or what the Hub gave with it.
+    /// What a variable held when the session was made.
     Given(SecretString),
     /// A program, its arguments, and its environment.
     Command(Vec<String>, Vec<(OsString, OsString)>),
+    /// Somebody who is asked each time.
+    Asked(Asked),
+}
+
+/// Asks for a token; what it answers in vain is words for people.
+pub type Ask = dyn Fn() -> BoxFuture<'static, Result<SecretString, String>> + Send + Sync;
+
+/// Somebody who is asked for a token, and what they said last: that serves while they do not answer.
+#[derive(Clone)]
+struct Asked {
+    ask: Arc<Ask>,
+    last: Arc<Mutex<Option<SecretString>>>,
+}
+
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asked").finish_non_exhaustive()
+    }
 }
 
 /// A token that could not be had.
@@ -68,15 +94,35 @@ impl Credentials {
                 .and_then(|(_, value)| value.into_string().ok())
                 .map(|value| Source::Given(SecretString::from(value))),
         };
-        Self { source, host }
+        Self {
+            source,
+            host,
+            redactor: None,
+        }
     }
 
-    /// A token that came with the session, for repositories on `host`.
-    pub fn given(token: SecretString, host: String) -> Self {
+    /// A token that somebody is asked for, for repositories on `host`; `last` is what they have said
+    /// already.
+    pub fn asked(ask: Arc<Ask>, last: Option<SecretString>, host: String) -> Self {
+        let last = Arc::new(Mutex::new(last));
         Self {
-            source: Some(Source::Given(token)),
+            source: Some(Source::Asked(Asked { ask, last })),
             host: Some(host),
+            redactor: None,
         }
+    }
+
+    /// The same, with each token masked by `redactor` from the moment at which it is given.
+    #[must_use]
+    pub fn masked_by(mut self, redactor: Arc<Redactor>) -> Self {
+        self.redactor = Some(redactor);
+        self
+    }
+
+    /// The host whose repositories it is for, where a Hub gave it.
+    pub fn host_of_session(&self) -> Option<&str> {
+        let is_asked = matches!(self.source, Some(Source::Asked(_)));
+        self.host.as_deref().filter(|_| is_asked)
     }
 
     /// Whether there is a token for that repository.
@@ -89,7 +135,8 @@ impl Credentials {
         match &self.source {
             Some(source) if self.has_one_for(url) => {
                 let read = source.read().await;
-                read.map(Some).map_err(|why| TokenError {
+                let masked = read.and_then(|token| self.masked(token));
+                masked.map(Some).map_err(|why| TokenError {
                     host: self.host.clone().unwrap_or_default(),
                     why,
                 })
@@ -98,9 +145,49 @@ impl Credentials {
         }
     }
 
-    /// The token as it is now, for masking it.
+    /// The token as it is now, for masking it. Waits for nobody on the network: one that somebody has
+    /// to be asked for is masked when it comes.
     pub async fn known(&self) -> Option<SecretString> {
-        self.source.as_ref()?.read().await.ok()
+        match self.source.as_ref()? {
+            Source::Asked(asked) => asked.last(),
+            source => source.read().await.ok(),
+        }
+    }
+
+    /// Has the token that somebody has to be asked for masked, as soon as they answer.
+    pub async fn learn(&self) -> Result<(), String> {
+        match &self.source {
+            Some(source @ Source::Asked(_)) => {
+                let token = source.read().await?;
+                self.masked(token).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn masked(&self, token: SecretString) -> Result<SecretString, String> {
+        if let Some(redactor) = &self.redactor {
+            redactor.learn(&token).map_err(|error| error.to_string())?;
+        }
+        Ok(token)
+    }
+}
+
+impl Asked {
+    fn last(&self) -> Option<SecretString> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.clone()
+    }
+
+    async fn read(&self) -> Result<SecretString, String> {
+        match (self.ask)().await {
+            Ok(token) => {
+                let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+                *last = Some(token.clone());
+                Ok(token)
+            }
+            Err(why) => self.last().ok_or(why),
+        }
     }
 }
 
@@ -120,6 +207,7 @@ impl Source {
             Self::Given(token) => Ok(token.clone()),
             Self::File(path) => of_file(path),
             Self::Command(words, environment) => of_command(words, environment).await,
+            Self::Asked(asked) => asked.read().await,
         }
     }
 }
@@ -237,6 +325,49 @@ mod tests {
             of_command.unwrap().as_deref(),
             Some("t-variable-by-command")
         );
+    }
+
+    #[tokio::test]
+    async fn each_token_is_masked_before_it_is_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        let redactor = Arc::new(Redactor::none());
+        let source = TokenSource::File(path.clone());
+        let host = Some("example.com".to_owned());
+        let credentials = Credentials::from_settings(&source, host, Vec::new());
+        let credentials = credentials.masked_by(Arc::clone(&redactor));
+        for token in ["t-number-one", "t-number-two"] {
+            std::fs::write(&path, token).unwrap();
+            let given = credentials.token(&url("https://example.com/r")).await;
+            assert_eq!(given.unwrap().unwrap().expose_secret(), token);
+            let said = format!("server says: {token}?");
+            assert_eq!(&*redactor.text(said.as_bytes()), b"server says: ***?");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_asked_and_does_not_answer_has_said_it_before() {
+        let answers = Arc::new(Mutex::new(vec![Err("gone".to_owned()), Ok("t-new")]));
+        let ask = move || -> BoxFuture<'static, Result<SecretString, String>> {
+            let next = answers.lock().unwrap().pop();
+            let next = next.unwrap_or_else(|| Err("gone for good".to_owned()));
+            Box::pin(async move { next.map(SecretString::from) })
+        };
+        let host = "example.com".to_owned();
+        let credentials = Credentials::asked(Arc::new(ask), Some("t-old".into()), host);
+        let mut given = Vec::new();
+        for _ in 0..3 {
+            let token = credentials.token(&url("https://example.com/r")).await;
+            given.push(token.unwrap().unwrap().expose_secret().to_owned());
+        }
+        assert_eq!(given, ["t-new"; 3]);
+        let never = || -> BoxFuture<'static, Result<SecretString, String>> {
+            Box::pin(async { Err("gone".to_owned()) })
+        };
+        let credentials = Credentials::asked(Arc::new(never), None, "example.com".to_owned());
+        assert!(credentials.known().await.is_none());
+        let error = credentials.token(&url("https://example.com/r")).await;
+        assert!(error.unwrap_err().to_string().contains("gone"));
     }
 
     #[tokio::test]

@@ -87,6 +87,14 @@ pub enum CloneError {
         /// libgit2's words.
         message: String,
     },
+    /// ssh does not get there.
+    #[error("cannot fetch from {url} by ssh: {message}")]
+    Ssh {
+        /// Where.
+        url: String,
+        /// ssh's words.
+        message: String,
+    },
     /// The local repository belongs to another user.
     #[error(
         "{url} belongs to another user, and git does not trust it; clone it as its owner, or give it to this user"

@@ -58,6 +58,7 @@ fn explain_git(source: git2::Error, request: &CloneRequest) -> CloneError {
     let message = source.message().to_owned();
     match source.code() {
         _ if message.contains(resolver::REFUSED) => CloneError::NotPublic { url },
+        _ if request.url.ssh().is_some() => CloneError::Ssh { url, message },
         ErrorCode::Certificate => CloneError::Certificate { url, message },
         ErrorCode::Auth if request.token.is_none() => CloneError::AuthNeeded { url },
         ErrorCode::Auth => CloneError::AuthRefused { url },

@@ -4,11 +4,12 @@ use std::sync::OnceLock;
 
 use git2::{ConfigLevel, opts, transport};
 
-use super::http;
+use super::{http, ssh};
 
 static PREPARED: OnceLock<Result<(), String>> = OnceLock::new();
 
-/// Shuts the machine's git configuration out, and has HTTP spoken by [`http`](super::http).
+/// Shuts the machine's git configuration out, has HTTP spoken by [`http`](super::http), and ssh by
+/// [`ssh`](super::ssh).
 /// Process-wide. Whatever opens a repository calls it first.
 pub(super) fn prepare_git() -> Result<(), git2::Error> {
     PREPARED
@@ -28,5 +29,7 @@ fn set_options() -> Result<(), git2::Error> {
         // SAFETY: as above; no transport is made before.
         unsafe { transport::register(scheme, http::transport) }?;
     }
+    // SAFETY: as above.
+    unsafe { transport::register("ssh", ssh::transport) }?;
     Ok(())
 }

@@ -201,6 +201,9 @@ pub fn ask(folder: &Path, question: &mut dyn io::Read, out: &mut dyn io::Write) 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use futures_util::future::BoxFuture;
     use secrecy::SecretString;
 
     use super::*;
@@ -212,7 +215,11 @@ mod tests {
     fn handing(folder: &Path, uid: u32) -> Handing {
         let urls = vec![url("https://example.com/a/b.git")];
         let token = SecretString::from("t-0k3n");
-        let credentials = Credentials::given(token, "example.com".to_owned());
+        let never = || -> BoxFuture<'static, Result<SecretString, String>> {
+            Box::pin(async { Err("nobody answers".to_owned()) })
+        };
+        let host = "example.com".to_owned();
+        let credentials = Credentials::asked(Arc::new(never), Some(token), host);
         Handing::open(folder, urls, credentials, uid).unwrap()
     }
 

@@ -6,6 +6,7 @@
 //! Git work blocks; [`clone_apart`] and [`checkpoint_apart`] do it in a process of its own.
 
 mod apart;
+mod authorship;
 mod cache;
 mod callbacks;
 mod checkpoint;
@@ -22,6 +23,7 @@ mod push;
 mod resolver;
 mod revision;
 mod source;
+mod ssh;
 mod staging;
 mod submodules;
 mod url;
@@ -29,13 +31,14 @@ mod url;
 pub use apart::{
     COMMAND as WORKER_COMMAND, WorkerError, checkpoint_apart, clone_apart, serve as serve_worker,
 };
+pub use authorship::Authorship;
 pub use cache::Cache;
 pub use checkpoint::{
     Checkpoint, CheckpointError, CheckpointRequest, Checkpoints, Form, Listed, START,
     take as take_checkpoint,
 };
 pub use clone::{CloneRequest, Extent, Progress, Workspace, clone};
-pub use credentials::{Credentials, TokenError, host_of};
+pub use credentials::{Ask, Credentials, TokenError, host_of};
 pub use error::CloneError;
 pub use handing::{HELPER, Handing, ask as ask_token};
 pub use policy::{AllowList, InvalidAllowed};

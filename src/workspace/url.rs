@@ -1,7 +1,7 @@
 //! Where a repository may be cloned from, as a type.
 //!
-//! What a person types is taken as typed: https anywhere, http on this machine only, local folders,
-//! and ssh where it is built in. What a Hub sends is held to [`AllowList`]'s rules. What carries
+//! What a person types is taken as typed: https and ssh anywhere, http on this machine only, local
+//! folders. What a Hub sends is held to [`AllowList`]'s rules. What carries
 //! credentials in the address or is unencrypted is refused with what to do instead.
 
 use std::fmt;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
 use super::policy::{AllowList, private_name};
+use super::ssh::SshAddress;
 
 /// A repository's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,7 @@ pub enum Reach {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
     Remote(Url),
+    Ssh(SshAddress),
     Local(PathBuf),
 }
 
@@ -46,16 +48,6 @@ pub enum InvalidRepoUrl {
         "the repository's URL holds credentials, which would end up in logs; write the URL without them and give the token by --git-token-file"
     )]
     Credentials,
-    /// It would need ssh.
-    #[error(
-        "`{url}` needs ssh, which is not built in; use {instead} with --git-token-file, or a program that was built with `--features ssh`"
-    )]
-    Ssh {
-        /// As typed.
-        url: String,
-        /// The https form, as far as it can be told.
-        instead: String,
-    },
     /// It comes from a Hub, which may not name it.
     #[error(
         "the Hub asks for the repository `{url}`, which is refused: {why}; to let Hubs name it, add it to git.allow_hosts, or give --repo"
@@ -73,7 +65,9 @@ pub enum InvalidRepoUrl {
         url: String,
     },
     /// It is no address at all.
-    #[error("`{url}` is no repository address ({why}); write an https URL, a file URL or a path")]
+    #[error(
+        "`{url}` is no repository address ({why}); write an https URL, an ssh address, a file URL or a path"
+    )]
     Malformed {
         /// As typed.
         url: String,
@@ -94,12 +88,8 @@ impl RepoUrl {
         if text.contains("://") {
             return Self::parse_url(text);
         }
-        match scp_form(text) {
-            Some((host, path)) if !cwd.join(text).exists() => ssh(
-                text,
-                &format!("ssh://{}/{path}", text.split(':').next().unwrap_or(host)),
-                format!("https://{host}/{path}"),
-            ),
+        match SshAddress::of_scp(text) {
+            Some(address) if !cwd.join(text).exists() => Self::by_ssh(address, text),
             _ => Ok(Self::local(cwd.join(text).components().collect())),
         }
     }
@@ -119,6 +109,8 @@ impl RepoUrl {
         match &url.kind {
             Kind::Local(path) if allowed.allows_folder(path) => Ok(url),
             Kind::Local(_) => Err(refused("it is a folder of this machine")),
+            // Whose keys these are, no Hub knows.
+            Kind::Ssh(_) => Err(refused("it is no https address")),
             Kind::Remote(remote) if allowed.allows(remote) => Ok(url),
             Kind::Remote(_) if !allowed.is_empty() => {
                 Err(refused("git.allow_hosts names other hosts only"))
@@ -154,22 +146,30 @@ impl RepoUrl {
     pub fn local_path(&self) -> Option<&Path> {
         match &self.kind {
             Kind::Local(path) => Some(path),
-            Kind::Remote(_) => None,
+            Kind::Remote(_) | Kind::Ssh(_) => None,
         }
     }
 
-    /// The URL, where it is of a server.
+    /// The URL, where it is of an HTTP server.
     pub fn remote(&self) -> Option<&Url> {
         match &self.kind {
             Kind::Remote(url) => Some(url),
-            Kind::Local(_) => None,
+            Kind::Ssh(_) | Kind::Local(_) => None,
+        }
+    }
+
+    /// The address, where it is reached by ssh.
+    pub(super) fn ssh(&self) -> Option<&SshAddress> {
+        match &self.kind {
+            Kind::Ssh(address) => Some(address),
+            Kind::Remote(_) | Kind::Local(_) => None,
         }
     }
 
     /// The name of the folder that git would clone it into.
     pub fn folder_name(&self) -> String {
         let text = self.to_string();
-        let last = text.trim_end_matches('/').rsplit('/').next();
+        let last = text.trim_end_matches('/').rsplit(['/', ':']).next();
         let name = last.unwrap_or_default();
         let name = name.strip_suffix(".git").unwrap_or(name);
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -187,6 +187,17 @@ impl RepoUrl {
         }
     }
 
+    fn by_ssh(
+        address: Result<SshAddress, &'static str>,
+        typed: &str,
+    ) -> Result<Self, InvalidRepoUrl> {
+        let address = address.map_err(|why| malformed(typed, why))?;
+        Ok(Self {
+            kind: Kind::Ssh(address),
+            reach: Reach::Anywhere,
+        })
+    }
+
     fn of_server(url: Url) -> Self {
         Self {
             kind: Kind::Remote(url),
@@ -196,15 +207,8 @@ impl RepoUrl {
 
     fn parse_url(text: &str) -> Result<Self, InvalidRepoUrl> {
         let url = Url::parse(text).map_err(|error| malformed(text, &error.to_string()))?;
-        let instead = || format!("https://{}{}", url.host_str().unwrap_or("HOST"), url.path());
         match url.scheme() {
-            "ssh" | "git+ssh" | "ssh+git" if url.password().is_none() => {
-                ssh(&format!("{}://…", url.scheme()), text, instead())
-            }
-            "ssh" | "git+ssh" | "ssh+git" => Err(InvalidRepoUrl::Ssh {
-                url: format!("{}://…", url.scheme()),
-                instead: instead(),
-            }),
+            "ssh" if url.password().is_none() => Self::by_ssh(SshAddress::of_url(&url), text),
             _ if !url.username().is_empty() || url.password().is_some() => {
                 Err(InvalidRepoUrl::Credentials)
             }
@@ -226,21 +230,10 @@ impl fmt::Display for RepoUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             Kind::Remote(url) => url.fmt(f),
+            Kind::Ssh(address) => address.fmt(f),
             Kind::Local(path) => path.display().fmt(f),
         }
     }
-}
-
-/// An address that needs ssh: taken where that is built in.
-fn ssh(typed: &str, url: &str, instead: String) -> Result<RepoUrl, InvalidRepoUrl> {
-    if cfg!(feature = "ssh") {
-        let url = Url::parse(url).map_err(|error| malformed(typed, &error.to_string()))?;
-        return Ok(RepoUrl::of_server(url));
-    }
-    Err(InvalidRepoUrl::Ssh {
-        url: typed.to_owned(),
-        instead,
-    })
 }
 
 /// An address as it may be shown: without what may be a password, and not longer than a line.
@@ -255,13 +248,6 @@ fn shown(text: &str) -> String {
     };
     let short: String = plain.chars().take(200).collect();
     short.escape_debug().to_string()
-}
-
-/// `user@host:path`, as git reads it: a colon before the first slash.
-fn scp_form(text: &str) -> Option<(&str, &str)> {
-    let (before, path) = text.split_once(':')?;
-    let host = before.rsplit('@').next()?;
-    (!before.contains('/') && !host.is_empty()).then_some((host, path))
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -295,6 +281,8 @@ mod tests {
             "http://127.0.0.1:8080/r",
             "http://[::1]/r",
             "http://localhost/r",
+            "ssh://git@example.com/a/b.git",
+            "git@example.com:a/b.git",
         ] {
             assert_eq!(parse(text).unwrap().to_string(), text);
         }
@@ -322,10 +310,7 @@ mod tests {
         let error = parse("ssh://git:secret@example.com/a/b")
             .unwrap_err()
             .to_string();
-        assert!(
-            !error.contains("secret") && error.contains("https://example.com/a/b"),
-            "{error}"
-        );
+        assert!(!error.contains("secret"), "{error}");
     }
 
     #[test]
@@ -385,6 +370,8 @@ mod tests {
             ("https://example.com/..%2f", "2f"),
             ("/", "repo"),
             ("/srv/.git", "repo"),
+            ("git@example.com:b.git", "b"),
+            ("ssh://example.com/a/b", "b"),
         ] {
             assert_eq!(parse(text).unwrap().folder_name(), name, "{text}");
         }
@@ -392,8 +379,6 @@ mod tests {
 
     #[test]
     fn what_cannot_be_cloned_says_what_can() {
-        let ssh = parse("git@example.com:a/b.git").unwrap_err().to_string();
-        assert!(ssh.contains("use https://example.com/a/b.git"), "{ssh}");
         for text in [
             "http://example.com/r",
             "git://example.com/r",

@@ -97,6 +97,7 @@ pub(crate) fn queue() -> Batch {
         turn: turn(),
         command_id: Some("c1".to_owned()),
         prompt: "do it".to_owned(),
+        author: None,
         is_task: false,
         at: Timestamp::from_millis(2),
     })

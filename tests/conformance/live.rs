@@ -12,20 +12,20 @@ use crate::kills::holds;
 use crate::running::{Running, eventually, made};
 use crate::session::Session;
 
-const HELLO: &str = "Say hello.";
-const WAIT: &str = "Wait for me.";
+pub(crate) const HELLO: &str = "Say hello.";
+pub(crate) const WAIT: &str = "Wait for me.";
 const TALK: &str = "Talk for long.";
 const WORK: &str = "Work for long.";
 const STEER: &str = "And mind the gap.";
 
 /// A session, and all of its events as they come, whichever daemon leads it.
-struct Watched {
-    session: Session,
-    events: Running,
+pub(crate) struct Watched {
+    pub(crate) session: Session,
+    pub(crate) events: Running,
 }
 
 impl Watched {
-    async fn start(bench: &Bench, task: &str) -> Self {
+    pub(crate) async fn start(bench: &Bench, task: &str) -> Self {
         let session = Session::start(bench, task).await;
         let events = || {
             let mut command = bench.command(&["events", "--output", "jsonl", "--session"]);
@@ -40,7 +40,7 @@ impl Watched {
     }
 
     /// The end of the `number`-th turn, from 1.
-    fn end(&self, number: usize) -> Value {
+    pub(crate) fn end(&self, number: usize) -> Value {
         let mut ends = 0;
         let found = self.events.out.first(0, |line| {
             let event: Value = serde_json::from_str(line).ok()?;
@@ -50,7 +50,7 @@ impl Watched {
         found.unwrap_or_else(|| panic!("no end of turn {number}")).1
     }
 
-    fn finish(self) -> Vec<Value> {
+    pub(crate) fn finish(self) -> Vec<Value> {
         self.session.stop();
         let parse = |line: &String| serde_json::from_str(line).unwrap();
         let events: Vec<Value> = self.events.out.all().iter().map(parse).collect();
@@ -61,7 +61,7 @@ impl Watched {
     }
 }
 
-fn of<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
+pub(crate) fn of<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
     let fits = |event: &&Value| event["type"] == kind;
     events.iter().filter(fits).collect()
 }

@@ -23,6 +23,7 @@ mod offer;
 mod running;
 mod scenarios;
 mod session;
+mod settings;
 
 macro_rules! conformance {
     ($($module:ident: $agent:ident),* $(,)?) => {$(

@@ -1,52 +1,18 @@
 //! `agent-runner attach` over a real terminal, and without one.
 
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::bench::{Bench, Hub, Model};
+use crate::conversation::{Led, SCRIPT, TASK, idle};
 use crate::participants::Participants;
-use crate::running::{Running, eventually, made};
+use crate::running::{eventually, made};
 use crate::terminal::Terminal;
-
-const SCRIPT: &str = r#"
-[[scenario]]
-match = "Write the greeting"
-[[scenario.reply]]
-steps = [{ say = "I write it." }, { shell = "echo hello" }]
-[[scenario.reply]]
-steps = [{ say = "The greeting is written." }]
-
-[[scenario]]
-match = "What did I ask"
-reply = [{ steps = [{ say = "You asked for a greeting." }] }]
-
-[[scenario]]
-match = "Wait for me"
-reply = [{ steps = [{ shell = "touch waiting; exec sleep 3001" }] }]
-
-[[scenario]]
-match = "Stop waiting"
-reply = [{ steps = [{ say = "I wait no longer." }] }]
-
-[[scenario]]
-match = "Sleep on"
-reply = [{ steps = [{ shell = "touch sleeping; exec sleep 3002" }] }]
-
-[[scenario]]
-match = "Sleep more"
-reply = [{ steps = [{ shell = "touch more; exec sleep 3003" }] }]
-"#;
-
-/// A session with one turn behind it, and its daemon.
-fn led(bench: &Bench, hub: &Hub, model: &Model, all: &mut Participants) -> (String, Running) {
-    let session = all.create(&json!({"task": "Write the greeting."}));
-    let words = ["daemon", "--output", "jsonl", "--session", &session];
-    let mut daemon = bench.agent(model, &words);
-    let daemon = bench.start(daemon.args(["--hub", &hub.url]));
-    all.broadcast("agent_end", 1);
-    (session, daemon)
-}
 
 fn attach(bench: &Bench, hub: &Hub, words: &[&str]) -> Terminal {
     let mut command = bench.command(&["attach", "--hub", &hub.url]);
@@ -65,15 +31,14 @@ fn a_terminal_watches_prompts_steers_aborts_and_leaves() {
     let Some(mut all) = Participants::start(&bench, &hub, None) else {
         return;
     };
-    let (session, daemon) = led(&bench, &hub, &model, &mut all);
-    let workspace = bench.path("state/workspaces").join(&session);
+    let led = Led::by_claude(&bench, &hub, &model, &mut all);
 
     // It is the only session that runs.
     let mut person = attach(&bench, &hub, &[]);
     for part in [
         "> Write the greeting.",
         "I write it.",
-        "● shell  echo hello",
+        "● shell  echo hello > greeting.txt",
         "The greeting is written.",
     ] {
         person.shows(part);
@@ -87,21 +52,19 @@ fn a_terminal_watches_prompts_steers_aborts_and_leaves() {
 
     let mark = person.mark();
     person.press("Wait for me.\r");
-    made(&workspace.join("waiting"));
+    made(&led.workspace.join("waiting"));
     person.shows_since(mark, "working> ");
     person.press("/steer Stop waiting.\r");
     person.shows_since(mark, "I wait no longer.");
     person.shows_since(mark, "completed");
 
     person.press("Sleep on.\r");
-    made(&workspace.join("sleeping"));
+    made(&led.workspace.join("sleeping"));
     all.broadcast("tool_call", 3);
     let mark = person.mark();
     person.press("\x03");
     person.shows_since(mark, "cancelled");
-    eventually("the lead is idle", || {
-        all.command(&json!({"type": "get_state"}))["isStreaming"] == false
-    });
+    idle(&mut all);
 
     let mark = person.mark();
     person.press("/nonsense\r");
@@ -109,9 +72,110 @@ fn a_terminal_watches_prompts_steers_aborts_and_leaves() {
     person.press("\x04");
     assert_eq!(person.finish(), 0);
     all.command(&json!({"type": "get_state"}));
-    daemon.signal(Signal::SIGTERM);
-    assert_eq!(daemon.finish().code(), 0);
+    led.finish(&bench);
+}
+
+/// The daemon's own Hub has its key in memory only: what a command gets of it, it gets by the API.
+fn key_of_the_daemons_hub(bench: &Bench) -> String {
+    let mut socket = UnixStream::connect(bench.path("state/api.sock")).unwrap();
+    let head = "GET /v1/hub HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    socket.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let told: Value = serde_json::from_str(body).unwrap();
+    told["key"].as_str().unwrap().to_owned()
+}
+
+fn assert_nowhere(bench: &Bench, key: &str) {
+    let has = |bytes: &[u8]| memchr::memmem::find(bytes, key.as_bytes()).is_some();
+    for file in ["state", "home", "here"]
+        .iter()
+        .flat_map(|dir| bench.files(dir))
+    {
+        let content = fs::read(&file).unwrap_or_default();
+        assert!(!has(&content), "the key is in {}", file.display());
+    }
+    for process in bench.processes() {
+        let told = process.arguments.contains(key) || has(&process.environment);
+        assert!(!told, "{} was told the key", process.arguments);
+    }
+}
+
+fn start(bench: &Bench, model: &Model, words: &[&str]) -> i32 {
+    let mut command = bench.agent(model, &["start"]);
+    command.args(words).env("AGENT_RUNNER_MODE", "auto");
+    let started = bench.start(&mut command).finish();
+    assert_eq!(started.code(), 0, "{started:#?}");
+    let answer: Value = serde_json::from_str(&started.out[0]).unwrap();
+    i32::try_from(answer["pid"].as_i64().unwrap()).unwrap()
+}
+
+#[test]
+fn a_session_in_the_background_is_joined_without_naming_a_hub() {
+    let Some(bench) = Bench::with_claude() else {
+        return;
+    };
+    let model = bench.model(SCRIPT);
+    let daemon = start(&bench, &model, &["--approve", "ask", TASK]);
+    let here = |words: &[&str]| {
+        let mut command = bench.command(&["attach"]);
+        let terminal = Terminal::start(command.args(words));
+        bench.adopt(terminal.pid());
+        terminal
+    };
+    let mut person = here(&[]);
+    person.shows("> Write the greeting.");
+    person.shows("asked> ");
+    assert_nowhere(&bench, &key_of_the_daemons_hub(&bench));
+    person.press("/approve\r");
+    person.shows("The greeting is written.");
+    person.shows("completed");
+
+    // A daemon that comes back has another address and another key.
+    let mark = person.mark();
+    kill(Pid::from_raw(daemon), Signal::SIGTERM).unwrap();
+    person.shows_since(mark, "trying again");
+    eventually("the daemon is gone", || {
+        !bench
+            .processes()
+            .iter()
+            .any(|process| process.pid == daemon)
+    });
+    let daemon = start(&bench, &model, &[]);
+    person.press("What did I ask?\r");
+    person.shows_since(mark, "You asked for a greeting.");
+    person.shows_since(mark, "completed");
+    let shown = person.text();
+    assert_eq!(
+        shown.matches("\n> Write the greeting.").count(),
+        1,
+        "{shown}"
+    );
+    assert!(!shown.contains("cannot be reached"), "{shown}");
+    person.press("/quit\r");
+    assert_eq!(person.finish(), 0);
+
+    // Of two sessions of other folders, a person says which.
+    let elsewhere = bench.path("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let mut second = bench.agent(&model, &["start", "What did I ask?"]);
+    let second = bench.start(second.current_dir(&elsewhere)).finish();
+    assert_eq!(second.code(), 0, "{second:#?}");
+    let mut command = bench.command(&["attach"]);
+    let mut person = Terminal::start(command.current_dir(bench.path("home")));
+    bench.adopt(person.pid());
+    person.shows("which session? ");
+    person.press("1\r");
+    person.shows("You asked for a greeting.");
+    person.press("/quit\r");
+    assert_eq!(person.finish(), 0);
+
+    kill(Pid::from_raw(daemon), Signal::SIGTERM).unwrap();
     bench.assert_no_process_left();
+    let absent = here(&[]);
+    absent.shows("or name a Hub by --hub URL");
+    assert_eq!(absent.finish(), 69);
 }
 
 #[test]
@@ -127,7 +191,7 @@ fn lines_of_a_pipe_are_prompts_and_a_paused_session_is_woken_for_them() {
     let Some(mut all) = Participants::start(&bench, &hub, Some("agc_secret")) else {
         return;
     };
-    let session = all.create(&json!({"task": "Write the greeting."}));
+    let session = all.create(&json!({"task": TASK}));
     let words = ["daemon", "--output", "jsonl", "--session", &session];
     let mut daemon = bench.agent(&model, &words);
     daemon.env("AGENT_RUNNER_HUB_KEY", "agc_secret");

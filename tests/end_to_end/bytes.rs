@@ -169,8 +169,8 @@ fn a_tool_record_of_one_mebibyte_is_whole_here_and_cut_with_a_marker_on_the_hub(
     let frames = all.broadcasts("observer");
     let mut results = frames
         .iter()
-        .filter(|frame| frame["event"] == "tool_result");
-    let shown = results.next().unwrap()["data"]["content"][0]["text"].clone();
+        .filter(|frame| frame["event"] == "tool_execution_end");
+    let shown = results.next().unwrap()["data"]["result"]["content"][0]["text"].clone();
     let shown = shown.as_str().unwrap();
     let (head, marker) = shown.split_once("…[+").expect("a marker");
     assert!(

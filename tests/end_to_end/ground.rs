@@ -224,6 +224,11 @@ fn a_turn_whose_report_is_missing_or_does_not_fit_is_incomplete() {
         ),
         (
             "echo '{\"passed\": true}' >out/report.json",
+            3,
+            [None, Some("no turn has written it")],
+        ),
+        (
+            "echo '{\"passed\": true}' >out/report.json; echo hi >notes.md",
             0,
             [None, None],
         ),
@@ -239,14 +244,56 @@ fn a_turn_whose_report_is_missing_or_does_not_fit_is_incomplete() {
             assert_eq!(report["ok"], told.is_none(), "{report}");
             let error = report["error"].as_str().unwrap_or_default();
             assert!(error.contains(told.unwrap_or_default()), "{report}");
+            assert_eq!(report["unchanged"] == true, error.contains("no turn"));
         }
         let end = events.last().unwrap();
         let message = end["error"]["message"].as_str().unwrap_or_default();
-        assert_eq!(message.contains("out/report.json"), code == 3, "{end}");
+        assert_eq!(message.contains("expected report"), code == 3, "{end}");
         if code == 0 {
             assert_eq!(reports[1]["content"], "hi\n");
         }
     }
+}
+
+#[test]
+fn a_report_of_an_earlier_turn_counts_and_is_told_as_unchanged() {
+    let bench = Bench::new();
+    let config = config_with_work(&bench, "[ -e report.md ] || echo done >report.md", "");
+    let hub = bench.hub(None);
+    let Some(mut all) = Participants::start(&bench, &hub, None) else {
+        return;
+    };
+    let session = all.create(&json!({"task": "Do it."}));
+    let words = ["daemon", "--config", &config, "--expect", "report.md"];
+    let mut command = bench.command(&words);
+    command.args([
+        "--output",
+        "jsonl",
+        "--hub",
+        &hub.url,
+        "--session",
+        &session,
+    ]);
+    let daemon = bench.start(&mut command);
+    let first = daemon.event("report", |event| event["type"] == "report");
+    assert_eq!(first["unchanged"], Value::Null, "{first}");
+    all.broadcast("agent_end", 1);
+    // The daemon that goes on with the session knows as much.
+    daemon.signal(Signal::SIGKILL);
+    daemon.finish();
+    let daemon = bench.start(&mut command);
+    let words = ["prompt", "--session", &session, "Anything else?"];
+    eventually("the daemon takes the prompt", || {
+        let asked = bench.start(&mut bench.command(&words)).finish();
+        asked.status.code() == Some(0)
+    });
+    let second = daemon.event("report", |event| event["type"] == "report");
+    assert_eq!(
+        (&second["ok"], &second["unchanged"]),
+        (&json!(true), &json!(true))
+    );
+    let end = daemon.event("end", |event| event["type"] == "end");
+    assert_eq!(end["outcome"], "completed", "{end}");
 }
 
 #[test]

@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test fails by its panic
 #![allow(clippy::print_stdout)] // a skipped test says so
 
+#[path = "../conformance/agents.rs"]
+#[allow(dead_code)] // shared with the conformance suite, which uses more of it
+mod agents;
 #[path = "../git_server/mod.rs"]
 #[allow(dead_code)] // shared with the tests of clones, which use more of it
 mod git_server;
@@ -11,6 +14,7 @@ mod git_server;
 #[path = "../support/appears.rs"]
 mod appears;
 mod bench;
+mod conversation;
 #[path = "../hub_link/hub.rs"]
 #[allow(unreachable_pub)] // shared with the tests of the link
 mod hand_hub;
@@ -24,6 +28,7 @@ mod terminal;
 
 mod answers;
 mod attach;
+mod authors;
 mod bad_input;
 mod bytes;
 mod commands;
@@ -34,11 +39,13 @@ mod gate;
 mod ground;
 mod official_lead;
 mod official_tui;
+mod over_ssh;
 mod prompts;
 mod pushes;
 mod secrets;
 mod session;
 mod side_by_side;
 mod takeover;
+mod tokens;
 mod unheard;
 mod waking;

@@ -7,26 +7,10 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, Hub, Model, skip};
+use crate::conversation::{SCRIPT, TASK};
 use crate::participants::Participants;
 use crate::running::{eventually, made};
 use crate::terminal::Terminal;
-
-const SCRIPT: &str = r#"
-[[scenario]]
-match = "Write the greeting"
-[[scenario.reply]]
-steps = [{ say = "I write it." }, { shell = "echo hello > greeting.txt; cat greeting.txt" }]
-[[scenario.reply]]
-steps = [{ say = "The greeting is written." }]
-
-[[scenario]]
-match = "What did I ask"
-reply = [{ steps = [{ say = "You asked for a greeting." }] }]
-
-[[scenario]]
-match = "Sleep on"
-reply = [{ steps = [{ shell = "touch sleeping; exec sleep 3002" }] }]
-"#;
 
 /// Pi with the Coder extension; its settings lie in a folder of the test's own, and its model is
 /// the scripted one.
@@ -92,17 +76,13 @@ fn the_official_lead_makes_a_session_works_in_it_and_takes_commands() {
     all.join(&session);
 
     // A controller's commands. This lead answers none of them; it does them.
-    all.tell(&json!({"type": "prompt", "message": "Write the greeting."}));
+    all.tell(&json!({"type": "prompt", "message": TASK}));
     all.broadcast("agent_end", 1);
     lead.shows("The greeting is written.");
     let written = fs::read_to_string(bench.path("here/greeting.txt")).unwrap();
     assert_eq!(written, "hello\n");
     let replay = all.ask(json!({"do": "replay"})).to_string();
-    for part in [
-        "Write the greeting.",
-        "I write it.",
-        "The greeting is written.",
-    ] {
+    for part in [TASK, "I write it.", "The greeting is written."] {
         assert!(replay.contains(part), "no {part:?} in {replay}");
     }
 

@@ -3,38 +3,14 @@
 use std::path::Path;
 use std::process::Command;
 
-use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::agents::{self, Agent};
 use crate::bench::{Bench, Hub, skip};
+use crate::conversation::{Led, SCRIPT, TASK, idle};
 use crate::participants::Participants;
-use crate::running::{eventually, made};
+use crate::running::made;
 use crate::terminal::Terminal;
-
-const SCRIPT: &str = r#"
-[[scenario]]
-match = "Write the greeting"
-[[scenario.reply]]
-steps = [{ say = "I write it." }, { shell = "echo hello-from-tool > greeting.txt; cat greeting.txt" }]
-[[scenario.reply]]
-steps = [{ say = "The greeting is written." }]
-
-[[scenario]]
-match = "What did I ask"
-reply = [{ steps = [{ say = "You asked for a greeting." }] }]
-
-[[scenario]]
-match = "Wait for me"
-reply = [{ steps = [{ shell = "touch waiting; exec sleep 3001" }] }]
-
-[[scenario]]
-match = "Stop waiting"
-reply = [{ steps = [{ say = "I wait no longer." }] }]
-
-[[scenario]]
-match = "Sleep on"
-reply = [{ steps = [{ shell = "touch sleeping; exec sleep 3002" }] }]
-"#;
 
 /// The TUI's folder of settings and its session files must not be the user's.
 fn tui(bench: &Bench, hub: &Hub, session: &str) -> Option<Terminal> {
@@ -56,29 +32,25 @@ fn tui(bench: &Bench, hub: &Hub, session: &str) -> Option<Terminal> {
     Some(Terminal::start(&command))
 }
 
-#[test]
-fn the_official_tui_shows_the_turn_and_prompts_steers_and_aborts() {
-    let Some(bench) = Bench::with_claude() else {
-        return;
-    };
+/// Attached to a session that `agent` leads, it shows what is there and what comes, and its prompt,
+/// its message into the turn and its abort reach the agent.
+fn shows_and_controls(agent: &Agent) {
+    let bench = Bench::new();
     let hub = bench.hub(None);
     let model = bench.model(SCRIPT);
     let Some(mut all) = Participants::start(&bench, &hub, None) else {
         return;
     };
-    let session = all.create(&json!({"task": "Write the greeting."}));
-    let workspace = bench.path("state/workspaces").join(&session);
-    let words = ["daemon", "--output", "jsonl", "--session", &session];
-    let mut daemon = bench.agent(&model, &words);
-    let daemon = bench.start(daemon.args(["--hub", &hub.url]));
-    all.broadcast("agent_end", 1);
+    let Some(led) = Led::by(agent, &bench, &hub, &model, &mut all) else {
+        return;
+    };
 
     // What was there before it came.
-    let Some(mut tui) = tui(&bench, &hub, &session) else {
+    let Some(mut tui) = tui(&bench, &hub, &led.session) else {
         return;
     };
     bench.adopt(tui.pid());
-    tui.shows("Write the greeting.");
+    tui.shows(TASK);
     tui.shows("The greeting is written.");
 
     let mark = tui.mark();
@@ -89,26 +61,53 @@ fn the_official_tui_shows_the_turn_and_prompts_steers_and_aborts() {
     // What is typed while the agent works is heard in the middle of it.
     let mark = tui.mark();
     tui.press("Wait for me.\r");
-    made(&workspace.join("waiting"));
+    made(&led.workspace.join("waiting"));
     tui.shows_since(mark, "touch waiting");
     tui.press("Stop waiting.\r");
+    if agent.mode() == "live" {
+        // Nothing is interrupted: it is heard when the command is over.
+        let heard = |event: &Value| event["type"] == "prompt" && event["text"] == "Stop waiting.";
+        led.daemon.event("message into the turn", heard);
+        std::fs::write(led.workspace.join("go"), "").unwrap();
+    }
     tui.shows_since(mark, "I wait no longer.");
     all.broadcast("agent_end", 3);
+    let asked = model.requests().pop().unwrap().to_string();
+    assert!(asked.contains("Stop waiting."), "{asked}");
+    if agent.mode() == "live" {
+        assert!(!tui.text().contains("interrupted"), "{}", tui.text());
+    }
 
     tui.press("Sleep on.\r");
-    made(&workspace.join("sleeping"));
+    made(&led.workspace.join("sleeping"));
     tui.press("\x1b");
-    let end = daemon.event("cancelled turn", |event| event["outcome"] == "cancelled");
-    assert_eq!(end["type"], "end", "{end}");
-    eventually("the lead is idle", || {
-        all.command(&json!({"type": "get_state"}))["isStreaming"] == false
-    });
+    let cancelled = |event: &Value| event["type"] == "end" && event["outcome"] == "cancelled";
+    led.daemon.event("cancelled turn", cancelled);
+    idle(&mut all);
 
     // Leaving it leaves the session as it is.
     tui.press("\x04");
     assert_eq!(tui.finish(), 0);
     all.command(&json!({"type": "get_state"}));
-    daemon.signal(Signal::SIGTERM);
-    assert_eq!(daemon.finish().code(), 0);
-    bench.assert_no_process_left();
+    led.finish(&bench);
+}
+
+#[test]
+fn the_official_tui_shows_the_turn_and_prompts_steers_and_aborts() {
+    shows_and_controls(&agents::CLAUDE);
+}
+
+#[test]
+fn the_official_tui_controls_claude_code_in_live_form() {
+    shows_and_controls(&agents::CLAUDE_LIVE);
+}
+
+#[test]
+fn the_official_tui_controls_codex_in_live_form() {
+    shows_and_controls(&agents::CODEX_LIVE);
+}
+
+#[test]
+fn the_official_tui_controls_opencode_in_live_form() {
+    shows_and_controls(&agents::OPENCODE_LIVE);
 }

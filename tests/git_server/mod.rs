@@ -19,6 +19,10 @@ use tokio::sync::oneshot;
 pub(crate) struct Behaviour {
     /// The token that requests must carry.
     pub(crate) token: Option<&'static str>,
+    /// The file that holds the token which they must carry, as it is then.
+    pub(crate) token_file: Option<PathBuf>,
+    /// The token of the first push is refused after all.
+    pub(crate) expires: bool,
     /// Where requests are sent instead.
     pub(crate) redirect: Option<String>,
     /// The status that every request gets.
@@ -44,6 +48,7 @@ impl GitServer {
             root: root.to_owned(),
             behaviour,
             requests: Arc::clone(&requests),
+            pushes: Arc::default(),
         };
         let thread = std::thread::spawn(move || serve(listener, backend, stopped));
         Self {
@@ -75,6 +80,7 @@ struct Backend {
     root: PathBuf,
     behaviour: Behaviour,
     requests: Arc<AtomicUsize>,
+    pushes: Arc<AtomicUsize>,
 }
 
 fn serve(listener: std::net::TcpListener, backend: Backend, stopped: oneshot::Receiver<()>) {
@@ -107,11 +113,18 @@ async fn answer(backend: Backend, request: Request) -> Response<Body> {
         let status = StatusCode::from_u16(status).unwrap();
         return plain(status, header::CONTENT_TYPE, "text/plain".to_owned());
     }
-    if let Some(token) = backend.behaviour.token {
+    let in_file = backend.behaviour.token_file.as_ref().map(|path| {
+        let token = std::fs::read_to_string(path).unwrap_or_default();
+        token.trim().to_owned()
+    });
+    let is_push = request.method() == "POST" && request.uri().path().ends_with("receive-pack");
+    let expires =
+        backend.behaviour.expires && is_push && backend.pushes.fetch_add(1, Ordering::SeqCst) == 0;
+    if let Some(token) = backend.behaviour.token.map(str::to_owned).or(in_file) {
         let pair =
             base64::engine::general_purpose::STANDARD.encode(format!("x-access-token:{token}"));
         let given = request.headers().get(header::AUTHORIZATION);
-        if given.is_none_or(|given| given != &format!("Basic {pair}")) {
+        if expires || given.is_none_or(|given| given != &format!("Basic {pair}")) {
             let challenge = "Basic realm=\"git\"".to_owned();
             return plain(
                 StatusCode::UNAUTHORIZED,

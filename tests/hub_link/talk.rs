@@ -32,7 +32,11 @@ fn commands_reach_the_driver_and_its_answers_the_hub() {
         ))
         .await;
         let got = inbound.recv().await.unwrap();
-        assert_eq!(got.command, Command::Prompt("go".into()));
+        let said = agent_runner::hub::Said {
+            text: "go".to_owned(),
+            author: None,
+        };
+        assert_eq!(got.command, Command::Prompt(said));
         handle.respond(got.reply, Ok(None));
         assert_eq!(
             response(&mut peer).await,

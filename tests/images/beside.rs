@@ -106,17 +106,19 @@ fn a_killed_daemons_agent_goes_on_beside_and_the_next_daemon_takes_it_over() {
 fn a_daemon_that_dies_while_it_makes_a_container_leaves_none_and_the_next_one_does_the_task() {
     let Some(image) = image("claude") else { return };
     for point in [
-        "docker.before_create",
-        "docker.created",
-        "docker.started",
-        "docker.answered",
+        "docker.before_create:1",
+        "docker.created:1",
+        // In the container that the image is tried in, then in the run's.
+        "docker.started:1",
+        "docker.started:2",
+        "docker.answered:1",
     ] {
         let bench = Bench::new("id -u");
         let session = bench.create_session(&json!({"task": "Go on."}));
         let log = bench.dir.path().join("passed");
         let mut command = bench.beside(&image, &CLAUDE, &["daemon", "--once"]);
         command.args(["--hub", &bench.hub, "--session", &session]);
-        command.env("AGENT_RUNNER_CRASH", format!("{point}:1"));
+        command.env("AGENT_RUNNER_CRASH", point);
         command.env("AGENT_RUNNER_CRASH_LOG", &log);
         let first = Lines::of(&mut command);
         assert_eq!(first.code(), None, "{point}: it dies of SIGKILL");
@@ -212,7 +214,7 @@ fn the_setup_script_runs_in_a_container_too() {
     });
     let is_agent = said.starts_with("1000");
     assert!(
-        is_agent && said.contains("/.agent-runner init shim"),
+        is_agent && said.contains("/.agent-runner init --oom-code"),
         "{said}"
     );
     let output = events.event(|event| event["type"] == "tool_end").unwrap();

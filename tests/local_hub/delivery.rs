@@ -207,3 +207,90 @@ async fn a_restarted_hub_knows_that_a_run_is_open() {
     let path = format!("/api/hub/session/{session}");
     assert_eq!(hub.call("GET", &path, None).await.1["status"], "active");
 }
+
+#[tokio::test]
+async fn who_came_and_went_is_in_the_history_also_after_kill_9() {
+    let state = tempfile::tempdir().unwrap();
+    let hub = HubProcess::start(state.path());
+    let session = hub.session().await;
+    let mut observer = hub.viewer(&session, "observer").await;
+    let is = |event: &'static str| move |f: &Value| f["event"] == event;
+    drop(hub.lead(&session, "d1").await);
+    observer.until(is("session_leave")).await;
+    let path = format!("/api/hub/session/{session}");
+    let (_, before) = hub.call("GET", &path, None).await;
+    drop(hub.viewer(&session, "controller").await);
+    observer.until(is("session_leave")).await;
+    let came = ["+observer", "+lead", "-lead", "+controller"];
+    // That somebody has gone is told at once, and stored a moment later.
+    while hub.presence(&session).await.len() < 5 {}
+    let mut all: Vec<_> = came.into_iter().chain(["-controller"]).collect();
+    assert_eq!(hub.presence(&session).await, all);
+    let (_, after) = hub.call("GET", &path, None).await;
+    assert_eq!(before["lastActivityAt"], after["lastActivityAt"]);
+    hub.kill();
+    let hub = HubProcess::start(state.path());
+    all.push("-observer");
+    assert_eq!(hub.presence(&session).await, all);
+}
+
+/// Fifty that read, one that does not, and none of them sees anything but all of it in its order.
+#[tokio::test]
+async fn every_one_of_many_viewers_sees_every_event_beside_one_that_does_not_read() {
+    const EVENTS: usize = 1_500;
+    let state = tempfile::tempdir().unwrap();
+    let hub = HubProcess::start(state.path());
+    let session = hub.session().await;
+    let mut slow = hub.viewer(&session, "observer").await;
+    let mut lead = hub.lead(&session, "d1").await;
+    let mut viewers = Vec::new();
+    for n in 0..50 {
+        let role = if n % 2 == 0 { "observer" } else { "controller" };
+        viewers.push(hub.viewer(&session, role).await);
+    }
+    let watched = viewers.into_iter().map(|mut viewer| {
+        tokio::spawn(async move {
+            let mut seen = Vec::with_capacity(EVENTS);
+            while seen.len() < EVENTS {
+                let frame = viewer.until(|f| f["event"] == "message_update").await;
+                seen.push(frame["data"]["n"].as_u64().unwrap());
+            }
+            seen
+        })
+    });
+    let watched: Vec<_> = watched.collect();
+    flood(&mut lead, EVENTS, 8 * 1_024).await;
+    let all: Vec<u64> = (0..EVENTS as u64).collect();
+    for viewer in watched {
+        assert_eq!(viewer.await.unwrap(), all);
+    }
+    let mut late = Vec::with_capacity(EVENTS);
+    while late.len() < EVENTS {
+        let frame = slow.until(|f| f["event"] == "message_update").await;
+        late.push(frame["data"]["n"].as_u64().unwrap());
+    }
+    assert_eq!(late, all);
+}
+
+#[tokio::test]
+async fn a_page_of_history_without_a_place_is_the_newest() {
+    let state = tempfile::tempdir().unwrap();
+    let hub = HubProcess::start(state.path());
+    let session = hub.session().await;
+    let mut lead = hub.lead(&session, "d1").await;
+    for n in 0..20_u64 {
+        lead.event(&n.to_string(), "turn_start", json!({"n": n}))
+            .await;
+    }
+    lead.until(|frame| frame["id"] == "19").await;
+    let page = async |query: &str| {
+        let path = format!("/api/hub/session/{session}/events/history?{query}");
+        hub.call("GET", &path, None).await.1["events"].take()
+    };
+    let newest = page("limit=3").await;
+    assert_eq!(numbers(newest.as_array().unwrap(), "payload"), [17, 18, 19]);
+    let before = page(&format!("limit=2&beforeId={}", newest[0]["id"])).await;
+    assert_eq!(numbers(before.as_array().unwrap(), "payload"), [15, 16]);
+    let first = page("limit=3&offset=0").await;
+    assert_eq!(first[0]["event"], "session_join");
+}

@@ -114,7 +114,29 @@ impl HubProcess {
     }
 
     /// All of a session's events, oldest first.
+    /// All that happened in a session but comings and goings.
     pub(crate) async fn history(&self, session: &str) -> Vec<Value> {
+        let mut events = self.whole_history(session).await;
+        events.retain(|event| !is_presence(event));
+        events
+    }
+
+    /// Who came (`+`) and went (`-`), by role.
+    pub(crate) async fn presence(&self, session: &str) -> Vec<String> {
+        let events = self.whole_history(session).await.into_iter();
+        let presence = events.filter(is_presence).map(|event| {
+            let sign = if event["event"] == "session_join" {
+                '+'
+            } else {
+                '-'
+            };
+            let role = event["payload"]["participant"]["role"].as_str().unwrap();
+            format!("{sign}{role}")
+        });
+        presence.collect()
+    }
+
+    async fn whole_history(&self, session: &str) -> Vec<Value> {
         let mut events = Vec::new();
         loop {
             let offset = events.len();
@@ -270,4 +292,8 @@ impl Socket {
             }
         }
     }
+}
+
+fn is_presence(event: &Value) -> bool {
+    event["event"] == "session_join" || event["event"] == "session_leave"
 }

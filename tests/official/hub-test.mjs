@@ -7,12 +7,14 @@ const hub = process.argv[2];
 const client = rest({ hub });
 const repo = { cloneUrl: 'https://git.example/a.git', branch: 'main' };
 const created = await client.createSession({
-  task: 'fix the bug', label: 'Bug', tags: ['t'], repo, visibility: 'private',
+  task: 'fix the bug', label: 'Bug', tags: ['urgent'], repo, visibility: 'private',
+  metadata: { ticket: 'AB-12' },
 });
 const session = created.sessionId;
 assert.equal(created.status, 'created');
 const listed = await client.listSessions({ search: 'bug' });
 assert.equal(listed.total, 1);
+for (const search of ['URGENT', 'ab-12']) assert.equal((await client.listSessions({ search })).total, 1);
 assert.equal(listed.sessions[0].sessionId, session);
 assert.equal(listed.sessions[0].bucket, 'provisioning');
 assert.equal((await client.getSession(session)).repo.cloneUrl, repo.cloneUrl);
@@ -73,11 +75,23 @@ const replay = await client.getReplay(session);
 assert.deepEqual(replay.entries.map((e) => e.type),
   ['user_prompt', 'thinking', 'tool_call', 'tool_result', 'message']);
 assert.equal(replay.entries.at(-1).content, 'all done');
-const history = await client.listEventHistory(session, { limit: 5, offset: 1 });
+const history = await client.listEventHistory(session, { limit: 1000, offset: 0 });
+assert.equal(history.total, history.events.length);
+const isPresence = (e) => ['session_join', 'session_leave'].includes(e.event);
 // The 19 of the turn, and the prompt of a controller, which the Hub has told the others.
-assert.equal(history.total, 20);
-assert.deepEqual(history.events.map((e) => e.event),
+const happened = history.events.filter((e) => !isPresence(e));
+assert.equal(happened.length, 20);
+assert.equal(happened.at(-1).event, 'user_prompt');
+assert.deepEqual(history.events.filter(isPresence).map((e) => e.payload.participant.role).sort(),
+  ['controller', 'controller', 'lead', 'observer', 'observer', 'observer']);
+const page = await client.listEventHistory(session, { limit: 5, offset: history.events.indexOf(happened[1]) });
+assert.deepEqual(page.events.map((e) => e.event),
   ['before_agent_start', 'agent_start', 'turn_start', 'message_start', 'message_end']);
+const last = await client.listEventHistory(session, { limit: 1 });
+assert.equal(last.events[0].id, history.events.at(-1).id);
+assert.equal(replay.entriesSource, 'event_history');
+assert.deepEqual(replay.sourceCounts, { durableStream: 0, sessionEntries: 0, eventHistory: 5 });
+assert.equal((await client.listSessions({ search: 'nowhere' })).total, 0);
 const { participants } = await client.listParticipants(session);
 assert.deepEqual(participants.map((p) => p.role).sort(),
   ['controller', 'controller', 'lead', 'observer', 'observer', 'observer']);

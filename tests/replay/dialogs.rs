@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use agent_runner::agent::live::recording::{self, Recording};
-use agent_runner::agent::live::{Heard, LiveKind, LiveReader, LiveSpec, Told};
+use agent_runner::agent::live::{Heard, LiveKind, LiveReader, LiveSpec, Since, Told};
 use agent_runner::agent::{self, Evidence};
 use agent_runner::event::Event;
 use agent_runner::ids::SpoolOffset;
@@ -443,10 +443,16 @@ fn the_docs_show_what_each_form_gives() {
         }
     }
     let kinds = LIVE.map(|agent| agent::by_name(agent).unwrap().live.as_ref().unwrap());
-    let rows: [Row<LiveKind>; 3] = [
+    let rows: [Row<LiveKind>; 5] = [
         ("a message into the running turn", |kind| kind.can_steer),
         ("another model without a new process", |kind| {
-            kind.can_set_model
+            kind.sets.model > Since::NextProcess
+        }),
+        ("another effort without a new process", |kind| {
+            kind.sets.effort > Since::NextProcess
+        }),
+        ("consent asked for without a new process", |kind| {
+            kind.sets.consent > Since::NextProcess
         }),
         ("taken by `--mode auto` where nobody is asked", |kind| {
             kind.richer_than_exec

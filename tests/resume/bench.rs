@@ -20,6 +20,7 @@ use agent_runner::spool::Stdout;
 use agent_runner::tasks::Tasks;
 use agent_runner::turn::TurnContext;
 use agent_runner::turn::approval::Approval;
+use agent_runner::workspace::Authorship;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -126,6 +127,7 @@ impl Bench {
         ] {
             environment.set(name, value).unwrap();
         }
+        let authorship = Authorship::take(&self.path("state"), None, &mut environment).unwrap();
         let session = "s1".parse().unwrap();
         let tail = journal.tail(&session, journal.last_seq(&session).await.unwrap());
         let approval = ApprovalConfig {
@@ -159,6 +161,7 @@ impl Bench {
             },
             choices: tokio::sync::watch::Sender::default(),
             briefings: agent_runner::turn::briefing::Briefings::default(),
+            authorship,
             environment,
             repositories: vec![self.path("workspace")],
             workspace: self.path("workspace"),
@@ -330,6 +333,7 @@ impl Running {
 fn prompt(text: &str) -> Prompt {
     Prompt {
         text: text.to_owned(),
+        author: None,
         command_id: None,
         is_task: false,
     }

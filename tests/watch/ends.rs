@@ -91,6 +91,7 @@ async fn the_same_message_twice_is_heard_once() {
     running.event("token").await;
     let message = Prompt {
         text: "Use tabs.".to_owned(),
+        author: None,
         command_id: Some("message-1".to_owned()),
         is_task: false,
     };

@@ -166,6 +166,7 @@ fn contained(bench: &Bench, server: &GitServer, canary: &Canary, what: &str) {
                 workspace: workspace.clone(),
                 session: "s".to_owned(),
                 name: "n".to_owned(),
+                author: None,
             };
             // Taken or refused: nothing runs.
             drop(take_checkpoint(&request));
@@ -267,6 +268,7 @@ fn a_sources_own_configuration_filters_and_hooks_run_nothing() {
         workspace: workspace.path.clone(),
         session: "s".to_owned(),
         name: "n".to_owned(),
+        author: None,
     };
     take_checkpoint(&request).unwrap().unwrap();
     canary.assert_untouched("configuration");

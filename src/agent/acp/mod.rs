@@ -28,13 +28,15 @@ use self::work::Work;
 use super::json::typed;
 use super::json_rpc::{self, Frame, Peer, Requests};
 use super::lines::notice;
-use super::live::{Asked, Command, Dialog, LiveSpec, Phase, Refused, Restored, Told, tell};
+use super::live::{
+    Asked, Command, Dialog, LiveSpec, Phase, Refused, Restored, Settings, Told, tell,
+};
 use super::{Evidence, Ignored, snapshot};
 use crate::event::{Event, NoticeLevel, TurnError, Usage};
 use crate::exit::Exit;
 use crate::frame::Line;
 
-pub(super) use self::vendor::{Begun, Setting, Stopped, Vendor};
+pub(super) use self::vendor::{Begun, Request, Stopped, Vendor};
 pub(super) use self::wire::{CallUpdate, Fault};
 pub(super) use self::work::OpenCall;
 
@@ -51,8 +53,11 @@ struct Acp<V> {
     opening: Opening,
     ours: Requests,
     session: Option<String>,
-    /// How many of the vendor's settings were sent.
-    settings: usize,
+    /// How many of the vendor's settings were sent with the opening.
+    opened_with: usize,
+    /// What it works with.
+    #[serde(default)]
+    settings: Settings,
     /// The request whose answer ends the turn.
     turn: Option<Turn>,
     /// The running turn is being interrupted.
@@ -103,7 +108,8 @@ pub(super) fn open<V: Vendor>(spec: &LiveSpec) -> Box<dyn Dialog> {
         opening: Opening::Nothing,
         ours: Requests::default(),
         session: None,
-        settings: 0,
+        opened_with: 0,
+        settings: Settings::started_with(spec),
         turn: None,
         interrupting: false,
         in_history: false,
@@ -136,6 +142,10 @@ impl<V: Vendor> Dialog for Acp<V> {
 
     fn phase(&self) -> Phase {
         self.phase
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     fn pending(&self) -> Vec<Asked> {
@@ -213,6 +223,11 @@ impl<V: Vendor> Peer for Acp<V> {
         if self.turn.as_ref().is_some_and(|turn| turn.request == id) {
             self.taken_up(out);
             self.turn_over(frame, out);
+            return "";
+        }
+        if let Some(setting) = self.settings.take(id) {
+            let refused = frame.error.as_ref().map(|fault| fault.message.to_string());
+            self.settings.settle(setting, refused, out);
             return "";
         }
         if let Some(fault) = &frame.error {
@@ -330,7 +345,7 @@ impl<V: Vendor> Acp<V> {
     /// Prompts are taken when all is set and what was said before is told.
     fn ready_if_open(&mut self, out: &mut Vec<Told>) {
         let is_set =
-            self.settings >= V::settings(&self.spec).len() && self.ours.open().next().is_none();
+            self.opened_with >= V::settings(&self.spec).len() && self.ours.open().next().is_none();
         if self.phase == Phase::Opening && self.session.is_some() && is_set && !self.in_history {
             self.phase = Phase::Resting;
             out.push(Told::Ready);

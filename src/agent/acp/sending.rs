@@ -15,7 +15,8 @@ const DIALECT: Dialect = Dialect::Versioned;
 impl<V: Vendor> Acp<V> {
     /// A request of ours was sent.
     pub(super) fn has_requested(&mut self, id: &str, method: &str, params: Option<&RawValue>) {
-        let params: Sent<'_> = typed(params).unwrap_or_default();
+        let raw = params;
+        let params: Sent<'_> = typed(raw).unwrap_or_default();
         match method {
             "initialize" => self.opening = Opening::Asked,
             "session/new" | "session/load" | "session/resume" => {
@@ -37,8 +38,13 @@ impl<V: Vendor> Acp<V> {
                     taken_up: false,
                 });
             }
-            _ if self.phase == Phase::Opening => self.settings += 1,
-            _ => {}
+            _ if self.phase == Phase::Opening => self.opened_with += 1,
+            _ => {
+                let asked: Value = typed(raw).unwrap_or_default();
+                if let Some(setting) = V::changed_by(method, &asked) {
+                    self.settings.ask(id, setting);
+                }
+            }
         }
     }
 
@@ -69,7 +75,7 @@ impl<V: Vendor> Acp<V> {
             (Opening::Nothing, _) => frames.push(self.initialize()),
             (Opening::Answered, _) => frames.push(self.open_session()),
             (Opening::Session, Some(session)) if self.is_answered() => {
-                let settings = V::settings(&self.spec).into_iter().skip(self.settings);
+                let settings = V::settings(&self.spec).into_iter().skip(self.opened_with);
                 for (method, mut params) in settings {
                     if let Value::Object(fields) = &mut params {
                         fields.insert("sessionId".to_owned(), session.clone().into());
@@ -116,8 +122,8 @@ impl<V: Vendor> Acp<V> {
             (Command::Steer(_) | Command::Interrupt, Phase::Resting) => Err(Refused::Resting),
             (Command::Interrupt, _) if self.interrupting => Ok(Vec::new()),
             (Command::Interrupt, _) => Ok(self.interrupt(session)),
-            (Command::SetModel(model), _) => {
-                let (method, mut params) = V::set_model(model);
+            (Command::Set(setting), _) => {
+                let (method, mut params) = V::change(setting).ok_or(Refused::NotLive)?;
                 if let Value::Object(fields) = &mut params {
                     fields.insert("sessionId".to_owned(), session.clone().into());
                 }

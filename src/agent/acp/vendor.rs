@@ -10,12 +10,12 @@ use serde_json::value::RawValue;
 use super::wire::{CallUpdate, Fault};
 use super::work::OpenCall;
 use crate::agent::Evidence;
-use crate::agent::live::LiveSpec;
+use crate::agent::live::{LiveSpec, Setting};
 use crate::event::{Event, TurnError, Usage};
 use crate::exit::Exit;
 
-/// A request that follows the opening of a session, without the session's id.
-pub(in crate::agent) type Setting = (&'static str, Value);
+/// A request about a session, without the session's id.
+pub(in crate::agent) type Request = (&'static str, Value);
 
 /// A call's name in the CLI, and its normalized input.
 pub(in crate::agent) struct Begun {
@@ -50,10 +50,13 @@ pub(in crate::agent) trait Vendor:
     const STREAMS_OUTPUT: bool;
 
     /// What is to be set once there is a session.
-    fn settings(spec: &LiveSpec) -> Vec<Setting>;
+    fn settings(spec: &LiveSpec) -> Vec<Request>;
 
-    /// Another model.
-    fn set_model(model: &str) -> Setting;
+    /// The request for a change; none where it takes a new process.
+    fn change(setting: &Setting) -> Option<Request>;
+
+    /// What a request changes, the other way round.
+    fn changed_by(method: &str, params: &Value) -> Option<Setting>;
 
     /// Whether a piece of text is the CLI's and not the model's.
     fn is_noise(_text: &str) -> bool {

@@ -91,6 +91,9 @@ const FLAGS: Flags = Flags {
     ],
 };
 
+/// Tools for talking with a person, which come with the prompt for consent.
+const NOBODY_TO_ASK: &str = "--disallowedTools=AskUserQuestion,EnterPlanMode,ExitPlanMode";
+
 const EFFORTS: &[&str] = &["low", "medium", "high", "xhigh", "max"];
 const EFFORT_NAMES: &str = "low, medium, high, xhigh, max";
 
@@ -138,17 +141,22 @@ pub(super) fn plan(spec: &TurnSpec) -> Result<LaunchPlan, LaunchError> {
 /// The plan for a conversation: messages, answers and consents travel over stdin. With `asks` the
 /// CLI is left in its default mode, where our hook sends each call to the prompt for consent.
 pub(super) fn live_plan(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError> {
-    let consent = if asks {
-        "--permission-prompt-tool=stdio"
-    } else {
-        "--dangerously-skip-permissions"
-    };
-    let talk = ["--input-format=stream-json", "--replay-user-messages"];
-    let launch = launch(spec, &[talk[0], talk[1], consent])?;
+    // also where nobody is asked: consent can be wanted later
+    let mut form = vec![
+        "--input-format=stream-json",
+        "--replay-user-messages",
+        "--permission-prompt-tool=stdio",
+    ];
+    if !asks {
+        form.extend(["--dangerously-skip-permissions", NOBODY_TO_ASK]);
+    }
+    let launch = launch(spec, &form)?;
     Ok(LivePlan {
         launch,
         spec: LiveSpec {
             cwd: Some(spec.workspace.to_string_lossy().into_owned()),
+            model: spec.model.clone(),
+            effort: spec.effort.clone(),
             // a rule with a pattern is for the CLI alone to judge: such calls are asked for
             allowed_tools: spec.allowed_tools.clone(),
             asks,

@@ -8,6 +8,7 @@
 //! With [`LiveSpec::asks`] a `PreToolUse` hook of ours answers every call with `ask`: left alone,
 //! the CLI lets read-only commands and reads pass without a word.
 
+mod change;
 mod control;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,8 @@ use serde_json::{Map, Value, json};
 use self::control::{Control, Echo, Request, Response};
 use super::{Claude, launch};
 use crate::agent::live::{
-    Answer, Asked, Command, Dialog, Holds, LiveKind, LiveSpec, Message, Phase, Refused, Told, tell,
+    Answer, Asked, Command, Dialog, Holds, LiveKind, LiveSpec, Message, Phase, Refused, Sets,
+    Setting, Settings, Since, Told, tell,
 };
 use crate::agent::{Adapter as _, Evidence, Ignored, snapshot};
 use crate::event::Event;
@@ -29,7 +31,11 @@ use crate::frame::{Line, Loss};
 pub(super) const LIVE: LiveKind = LiveKind {
     plan: launch::live_plan,
     can_steer: true,
-    can_set_model: true,
+    sets: Sets {
+        model: Since::Now,
+        effort: Since::Now,
+        consent: Since::Now,
+    },
     can_change_input: true,
     holds: Holds::All,
     richer_than_exec: true,
@@ -38,6 +44,9 @@ pub(super) const LIVE: LiveKind = LiveKind {
 };
 
 const VERSION: u32 = 1;
+
+/// The tool by which it asks its user something.
+const QUESTION: &str = "AskUserQuestion";
 
 /// By which the CLI calls our hook.
 const HOOK: &str = "consent";
@@ -53,12 +62,29 @@ struct ClaudeLive {
     frames: u64,
     /// Our requests that the CLI has not answered, by their ids: what each is for.
     ours: BTreeMap<String, String>,
+    #[serde(default)]
+    settings: Settings,
+    /// An effort that the CLI was given and has not been asked about.
+    #[serde(default)]
+    effort: Effort,
     /// Messages that the CLI has not said again, in order.
     messages: Vec<Option<String>>,
     /// It says messages again.
     echoes: bool,
     asked: Vec<Waiting>,
     owed: Vec<Owed>,
+}
+
+/// How far a change of the effort has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Effort {
+    /// None is under way.
+    #[default]
+    Settled,
+    /// The CLI has been given it, and is to be asked what it made of that.
+    Given(String),
+    /// It did not take it up: it is given what counted before.
+    Refused,
 }
 
 /// A request for consent.
@@ -109,6 +135,11 @@ impl Dialog for ClaudeLive {
             Some(Control::Echo(message)) => self.spoke(message.id),
             Some(Control::Request(request)) => {
                 self.opened |= request.subtype == "initialize";
+                if self.effort == Effort::Refused && request.subtype == change::APPLY {
+                    self.effort = Effort::Settled;
+                } else if let Some(setting) = request.change {
+                    self.settings.ask(&request.id, setting);
+                }
                 self.ours.insert(request.id, request.subtype);
             }
             Some(Control::Response(response)) => self.answered(&response, out),
@@ -121,6 +152,11 @@ impl Dialog for ClaudeLive {
         if !self.opened {
             frames.push(self.initialize());
         }
+        let ahead = frames.len() as u64;
+        frames.extend(
+            self.effort_due()
+                .map(|request| self.request(ahead, &request)),
+        );
         frames.extend(self.owed.iter().map(Owed::frame));
         frames
     }
@@ -133,8 +169,8 @@ impl Dialog for ClaudeLive {
             (Command::Steer(_), Phase::Resting) => Err(Refused::Resting),
             (Command::Prompt(message) | Command::Steer(message), _) => Ok(vec![spoken(message)]),
             (Command::Interrupt, _) => self.interrupt(),
-            (Command::SetModel(model), _) => {
-                let request = json!({"subtype": "set_model", "model": model});
+            (Command::Set(setting), _) => {
+                let request = change::request(setting, &self.spec.allowed_tools);
                 Ok(vec![self.request(0, &request)])
             }
         }
@@ -142,6 +178,10 @@ impl Dialog for ClaudeLive {
 
     fn phase(&self) -> Phase {
         self.phase
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     fn pending(&self) -> Vec<Asked> {
@@ -178,6 +218,8 @@ impl ClaudeLive {
             opened: false,
             frames: 0,
             ours: BTreeMap::new(),
+            settings: Settings::started_with(spec),
+            effort: Effort::Settled,
             messages: Vec::new(),
             echoes: false,
             asked: Vec::new(),
@@ -244,7 +286,7 @@ impl ClaudeLive {
         let is_ours = request.subtype == "hook_callback" && request.hook.as_deref() == Some(HOOK);
         let reply = if !is_ours {
             Reply::Unknown(request.subtype.clone())
-        } else if self.spec.allowed_tools.contains(&request.tool) {
+        } else if self.needs_no_consent(&request.tool) {
             Reply::Allow
         } else {
             Reply::Ask
@@ -257,7 +299,12 @@ impl ClaudeLive {
         let Some(what) = self.ours.remove(&response.id) else {
             return "an answer to nothing that was asked";
         };
+        if let Some(setting) = self.settings.take(&response.id) {
+            self.changed(setting, response, out);
+            return "done as asked";
+        }
         match (&response.error, what.as_str()) {
+            (_, change::CHECK) => self.checked(response, out),
             (None, "initialize") => {
                 if self.phase == Phase::Opening {
                     self.phase = Phase::Resting;
@@ -276,6 +323,51 @@ impl ClaudeLive {
         "done as asked"
     }
 
+    /// The CLI's answer to a change.
+    fn changed(&mut self, setting: Setting, response: &Response, out: &mut Vec<Told>) {
+        match (setting, &response.error) {
+            (Setting::Effort(effort), None) => self.effort = Effort::Given(effort),
+            (setting, refused) => self.settings.settle(setting, refused.clone(), out),
+        }
+    }
+
+    /// What the CLI says of its settings, once it was given an effort.
+    fn checked(&mut self, response: &Response, out: &mut Vec<Told>) {
+        let Effort::Given(given) = std::mem::take(&mut self.effort) else {
+            return;
+        };
+        let refused = if let Some(error) = &response.error {
+            Some(error.clone())
+        } else if response.effort.as_ref() == Some(&given) {
+            None
+        } else {
+            let counts = response.effort.as_deref().unwrap_or("none at all");
+            Some(format!(
+                "the model does not take it; what counts is {counts}"
+            ))
+        };
+        if refused.is_some() {
+            self.effort = Effort::Refused;
+        }
+        self.settings.settle(Setting::Effort(given), refused, out);
+    }
+
+    /// What a change of the effort needs next.
+    fn effort_due(&self) -> Option<Value> {
+        let is_asked = self.ours.values().any(|what| what == change::CHECK);
+        match &self.effort {
+            Effort::Given(_) if !is_asked => Some(json!({"subtype": change::CHECK})),
+            Effort::Refused => Some(change::effort(self.settings.effort.as_deref())),
+            Effort::Given(_) | Effort::Settled => None,
+        }
+    }
+
+    /// Whether our hook lets the calls of a tool pass. A question is not answered by that.
+    fn needs_no_consent(&self, tool: &str) -> bool {
+        let is_listed = self.spec.allowed_tools.iter().any(|listed| listed == tool);
+        is_listed || (!self.settings.asks && tool != QUESTION)
+    }
+
     fn withdrawn(&mut self, request_id: String, out: &mut Vec<Told>) -> &'static str {
         self.owed.retain(|owed| owed.request_id != request_id);
         let before = self.asked.len();
@@ -289,6 +381,9 @@ impl ClaudeLive {
 
     fn echoed(&mut self, echo: &Echo, out: &mut Vec<Told>) -> &'static str {
         self.echoes = true;
+        if echo.is_output && self.settings.is_changing_model() {
+            return "what the CLI says of its new model";
+        }
         let known = self.messages.iter().position(|sent| *sent == echo.id);
         // one that was sent without an id is said again with one of the CLI's own
         let nameless = || self.messages.iter().position(Option::is_none);

@@ -28,7 +28,8 @@ use crate::agent::json::typed;
 use crate::agent::json_rpc::{self, Frame, Peer, Requests};
 use crate::agent::lines::notice;
 use crate::agent::live::{
-    Asked, Command, Dialog, Holds, LiveKind, LiveSpec, Phase, Refused, Told, tell,
+    Asked, Command, Dialog, Holds, LiveKind, LiveSpec, Phase, Refused, Sets, Settings, Since, Told,
+    tell,
 };
 use crate::agent::{Evidence, Ignored, snapshot};
 use crate::event::{Event, NoticeLevel, TurnError};
@@ -39,7 +40,11 @@ use crate::frame::Line;
 pub(super) const LIVE: LiveKind = LiveKind {
     plan: launch::plan,
     can_steer: true,
-    can_set_model: true,
+    sets: Sets {
+        model: Since::NextTurn,
+        effort: Since::NextTurn,
+        consent: Since::NextTurn,
+    },
     can_change_input: false,
     holds: Holds::AllBut("its to-do list and images that it opens"),
     richer_than_exec: true,
@@ -53,6 +58,8 @@ const VERSION: u32 = 2;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct CodexLive {
     spec: LiveSpec,
+    #[serde(default)]
+    settings: Settings,
     work: Work,
     phase: Phase,
     opening: Opening,
@@ -132,10 +139,7 @@ impl Dialog for CodexLive {
                 let params = json!({"threadId": thread, "turnId": turn});
                 self.request(0, "turn/interrupt", &params)
             }
-            Command::SetModel(model) => {
-                let params = json!({"threadId": thread, "model": model});
-                self.request(0, "thread/settings/update", &params)
-            }
+            Command::Set(setting) => self.change(thread, setting),
             Command::Answer { .. } => return Err(Refused::NotAsked),
         };
         Ok(vec![frame])
@@ -143,6 +147,10 @@ impl Dialog for CodexLive {
 
     fn phase(&self) -> Phase {
         self.phase
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     fn pending(&self) -> Vec<Asked> {
@@ -206,11 +214,16 @@ impl Peer for CodexLive {
 
     fn responded(
         &mut self,
-        _id: &str,
+        id: &str,
         method: String,
         frame: &Frame<'_, Fault<'_>>,
         out: &mut Vec<Told>,
     ) -> &'static str {
+        if let Some(setting) = self.settings.take(id) {
+            let refused = frame.error.as_ref().map(Fault::text);
+            self.settings.settle(setting, refused, out);
+            return "";
+        }
         if let Some(fault) = &frame.error {
             if self.phase == Phase::Opening {
                 self.phase = Phase::Refused;
@@ -285,8 +298,8 @@ impl Peer for CodexLive {
         Some(reason)
     }
 
-    fn requested(&mut self, _id: &str, method: &str, params: Option<&RawValue>) {
-        self.has_requested(method, params);
+    fn requested(&mut self, id: &str, method: &str, params: Option<&RawValue>) {
+        self.has_requested(id, method, params);
     }
 
     fn told(&mut self, method: &str) {
@@ -304,6 +317,7 @@ impl CodexLive {
     fn new(spec: &LiveSpec) -> Self {
         Self {
             spec: spec.clone(),
+            settings: Settings::started_with(spec),
             ..Self::default()
         }
     }

@@ -14,9 +14,9 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::{tools, verdict};
-use crate::agent::acp::{self, Begun, CallUpdate, Fault, OpenCall, Setting, Stopped, Vendor};
+use crate::agent::acp::{self, Begun, CallUpdate, Fault, OpenCall, Request, Stopped, Vendor};
 use crate::agent::json::typed;
-use crate::agent::live::{Holds, LiveKind, LiveSpec};
+use crate::agent::live::{Holds, LiveKind, LiveSpec, Sets, Setting, Since};
 use crate::agent::{Evidence, diff};
 use crate::event::{Event, FileChangeKind, TurnError, Usage};
 use crate::exit::Exit;
@@ -25,13 +25,20 @@ use crate::exit::Exit;
 pub(super) const LIVE: LiveKind = LiveKind {
     plan: launch::plan,
     can_steer: false,
-    can_set_model: true,
+    sets: Sets {
+        model: Since::NextTurn,
+        effort: Since::NextProcess,
+        consent: Since::NextProcess,
+    },
     can_change_input: false,
     holds: Holds::All,
     richer_than_exec: false,
     open: acp::open::<GeminiAcp>,
     restore: acp::restore::<GeminiAcp>,
 };
+
+/// Another model for the session.
+const SET_MODEL: &str = "session/set_model";
 
 /// What a command that was ended is told with; its status says that it completed.
 const CANCELLED: &str = "Command cancelled by user.";
@@ -64,12 +71,20 @@ impl Vendor for GeminiAcp {
     const HISTORY_FOLLOWS: bool = true;
     const STREAMS_OUTPUT: bool = false;
 
-    fn settings(_spec: &LiveSpec) -> Vec<Setting> {
+    fn settings(_spec: &LiveSpec) -> Vec<Request> {
         Vec::new()
     }
 
-    fn set_model(model: &str) -> Setting {
-        ("session/set_model", json!({"modelId": model}))
+    fn change(setting: &Setting) -> Option<Request> {
+        match setting {
+            Setting::Model(model) => Some((SET_MODEL, json!({"modelId": model}))),
+            Setting::Effort(_) | Setting::Consent(_) => None,
+        }
+    }
+
+    fn changed_by(method: &str, params: &Value) -> Option<Setting> {
+        let model = params.get("modelId").filter(|_| method == SET_MODEL)?;
+        Some(Setting::Model(model.as_str()?.to_owned()))
     }
 
     /// It says so itself when its mode is changed.

@@ -21,9 +21,9 @@ use serde_json::{Value, json};
 use super::log::Stderr;
 use super::tools::{self, Permission};
 use super::verdict;
-use crate::agent::acp::{self, CallUpdate, Fault, OpenCall, Setting, Stopped, Vendor};
+use crate::agent::acp::{self, CallUpdate, Fault, OpenCall, Request, Stopped, Vendor};
 use crate::agent::json::{Text, typed};
-use crate::agent::live::{Holds, LiveKind, LiveSpec};
+use crate::agent::live::{Holds, LiveKind, LiveSpec, Sets, Setting, Since};
 use crate::agent::{Evidence, hash};
 use crate::event::{Event, TurnError, Usage};
 use crate::exit::Exit;
@@ -32,7 +32,11 @@ use crate::exit::Exit;
 pub(super) const LIVE: LiveKind = LiveKind {
     plan: launch::plan,
     can_steer: false,
-    can_set_model: true,
+    sets: Sets {
+        model: Since::NextTurn,
+        effort: Since::NextTurn,
+        consent: Since::NextProcess,
+    },
     can_change_input: false,
     holds: Holds::All,
     // it repeats a text that was cut, and tells its summary, without a mark where that begins
@@ -92,7 +96,7 @@ impl Vendor for OpenCodeAcp {
     const HISTORY_FOLLOWS: bool = false;
     const STREAMS_OUTPUT: bool = true;
 
-    fn settings(spec: &LiveSpec) -> Vec<Setting> {
+    fn settings(spec: &LiveSpec) -> Vec<Request> {
         let option = |id: &str, value: &Option<String>| {
             let value = value.as_ref()?;
             Some((SET, json!({"configId": id, "value": value})))
@@ -102,8 +106,23 @@ impl Vendor for OpenCodeAcp {
         options.into_iter().flatten().collect()
     }
 
-    fn set_model(model: &str) -> Setting {
-        (SET, json!({"configId": "model", "value": model}))
+    fn change(setting: &Setting) -> Option<Request> {
+        let (id, value) = match setting {
+            Setting::Model(model) => ("model", model),
+            Setting::Effort(effort) => ("effort", effort),
+            Setting::Consent(_) => return None,
+        };
+        Some((SET, json!({"configId": id, "value": value})))
+    }
+
+    fn changed_by(method: &str, params: &Value) -> Option<Setting> {
+        let text = |name: &str| params.get(name).and_then(Value::as_str);
+        let value = text("value").filter(|_| method == SET)?.to_owned();
+        match text("configId")? {
+            "model" => Some(Setting::Model(value)),
+            "effort" => Some(Setting::Effort(value)),
+            _ => None,
+        }
     }
 
     fn begun(&self, native: Option<&str>, call: &CallUpdate<'_>) -> acp::Begun {

@@ -391,7 +391,7 @@ impl Attached {
 
     /// Says what waits to somebody who can hear it; a session that nobody leads is resumed for it.
     async fn say_what_waits(&mut self, view: &mut View, out: &mut Vec<u8>) -> io::Result<()> {
-        if !view.is_there() || self.waiting.is_empty() {
+        if !view.is_connected() || self.waiting.is_empty() {
             return Ok(());
         }
         if view.is_led() {

@@ -27,6 +27,8 @@ pub(super) struct View {
     is_others_turn: bool,
     /// The Hub's time of what was shown last; `None` before the first history.
     shown_to: Option<u64>,
+    /// The session's task, shown before the lead has told of it.
+    announced: Option<String>,
     /// Why nobody leads the session although that was asked for.
     failure: Option<String>,
     over: Option<StartError>,
@@ -53,6 +55,7 @@ impl View {
             prompts: 0,
             is_others_turn: false,
             shown_to: None,
+            announced: None,
             failure: None,
             over: None,
         }
@@ -71,6 +74,11 @@ impl View {
     /// Whether the history has come.
     pub(super) const fn is_there(&self) -> bool {
         self.shown_to.is_some()
+    }
+
+    /// Whether it is known how the session stands at this moment.
+    pub(super) const fn is_connected(&self) -> bool {
+        self.is_connected
     }
 
     /// Why nobody leads the session although that was asked for.
@@ -171,6 +179,7 @@ impl View {
             (seen, &history.task, history.entries.iter().any(is_prompt))
         {
             self.prompt(task, out)?;
+            self.announced = Some(task.clone());
         }
         let news = |entry: &&Value| seen.is_none_or(|seen| stamp(entry) > seen);
         for past in history.entries.iter().filter(news) {
@@ -215,7 +224,10 @@ impl View {
 
     fn show(&mut self, event: &Event, out: &mut Vec<u8>) -> io::Result<()> {
         match event {
-            Event::Prompt { text, .. } => self.prompt(text, out),
+            Event::Prompt { text, .. } => match self.announced.take() {
+                Some(task) if task == *text => Ok(()),
+                _ => self.prompt(text, out),
+            },
             event => self.transcript.show(event, out),
         }
     }

@@ -1,11 +1,14 @@
 //! Where a command shows events whose work counts without an audience.
 
 use std::io::{self, Write};
+use std::os::fd::{AsFd as _, BorrowedFd};
+
+use rustix::fs::FileType;
 
 use super::{Renderer, ended};
 use crate::cli::printing::say;
 use crate::config::Output;
-use crate::event::Outcome;
+use crate::event::{Envelope, Outcome};
 use crate::journal::StoredBatch;
 
 /// Events on stdout. What cannot be shown still counts: a turn has its outcome also where its
@@ -20,12 +23,17 @@ impl Stage {
     pub(in crate::cli) fn new(output: Output) -> Self {
         Self {
             renderer: Renderer::new(output),
-            out: Patient { is_over: false },
+            out: Patient {
+                is_over: leads_nowhere(io::stdout().as_fd()),
+            },
         }
     }
 
     /// Shows a batch; how the last turn ended that ended in it.
     pub(in crate::cli) fn batch(&mut self, batch: &StoredBatch) -> Option<Outcome> {
+        if self.out.is_over {
+            return how_it_ended(batch);
+        }
         let mut outcome = None;
         let note = |envelope: &_| outcome = ended(envelope).or(outcome);
         // It takes everything.
@@ -44,6 +52,27 @@ impl Stage {
     pub(in crate::cli) const fn is_pretty(&self) -> bool {
         self.renderer.is_pretty()
     }
+}
+
+/// How the last turn ended that ended in these, where nobody is shown them.
+fn how_it_ended(batch: &StoredBatch) -> Option<Outcome> {
+    let ends = batch
+        .lines()
+        .filter(|line| Envelope::type_of(line) == Some(b"end"));
+    let envelopes = ends.filter_map(|line| Envelope::parse(line).ok());
+    envelopes.filter_map(|envelope| ended(&envelope)).last()
+}
+
+/// Whether it is `/dev/null`: a transcript that nobody can read need not be made.
+fn leads_nowhere(output: BorrowedFd<'_>) -> bool {
+    const NULL: (u32, u32) = (1, 3);
+    rustix::fs::fstat(output).is_ok_and(|stat| {
+        let device = (
+            rustix::fs::major(stat.st_rdev),
+            rustix::fs::minor(stat.st_rdev),
+        );
+        FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && device == NULL
+    })
 }
 
 /// Stdout that takes everything, and no more of it is shown after the first failure: what was shown

@@ -217,12 +217,16 @@ fn remark(event: &Event) -> Option<(Style, String)> {
             (Style::Yellow, text)
         }
         Event::Report {
-            path, ok, error, ..
+            path,
+            ok,
+            error,
+            unchanged,
+            ..
         } => {
-            let verdict = if *ok {
-                "as expected"
-            } else {
-                "not as expected"
+            let verdict = match (*ok, *unchanged) {
+                (true, false) => "as expected",
+                (true, true) => "as an earlier turn left it",
+                (false, _) => "not as expected",
             };
             let why = error.as_deref().map(|why| format!(": {}", summary(why)));
             let why = why.unwrap_or_default();

@@ -115,7 +115,15 @@ impl Turns {
                     code: "request_failed".to_owned(),
                     text: format!("the agent did not do what it was asked for ({what}): {why}"),
                 }),
-                Told::Ready => {}
+                Told::Setting {
+                    setting,
+                    refused: Some(why),
+                } => events.push(Event::Notice {
+                    level: NoticeLevel::Warning,
+                    code: "request_failed".to_owned(),
+                    text: format!("the agent refused {setting:?}: {why}"),
+                }),
+                Told::Setting { refused: None, .. } | Told::Ready => {}
             }
         }
     }

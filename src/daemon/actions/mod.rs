@@ -34,7 +34,7 @@ use crate::turn::TurnContext;
 use crate::turn::approval::Ruling;
 use crate::turn::approval::{AnswerError, Approval};
 use crate::turn::briefing::Briefing;
-use crate::turn::choices::Choices;
+use crate::turn::choices::Choice;
 
 /// Answers that are remembered, so that one that comes again, after a lost connection say, is not
 /// carried out again: more than can be in flight.
@@ -192,11 +192,7 @@ impl HubSide {
         if self.session.state().borrow().choices.name.as_ref() == Some(&name) {
             return;
         }
-        let choices = Choices {
-            name: Some(name),
-            ..Choices::default()
-        };
-        if let Err(error) = self.session.choose(choices).await {
+        if let Err(error) = self.session.choose(Choice::Name(name)).await {
             tracing::warn!(%error, "the session's new name is not kept");
         }
     }

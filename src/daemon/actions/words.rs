@@ -46,6 +46,7 @@ impl HubSide {
         for (number, text) in actions.injected.drain(..).enumerate() {
             let prompt = Prompt {
                 text,
+                author: None,
                 command_id: Some(format!("hub-inject:{frame}/{number}")),
                 is_task: false,
             };

@@ -23,13 +23,13 @@ use tokio::sync::mpsc;
 use self::bash::Shell;
 use self::recent::Recent;
 use self::told::Told;
-use crate::hub::Command;
 use crate::hub::link::{Inbound, LinkHandle, Reply};
 use crate::hub::rest::RestClient;
+use crate::hub::{Command, Said};
 use crate::ids::SessionId;
 use crate::session::{Prompt, Session, SessionError};
 use crate::turn::TurnContext;
-use crate::turn::choices::Choices;
+use crate::turn::choices::Choice;
 
 pub(super) use bash::clear;
 pub(super) use state::Statuses;
@@ -136,10 +136,10 @@ impl Commands {
     async fn change(&self, command: Command, reply: &Reply) -> Result<Answer, Command> {
         let session = &self.session;
         Ok(match command {
-            Command::Prompt(text) | Command::FollowUp(text) => {
-                said(session.prompt(prompt(text, reply)).await)
+            Command::Prompt(asked) | Command::FollowUp(asked) => {
+                said(session.prompt(prompt(asked, reply)).await)
             }
-            Command::Steer(text) => said(session.steer(prompt(text, reply)).await),
+            Command::Steer(asked) => said(session.steer(prompt(asked, reply)).await),
             Command::Compact(instructions) => self.compact(instructions, reply).await,
             Command::SetThinking(level) => self.set_thinking(&level).await,
             Command::CycleThinking => self.cycle_thinking().await,
@@ -192,7 +192,8 @@ impl Commands {
             Some(instructions) => format!("/compact {instructions}"),
             None => "/compact".to_owned(),
         };
-        said(self.session.prompt(prompt(text, reply)).await)
+        let asked = Said { text, author: None };
+        said(self.session.prompt(prompt(asked, reply)).await)
     }
 }
 
@@ -200,11 +201,7 @@ impl Commands {
 async fn rename(session: Session, rest: RestClient, name: String, id: SessionId) -> Answer {
     let renamed = rest.rename(&id, &name).await;
     renamed.map_err(|error| format!("the Hub does not take the name: {error}"))?;
-    let choices = Choices {
-        name: Some(name),
-        ..Choices::default()
-    };
-    said(session.choose(choices).await)
+    said(session.choose(Choice::Name(name)).await)
 }
 
 fn said<T>(result: Result<T, SessionError>) -> Answer {
@@ -212,9 +209,10 @@ fn said<T>(result: Result<T, SessionError>) -> Answer {
 }
 
 /// A prompt that is sent again is durable under its id.
-fn prompt(text: String, reply: &Reply) -> Prompt {
+fn prompt(asked: Said, reply: &Reply) -> Prompt {
     Prompt {
-        text,
+        text: asked.text,
+        author: asked.author,
         command_id: reply.unique_id().map(|id| format!("hub:{id}")),
         is_task: false,
     }

@@ -7,10 +7,9 @@ use serde_json::{Value, json};
 
 use super::told::Told;
 use super::{Answer, Commands, said};
-use crate::agent::{AgentSession, TurnSpec};
 use crate::hub::pi::vendor;
 use crate::hub::protocol::Init;
-use crate::turn::choices::Choices;
+use crate::turn::choices::Choice;
 
 /// Vendors whose models one CLI alone runs.
 const VENDORS: [&str; 3] = ["anthropic", "openai", "google"];
@@ -101,19 +100,7 @@ impl Commands {
             }
             _ => model,
         };
-        let effort = self.session.state().borrow().choices.effort.clone();
-        let spec = TurnSpec {
-            agent_session: AgentSession::New(uuid::Uuid::nil()),
-            model: Some(model.clone()),
-            effort: effort.or(self.context.spec.effort.clone()),
-            ..self.context.spec.clone()
-        };
-        (agent.plan)(&spec).map_err(|error| error.to_string())?;
-        let choices = Choices {
-            model: Some(model.clone()),
-            ..Choices::default()
-        };
-        said(self.session.choose(choices).await)?;
+        said(self.session.choose(Choice::Model(model.clone())).await)?;
         Ok(Some(self.object(&model, told)))
     }
 

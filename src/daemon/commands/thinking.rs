@@ -3,8 +3,7 @@
 use serde_json::json;
 
 use super::{Answer, Commands, said};
-use crate::agent::{AgentSession, TurnSpec};
-use crate::turn::choices::Choices;
+use crate::turn::choices::Choice;
 
 /// Pi's levels, the least first.
 const LEVELS: [&str; 6] = ["off", "minimal", "low", "medium", "high", "xhigh"];
@@ -50,20 +49,7 @@ impl Commands {
                 agent.name
             ));
         };
-        let model = self.session.state().borrow().choices.model.clone();
-        let spec = TurnSpec {
-            agent_session: AgentSession::New(uuid::Uuid::nil()),
-            model: model.or(self.context.spec.model.clone()),
-            effort: Some(effort.to_owned()),
-            ..self.context.spec.clone()
-        };
-        // Some depend on the model.
-        (agent.plan)(&spec).map_err(|error| error.to_string())?;
-        let choices = Choices {
-            effort: Some(effort.to_owned()),
-            ..Choices::default()
-        };
-        said(self.session.choose(choices).await)
+        said(self.session.choose(Choice::Effort(effort.to_owned())).await)
     }
 
     pub(super) async fn cycle_thinking(&self) -> Answer {
@@ -89,7 +75,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::agent::AGENTS;
+    use crate::agent::{AGENTS, AgentSession, TurnSpec};
 
     #[test]
     fn each_level_that_an_agent_has_is_taken_by_its_plan() {

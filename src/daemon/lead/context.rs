@@ -1,8 +1,8 @@
 //! What every turn of a session is given, from the settings and from what was made for it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use secrecy::SecretString;
 use tokio::sync::watch;
 
 use super::Lead;
@@ -31,14 +31,15 @@ impl Lead {
         setup: &Setup<'_>,
         program: PathBuf,
         ground: Ground,
-        secrets: Vec<SecretString>,
     ) -> Result<(TurnContext, Served), DaemonError> {
         let config = setup.config;
         let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let mut spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
-        let redactor = self.hub.masks.of(secrets)?;
         let sandbox = sandbox::sandbox(setup, &self.session, &ground.workspace, &spec.home)?;
-        let mut reach = reach::reach(setup, &program, &ground.workspace, &spec.home);
+        let git = self.agents_git(setup, &ground);
+        git.make_folder()?;
+        let places = (ground.workspace.as_path(), spec.home.as_path());
+        let mut reach = reach::reach(setup, &program, places, &git.folder);
         let user = self.chosen.other_user();
         let names = environment.iter().filter_map(|(name, _)| name.to_str());
         spec.variables = names.map(str::to_owned).collect();
@@ -52,7 +53,9 @@ impl Lead {
         let offer = self.take_offer(setup, &mut spec, &mut reach, approval.asks())?;
         let expected = ground.expected(setup)?;
         let hands = config.git.push == Some(Push::Agent);
-        let handing = self.handing(setup, &ground, &mut plain, hands)?;
+        let authorship = git.authorship(&mut plain)?;
+        let credentials = Some(&ground.credentials).filter(|_| hands);
+        let handing = git.tell(&mut plain, credentials)?;
         let Ground {
             made, credentials, ..
         } = &ground;
@@ -69,7 +72,7 @@ impl Lead {
             live: form(self.chosen.kind, &config.agent, is_gated(&self.hub))?,
             idle_timeout: config.idle_timeout,
             approval,
-            workspace: ground.workspace,
+            workspace: ground.workspace.clone(),
             state_dir: config.state_dir.clone(),
             state_root: setup.state_root.to_owned(),
             stdout: match config.agent.stdio {
@@ -87,8 +90,9 @@ impl Lead {
             sandbox,
             expected,
             publishing,
+            authorship,
             journal: self.state.journal().clone(),
-            redactor,
+            redactor: Arc::clone(&ground.redactor),
             clock: setup.clock,
         };
         Ok((context, Served { handing, offer }))

@@ -26,8 +26,7 @@ impl Lead {
         task: Option<String>,
     ) -> Result<Led, DaemonError> {
         let workspace = ground.workspace.clone();
-        let secrets = self.secrets(setup, &ground).await?;
-        let (context, mut served) = self.context(setup, program, ground, secrets)?;
+        let (context, mut served) = self.context(setup, program, ground)?;
         let context = Arc::new(context);
         let log = self.log(setup);
         for (level, code, text) in std::mem::take(&mut served.offer.notices) {
@@ -88,6 +87,7 @@ impl Lead {
         if let Some(text) = task.filter(|_| untaken) {
             let prompt = Prompt {
                 text,
+                author: None,
                 command_id: None,
                 is_task: true,
             };

@@ -127,11 +127,23 @@ impl Lead {
             return Err(DaemonError::Agent { message });
         };
         let program = path.clone();
+        let made = Made::read(&setup.config.state_dir, &self.session)?;
+        let credentials = match &made.token_host {
+            // In memory alone, and that was another daemon's.
+            Some(host) => {
+                repositories::of_session(&self.hub.rest, &self.session, None, host.clone())
+            }
+            None => repositories::typed(setup)?.credentials,
+        };
+        let redactor = self.redactor(setup, &credentials).await?;
         let ground = Ground {
-            made: Made::read(&setup.config.state_dir, &self.session)?,
-            credentials: repositories::wanted(setup, None)?.credentials,
+            made,
+            credentials: credentials.masked_by(Arc::clone(&redactor)),
+            redactor,
             workspace,
         };
+        self.tasks
+            .spawn("session-token", learn_token(self.link(), &ground));
         self.drive(setup, program, ground, None).await
     }
 
@@ -175,5 +187,18 @@ impl Lead {
         let last = self.state.journal().last_seq(&self.session).await?;
         self.link.close(Seq::new(last)).await;
         Ok(())
+    }
+}
+
+/// The token in the session's environment is masked as soon as the Hub can be asked for it, and not
+/// only when it is used: an agent that is at work may know it.
+fn learn_token(link: Arc<LinkHandle>, ground: &Ground) -> impl Future<Output = ()> + use<> {
+    let credentials = ground.credentials.clone();
+    async move {
+        if link.ready().await.is_ok()
+            && let Err(why) = credentials.learn().await
+        {
+            tracing::warn!(%why, "the session's token is not known");
+        }
     }
 }

@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 pub use recall::earlier;
 
+use self::line::Body;
 use super::pi::Frame;
 use crate::event::{Envelope, Event};
 use crate::files;
@@ -255,13 +256,18 @@ impl SessionFile {
                 agent_session: same.and_then(|driver| driver.agent_session),
             });
             self.ours = true;
-            bodies.insert(0, self.introduction());
+            bodies.insert(0, Body::Fields(self.introduction()));
         }
         let name = envelope.header.event_id.uuid();
-        for (n, mut body) in bodies.into_iter().enumerate() {
+        for (n, body) in bodies.into_iter().enumerate() {
             let id = self.next_id(name, n);
-            line::place(&mut body, &id, self.last.as_deref(), at, seq);
-            lines.push(line::bounded(body));
+            let place = line::Place {
+                id: &id,
+                parent: self.last.as_deref(),
+                at,
+                seq,
+            };
+            lines.push(body.line(&place));
             self.last = Some(id);
         }
         self.through = seq;
@@ -270,7 +276,7 @@ impl SessionFile {
     }
 
     /// The CLI has said which session it is in.
-    fn session(&mut self, agent: &str, id: &str, model: Option<&str>, bodies: &mut Vec<Value>) {
+    fn session(&mut self, agent: &str, id: &str, model: Option<&str>, bodies: &mut Vec<Body>) {
         let driver = Driver {
             agent: agent.to_owned(),
             agent_session: Some(id.to_owned()),
@@ -278,14 +284,15 @@ impl SessionFile {
         if self.driver.as_ref() != Some(&driver) || !self.ours {
             self.driver = Some(driver);
             self.ours = true;
-            bodies.push(self.introduction());
+            bodies.push(Body::Fields(self.introduction()));
         }
         if let Some(model) = model
             && self.model.as_deref() != Some(model)
         {
             self.model = Some(model.to_owned());
             let (_, provider) = super::pi::vendor(agent);
-            bodies.push(json!({"type": "model_change", "provider": provider, "modelId": model}));
+            let change = json!({"type": "model_change", "provider": provider, "modelId": model});
+            bodies.push(Body::Fields(change));
         }
     }
 

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::field;
+use crate::config::Author;
 
 /// A controller's own name of a command, repeated in the answer as it came.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,11 +13,11 @@ pub struct CommandId(Value);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Begin a turn; while one runs it waits its turn.
-    Prompt(String),
+    Prompt(Said),
     /// Begin a turn after the one that runs.
-    FollowUp(String),
+    FollowUp(Said),
     /// Give this to the running turn.
-    Steer(String),
+    Steer(Said),
     /// Interrupt the running turn.
     Abort,
     /// Say how the session stands.
@@ -72,6 +73,15 @@ pub enum Command {
     Other(String),
 }
 
+/// What a participant says to the agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// The words.
+    pub text: String,
+    /// On whose behalf, where the Hub tells: `author` as in its entries of a conversation.
+    pub author: Option<Author>,
+}
+
 /// A command with what its answer needs.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::hub) struct Request {
@@ -114,12 +124,12 @@ impl Request {
 fn parse(name: &str, command: &Value) -> Result<Command, String> {
     Ok(match name {
         "prompt" => match field(command, "streamingBehavior") {
-            Some("steer") => Command::Steer(text(command)?),
-            Some("followUp") => Command::FollowUp(text(command)?),
-            _ => Command::Prompt(text(command)?),
+            Some("steer") => Command::Steer(said(command)?),
+            Some("followUp") => Command::FollowUp(said(command)?),
+            _ => Command::Prompt(said(command)?),
         },
-        "follow_up" => Command::FollowUp(text(command)?),
-        "steer" => Command::Steer(text(command)?),
+        "follow_up" => Command::FollowUp(said(command)?),
+        "steer" => Command::Steer(said(command)?),
         "abort" => Command::Abort,
         "get_state" => Command::GetState,
         "get_messages" => Command::GetMessages {
@@ -213,6 +223,28 @@ fn short(command: &Value, key: &str) -> Result<String, String> {
     Ok(text.trim().to_owned())
 }
 
+fn said(command: &Value) -> Result<Said, String> {
+    Ok(Said {
+        text: text(command)?,
+        author: author(command)?,
+    })
+}
+
+/// Whom the Hub names; nobody where it knows no address.
+fn author(command: &Value) -> Result<Option<Author>, String> {
+    let Some(author) = command.get("author").filter(|author| !author.is_null()) else {
+        return Ok(None);
+    };
+    let Some(address) = field(author, "email").filter(|address| !address.is_empty()) else {
+        return Ok(None);
+    };
+    let name = field(author, "displayName").filter(|name| !name.is_empty());
+    let author = Author::new(name.unwrap_or(address), address);
+    author
+        .map(Some)
+        .map_err(|error| format!("`author`: {error}"))
+}
+
 fn text(command: &Value) -> Result<String, String> {
     let images = command.get("images").and_then(Value::as_array);
     if images.is_some_and(|images| !images.is_empty()) {
@@ -244,7 +276,11 @@ mod tests {
 
     #[test]
     fn commands_are_read_in_every_form_that_clients_send() {
-        let prompt = |text: &str| Command::Prompt(text.to_owned());
+        let words = |text: &str| Said {
+            text: text.to_owned(),
+            author: None,
+        };
+        let prompt = |text: &str| Command::Prompt(words(text));
         let cases = [
             (r#"{"type":"prompt","message":"a"}"#, prompt("a")),
             (r#"{"type":"prompt","text":"a"}"#, prompt("a")),
@@ -254,19 +290,19 @@ mod tests {
             ),
             (
                 r#"{"type":"prompt","message":"a","streamingBehavior":"steer"}"#,
-                Command::Steer("a".into()),
+                Command::Steer(words("a")),
             ),
             (
                 r#"{"type":"prompt","message":"a","streamingBehavior":"followUp"}"#,
-                Command::FollowUp("a".into()),
+                Command::FollowUp(words("a")),
             ),
             (
                 r#"{"type":"follow_up","message":"a"}"#,
-                Command::FollowUp("a".into()),
+                Command::FollowUp(words("a")),
             ),
             (
                 r#"{"type":"steer","message":"a"}"#,
-                Command::Steer("a".into()),
+                Command::Steer(words("a")),
             ),
             (r#"{"type":"abort"}"#, Command::Abort),
             (r#"{"type":"get_state","id":"q1"}"#, Command::GetState),

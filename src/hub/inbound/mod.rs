@@ -10,7 +10,7 @@ use super::protocol::{Init, Rejection, Role};
 
 pub use action::{Actions, Confirm, Level, Notify, Place, SystemPrompt};
 pub(super) use command::Request;
-pub use command::{Command, CommandId};
+pub use command::{Command, CommandId, Said};
 
 /// The longest name of a session that is taken, in characters.
 const MAX_LABEL: usize = 256;

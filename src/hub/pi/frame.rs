@@ -71,7 +71,7 @@ fn smaller(event: &'static str, data: &str) -> String {
 }
 
 /// JSON of what is only in memory: encoded once, put into as many frames as need it.
-pub(super) fn raw(value: &impl Serialize) -> Box<RawValue> {
+pub(in super::super) fn raw(value: &impl Serialize) -> Box<RawValue> {
     // Plain values always have a JSON form.
     to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }

@@ -158,9 +158,9 @@ impl Mapper {
 
     fn prompt(&mut self, header: &Header, text: &str, out: &mut Sink<'_>) {
         if let Some(run) = &mut self.run {
-            // A steer: the run goes on with what a person just said.
-            run.close(&self.speaker, Stop::Aborted, None, out);
-            run.user_message(text, out);
+            // A steer: the run goes on with what a person just said. One that has interrupted the
+            // agent comes with a new attempt, and what was open is closed by now.
+            run.steered(text, &self.speaker, out);
         } else {
             // The turn's own records say which model it is: nothing may depend on earlier turns.
             self.speaker.model = None;
@@ -368,13 +368,14 @@ fn aside(event: &Event, out: &mut Sink<'_>) {
             ok,
             error,
             content,
+            unchanged,
         } => out.state(
             if *ok {
                 "runtime_process_output"
             } else {
                 "runtime_process_error"
             },
-            &report(path, error.as_deref(), content.as_deref()),
+            &report(path, error.as_deref(), *unchanged, content.as_deref()),
         ),
         Event::Gap {
             from_seq,
@@ -416,9 +417,10 @@ fn aside(event: &Event, out: &mut Sink<'_>) {
 }
 
 /// An expected report, with as much of it as a line shows.
-fn report(path: &str, error: Option<&str>, content: Option<&str>) -> Value {
+fn report(path: &str, error: Option<&str>, unchanged: bool, content: Option<&str>) -> Value {
     let message = match error {
         Some(error) => format!("the report {path} {error}"),
+        None if unchanged => format!("the report {path} is as an earlier turn left it, and fits"),
         None => format!("the report {path} is there and fits"),
     };
     let mut told = json!({"message": cut(&message, MAX_LINE), "code": "report", "path": path});

@@ -7,13 +7,13 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::frame::{cut_strings, raw, set};
-use super::text::{Growing, cut};
+use super::text::Growing;
 use crate::event::Usage;
 
 /// Blocks of one message before a new one is begun: bounds what an update repeats.
 const MAX_BLOCKS: usize = 64;
 /// A transcript's strings are cut to this: every message went out whole before.
-const TRANSCRIPT_STRING: usize = 8 * 1024;
+pub(super) const TRANSCRIPT_STRING: usize = 8 * 1024;
 /// A transcript's size in bytes of JSON; the oldest messages but the first give way.
 const TRANSCRIPT: usize = 128 * 1024;
 
@@ -268,17 +268,6 @@ impl<'a> ToolMessage<'a> {
             is_error,
             timestamp,
         }
-    }
-
-    /// As a transcript holds it: `output` is what `content` says.
-    pub(super) fn shortened(&self, output: &str) -> Box<RawValue> {
-        let cut = |text: &str| cut(text, TRANSCRIPT_STRING);
-        raw(&ToolMessage {
-            tool_call_id: &cut(self.tool_call_id),
-            tool_name: &cut(self.tool_name),
-            content: &text_content(&cut(output)),
-            ..*self
-        })
     }
 }
 

@@ -24,8 +24,8 @@ mod subagent;
 mod text;
 mod tools;
 
-pub(super) use frame::cut_strings;
 pub use frame::{Class, Frame, MAX_DATA};
+pub(super) use frame::{cut_strings, raw};
 pub use mapper::Mapper;
 pub use message::vendor;
 

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::fields::{AgentEndFields, EndFields, Outcome, ResultFields, Shown, TurnEndFields};
-use super::frame::set;
+use super::frame::{raw, set};
 use super::message::{
-    Assistant, Kind, Speaker, Stop, ToolMessage, Transcript, share, shortened, text_content, user,
+    Assistant, Kind, Speaker, Stop, TRANSCRIPT_STRING, ToolMessage, Transcript, share, shortened,
+    text_content, user,
 };
 use super::pending::{Pending, Target};
 use super::sink::Sink;
@@ -19,8 +20,9 @@ use crate::ids::TurnId;
 const MAX_OUTPUT: usize = 200_000;
 const MAX_OUTPUT_LINES: usize = 5_000;
 
-/// How much of it the begin of its message repeats, in bytes: its end follows at once.
-const START: usize = 256;
+/// How much of it the begin of its message and its turn's end repeat, in bytes: the message's own
+/// end, which stands between them, says more.
+const HINT: usize = 256;
 
 /// Between `agent_start` and `agent_end`.
 #[derive(Debug)]
@@ -104,6 +106,16 @@ impl Run {
         self.transcript.push(shortened(&message));
         out.state("message_start", &Shown { message: &message });
         out.state("message_end", &Shown { message: &message });
+    }
+
+    /// A person has said something in the middle of the run. Calls that run go on running.
+    pub(super) fn steered(&mut self, text: &str, by: &Speaker, out: &mut Sink<'_>) {
+        self.end_message(by, Stop::Done, None, out);
+        let is_answered = |turn: &ModelTurn| turn.tools.is_empty() && turn.last.is_some();
+        if self.model_turn.as_ref().is_some_and(is_answered) {
+            self.end_model_turn(by, out);
+        }
+        self.user_message(text, out);
     }
 
     /// A timestamp that no other message of the run has.
@@ -304,8 +316,6 @@ impl Run {
         self.subagents
             .end(call, result.output, result.is_error, out);
         let output = bounded_output(result.output);
-        // Two frames say it, so it is encoded once.
-        let content = text_content(&output);
         let mut details = json!({});
         if let Some(code) = result.exit_code {
             set(&mut details, "exitCode", code);
@@ -317,13 +327,18 @@ impl Run {
             set(&mut details, "truncated", true);
         }
         let is_error = result.is_error;
+        // The remote TUI shows what the tool's end says. What else repeats it is for the record,
+        // or for the outline of what was done: official viewers read no more of it than that.
+        let content = text_content(&output);
+        let shortened = text_content(&cut(result.output, TRANSCRIPT_STRING));
+        let hint = text_content(&cut(result.output, HINT));
         out.state(
             "tool_result",
             &ResultFields {
                 tool_call_id: call,
                 tool_name: &tool.name,
                 input: &tool.args,
-                content: &content,
+                content: &shortened,
                 is_error,
                 details: &details,
             },
@@ -341,19 +356,23 @@ impl Run {
             },
         );
         let (id, stamp) = (out.next_id(), self.next_stamp(out.at));
-        let message = ToolMessage::new(
-            (&id, stamp),
-            (call, &tool.name),
-            &content,
-            (is_error, &details),
-        );
-        // Viewers read the output where the tool's end tells it; its message is for the record.
-        let start = message.shortened(cut(&output, START).as_str());
-        let message = message.shortened(&output);
-        out.state("message_start", &Shown { message: &start });
+        let message = |content| {
+            let by = (
+                &*cut(call, TRANSCRIPT_STRING),
+                &*cut(&tool.name, TRANSCRIPT_STRING),
+            );
+            raw(&ToolMessage::new(
+                (&id, stamp),
+                by,
+                content,
+                (is_error, &details),
+            ))
+        };
+        let (hint, message) = (message(&hint), message(&shortened));
+        out.state("message_start", &Shown { message: &hint });
         out.state("message_end", &Shown { message: &message });
-        self.transcript.push(message.clone());
-        self.model_turn(out).results.push(message);
+        self.transcript.push(message);
+        self.model_turn(out).results.push(hint);
     }
 
     /// Closes all that is open but the run itself.

@@ -6,13 +6,13 @@ use axum::http::Uri;
 use serde_json::{Value, json};
 
 use super::library::OWNER;
-use super::{Answer, LIST_DEFAULT, Shared, find, paging, query_pairs};
+use super::{Answer, LIST_MAX, Shared, find, paging, query_pairs};
 use crate::clock::iso;
 
 /// The one user that this Hub knows: whoever holds its key, or sits at this machine.
 pub(crate) async fn users(State(hub): Shared, uri: Uri) -> Answer {
     let query = query_pairs(&uri);
-    let (limit, offset) = paging(&query, LIST_DEFAULT)?;
+    let (limit, offset) = paging(&query, LIST_MAX)?;
     let search = query.iter().find(|(name, _)| name == "search");
     let search = search.map_or_else(String::new, |(_, value)| value.to_lowercase());
     let since = iso(hub.started_at);

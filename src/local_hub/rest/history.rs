@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Answer, Failure, LIST_MAX, Shared, find, flag, number, paging, query_pairs};
 use crate::clock::iso;
 use crate::local_hub::filter::category;
-use crate::local_hub::store::{self, EventPage, EventRow};
+use crate::local_hub::store::{self, EventPage, EventRow, Of};
 
 /// Events in a page when the caller names no number.
 const EVENTS_DEFAULT: u32 = 200;
@@ -21,24 +21,24 @@ pub(crate) async fn replay(State(hub): Shared, Path(id): Path<String>, uri: Uri)
     let query = query_pairs(&uri);
     let offset = number(&query, "offset")?.unwrap_or(0);
     let limit = number(&query, "limit")?.unwrap_or(u64::MAX);
-    let key = row.key;
-    let count = hub
-        .sessions
-        .store
-        .read(move |db| store::event_count(db, key))
-        .await?;
-    let entries = hub.sessions.entries(key, i64::MAX).await?;
+    let conversation = hub.sessions.conversation(row.key, i64::MAX).await?;
+    let (of_file, of_events) = (conversation.of_file.len(), conversation.of_events.len());
     let page = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-    let entries: Vec<Value> = entries
+    let entries: Vec<Value> = conversation
+        .entries()
         .into_iter()
         .skip(page(offset))
         .take(page(limit))
         .collect();
-    let source = if count > 0 { "event_history" } else { "none" };
+    let source = match (of_file, of_events) {
+        (0, 0) => "none",
+        (_, 0) => "session_entries",
+        _ => "event_history",
+    };
     Ok(Json(json!({
         "sessionId": id,
         "entriesSource": source,
-        "sourceCounts": {"durableStream": 0, "sessionEntries": 0, "eventHistory": count},
+        "sourceCounts": {"durableStream": 0, "sessionEntries": of_file, "eventHistory": of_events},
         "entries": entries,
     })))
 }
@@ -141,8 +141,9 @@ impl From<EventRow> for HistoryEvent {
     }
 }
 
-/// `GET …/events/history`: from the oldest by `offset`, or backwards by `beforeId`; either way
-/// a page is oldest first.
+/// `GET …/events/history`: the newest, or backwards from those by `beforeId`, or from the oldest by
+/// `offset`; either way a page is oldest first. The official clients ask for one page, by its size
+/// alone, to show what has happened last.
 pub(crate) async fn event_history(
     State(hub): Shared,
     Path(id): Path<String>,
@@ -158,7 +159,8 @@ pub(crate) async fn event_history(
         upto,
         limit,
         offset,
-        newest: before.is_some(),
+        newest: before.is_some() || !query.iter().any(|(name, _)| name == "offset"),
+        of: Of::All,
     };
     let (rows, total) = hub
         .sessions

@@ -28,12 +28,11 @@ use super::store::{SessionRow, StoreError, list_sessions};
 use super::waking::{self, Begun};
 use crate::clock::Clock;
 pub(crate) use history::{event_history, participants, replay, session_file};
+use record::Beside;
 pub(crate) use record::Standing;
 
-/// Sessions in a list when the caller names no number.
-const LIST_DEFAULT: u32 = 50;
-
-/// The most rows of any list.
+/// The most rows of any list, and of one of sessions where the caller names no number: the official
+/// clients sort and choose among what they get, and never ask for more.
 const LIST_MAX: u32 = 1_000;
 
 type Shared = State<Arc<Hub>>;
@@ -174,19 +173,24 @@ pub(crate) async fn create(
 
 pub(crate) async fn list(State(hub): Shared, uri: Uri) -> Answer {
     let query = query_pairs(&uri);
-    let (limit, offset) = paging(&query, LIST_DEFAULT)?;
+    let (limit, offset) = paging(&query, LIST_MAX)?;
     let search = query.iter().find(|(name, _)| name == "search");
     let search = search.map_or_else(String::new, |(_, value)| value.clone());
     let archived = flag(&query, "includeArchived");
     let (rows, total) = hub
         .sessions
         .store
-        .read(move |db| list_sessions(db, &search, archived, limit, offset))
+        .read(move |db| {
+            let (rows, total) = list_sessions(db, &search, archived, limit, offset)?;
+            let beside = |row: SessionRow| Ok((Beside::read(db, &row)?, row));
+            let rows: rusqlite::Result<Vec<_>> = rows.into_iter().map(beside).collect();
+            Ok((rows?, total))
+        })
         .await?;
-    let mut items = Vec::with_capacity(rows.len());
-    for row in rows {
-        items.push(Value::Object(record::item(&hub, &row).await?));
-    }
+    let items = rows
+        .iter()
+        .map(|(beside, row)| Value::Object(record::item(&hub, row, *beside)));
+    let items: Vec<Value> = items.collect();
     Ok(Json(
         json!({"sessions": {"websocket": items, "sandbox": []}, "total": total}),
     ))

@@ -2,11 +2,12 @@
 //!
 //! Optional fields are absent, never null: the official schemas refuse nulls.
 
+use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 
 use super::Failure;
 use super::shape::{self, Shape};
-use crate::clock::iso;
+use crate::clock::{Timestamp, iso};
 use crate::local_hub::room::Snapshot;
 use crate::local_hub::server::Hub;
 use crate::local_hub::sessions::last_activity;
@@ -158,23 +159,35 @@ fn copy(from: &Map<String, Value>, key: &str, to: &mut Map<String, Value>) {
     }
 }
 
-/// A session as the list has it.
-pub(super) async fn item(hub: &Hub, row: &SessionRow) -> Result<Map<String, Value>, StoreError> {
-    let live = hub.sessions.peek(&row.id).map(|room| room.snapshot());
-    describe(hub, row, live.as_ref()).await
+/// What other tables have of a session.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Beside {
+    newest: Option<(i64, Timestamp)>,
+    /// How many have ever taken part.
+    ever: u64,
 }
 
-async fn describe(
+impl Beside {
+    pub(super) fn read(db: &Connection, row: &SessionRow) -> rusqlite::Result<Self> {
+        Ok(Self {
+            newest: newest_event(db, row.key)?,
+            ever: participant_count(db, row.key)?,
+        })
+    }
+}
+
+/// A session as the list has it.
+pub(super) fn item(hub: &Hub, row: &SessionRow, beside: Beside) -> Map<String, Value> {
+    let live = hub.sessions.peek(&row.id).map(|room| room.snapshot());
+    describe(hub, row, beside, live.as_ref())
+}
+
+fn describe(
     hub: &Hub,
     row: &SessionRow,
+    beside: Beside,
     live: Option<&Snapshot>,
-) -> Result<Map<String, Value>, StoreError> {
-    let key = row.key;
-    let (newest, ever) = hub
-        .sessions
-        .store
-        .read(move |db| Ok((newest_event(db, key)?, participant_count(db, key)?)))
-        .await?;
+) -> Map<String, Value> {
     let spec = spec(row);
     let standing = Standing::of(row, live);
     let running = matches!(standing, Standing::Running { .. });
@@ -192,11 +205,11 @@ async fn describe(
         "visibility": visibility(&spec),
         "workflowMode": workflow_mode(&spec),
         "createdAt": iso(row.created_at),
-        "lastActivityAt": iso(last_activity(row, newest)),
+        "lastActivityAt": iso(last_activity(row, beside.newest)),
         "taskCount": live.map_or(0, |live| live.activity.task_count()),
         "subAgentCount": live.map_or(0, |live| live.activity.sub_agent_count()),
         "observerCount": viewers,
-        "participantCount": ever,
+        "participantCount": beside.ever,
         "tags": spec.get("tags").cloned().unwrap_or_else(|| json!([])),
         "skills": spec.get("skills").cloned().unwrap_or_else(|| json!([])),
         "bucket": standing.bucket(),
@@ -207,7 +220,7 @@ async fn describe(
         "liveExpected": standing != Standing::Archived,
     });
     let Value::Object(mut item) = item else {
-        return Ok(Map::new());
+        return Map::new();
     };
     for key in [
         "repo",
@@ -226,13 +239,18 @@ async fn describe(
             }
         }
     }
-    Ok(item)
+    item
 }
 
 /// A session with all that is known of it, among it what a lead has to clone.
 pub(super) async fn detail(hub: &Hub, row: &SessionRow) -> Result<Map<String, Value>, StoreError> {
     let live = hub.sessions.room(row).await?.snapshot();
-    let mut detail = describe(hub, row, Some(&live)).await?;
+    let session = row.clone();
+    let reading = hub
+        .sessions
+        .store
+        .read(move |db| Beside::read(db, &session));
+    let mut detail = describe(hub, row, reading.await?, Some(&live));
     let spec = spec(row);
     for key in [
         "env",

@@ -16,7 +16,7 @@ use super::inbound::{self, Inbound};
 use super::{Hello, Refusal};
 use crate::clock::{Clock, Timestamp};
 use crate::hub::protocol::{CloseCode, Init, InitConfig, InitResume, Role};
-use crate::local_hub::activity::is_marked;
+use crate::local_hub::activity::mark;
 use crate::local_hub::frame;
 use crate::local_hub::rest::agents;
 use crate::local_hub::room::{LeadRefused, Leash, PENDING_BYTES, Participant, Room};
@@ -77,7 +77,7 @@ pub(super) async fn serve(
     if role == Role::Lead {
         room.leave_lead(&who);
     }
-    hub.sessions.note_leave(&who).await;
+    hub.sessions.note_leave(room.key, &who).await;
     connection.close(ended).await;
 }
 
@@ -148,7 +148,7 @@ async fn enter(
         }
         (joined, _) => {
             room.leave_lead(who);
-            hub.sessions.note_leave(who).await;
+            hub.sessions.note_leave(key, who).await;
             joined?;
             Err(Refusal::new(
                 CloseCode::UNAVAILABLE,
@@ -384,8 +384,8 @@ struct Event {
 impl Write for Event {
     fn apply(&mut self, db: &rusqlite::Connection) -> rusqlite::Result<()> {
         let event = (&*self.name, self.data.get());
-        let marked = is_marked(&self.name);
-        self.stored = insert_event(db, self.room.key, &self.request, event, marked, self.at)?;
+        let mark = mark(&self.name);
+        self.stored = insert_event(db, self.room.key, &self.request, event, mark, self.at)?;
         Ok(())
     }
 

@@ -63,7 +63,7 @@ pub(super) async fn serve(
             Ended::Close(CloseCode::GOING_AWAY, "the Hub is stopping")
         }
     };
-    hub.sessions.note_leave(&viewer.who).await;
+    hub.sessions.note_leave(viewer.room.key, &viewer.who).await;
     connection.close(ended).await;
 }
 
@@ -137,7 +137,8 @@ impl Viewer<'_> {
             .note_join(key, &self.who)
             .await
             .map_err(unavailable)?;
-        let entries = sessions.entries(key, known).await.map_err(unavailable)?;
+        let conversation = sessions.conversation(key, known);
+        let entries = conversation.await.map_err(unavailable)?.entries();
         let mut hydration = json!({
             "type": "session_hydration",
             "sessionId": self.room.id,

@@ -5,7 +5,7 @@
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::{Map, Value};
 
-use super::tables::{millis, stamp};
+use super::columns::{millis, stamp};
 use crate::clock::Timestamp;
 
 pub(super) const SCHEMA: &str = "

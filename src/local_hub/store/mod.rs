@@ -10,8 +10,13 @@
 //! There is no timer: the thread commits what is there, and while a commit runs the next burst
 //! grows by itself, so a lone event waits for nothing and a flood costs few commits.
 
+mod columns;
+mod events;
 mod library;
-mod tables;
+mod participants;
+mod schema;
+mod session_files;
+mod sessions;
 mod writer;
 
 use std::fs::File;
@@ -22,13 +27,19 @@ use std::thread::JoinHandle;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use events::{
+    EventPage, EventRow, Mark, Of, event_count, events, insert_event, marked_events, newest_event,
+};
 pub(crate) use library::{Kind, Record, delete_record, find_record, list_records, put_record};
-pub(crate) use tables::{
-    EventPage, EventRow, FileResume, ParticipantRow, SessionRow, append_file_line, archive_session,
-    delete_session, driver_known, event_count, events, file_content, file_resume, find_session,
-    insert_driver, insert_event, insert_participant, insert_session, last_driver_is,
-    leave_participant, list_sessions, mark_lead_seen, marked_events, newest_event,
-    participant_count, participants, replace_file, update_session,
+pub(crate) use participants::{
+    ParticipantRow, insert_participant, leave_participant, participant_count, participants,
+};
+pub(crate) use session_files::{
+    FileResume, append_file_line, file_content, file_lines, file_resume, replace_file,
+};
+pub(crate) use sessions::{
+    SessionRow, archive_session, delete_session, driver_known, find_session, insert_driver,
+    insert_session, last_driver_is, list_sessions, mark_lead_seen, update_session,
 };
 
 use crate::files;
@@ -124,7 +135,7 @@ impl Store {
         // SQLite would create it by the umask.
         drop(files::append_private(&path).map_err(|error| folder(&path, error))?);
         let writer = Connection::open(&path)?;
-        tables::prepare(&writer, &path)?;
+        schema::prepare(&writer, &path)?;
         let reader = Connection::open_with_flags(
             &path,
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,

@@ -6,19 +6,15 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error;
-use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
-use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
+use bollard::query_parameters::RemoveContainerOptionsBuilder;
 use futures_util::StreamExt as _;
 use tokio::sync::OnceCell;
 
-use super::policy::{LABEL_RUN, LABEL_RUNS};
-use crate::clock::Clock;
+use super::policy::OOM_CODE;
 use crate::config::EnvMap;
 
 /// The socket of an engine that root runs.
 const SOCKET: &str = "/var/run/docker.sock";
-/// A container that was made just now may not have begun.
-const YOUNG: Duration = Duration::from_mins(2);
 /// Init ends what a dead shim left within 5 s, and then itself.
 const END_LIMIT: Duration = Duration::from_secs(7);
 /// What an engine answers for what is not there.
@@ -66,15 +62,6 @@ pub enum EngineError {
         /// How long it was waited for.
         limit: Duration,
     },
-}
-
-/// A container of ours.
-#[derive(Debug)]
-pub(super) struct Found {
-    pub(super) id: String,
-    /// The folder of its run.
-    pub(super) run: PathBuf,
-    summary: ContainerSummary,
 }
 
 impl Engine {
@@ -140,46 +127,24 @@ impl Engine {
         }
     }
 
-    /// Whether the kernel killed something in a container for want of memory, as its engine saw
-    /// when it ended. One whose shim is dead ends within a moment.
+    /// Whether the kernel killed something in a container for want of memory, as its init or its
+    /// engine saw when it ended. One whose shim is dead ends within a moment.
     pub(in crate::sandbox) async fn was_out_of_memory(&self, container: &str) -> bool {
         let Ok(client) = self.client().await else {
             return false;
         };
         let mut end = client.wait_container(container, None);
+        let ended = tokio::time::timeout(END_LIMIT, end.next()).await;
+        // The client takes every code but 0 for an error.
+        if let Ok(Some(Err(Error::DockerContainerWaitError { code, .. }))) = ended
+            && code == i64::from(OOM_CODE)
+        {
+            return true;
+        }
         // One that is gone, or does not end, has nothing to say.
-        let _ended = tokio::time::timeout(END_LIMIT, end.next()).await;
         let found = client.inspect_container(container, None).await;
         let state = found.ok().and_then(|found| found.state);
         state.and_then(|state| state.oom_killed).unwrap_or(false)
-    }
-
-    /// Our containers of the runs in that folder.
-    pub(super) async fn containers_of(&self, runs: &Path) -> Result<Vec<Found>, EngineError> {
-        let label = format!("{LABEL_RUNS}={}", runs.display());
-        let filters = [("label".to_owned(), vec![label])].into();
-        let which = ListContainersOptionsBuilder::new()
-            .all(true)
-            .filters(&filters);
-        let listed = self.client().await?.list_containers(Some(which.build()));
-        let listed = listed.await.map_err(refused("list containers"))?;
-        let found = listed.into_iter().filter_map(|summary| {
-            let run = summary.labels.as_ref()?.get(LABEL_RUN)?.into();
-            let id = summary.id.clone()?;
-            Some(Found { id, run, summary })
-        });
-        Ok(found.collect())
-    }
-}
-
-impl Found {
-    /// Whether it has ended, or has had time to begin.
-    pub(super) fn is_over(&self) -> bool {
-        use ContainerSummaryStateEnum::{DEAD, EXITED};
-        let created = u64::try_from(self.summary.created.unwrap_or(0)).unwrap_or(0);
-        let now = Clock.wall().millis() / 1000;
-        let is_young = now.saturating_sub(created) < YOUNG.as_secs();
-        matches!(self.summary.state, Some(EXITED | DEAD)) || !is_young
     }
 }
 

@@ -17,6 +17,7 @@
 
 mod engine;
 mod launch;
+mod leftovers;
 mod policy;
 mod prepare;
 
@@ -24,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use self::engine::Engine;
-pub use self::policy::{Mounted, Policy};
+pub use self::policy::{Mounted, PROGRAM, Policy};
 pub use self::prepare::PrepareError;
 use super::place::{ContainerName, Place};
 use super::{RunHandle, SandboxError};
@@ -71,7 +72,11 @@ impl DockerSandbox {
         let name = ContainerName::of(dir);
         let answer = launch::launch(self, dir, &name, environment).await;
         let answer = answer.map_err(|error| super::local::shim_error(dir, error.to_string()))?;
-        super::local::answered(dir, &answer).await
+        let started = super::local::answered(dir, &answer).await;
+        if started.is_err() {
+            self.engine.remove(name.as_str()).await;
+        }
+        started
     }
 
     /// Removes the containers of runs that are over, whoever left them: those of the runs in
@@ -80,7 +85,7 @@ impl DockerSandbox {
         match self.engine.containers_of(runs).await {
             Ok(found) => {
                 for container in found {
-                    if container.is_over() && is_free(&container.run) {
+                    if container.is_over() && container.run().is_some_and(|run| is_free(&run)) {
                         self.engine.remove(&container.id).await;
                     }
                 }

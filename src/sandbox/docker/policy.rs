@@ -15,12 +15,17 @@ use crate::config::SandboxConfig;
 pub(super) const LABEL_RUN: &str = "com.agentuity.agent-runner.run";
 /// The folder of all runs of that daemon.
 pub(super) const LABEL_RUNS: &str = "com.agentuity.agent-runner.runs";
+/// For people who read the engine's lists.
+const LABEL_SESSION: &str = "com.agentuity.agent-runner.session";
 /// Where our program is in a container.
-pub(super) const PROGRAM: &str = "/.agent-runner";
+pub const PROGRAM: &str = "/.agent-runner";
 
 /// What init and shim need as root: to become the CLI's user, to end its processes, and to take
 /// from it whatever could be had again (`SETPCAP` empties the bounding set).
 const CAPABILITIES: [&str; 4] = ["SETUID", "SETGID", "KILL", "SETPCAP"];
+/// What init ends with when the kernel took the shim for want of memory. Engines say so as well
+/// (`State.OOMKilled`), but not all of them.
+pub(super) const OOM_CODE: u8 = 71;
 /// Folders that programs write to wherever they run. Their content counts as memory.
 const SCRATCH: [&str; 3] = ["/tmp", "/run", "/var/tmp"];
 const SCRATCH_OPTIONS: &str = "rw,exec,nosuid,nodev,size=1g,mode=1777";
@@ -62,34 +67,36 @@ impl Policy {
             writable: true,
         };
         mounts.push(run.to_mount());
-        let label = |name: &str, value: &Path| (name.to_owned(), value.display().to_string());
-        let mut labels = HashMap::from([label(LABEL_RUN, dir), label(LABEL_RUNS, &self.runs)]);
-        labels.insert(
-            "com.agentuity.agent-runner.session".to_owned(),
-            self.session.clone(),
-        );
+        let oom_code = OOM_CODE.to_string();
         let words = [
             Path::new("init"),
+            Path::new("--oom-code"),
+            Path::new(&oom_code),
             Path::new("shim"),
             Path::new("--in-container"),
             dir,
         ];
         ContainerCreateBody {
-            labels: Some(labels),
             open_stdin: Some(true),
             attach_stdin: Some(true),
             stdin_once: Some(true),
-            ..self.container(&words, mounts)
+            ..self.container(dir, &words, mounts)
         }
     }
 
     /// A container that only says whether the image can run our program, and where `program` is.
-    pub(super) fn of_probe(&self, program: &Path) -> ContainerCreateBody {
+    /// It is found like that of a run whose folder, `name`, is gone.
+    pub(super) fn of_probe(&self, name: &str, program: &Path) -> ContainerCreateBody {
         let words = [Path::new("shim"), Path::new("--find"), program];
-        self.container(&words, Vec::new())
+        self.container(&self.runs.join(name), &words, Vec::new())
     }
 
-    fn container(&self, words: &[&Path], mut mounts: Vec<Mount>) -> ContainerCreateBody {
+    fn container(
+        &self,
+        run: &Path,
+        words: &[&Path],
+        mut mounts: Vec<Mount>,
+    ) -> ContainerCreateBody {
         mounts.push(Mount {
             target: Some(PROGRAM.to_owned()),
             ..Mounted {
@@ -102,6 +109,7 @@ impl Policy {
         let (uid, gid) = self.owner;
         ContainerCreateBody {
             image: Some(self.image.clone()),
+            labels: Some(self.labels(run)),
             user: Some(format!("{uid}:{gid}")),
             entrypoint: Some(vec![PROGRAM.to_owned()]),
             cmd: Some(words.collect()),
@@ -117,6 +125,14 @@ impl Policy {
             host_config: Some(self.host_config(mounts)),
             ..ContainerCreateBody::default()
         }
+    }
+
+    fn labels(&self, run: &Path) -> HashMap<String, String> {
+        HashMap::from([
+            (LABEL_RUN.to_owned(), run.display().to_string()),
+            (LABEL_RUNS.to_owned(), self.runs.display().to_string()),
+            (LABEL_SESSION.to_owned(), self.session.clone()),
+        ])
     }
 
     fn host_config(&self, mounts: Vec<Mount>) -> HostConfig {

@@ -203,7 +203,7 @@ impl Shim {
         }
         self.write_record()?;
         crash_point!("shim.end_stored");
-        self.control.announce(self.growth());
+        self.control.announce(self.growth(), Clock.now());
         // Who comes later finds no socket and reads the record. Before the farewell: nobody looks
         // at the folder of a run after that.
         let socket = self.dir.path().join(RunDir::CONTROL);

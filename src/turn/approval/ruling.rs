@@ -6,6 +6,7 @@
 //! permitted without a person. Beyond looking where links lead, all of this is pure.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -56,6 +57,8 @@ pub enum Ruling {
 #[derive(Debug, Clone)]
 pub struct Approval {
     config: ApprovalConfig,
+    /// Who consents now; clones share it.
+    mode: Arc<Mutex<Approve>>,
     places: Places,
     /// What is permitted waits for the Hub's word all the same.
     gated: bool,
@@ -85,6 +88,7 @@ impl Approval {
     pub fn new(config: &ApprovalConfig, workspace: &Path) -> Self {
         Self {
             config: config.clone(),
+            mode: Arc::new(Mutex::new(config.mode)),
             places: Places::new(workspace),
             gated: false,
         }
@@ -99,7 +103,23 @@ impl Approval {
 
     /// Whether the CLI is to ask before it uses a tool.
     pub fn asks(&self) -> bool {
-        self.gated || self.config.mode != Approve::Auto
+        self.asks_in(self.mode())
+    }
+
+    /// The same, where that mode were set.
+    pub fn asks_in(&self, mode: Approve) -> bool {
+        self.gated || mode != Approve::Auto
+    }
+
+    /// Who consents now.
+    pub fn mode(&self) -> Approve {
+        *self.mode.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets that be who consents from here on, or with none who the settings say.
+    pub fn set_mode(&self, mode: Option<Approve>) {
+        let mode = mode.unwrap_or(self.config.mode);
+        *self.mode.lock().unwrap_or_else(PoisonError::into_inner) = mode;
     }
 
     /// How long a request waits before it is denied; none: as long as its turn.
@@ -117,7 +137,7 @@ impl Approval {
 
     /// What the settings say of a request: with [`Ruling::Ask`] it needs a person.
     pub fn settled(&self, asked: &Asked) -> Ruling {
-        match self.config.mode {
+        match self.mode() {
             Approve::Ask => Ruling::Ask,
             Approve::Policy => self.by_rules(asked),
             Approve::Auto if asked.is_question() => deny(NOBODY_ANSWERS),

@@ -1,62 +1,58 @@
 //! A process that waits for a turn and what is wanted of the CLI by now: the model, how hard it
-//! thinks, its system prompt may have changed since it was started.
+//! thinks, who consents, its system prompt may have changed since it was started.
 
 use super::process::LiveProcess;
-use crate::agent::live::Command;
+use crate::agent::live::{Setting, Since};
 use crate::turn::context::{TurnContext, TurnFault};
 
-/// What a process was started with and may be wanted otherwise later.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::turn) struct Wanted {
-    model: Option<String>,
-    effort: Option<String>,
-    system_prompt: Option<String>,
-}
-
-impl Wanted {
-    /// What is wanted now.
-    pub(super) fn of(context: &TurnContext) -> Self {
-        let spec = context.spec_now();
-        Self {
-            model: spec.model,
-            effort: spec.effort,
-            system_prompt: spec.system_prompt,
-        }
-    }
+/// The system prompt that is wanted now.
+pub(super) fn system_prompt(context: &TurnContext) -> Option<String> {
+    context.spec_now().system_prompt
 }
 
 impl LiveProcess {
-    /// Whether it was started with what is wanted now. One of an earlier daemon is taken as it is.
+    /// Whether its CLI works with what is wanted now. The system prompt of an earlier daemon's
+    /// process is taken as it is.
     pub(in crate::turn) fn is_as_wanted(&self) -> bool {
-        let now = Wanted::of(&self.context);
-        self.wanted.as_ref().is_none_or(|wanted| *wanted == now)
+        let now = system_prompt(&self.context);
+        let is_told = self.system_prompt.as_ref().is_none_or(|told| *told == now);
+        is_told && self.missing().is_some_and(|missing| missing.is_empty())
     }
 
     /// Has it take up what it can without a new process; whether it is as it is wanted then, but
     /// for the system prompt, which is the run's own.
     pub(in crate::turn) async fn adapt(&mut self) -> Result<bool, TurnFault> {
-        let now = Wanted::of(&self.context);
-        let Some(wanted) = self.wanted.clone() else {
-            return Ok(true);
-        };
-        if wanted.effort != now.effort {
+        let Some(missing) = self.missing() else {
             return Ok(false);
+        };
+        for setting in missing {
+            if self.kind.sets.since(&setting) == Since::NextProcess
+                || !self.set_now(setting).await?
+            {
+                return Ok(false);
+            }
         }
-        if wanted.model == now.model {
-            return Ok(true);
+        Ok(true)
+    }
+
+    /// What its CLI is to be told; none where it works with something that is the CLI's own choice
+    /// now, which no change brings back.
+    fn missing(&self) -> Option<Vec<Setting>> {
+        let (spec, has) = (self.context.spec_now(), self.dialog().settings());
+        let is_lost =
+            |wanted: &Option<String>, has: &Option<String>| wanted.is_none() && has.is_some();
+        if is_lost(&spec.model, &has.model) || is_lost(&spec.effort, &has.effort) {
+            return None;
         }
-        let Some(model) = now.model.clone().filter(|_| self.kind.can_set_model) else {
-            return Ok(false);
-        };
-        let command = Command::SetModel(model);
-        let Ok(frames) = self.dialog().frames(&command) else {
-            return Ok(false);
-        };
-        let said = self.send(frames).await?;
-        self.wanted = Some(Wanted {
-            model: now.model,
-            ..wanted
-        });
-        Ok(said)
+        let asks = self.context.approval.asks();
+        // One that asks where nobody is to be asked does no harm: it is permitted what it asks for.
+        let stays = !asks && self.kind.sets.consent == Since::NextProcess;
+        let wanted = [
+            spec.model.map(Setting::Model),
+            spec.effort.map(Setting::Effort),
+            Some(Setting::Consent(asks)).filter(|_| !stays),
+        ];
+        let missing = wanted.into_iter().flatten();
+        Some(missing.filter(|setting| !has.has(setting)).collect())
     }
 }

@@ -160,6 +160,9 @@ impl Course {
                 let event = response(&request_id, "cancel", by);
                 return (!decided).then_some(News::Event(event));
             }
+            Told::Setting { setting, refused } => {
+                tracing::info!(?setting, ?refused, "the agent's word on a setting");
+            }
             Told::Failed { what, why } => {
                 tracing::info!(%what, %why, "the agent did not do what it was asked for");
                 self.interrupted = false;

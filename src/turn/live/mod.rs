@@ -12,11 +12,12 @@
 //!
 //! Pure: `course` (what is known of a turn, what is to be said next), `saved` (both as stored).
 //! Effects: `process` (its bytes both ways), `attempt` (a turn), `obey` (what it is told), `vigil`
-//! (whether it hangs), `ending`, `rest` (no turn), `account` (events into batches).
+//! (whether it hangs), `change` and `adapt` (its settings), `ending`, `rest` (no turn), `account` (events into batches).
 
 mod account;
 mod adapt;
 mod attempt;
+mod change;
 mod course;
 mod ending;
 mod obey;

@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 use super::attempt::{INTERRUPT, LiveAttempt, PAUSE, Stopping};
 use super::course::response;
-use crate::agent::live::{Answer, Asked};
+use crate::agent::live::{Answer, Asked, Setting};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::journal::{Batch, Change};
 use crate::spool::control::Stop as Ladder;
 use crate::turn::approval::{AnswerError, Answered, Answerer, Ruling, Waiting};
-use crate::turn::context::{TurnCommand, TurnFault};
+use crate::turn::context::{SetAnswer, TurnCommand, TurnFault};
 use crate::turn::outcome::Stop;
 use crate::turn::shown::Shown;
 
@@ -33,6 +33,8 @@ impl LiveAttempt {
                 self.stop_for(Stop::Pause, PAUSE, at_once).await;
             }
             TurnCommand::Answer { answer, done } => self.answer(answer, done, shown).await?,
+            TurnCommand::Set { setting, done } => self.set(setting, done).await?,
+            TurnCommand::Reconsider => self.reconsider(shown).await?,
             TurnCommand::Steer {
                 text,
                 prompt_id,
@@ -51,6 +53,31 @@ impl LiveAttempt {
     /// Cancels what an earlier daemon was told to cancel.
     pub(in crate::turn) fn cancel(&mut self) {
         self.stop(Stop::Cancel, INTERRUPT);
+    }
+
+    /// Asks the CLI for another setting. One that is being stopped is not asked any more.
+    async fn set(
+        &mut self,
+        setting: Setting,
+        done: oneshot::Sender<SetAnswer>,
+    ) -> Result<(), TurnFault> {
+        if self.stopping == Stopping::Not {
+            self.process.set(setting, done).await?;
+            self.absorb();
+        }
+        Ok(())
+    }
+
+    /// Somebody else consents from now on: what waits may be decided by that.
+    async fn reconsider(&mut self, shown: &Shown) -> Result<(), TurnFault> {
+        for (waiting, moment) in std::mem::take(&mut self.waiting) {
+            if self.context.approval.decide(&waiting.asked) == Ruling::Ask {
+                self.waiting.push((waiting, moment));
+            }
+        }
+        self.consider(shown).await?;
+        self.show_waiting(shown);
+        Ok(())
     }
 
     async fn stop_for(&mut self, cause: Stop, patience: Duration, at_once: bool) {

@@ -9,7 +9,8 @@ use std::io::{self, Read as _, Seek as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::adapt::Wanted;
+use super::adapt::system_prompt;
+use super::change::Change as Changing;
 use super::course::Course;
 use super::saved::{Saved, save};
 use super::started::Started;
@@ -66,8 +67,10 @@ pub struct LiveProcess {
     pub(in crate::turn) last_turn: Option<(TurnId, u32)>,
     /// It cannot be spoken to any more.
     pub(super) is_mute: bool,
-    /// What it was started with, where this daemon did.
-    pub(super) wanted: Option<Wanted>,
+    /// The system prompt that it was started with, where this daemon started it.
+    pub(super) system_prompt: Option<Option<String>>,
+    /// A change of its settings that the CLI has not answered.
+    pub(super) change: Option<Changing>,
 }
 
 impl std::fmt::Debug for LiveProcess {
@@ -108,7 +111,8 @@ impl LiveProcess {
         Self {
             room: SpoolRoom::new(&context, &dir),
             input_room: None,
-            wanted: Some(Wanted::of(&context)),
+            system_prompt: Some(system_prompt(&context)),
+            change: None,
             context,
             kind,
             run,
@@ -139,7 +143,7 @@ impl LiveProcess {
         shim_plan.stdin = Stdin::Pipe;
         let environment = context.environment(&plan.launch).map_err(sandbox)?;
         provision::write(&context, &self.dir, &plan.launch)
-            .and_then(|()| Started::write(&context, &self.dir, &plan.spec))
+            .and_then(|()| Started::write(&context, self.kind, &self.dir, &plan.spec))
             .map_err(|error| sandbox(error.to_string()))?;
         let started = context
             .sandbox
@@ -227,7 +231,8 @@ impl LiveProcess {
             told: Vec::new(),
             last_turn,
             is_mute,
-            wanted: None,
+            system_prompt: None,
+            change: None,
         };
         let frames = process.hear_own_frames()?;
         Ok(Opened {
@@ -284,10 +289,10 @@ impl LiveProcess {
     /// Whether it was started with the settings that the session has now. What has changed since
     /// this daemon started it is the next turn's to adapt.
     pub(super) fn is_as_asked(&self) -> bool {
-        if self.wanted.is_some() {
+        if self.system_prompt.is_some() {
             return true;
         }
-        Started::read(&self.dir).is_ok_and(|started| started.is_as_now(&self.context))
+        Started::read(&self.dir).is_ok_and(|started| started.is_as_now(&self.context, self.kind))
     }
 
     /// What was told since this was asked last.
@@ -330,6 +335,7 @@ impl LiveProcess {
         if chunk.is_empty() {
             return Ok(false);
         }
+        let before = self.told.len();
         let (told, offset) = (&mut self.told, &mut self.offset);
         self.reader.push(chunk, &mut |heard: Heard<'_>| {
             told.append(heard.told);
@@ -338,6 +344,7 @@ impl LiveProcess {
             }
         });
         self.count();
+        self.look_for_answer(before);
         Ok(true)
     }
 
@@ -382,10 +389,21 @@ impl LiveProcess {
 
     fn give(&mut self, at: SpoolOffset, end: SpoolOffset, frame: Vec<u8>) {
         self.ahead.push_back(end);
+        let before = self.told.len();
         let told = &mut self.told;
         self.reader
             .sent(at, frame, &mut |heard: Heard<'_>| told.append(heard.told));
         self.count();
+        self.look_for_answer(before);
+    }
+
+    /// Takes the answer to a change from what was told since `before`.
+    fn look_for_answer(&mut self, before: usize) {
+        if self.change.is_some() {
+            let told = std::mem::take(&mut self.told);
+            self.note_answer(told.get(before..).unwrap_or_default());
+            self.told = told;
+        }
     }
 
     /// Notes which frames the reader has come to.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -14,7 +14,7 @@ use super::account::Account;
 use super::course::{Course, News, Now, response};
 use super::process::{LiveProcess, Place};
 use super::saved::Saved;
-use crate::agent::live::{Answer, Asked, Command, LiveKind, Phase};
+use crate::agent::live::{Answer, Asked, Command, LiveKind, Phase, Setting};
 use crate::event::{Event, NoticeLevel};
 use crate::ids::{EventId, RunId};
 use crate::journal::{Batch, Change as Stored, NewEvent};
@@ -24,7 +24,7 @@ use crate::spool::control::Stop as Ladder;
 use crate::tasks::Tasks;
 use crate::turn::approval::{Answered, Answerer, Ruling};
 use crate::turn::attempt::until;
-use crate::turn::context::{TurnContext, TurnFault};
+use crate::turn::context::{SetAnswer, TurnContext, TurnFault};
 use crate::turn::conversation::Conversation;
 use crate::turn::pump::Origin;
 use crate::turn::seen::Seen;
@@ -46,6 +46,7 @@ pub enum RestFrom {
 #[derive(Debug)]
 pub struct Rest {
     wake: oneshot::Sender<Wake>,
+    settings: mpsc::Sender<(Setting, oneshot::Sender<SetAnswer>)>,
     task: JoinHandle<Result<Option<Box<LiveProcess>>, TurnFault>>,
 }
 
@@ -59,6 +60,7 @@ impl Rest {
     /// Begins it, on a task of its own.
     pub fn begin(context: Arc<TurnContext>, tasks: &Tasks, from: RestFrom) -> Self {
         let (wake, woken) = oneshot::channel();
+        let (settings, asked) = mpsc::channel(SETTINGS);
         let resting = Resting {
             idle_since: Instant::now(),
             context,
@@ -68,8 +70,16 @@ impl Rest {
         };
         Self {
             wake,
-            task: tasks.spawn("live-rest", resting.run(from, woken)),
+            settings,
+            task: tasks.spawn("live-rest", resting.run(from, woken, asked)),
         }
+    }
+
+    /// Asks the CLI for another setting. `done` is dropped where there is no process that could be
+    /// asked: the next one is started with it.
+    pub fn set(&self, setting: Setting, done: oneshot::Sender<SetAnswer>) {
+        // One at a time: the driver waits for the answer.
+        drop(self.settings.try_send((setting, done)));
     }
 
     /// Ends it for a turn: the process, where there is one.
@@ -91,6 +101,9 @@ impl Rest {
     }
 }
 
+/// Changes that wait for the resting process: the driver asks for one at a time.
+const SETTINGS: usize = 1;
+
 struct Resting {
     context: Arc<TurnContext>,
     process: Option<Box<LiveProcess>>,
@@ -109,6 +122,7 @@ impl Resting {
         mut self,
         from: RestFrom,
         mut woken: oneshot::Receiver<Wake>,
+        mut asked: mpsc::Receiver<(Setting, oneshot::Sender<SetAnswer>)>,
     ) -> Result<Option<Box<LiveProcess>>, TurnFault> {
         self.start(from).await?;
         loop {
@@ -116,8 +130,10 @@ impl Resting {
             if !grew && self.speak().await? {
                 continue;
             }
-            let idle = self.idle_at();
+            let due = self.due();
             let Some(process) = &mut self.process else {
+                // Whoever asks for a setting is told so by that.
+                drop(asked);
                 // Dropped: the driver is gone.
                 return match (&mut woken).await {
                     Ok(Wake::Turn | Wake::End) | Err(_) => Ok(None),
@@ -135,10 +151,11 @@ impl Resting {
                     Err(_) => return Ok(None),
                 },
                 () = std::future::ready(()), if grew => {}
-                () = until(idle) => {
-                    tracing::info!(run = %process.run, "the agent's process has been idle; ending it");
-                    self.end().await?;
+                () = until(due) => {
+                    process.drop_late_change();
+                    self.end_if_idle().await?;
                 }
+                Some((setting, done)) = asked.recv() => process.set(setting, done).await?,
                 change = process.changed(), if process.ending.is_none() => match change? {
                     Change::Ended(ending) => process.ending = Some(ending),
                     Change::Spool { held, .. } => process.room.held(held),
@@ -380,6 +397,21 @@ impl Resting {
             remember(&self.context, None).await?;
         }
         Ok(())
+    }
+
+    async fn end_if_idle(&mut self) -> Result<(), TurnFault> {
+        if self.idle_at().is_some_and(|at| at <= Instant::now()) {
+            tracing::info!("the agent's process has been idle; ending it");
+            self.end().await?;
+        }
+        Ok(())
+    }
+
+    /// When something is due although nothing happens.
+    fn due(&self) -> Option<Instant> {
+        let process = self.process.as_ref();
+        let change = process.and_then(|process| process.change_due());
+        self.idle_at().into_iter().chain(change).min()
     }
 
     /// When the process is ended if nothing happens. Never while it works.

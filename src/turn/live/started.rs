@@ -6,12 +6,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::agent::live::LiveSpec;
-use crate::agent::{AgentSession, RestoreError};
+use crate::agent::live::{LiveKind, LiveSpec, Since};
+use crate::agent::{AgentSession, RestoreError, TurnSpec};
 use crate::files;
-use crate::ids::RunId;
 use crate::spool::RunDir;
-use crate::turn::context::{Start, TurnContext};
+use crate::turn::context::TurnContext;
 
 /// What a process was started with, for who attaches to it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,10 +23,15 @@ pub(super) struct Started {
 
 impl Started {
     /// Keeps it in the run's folder.
-    pub(super) fn write(context: &TurnContext, dir: &RunDir, spec: &LiveSpec) -> io::Result<()> {
+    pub(super) fn write(
+        context: &TurnContext,
+        kind: &LiveKind,
+        dir: &RunDir,
+        spec: &LiveSpec,
+    ) -> io::Result<()> {
         let started = Self {
             spec: spec.clone(),
-            settings: Settings::of(context),
+            settings: Settings::of(context, kind),
         };
         files::create_private_dir(dir.path())?;
         // Cut off by a death of ours it is none, and the process is replaced.
@@ -41,12 +45,13 @@ impl Started {
     }
 
     /// Whether the session asks the same now.
-    pub(super) fn is_as_now(&self, context: &TurnContext) -> bool {
-        self.settings == Settings::of(context)
+    pub(super) fn is_as_now(&self, context: &TurnContext, kind: &LiveKind) -> bool {
+        self.settings == Settings::of(context, kind)
     }
 }
 
-/// What a session asks of its process at its start: two that differ need two processes.
+/// What a session asks of its process at its start and cannot change later: two that differ need
+/// two processes.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Settings {
     args: Vec<String>,
@@ -55,13 +60,17 @@ struct Settings {
 
 impl Settings {
     /// As they are now.
-    fn of(context: &TurnContext) -> Self {
-        // The same conversation and run for all, so that only settings differ.
-        let (session, run) = (
-            AgentSession::New(Uuid::nil()),
-            RunId::from_uuid(Uuid::nil()),
-        );
-        let plan = context.start(session, run).ok().and_then(Start::into_live);
+    fn of(context: &TurnContext, kind: &LiveKind) -> Self {
+        // The same conversation for all, so that only settings differ.
+        let mut spec = TurnSpec {
+            agent_session: AgentSession::New(Uuid::nil()),
+            ..context.spec_now()
+        };
+        let stays = |since: Since| since == Since::NextProcess;
+        spec.model = spec.model.filter(|_| stays(kind.sets.model));
+        spec.effort = spec.effort.filter(|_| stays(kind.sets.effort));
+        let asks = context.approval.asks() && stays(kind.sets.consent);
+        let plan = (kind.plan)(&spec, asks).ok();
         let plan = plan.map(|plan| Self {
             args: plan
                 .launch

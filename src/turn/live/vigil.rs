@@ -76,12 +76,13 @@ impl LiveAttempt {
             Stopping::Not => self.silence.deadline().map(Instant::from_std),
             _ => self.bound,
         };
-        limits.chain(silence).min()
+        limits.chain(silence).chain(self.process.change_due()).min()
     }
 
     /// A moment has come at which something is due although nothing happens.
     pub(super) async fn look(&mut self, shown: &Shown) -> Result<(), TurnFault> {
         self.deny_what_is_late(shown).await?;
+        self.process.drop_late_change();
         if self.stopping != Stopping::Not {
             if self.bound.is_some_and(|bound| Instant::now() >= bound) {
                 self.stop_is_overdue().await;

@@ -1,8 +1,9 @@
 //! A push to a repository of this machine: its objects, and one branch that moves forward.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use git2::{Oid, Repository};
 use serde::{Deserialize, Serialize};
@@ -10,11 +11,30 @@ use serde::{Deserialize, Serialize};
 use crate::workspace::git_library::prepare_git;
 use crate::workspace::source::open;
 
+/// A repository that a worker reaches by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Target {
+    /// On this machine.
+    Folder(PathBuf),
+    /// By ssh, at this address as it was typed.
+    Ssh(String),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(folder) => folder.display().fmt(f),
+            Self::Ssh(typed) => typed.fmt(f),
+        }
+    }
+}
+
 /// What goes where.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct LocalPush {
+pub(crate) struct WorkerPush {
     /// The repository.
-    pub target: PathBuf,
+    pub target: Target,
     /// The bundle, and where in it the pack begins.
     pub bundle: PathBuf,
     /// In bytes.
@@ -28,7 +48,7 @@ pub(crate) struct LocalPush {
 }
 
 /// The refs of a repository of this machine, by name.
-pub(in crate::workspace) fn refs(target: &std::path::Path) -> io::Result<Vec<(String, String)>> {
+pub(super) fn refs(target: &Path) -> io::Result<Vec<(String, String)>> {
     let repository = opened(target)?;
     let mut found = Vec::new();
     for reference in repository.references().map_err(io::Error::other)? {
@@ -41,8 +61,8 @@ pub(in crate::workspace) fn refs(target: &std::path::Path) -> io::Result<Vec<(St
 }
 
 /// Takes the pack in, and moves the branch.
-pub(in crate::workspace) fn push(job: &LocalPush) -> io::Result<()> {
-    let repository = opened(&job.target)?;
+pub(super) fn push(target: &Path, job: &WorkerPush) -> io::Result<()> {
+    let repository = opened(target)?;
     let mut bundle = File::open(&job.bundle)?;
     bundle.seek(SeekFrom::Start(job.pack_at))?;
     let objects = repository.odb().map_err(io::Error::other)?;
@@ -59,7 +79,7 @@ pub(in crate::workspace) fn push(job: &LocalPush) -> io::Result<()> {
     move_branch(&repository, job).map_err(io::Error::other)
 }
 
-fn move_branch(repository: &Repository, job: &LocalPush) -> Result<(), git2::Error> {
+fn move_branch(repository: &Repository, job: &WorkerPush) -> Result<(), git2::Error> {
     let new = Oid::from_str(&job.new)?;
     repository.find_commit(new)?;
     let message = "agent-runner: push";
@@ -73,7 +93,7 @@ fn move_branch(repository: &Repository, job: &LocalPush) -> Result<(), git2::Err
     Ok(())
 }
 
-fn opened(target: &std::path::Path) -> io::Result<Repository> {
+fn opened(target: &Path) -> io::Result<Repository> {
     prepare_git().map_err(io::Error::other)?;
     open(target).map_err(io::Error::other)
 }

@@ -9,6 +9,7 @@
 //! holds all that was to be pushed, for `git fetch`.
 
 mod local;
+mod over_ssh;
 mod pack;
 mod receive;
 
@@ -16,15 +17,17 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub(super) use local::LocalPush;
+pub(super) use local::{Target, WorkerPush};
 pub(super) use pack::{PackRequest, Packed};
 
-pub(super) use local::{push as push_local, refs as local_refs};
 pub(super) use pack::pack;
+
+use reqwest::StatusCode;
 
 use self::receive::{Server, Update};
 use super::apart::{self, WorkerError};
 use super::credentials::Credentials;
+use super::ssh::SshAddress;
 use super::url::RepoUrl;
 use crate::files;
 
@@ -75,12 +78,14 @@ pub enum PushError {
     /// The server says no.
     #[error("the server refuses it: {0}")]
     Refused(String),
+    /// The server does not take the token, or wants one.
+    #[error(
+        "the server refuses it: it answers {0}; check that the token may write to this repository"
+    )]
+    Unauthorized(StatusCode),
     /// The server cannot be reached, or makes no sense.
     #[error("the server cannot be used: {0}")]
     Network(String),
-    /// There is no way to push there.
-    #[error("{0}")]
-    NoWay(&'static str),
     /// No token.
     #[error(transparent)]
     Token(#[from] super::credentials::TokenError),
@@ -95,7 +100,7 @@ pub enum PushError {
 /// The other side.
 enum Remote {
     Server(Server),
-    Folder(PathBuf),
+    Worker(Target),
 }
 
 /// Pushes; whatever goes wrong is in the answer.
@@ -141,7 +146,18 @@ pub async fn push(request: &PushRequest, credentials: &Credentials) -> Pushed {
         };
     }
     let sent = match remote {
-        Ok(remote) => send(remote, &reference, old, &head, &packed, &bundle).await,
+        Ok(remote) => {
+            let sending = Sending {
+                request,
+                credentials,
+                reference: &reference,
+                old,
+                head: &head,
+                packed: &packed,
+                bundle: &bundle,
+            };
+            sending.to(remote).await
+        }
         Err(error) => Err(error),
     };
     match sent {
@@ -166,23 +182,43 @@ async fn look(
     credentials: &Credentials,
 ) -> Result<(Vec<(String, String)>, Remote), PushError> {
     if let Some(folder) = request.url.local_path() {
-        let refs = apart::refs_apart(folder).await?;
-        return Ok((refs, Remote::Folder(folder.to_owned())));
+        return by_worker(Target::Folder(folder.to_owned())).await;
     }
-    let Some(url) = request
-        .url
-        .remote()
-        .filter(|url| url.scheme().starts_with("http"))
-    else {
-        return Err(PushError::NoWay(
-            "the daemon does not push over ssh; set git.push = \"agent\"",
-        ));
+    let Some(url) = request.url.remote() else {
+        return by_worker(Target::Ssh(request.url.to_string())).await;
     };
     let token = credentials.token(&request.url).await?;
     let server = Server::new(url, token, request.url.reach())?;
     let refs = server.refs().await?.into_iter();
     let refs = refs.map(|found| (found.name, found.commit)).collect();
     Ok((refs, Remote::Server(server)))
+}
+
+async fn by_worker(target: Target) -> Result<(Vec<(String, String)>, Remote), PushError> {
+    let refs = apart::refs_apart(&target).await?;
+    Ok((refs, Remote::Worker(target)))
+}
+
+/// The refs of a repository, in the worker.
+pub(super) fn worker_refs(target: &Target) -> io::Result<Vec<(String, String)>> {
+    match target {
+        Target::Folder(folder) => local::refs(folder),
+        Target::Ssh(typed) => over_ssh::refs(&address(typed)?),
+    }
+}
+
+/// Pushes, in the worker.
+pub(super) fn worker_push(job: &WorkerPush) -> io::Result<()> {
+    match &job.target {
+        Target::Folder(folder) => local::push(folder, job),
+        Target::Ssh(typed) => over_ssh::push(&address(typed)?, job),
+    }
+}
+
+fn address(typed: &str) -> io::Result<SshAddress> {
+    let url = RepoUrl::parse(typed, Path::new("/")).map_err(io::Error::other)?;
+    let address = url.ssh().cloned();
+    address.ok_or_else(|| io::Error::other("it is no ssh address"))
 }
 
 async fn make_bundle(job: &PackRequest, path: &Path) -> Result<Packed, PushError> {
@@ -194,36 +230,58 @@ async fn make_bundle(job: &PackRequest, path: &Path) -> Result<Packed, PushError
     Ok(apart::pack_apart(job, bundle).await?)
 }
 
-async fn send(
-    remote: Remote,
-    reference: &str,
+/// A branch with what it needs, on its way to the other side.
+struct Sending<'a> {
+    request: &'a PushRequest,
+    credentials: &'a Credentials,
+    reference: &'a str,
     old: Option<String>,
-    head: &str,
-    packed: &Packed,
-    bundle: &Path,
-) -> Result<(), PushError> {
-    match remote {
-        Remote::Folder(target) => {
-            let job = LocalPush {
-                target,
-                bundle: bundle.to_owned(),
-                pack_at: packed.pack_at,
-                reference: reference.to_owned(),
-                old,
-                new: head.to_owned(),
-            };
-            Ok(apart::push_apart(&job).await?)
+    head: &'a str,
+    packed: &'a Packed,
+    bundle: &'a Path,
+}
+
+impl Sending<'_> {
+    async fn to(&self, remote: Remote) -> Result<(), PushError> {
+        match remote {
+            Remote::Worker(target) => {
+                let job = WorkerPush {
+                    target,
+                    bundle: self.bundle.to_owned(),
+                    pack_at: self.packed.pack_at,
+                    reference: self.reference.to_owned(),
+                    old: self.old.clone(),
+                    new: self.head.to_owned(),
+                };
+                Ok(apart::push_apart(&job).await?)
+            }
+            Remote::Server(server) => match self.to_server(server).await {
+                // One that lives for minutes may have gone while the pack was on its way.
+                (server, Err(PushError::Unauthorized(_))) => self.to_server(server).await.1,
+                (_, sent) => sent,
+            },
         }
-        Remote::Server(server) => {
-            let update = Update {
-                reference,
-                old: old.as_deref(),
-                new: head,
-                pack: File::open(bundle)?,
-                pack_at: packed.pack_at,
-            };
-            server.update(update).await
-        }
+    }
+
+    /// With the token that its source gives now: packing has taken its time.
+    async fn to_server(&self, server: Server) -> (Server, Result<(), PushError>) {
+        let server = match self.credentials.token(&self.request.url).await {
+            Ok(token) => server.with_token(token),
+            Err(error) => return (server, Err(error.into())),
+        };
+        let pack = match File::open(self.bundle) {
+            Ok(pack) => pack,
+            Err(error) => return (server, Err(error.into())),
+        };
+        let update = Update {
+            reference: self.reference,
+            old: self.old.as_deref(),
+            new: self.head,
+            pack,
+            pack_at: self.packed.pack_at,
+        };
+        let sent = server.update(update).await;
+        (server, sent)
     }
 }
 

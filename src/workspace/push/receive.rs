@@ -73,6 +73,12 @@ impl Server {
         })
     }
 
+    /// The same, asked with another token.
+    pub(super) fn with_token(mut self, token: Option<SecretString>) -> Self {
+        self.token = token;
+        self
+    }
+
     /// The refs that the server has.
     pub(super) async fn refs(&self) -> Result<Vec<Advertised>, PushError> {
         let url = format!("{}/info/refs?service=git-receive-pack", self.url);
@@ -83,15 +89,7 @@ impl Server {
 
     /// Moves a branch.
     pub(super) async fn update(&self, update: Update<'_>) -> Result<(), PushError> {
-        let command = format!(
-            "{} {} {}\0 report-status agent=agent-runner/{}",
-            update.old.unwrap_or(NONE),
-            update.new,
-            update.reference,
-            env!("CARGO_PKG_VERSION")
-        );
-        let mut head = line(&command);
-        head.extend_from_slice(b"0000");
+        let head = command(update.old.unwrap_or(NONE), update.new, update.reference);
         let mut pack = update.pack;
         let length = pack.seek(SeekFrom::End(0))?.saturating_sub(update.pack_at);
         pack.seek(SeekFrom::Start(update.pack_at))?;
@@ -140,11 +138,8 @@ fn chunks(head: Vec<u8>, file: File) -> impl futures_util::Stream<Item = io::Res
 async fn body(mut answer: Response) -> Result<Vec<u8>, PushError> {
     match answer.status() {
         status if status.is_success() => {}
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
-            let status = answer.status();
-            return Err(PushError::Refused(format!(
-                "it answers {status}; check that the token may write to this repository"
-            )));
+        status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => {
+            return Err(PushError::Unauthorized(status));
         }
         status => return Err(PushError::Network(format!("it answers {status}"))),
     }
@@ -170,6 +165,15 @@ fn network(error: reqwest::Error) -> PushError {
         next = cause.source();
     }
     PushError::Network(text)
+}
+
+/// What moves a branch; the pack follows it.
+pub(super) fn command(old: &str, new: &str, reference: &str) -> Vec<u8> {
+    let version = env!("CARGO_PKG_VERSION");
+    let command = format!("{old} {new} {reference}\0 report-status agent=agent-runner/{version}");
+    let mut head = line(&command);
+    head.extend_from_slice(b"0000");
+    head
 }
 
 /// A line of the protocol: its length in four hex digits, then its bytes.
@@ -201,12 +205,16 @@ fn lines(mut bytes: &[u8]) -> Result<Vec<&[u8]>, PushError> {
 }
 
 fn advertised(body: &[u8]) -> Result<Vec<Advertised>, PushError> {
-    let mut refs = Vec::new();
-    let lines = lines(body)?;
-    if lines.first() != Some(&&b"# service=git-receive-pack"[..]) {
-        return Err(PushError::Network("it is no git server".to_owned()));
+    match lines(body)?.first() {
+        Some(&b"# service=git-receive-pack") => refs_in(body),
+        _ => Err(PushError::Network("it is no git server".to_owned())),
     }
-    for line in lines.iter().skip(1).filter(|line| !line.is_empty()) {
+}
+
+/// The refs of an advertisement.
+pub(super) fn refs_in(said: &[u8]) -> Result<Vec<Advertised>, PushError> {
+    let mut refs = Vec::new();
+    for line in lines(said)?.iter().filter(|line| !line.is_empty()) {
         let named = line.split(|byte| *byte == 0).next().unwrap_or_default();
         let text = String::from_utf8_lossy(named);
         let Some((commit, name)) = text.split_once(' ') else {
@@ -224,7 +232,7 @@ fn advertised(body: &[u8]) -> Result<Vec<Advertised>, PushError> {
     Ok(refs)
 }
 
-fn verdict(body: &[u8], reference: &str) -> Result<(), PushError> {
+pub(super) fn verdict(body: &[u8], reference: &str) -> Result<(), PushError> {
     let mut taken = false;
     for line in lines(body)? {
         let text = String::from_utf8_lossy(line);

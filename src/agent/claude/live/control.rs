@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::change;
+use crate::agent::live::Setting;
 use crate::frame::{Line, Loss};
 
 /// A frame that is about the talk, not about the work.
@@ -28,6 +30,8 @@ pub(super) struct Request {
     pub(super) call_id: Option<String>,
     /// `hook_callback`
     pub(super) hook: Option<String>,
+    /// What it changes, if it is one of ours for that.
+    pub(super) change: Option<Setting>,
 }
 
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub(super) struct Response {
     pub(super) error: Option<String>,
     /// What it decides, if it answers a request for consent.
     pub(super) decision: &'static str,
+    /// The effort that counts, if it says the settings.
+    pub(super) effort: Option<String>,
 }
 
 #[derive(Debug)]
@@ -96,8 +102,10 @@ fn is_output(message: &Value) -> bool {
 fn request(id: String, mut request: Value) -> Option<Request> {
     let text = |name: &str| request.get(name).and_then(Value::as_str).map(str::to_owned);
     let hooked = || Some(request.get("input")?.get("tool_name")?.as_str()?.to_owned());
+    let change = change::changed_by(&request);
     Some(Request {
         id,
+        change,
         subtype: text("subtype")?,
         tool: text("tool_name").or_else(hooked).unwrap_or_default(),
         call_id: text("tool_use_id"),
@@ -117,6 +125,10 @@ fn response(response: &Value) -> Option<Response> {
     let stops = body.get("interrupt").is_some_and(|stops| *stops == true);
     Some(Response {
         id: text(response, "request_id")?,
+        effort: body
+            .pointer("/applied/effort")
+            .and_then(Value::as_str)
+            .map(str::to_owned),
         error: is_error.then(|| text(response, "error").unwrap_or_default()),
         decision: match behavior.as_deref() {
             Some("allow") => "allow",

@@ -68,6 +68,7 @@ pub(super) fn plan(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError>
         spec: LiveSpec {
             cwd: Some(spec.workspace.to_string_lossy().into_owned()),
             model: spec.model.clone(),
+            effort: spec.effort.clone(),
             provider,
             resume,
             system_prompt: instructions.filter(|text| !text.trim().is_empty()),

@@ -7,16 +7,19 @@ use super::wire::Params;
 use super::{CodexLive, Opening, consent};
 use crate::agent::json::typed;
 use crate::agent::json_rpc::Dialect;
-use crate::agent::live::{Answer, Phase, Refused, Told};
+use crate::agent::live::{Answer, Phase, Refused, Setting, Told};
 
 pub(super) const DIALECT: Dialect = Dialect::Bare;
 
 /// Ends commands that an interrupted turn left running.
 pub(super) const CLEAN: &str = "thread/backgroundTerminals/clean";
 
+/// Changes what the thread's next turns work with.
+const SET: &str = "thread/settings/update";
+
 impl CodexLive {
     /// A request of ours was sent.
-    pub(super) fn has_requested(&mut self, method: &str, params: Option<&RawValue>) {
+    pub(super) fn has_requested(&mut self, id: &str, method: &str, params: Option<&RawValue>) {
         match method {
             "initialize" => self.opening = Opening::Asked,
             "thread/start" | "thread/resume" => self.opening = Opening::Thread,
@@ -31,6 +34,10 @@ impl CodexLive {
             }
             "turn/interrupt" => self.interrupting = true,
             CLEAN => self.cleans = false,
+            SET => {
+                let changed = typed::<Value>(params).as_ref().and_then(changed_by);
+                changed.map(|setting| self.settings.ask(id, setting));
+            }
             _ => {}
         }
     }
@@ -57,11 +64,22 @@ impl CodexLive {
         });
     }
 
+    /// The request for another setting: it counts from the next turn on.
+    pub(super) fn change(&self, thread: &str, setting: &Setting) -> Vec<u8> {
+        let params = match setting {
+            Setting::Model(model) => json!({"threadId": thread, "model": model}),
+            Setting::Effort(effort) => json!({"threadId": thread, "effort": effort}),
+            Setting::Consent(asks) => {
+                json!({"threadId": thread, "approvalPolicy": policy(*asks)})
+            }
+        };
+        self.request(0, SET, &params)
+    }
+
     pub(super) fn open_thread(&self) -> Vec<u8> {
-        let policy = if self.spec.asks { "untrusted" } else { "never" };
         let spec = &self.spec;
         let options = [
-            ("approvalPolicy", Some(policy)),
+            ("approvalPolicy", Some(policy(self.spec.asks))),
             ("sandbox", Some("danger-full-access")),
             ("model", spec.model.as_deref()),
             ("modelProvider", spec.provider.as_deref()),
@@ -101,4 +119,18 @@ impl CodexLive {
         let result = waiting.result(answer);
         Ok(vec![DIALECT.result(request_id, &result)])
     }
+}
+
+/// Who is asked for consent, as the CLI words it.
+const fn policy(asks: bool) -> &'static str {
+    if asks { "untrusted" } else { "never" }
+}
+
+/// What a request changes, the other way round.
+fn changed_by(params: &Value) -> Option<Setting> {
+    let text = |name: &str| params.get(name).and_then(Value::as_str);
+    let model = text("model").map(|model| Setting::Model(model.to_owned()));
+    let effort = || text("effort").map(|effort| Setting::Effort(effort.to_owned()));
+    let consent = || Some(Setting::Consent(text("approvalPolicy")? == policy(true)));
+    model.or_else(effort).or_else(consent)
 }

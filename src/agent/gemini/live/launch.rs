@@ -27,6 +27,8 @@ pub(super) fn plan(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError>
         launch,
         spec: LiveSpec {
             cwd: Some(spec.workspace.to_string_lossy().into_owned()),
+            model: spec.model.clone(),
+            effort: spec.effort.clone(),
             resume,
             asks,
             ..LiveSpec::default()

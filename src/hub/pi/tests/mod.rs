@@ -383,6 +383,31 @@ fn a_steer_is_a_user_message_within_the_run() {
 }
 
 #[test]
+fn a_message_into_a_live_turn_interrupts_no_call() {
+    let frames = map(&[
+        json!({"type": "prompt", "text": "p"}),
+        token("x", "m1"),
+        tool_start("t"),
+        json!({"type": "prompt", "text": "rather this"}),
+        tool_end("t"),
+        token("y", "m2"),
+        json!({"type": "end", "outcome": "completed"}),
+    ]);
+    balanced(&frames);
+    let ends: Vec<_> = frames
+        .iter()
+        .filter(|(event, _)| event == "tool_execution_end")
+        .map(|(_, data)| data["isError"].clone())
+        .collect();
+    assert_eq!(ends, [json!(false)]);
+    let prompts = names(&frames)
+        .iter()
+        .filter(|name| *name == "message_end:user")
+        .count();
+    assert_eq!(prompts, 2);
+}
+
+#[test]
 fn a_long_answer_costs_linear_bytes_and_every_frame_fits() {
     let mut mapper = Mapper::new();
     let mut frames = Vec::new();
@@ -406,8 +431,19 @@ fn a_long_answer_costs_linear_bytes_and_every_frame_fits() {
             frame.data.len()
         );
     }
-    let cut = frames.iter().find(|f| f.event == "tool_result").unwrap();
-    let cut: Value = serde_json::from_str(&cut.data).unwrap();
-    let text = cut["content"][0]["text"].as_str().unwrap();
-    assert!(text.ends_with(&format!("y…[+{} bytes]", (3 << 20) - 200_000)));
+    let cut = |event: &str, place: &str, left: usize| {
+        let frame = frames.iter().rfind(|f| f.event == event).unwrap();
+        let data: Value = serde_json::from_str(&frame.data).unwrap();
+        let text = data.pointer(place).and_then(Value::as_str).unwrap();
+        let marker = format!("y…[+{} bytes]", (3 << 20) - left);
+        assert!(
+            text.ends_with(&marker),
+            "{event}: …{}",
+            &text[text.len() - 40..]
+        );
+    };
+    cut("tool_execution_end", "/result/content/0/text", 200_000);
+    cut("tool_result", "/content/0/text", 8 * 1024);
+    cut("message_end", "/message/content/0/text", 8 * 1024);
+    cut("turn_end", "/toolResults/0/content/0/text", 256);
 }

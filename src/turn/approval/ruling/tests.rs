@@ -302,11 +302,11 @@ fn a_question_waits_for_its_answer_unless_nobody_is_asked() {
         ask(&approval(vec![], vec![tool("Ask*")], Otherwise::Allow)),
         "deny"
     );
-    let mut auto = approval(vec![], vec![], Otherwise::Ask);
-    auto.config.mode = Approve::Auto;
+    let auto = approval(vec![], vec![], Otherwise::Ask);
+    auto.set_mode(Some(Approve::Auto));
     assert_eq!(ask(&auto), "deny");
     assert_eq!(shell(&auto, "ls"), "allow");
-    auto.config.mode = Approve::Ask;
+    auto.set_mode(Some(Approve::Ask));
     assert_eq!(ask(&auto), "ask");
     assert_eq!(shell(&auto, "ls"), "ask");
 }

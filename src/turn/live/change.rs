@@ -1,0 +1,120 @@
+//! Settings that change while a live process runs: the CLI is asked, and what it says counts.
+//!
+//! The change belongs to the process, so that it is answered whoever drives that meanwhile.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::process::LiveProcess;
+use crate::agent::live::{Command, Setting, Since, Told};
+use crate::sandbox::Change as Changed;
+use crate::turn::attempt::until;
+use crate::turn::context::{NotSet, SetAnswer, TurnFault};
+
+/// How long a CLI may take to answer; they take milliseconds, also in the middle of a turn.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A change that the CLI has not answered.
+pub(super) struct Change {
+    setting: Setting,
+    until: Instant,
+    done: oneshot::Sender<SetAnswer>,
+}
+
+impl LiveProcess {
+    /// Asks the CLI for it. `done` is told what it says, or is dropped with the process. Where it
+    /// cannot be asked now the change counts from the next turn on: that one adapts.
+    pub(in crate::turn) async fn set(
+        &mut self,
+        setting: Setting,
+        done: oneshot::Sender<SetAnswer>,
+    ) -> Result<(), TurnFault> {
+        if self.dialog().settings().has(&setting) {
+            tell(done, Ok(self.kind.sets.since(&setting)));
+            return Ok(());
+        }
+        let frames = self.dialog().frames(&Command::Set(setting.clone()));
+        let (Ok(frames), true) = (frames, self.is_alive()) else {
+            tell(done, Ok(Since::NextTurn));
+            return Ok(());
+        };
+        crash_point!("live.before_setting");
+        if let Some(earlier) = self.change.replace(Change {
+            setting,
+            until: Instant::now() + PATIENCE,
+            done,
+        }) {
+            tell(earlier.done, Err(NotSet::Silent));
+        }
+        self.send(frames).await?;
+        crash_point!("live.setting_sent");
+        Ok(())
+    }
+
+    /// Takes the CLI's answer from what it told, if it is there.
+    pub(super) fn note_answer(&mut self, told: &[Told]) {
+        for told in told {
+            let Told::Setting { setting, refused } = told else {
+                continue;
+            };
+            let is_it = |change: &mut Change| change.setting == *setting;
+            if let Some(change) = self.change.take_if(is_it) {
+                let since = self.kind.sets.since(setting);
+                let answer = match refused {
+                    None => Ok(since),
+                    Some(why) => Err(NotSet::Refused(why.clone())),
+                };
+                tell(change.done, answer);
+            }
+        }
+    }
+
+    /// When the CLI's answer is given up.
+    pub(super) fn change_due(&self) -> Option<Instant> {
+        self.change.as_ref().map(|change| change.until)
+    }
+
+    /// Gives up an answer that is late.
+    pub(super) fn drop_late_change(&mut self) {
+        let now = Instant::now();
+        if let Some(change) = self.change.take_if(|change| change.until <= now) {
+            tracing::warn!(run = %self.run, setting = ?change.setting, "the agent does not answer");
+            tell(change.done, Err(NotSet::Silent));
+        }
+    }
+
+    /// Asks for a change and waits for the answer; whether it is made.
+    pub(super) async fn set_now(&mut self, setting: Setting) -> Result<bool, TurnFault> {
+        let (done, mut answer) = oneshot::channel();
+        self.set(setting, done).await?;
+        loop {
+            while self.read()? {}
+            if !self.send_due().await? {
+                return Ok(false);
+            }
+            match answer.try_recv() {
+                Ok(answer) => return Ok(answer.is_ok()),
+                Err(oneshot::error::TryRecvError::Closed) => return Ok(false),
+                Err(oneshot::error::TryRecvError::Empty) if self.ending.is_some() => {
+                    return Ok(false);
+                }
+                Err(oneshot::error::TryRecvError::Empty) => {}
+            }
+            let due = self.change_due();
+            tokio::select! {
+                change = self.changed() => match change? {
+                    Changed::Ended(ending) => self.ending = Some(ending),
+                    Changed::Spool { held, .. } => self.room.held(held),
+                },
+                () = until(due) => self.drop_late_change(),
+            }
+        }
+    }
+}
+
+/// Whoever asked may have gone.
+fn tell(done: oneshot::Sender<SetAnswer>, answer: SetAnswer) {
+    let _gone = done.send(answer);
+}

@@ -1,0 +1,191 @@
+//! Repositories that are reached by ssh, over a real server of OpenSSH's on loopback.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::bench::{Bench, skip};
+use crate::ground::{config_with_work, git, of_type, repository};
+use crate::running::{Finished, Running, eventually};
+
+const WORK: &str = "ssh-add -l >agent 2>&1; echo x >>work.txt; git add .; \
+                    git -c user.name=B -c user.email=b@c.d commit -q -m work";
+
+/// A server that takes the test's own key, and a client that knows the server.
+struct Sshd {
+    port: u16,
+    _running: Running,
+}
+
+fn keygen(bench: &Bench, name: &str) -> String {
+    let path = bench.text(name);
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f", &path])
+        .status();
+    assert!(made.unwrap().success());
+    path
+}
+
+fn found(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let own = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/bin".into()]);
+    own.map(|dir| dir.join(name)).find(|path| path.is_file())
+}
+
+impl Sshd {
+    fn start(bench: &Bench) -> Option<Self> {
+        let (Some(program), Some(_)) = (found("sshd"), found("ssh")) else {
+            skip("needs OpenSSH's server and client (Debian: openssh-server)");
+            return None;
+        };
+        if nix::unistd::geteuid().is_root() {
+            // Where the machine's own server was never started.
+            fs::create_dir_all("/run/sshd").unwrap();
+        }
+        let (host, key) = (keygen(bench, "host"), keygen(bench, "key"));
+        let path = std::env::var("PATH").unwrap();
+        let config = format!(
+            "HostKey {host}\nAuthorizedKeysFile {key}.pub\n\
+             PidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n\
+             PasswordAuthentication no\nKbdInteractiveAuthentication no\nSetEnv PATH={path}\n"
+        );
+        let config = bench.file("sshd_config", &config);
+        let (log, text) = (bench.path("sshd.log"), bench.text("sshd.log"));
+        let logged = |word: &str| {
+            let log = fs::read_to_string(&log).unwrap_or_default();
+            log.contains(word)
+        };
+        // A port that is free may be taken by another test before the server has it.
+        let (port, running) = loop {
+            let free = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = free.local_addr().unwrap().port();
+            drop(free);
+            fs::remove_file(&log).ok();
+            let listen = format!("ListenAddress=127.0.0.1:{port}");
+            let mut command = Command::new(&program);
+            command.args(["-D", "-E", &text, "-f", &config, "-o", &listen]);
+            let running = bench.start(&mut command);
+            eventually("the server has begun", || {
+                logged("Server listening") || logged("Cannot bind")
+            });
+            if logged("Server listening") {
+                break (port, running);
+            }
+        };
+        let known = fs::read_to_string(format!("{host}.pub")).unwrap();
+        bench.file("known_hosts", &format!("[127.0.0.1]:{port} {known}"));
+        Some(Self {
+            port,
+            _running: running,
+        })
+    }
+
+    fn url(&self, folder: &Path) -> String {
+        let user = nix::unistd::User::from_uid(nix::unistd::geteuid());
+        let user = user.unwrap().unwrap().name;
+        format!("ssh://{user}@127.0.0.1:{}{}", self.port, folder.display())
+    }
+}
+
+/// `run` with an ssh whose keys and known hosts are the test's own.
+fn run(bench: &Bench, url: &str, (key, hosts): (&str, &str)) -> Finished {
+    let config = config_with_work(bench, WORK, "[git]\npush = \"daemon\"\n");
+    // A configuration that would forward the agent and take any host.
+    let client = format!(
+        "IdentityFile {}\nIdentitiesOnly yes\nUserKnownHostsFile {}\nForwardAgent yes\n\
+         StrictHostKeyChecking no\n",
+        bench.text(key),
+        bench.text(hosts)
+    );
+    let client = bench.file("ssh_config", &client);
+    let ssh = bench.file("ssh", &format!("#!/bin/sh\nexec ssh -F {client} \"$@\"\n"));
+    fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
+    let words = ["run", "--output", "jsonl", "--config", &config];
+    let mut command = bench.command(&words);
+    command.args(["--repo", url, "--workspace-dir", &bench.text("w"), "Go."]);
+    bench.start(command.env("GIT_SSH", ssh)).finish()
+}
+
+fn events(done: &Finished) -> Vec<Value> {
+    let lines = done.out.iter();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn a_repository_is_cloned_from_and_pushed_to_over_ssh() {
+    let bench = Bench::new();
+    let Some(sshd) = Sshd::start(&bench) else {
+        return;
+    };
+    let folder = repository(&bench, "served/it's a repo");
+    let url = sshd.url(&folder).replace(' ', "%20");
+    let done = run(&bench, &url, ("key", "known_hosts"));
+    assert_eq!(done.code(), 0, "{done:#?}");
+    let events = events(&done);
+    let notices = of_type(&events, "notice").into_iter();
+    let pushed: Vec<_> = notices.filter(|told| told["code"] == "pushed").collect();
+    assert_eq!(pushed.len(), 1, "{events:#?}");
+    let head = git(&bench.path("w"), &["rev-parse", "HEAD"]);
+    let refs = "refs/heads/agent-runner";
+    let branch = git(&folder, &["for-each-ref", "--format=%(objectname)", refs]);
+    assert_eq!(branch, head);
+    git(&folder, &["fsck", "--strict"]);
+    let origin = git(&bench.path("w"), &["remote", "get-url", "origin"]);
+    assert_eq!(origin, url);
+}
+
+#[test]
+fn a_host_that_is_not_known_and_a_key_that_is_not_taken_are_refused_with_what_to_do() {
+    let bench = Bench::new();
+    let Some(sshd) = Sshd::start(&bench) else {
+        return;
+    };
+    let url = sshd.url(&repository(&bench, "served/r"));
+    keygen(&bench, "other");
+    bench.file("no_hosts", "");
+    for (pair, told, next) in [
+        (
+            ("key", "no_hosts"),
+            "Host key verification failed",
+            "known_hosts",
+        ),
+        (("other", "known_hosts"), "Permission denied", "ssh-add"),
+    ] {
+        let done = run(&bench, &url, pair);
+        let said = done.fails_with(66);
+        assert!(said.contains(told) && said.contains(next), "{said}");
+    }
+    assert_eq!(fs::read_to_string(bench.path("no_hosts")).unwrap(), "");
+    let missing = sshd.url(Path::new("/no/such/repository"));
+    let done = run(&bench, &missing, ("key", "known_hosts"));
+    let said = done.fails_with(66);
+    assert!(said.contains("not appear to be a git repository"), "{said}");
+    assert!(!bench.path("w").exists());
+}
+
+#[test]
+fn a_machine_without_ssh_says_so() {
+    let bench = Bench::new();
+    let config = config_with_work(&bench, "true", "");
+    let words = [
+        "run",
+        "--config",
+        &config,
+        "--repo",
+        "git@127.0.0.1:a/b",
+        "Go.",
+    ];
+    let mut command = bench.command(&words);
+    let done = bench.start(command.env("GIT_SSH", "/no/such/ssh")).finish();
+    let said = done.fails_with(66);
+    assert!(
+        said.contains("no program `ssh`") && said.contains("https"),
+        "{said}"
+    );
+}

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::printing::say;
 use crate::daemon;
 
 /// What the command takes.
@@ -24,7 +25,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("agent-runner: the Hub's tools are not there: {error}");
+            say!("agent-runner: the Hub's tools are not there: {error}");
             ExitCode::FAILURE
         }
     }

@@ -26,7 +26,7 @@ pub(super) struct Call {
     /// The tool's name.
     pub(super) name: String,
     /// The agent's own id of the call, where its CLI tells it.
-    pub(super) call_id: Option<String>,
+    pub(super) told_as: Option<String>,
     /// The arguments.
     pub(super) params: Value,
 }
@@ -88,11 +88,11 @@ fn called(id: Value, params: Option<&Value>, tools: &[HubTool]) -> Asked {
         _ => Map::new(),
     };
     // Claude Code says it so; no other CLI says it.
-    let call_id = field("_meta").and_then(|meta| meta.get("claudecode/toolUseId")?.as_str());
+    let told_as = field("_meta").and_then(|meta| meta.get("claudecode/toolUseId")?.as_str());
     Asked::Call(Call {
         id,
         name: name.to_owned(),
-        call_id: call_id.map(str::to_owned),
+        told_as: told_as.map(str::to_owned),
         params: Value::Object(params),
     })
 }
@@ -161,7 +161,7 @@ mod tests {
         };
         match asked(&call("recall")) {
             Asked::Call(call) => {
-                assert_eq!(call.call_id.as_deref(), Some("t1"));
+                assert_eq!(call.told_as.as_deref(), Some("t1"));
                 assert_eq!(call.params, json!({"q": "x"}));
             }
             other => panic!("{other:?}"),

@@ -124,14 +124,14 @@ impl HubTools {
         let Call {
             id,
             name,
-            call_id,
+            told_as,
             params,
         } = call;
         let tool = self.tools.iter().find(|tool| tool.name == name);
         let limit = tool.map_or(Duration::ZERO, HubTool::limit);
         let own = self.clock.new_uuid().to_string();
         let call = ToolCall {
-            call_id: call_id.unwrap_or_else(|| own.clone()),
+            call_id: told_as.unwrap_or_else(|| own.clone()),
             id: own,
             name,
             params,

@@ -26,7 +26,7 @@ impl Lead {
         task: Option<String>,
     ) -> Result<Led, DaemonError> {
         let workspace = ground.workspace.clone();
-        let (context, mut served) = self.context(setup, program, ground)?;
+        let (context, mut served) = self.context(setup, program, &ground)?;
         let context = Arc::new(context);
         let log = self.log(setup);
         for (level, code, text) in std::mem::take(&mut served.offer.notices) {

@@ -233,9 +233,14 @@ fn roles(agents: &[HubAgent], is_native: bool) -> String {
             system_prompt,
             ..
         } = agent;
-        text.push_str(&format!(
-            "\n\n## Role `{name}`: {description}\n\n{system_prompt}"
-        ));
+        text.extend([
+            "\n\n## Role `",
+            name,
+            "`: ",
+            description,
+            "\n\n",
+            system_prompt,
+        ]);
         if agent.read_only {
             text.push_str("\n\nIn this role you change nothing.");
         }

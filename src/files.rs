@@ -74,6 +74,23 @@ pub fn replace_durably(path: &Path, content: &[u8]) -> io::Result<()> {
     sync_dir(parent)
 }
 
+/// Replaces `path` by `content`, with that mode: for what others may read and that is no promise. A
+/// reader finds the old one or the new one, whole.
+pub fn replace_readable(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let temporary = temporary(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(O_NOFOLLOW | O_NONBLOCK)
+        .open(&temporary)?;
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.write_all(content)?;
+    drop(file);
+    std::fs::rename(&temporary, path)
+}
+
 /// Where [`replace_durably`] puts the new content first: what a process that died in between has
 /// left there is nothing.
 pub fn temporary(path: &Path) -> io::Result<PathBuf> {

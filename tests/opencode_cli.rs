@@ -136,7 +136,8 @@ fn turn(dir: &Path, cli: &str, env: &[(&str, String)]) -> Vec<Value> {
             "jsonl",
         ])
         .args(["--model", "scripted/scripted", "--agent-home", "user"])
-        .args(["--log-level", "error", "--timeout", "2m", "--config"])
+        .args(["--mode", "exec", "--log-level", "error"])
+        .args(["--timeout", "2m", "--config"])
         .arg(dir.join("config.toml"))
         .args(
             mcp.exists()

@@ -141,6 +141,9 @@ pub struct AgentKind {
     pub conversation: Option<fn(&Homes<'_>, &str) -> ConversationFile>,
     /// Where it stores how its turns ended; none where its output alone says so.
     pub store: Option<Store>,
+    /// Whether it exits with 0, and without its terminal record, when a signal ends it: then an exit
+    /// like that is a death and not a way to end a turn.
+    pub exits_well_by_signal: bool,
     /// Its long-lived form, where it is spoken to in one.
     pub live: Option<live::LiveKind>,
 }

@@ -23,11 +23,7 @@ pub(super) enum Sign {
 
 /// One row: the sign, the class, and the recording that shows it (the tests hold the row to it;
 /// empty: from the CLI's own schema or text, not seen).
-pub(super) struct Row(
-    pub(super) Sign,
-    pub(super) ErrorClass,
-    #[cfg_attr(not(test), allow(dead_code))] pub(super) &'static str,
-);
+pub(super) type Row = (Sign, ErrorClass, &'static str);
 
 /// What is known of a failure.
 #[derive(Default)]
@@ -43,7 +39,7 @@ pub(super) struct Failure<'a> {
 impl Failure<'_> {
     /// The class of the first row that fits.
     pub(super) fn class(&self, table: &[Row]) -> Option<ErrorClass> {
-        let row = table.iter().find(|Row(sign, ..)| match sign {
+        let row = table.iter().find(|(sign, ..)| match sign {
             Sign::Field(name, value) => self
                 .fields
                 .iter()
@@ -51,7 +47,7 @@ impl Failure<'_> {
             Sign::Status(from, to) => self.status.is_some_and(|s| (*from..=*to).contains(&s)),
             Sign::Phrase(phrase) => has_phrase(self.message, phrase),
         });
-        row.map(|Row(_, class, _)| *class)
+        row.map(|(_, class, _)| *class)
     }
 
     /// The failure as a turn's error; `otherwise` where the CLI gave no message.
@@ -119,7 +115,7 @@ pub(super) fn assert_rows_are_what_their_recordings_show(agent: &super::AgentKin
     let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/corpus")
         .join(agent.name);
-    for Row(_, expected, seen) in table.iter().filter(|row| !row.2.is_empty()) {
+    for (_, expected, seen) in table.iter().filter(|row| !row.2.is_empty()) {
         let stdout = std::fs::read(corpus.join(format!("{seen}.pipe.jsonl"))).unwrap();
         let stderr = std::fs::read(corpus.join(format!("{seen}.pipe.stderr")));
         let mut adapter = (agent.adapter)();

@@ -20,6 +20,9 @@ use crate::sandbox::docker;
 use crate::spool::User;
 use crate::workspace::{Authorship, Credentials, HELPER, Handing, RepoUrl};
 
+/// What Git LFS itself installs as this hook.
+const PRE_PUSH: &[u8] = b"#!/bin/sh\nexec git lfs pre-push \"$@\"\n";
+
 /// What the git of a session's agent works with.
 pub(super) struct AgentsGit<'a> {
     /// Its folder.
@@ -65,6 +68,9 @@ impl AgentsGit<'_> {
         let is_cloned = !self.urls.is_empty();
         let credentials = credentials.filter(|_| is_cloned);
         let mut settings = safe(is_cloned);
+        if is_cloned {
+            settings.push(("core.hooksPath".to_owned(), self.hooks()?));
+        }
         let file = Authorship::file(&self.folder).display().to_string();
         settings.push(("include.path".to_owned(), file));
         if credentials.is_some() {
@@ -78,6 +84,19 @@ impl AgentsGit<'_> {
         let uid = self.user.as_ref().map_or_else(own, |user| user.uid);
         let handing = Handing::open(&self.folder, self.urls.clone(), credentials, uid);
         handing.map(Some).map_err(|error| self.fault(&error))
+    }
+
+    /// Where git finds hooks: none of a repository's. With Git LFS there is one of ours, without which
+    /// a push would bring commits whose files nobody has.
+    fn hooks(&self) -> Result<String, DaemonError> {
+        if !self.setup.config.git.lfs {
+            return Ok("/dev/null".to_owned());
+        }
+        let folder = self.folder.join("hooks");
+        let written = files::create_passable_dir(&folder)
+            .and_then(|()| files::replace_readable(&folder.join("pre-push"), PRE_PUSH, 0o755));
+        written.map_err(|error| self.fault(&error))?;
+        Ok(folder.display().to_string())
     }
 
     /// How git gets a token for each of the repositories, and no other helper stores it.
@@ -110,7 +129,6 @@ fn safe(is_cloned: bool) -> Vec<(String, String)> {
         ("protocol.ext.allow".to_owned(), "never".to_owned()),
     ];
     if is_cloned {
-        settings.push(("core.hooksPath".to_owned(), "/dev/null".to_owned()));
         settings.push(("core.fsmonitor".to_owned(), "false".to_owned()));
     }
     settings

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use super::agents_git::{self, AgentsGit};
 use super::launch::{agent_home, environment, keys_in, setup_environment, turn_spec};
 use super::made::{Made, MadeRepository};
-use super::{DaemonError, Lead, Setup, repositories, sandbox, setup_script, skills, workspace};
+use super::{
+    DaemonError, Lead, Setup, reach, repositories, sandbox, setup_script, skills, workspace,
+};
 use crate::config::{ExpectedReport, Push};
 use crate::event::NoticeLevel;
 use crate::hub::rest::SessionDetail;
@@ -69,12 +71,17 @@ impl Lead {
         wanted.credentials = wanted.credentials.masked_by(Arc::clone(&redactor));
         let place = workspace::make(setup, wanted, log, owner).await;
         let place = place.map_err(|error| masked(error, &redactor))?;
-        let put = skills::put(self.chosen.kind.name, &place.path, &skills, owner)?;
-        if !put.is_empty() {
-            let text = format!("skills for the agent: {}", put.join(", "));
+        let mut made = Made::read(state_dir, &self.session)?;
+        let agent = self.chosen.kind.name;
+        let placed = &mut made.skills;
+        let changes = skills::put(agent, &place.path, &skills, detail.is_none(), placed, owner)?;
+        if !made.skills.is_empty() {
+            // Whatever becomes of the rest: these are ours.
+            made.keep(state_dir, &self.session)?;
+        }
+        for text in changes.words() {
             log.setup("skills", "stdout", text).await?;
         }
-        let mut made = Made::read(state_dir, &self.session)?;
         made.found(place.repositories);
         made.token_host = place.credentials.host_of_session().map(str::to_owned);
         if let Some(detail) = detail {
@@ -125,8 +132,11 @@ impl Lead {
         let credentials = Some(&ground.credentials).filter(|_| hands);
         let git = self.agents_git(setup, ground);
         let handing = git.tell(&mut environment, credentials)?;
+        let home = agent_home(setup, &self.chosen.runs_as);
+        let places = (ground.workspace.as_path(), home.as_path());
         let script = setup_script::Script {
             step,
+            reach: reach::reach(setup, Path::new(setup_script::SHELL), places, &git.folder),
             text,
             sandbox,
             workspace: &ground.workspace,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::DaemonError;
+use super::skills::Placed;
 use crate::files;
 use crate::ids::SessionId;
 use crate::workspace::{Reach, RepoUrl};
@@ -26,6 +27,9 @@ pub(super) struct Made {
     /// Reports that the Hub expects of each turn.
     #[serde(default)]
     pub(super) expected: Vec<PathBuf>,
+    /// The skills that were put into its workspace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) skills: Vec<Placed>,
     /// The host that the token in the session's own environment is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) token_host: Option<String>,
@@ -127,6 +131,7 @@ mod tests {
             lfs_done: false,
             setup_done: true,
             expected: Vec::new(),
+            skills: Vec::new(),
             token_host: None,
         };
         made.keep(dir.path(), &session).unwrap();

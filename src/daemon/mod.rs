@@ -39,6 +39,7 @@ mod publishing;
 mod reach;
 mod record;
 mod registry;
+mod renewal;
 mod repositories;
 mod retention;
 mod sandbox;

@@ -1,4 +1,4 @@
-//! Which files an agent gets at where the settings ask for Landlock.
+//! Which files an agent, and the script that prepares its workspace, get at where the settings ask for Landlock.
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,7 @@ pub(super) fn check(setup: &Setup<'_>) -> Result<(), DaemonError> {
     ))
 }
 
-/// What the agent gets at; none where it is not restricted.
+/// What `program`, the agent's CLI or a shell, gets at; none where it is not restricted.
 pub(super) fn reach(
     setup: &Setup<'_>,
     program: &Path,
@@ -39,6 +39,8 @@ pub(super) fn reach(
     let mut read: Vec<PathBuf> = SYSTEM.map(PathBuf::from).to_vec();
     read.extend(program_places(program));
     read.push(setup.prefix.clone());
+    // The agent's git asks it for tokens.
+    read.extend(std::env::current_exe());
     let path = setup.env.value("PATH").unwrap_or_default();
     read.extend(std::env::split_paths(path).filter(|dir| dir.is_absolute() && has_name(dir)));
     let files = [&config.agent.system_prompt_file, &config.agent.mcp_config];

@@ -14,7 +14,7 @@ use crate::config::OnFailure;
 use crate::event::NoticeLevel;
 use crate::files;
 use crate::ids::SpoolOffset;
-use crate::process::Environment;
+use crate::process::{Environment, Reach};
 use crate::redact::Redactor;
 use crate::sandbox::{self, Attach, Change, Ending, RunControl, RunHandle, Sandbox, SandboxError};
 use crate::spool::control::Stop;
@@ -22,6 +22,8 @@ use crate::spool::{Plan, RunDir, Stdin, Stdout, Stopped, User};
 
 /// The notice of a session that goes on although its setup failed.
 const FAILED: &str = "setup_failed";
+/// What runs a script that names no program.
+pub(super) const SHELL: &str = "/bin/sh";
 /// The folder in which the script lies, beside that of its run.
 const PLACE: &str = "script";
 /// A longer script is something else.
@@ -43,6 +45,8 @@ pub(super) struct Script<'a> {
     pub(super) workspace: &'a Path,
     pub(super) user: Option<User>,
     pub(super) environment: Environment,
+    /// The files that it gets at beside its own; none where it is not restricted.
+    pub(super) reach: Option<Reach>,
     pub(super) redactor: &'a Redactor,
 }
 
@@ -146,6 +150,10 @@ async fn attempt(
     plan.stdout = Stdout::Pipe;
     plan.timeout_ms = u64::try_from(setup.config.setup.timeout.as_millis()).ok();
     plan.user.clone_from(&script.user);
+    plan.reach.clone_from(&script.reach);
+    if let Some(reach) = &mut plan.reach {
+        reach.read.push(folder.join(PLACE));
+    }
     plan.confined = setup.in_container || script.sandbox.is_container();
     let sandbox = script.sandbox.showing(&folder.join(PLACE));
     let mut run = sandbox.start(&dir, &plan, &[], &script.environment).await?;
@@ -205,7 +213,7 @@ fn command(path: &Path, text: &str) -> io::Result<(PathBuf, Vec<String>)> {
         .ok_or(io::ErrorKind::InvalidFilename)?
         .to_owned();
     let named = text.strip_prefix("#!").and_then(|rest| rest.lines().next());
-    let mut words = named.unwrap_or("/bin/sh").trim().splitn(2, [' ', '\t']);
+    let mut words = named.unwrap_or(SHELL).trim().splitn(2, [' ', '\t']);
     let program = PathBuf::from(words.next().unwrap_or_default());
     if !program.is_absolute() {
         let text = "its first line names no program by an absolute path";

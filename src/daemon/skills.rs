@@ -1,16 +1,21 @@
 //! Skills: folders with a `SKILL.md`, put where the agent's CLI looks for them in its workspace.
 //!
 //! A skill's name is one plain word, and its files are regular ones below its folder: neither leads
-//! anywhere else. They are written with the rights of the agent's user, through real folders alone. A
-//! skill that the workspace has already is left as it is; one that is put there is kept out of the
-//! repository's commits.
+//! anywhere else. One that the workspace has already is left as it is. Those of ours follow what the
+//! session asks for: changed, they are brought up to date, and taken away when they are asked for no
+//! more.
 
-use std::fs::File;
-use std::io::{self, Read as _, Write as _};
-use std::path::{Component, Path, PathBuf};
+mod placing;
 
-use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat, statat};
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
 use serde_json::Value;
+use uuid::Uuid;
+
+use self::placing::Shelf;
+pub(super) use self::placing::{Changes, Placed};
 
 use super::{DaemonError, Setup};
 use crate::hub::rest::SessionDetail;
@@ -37,8 +42,35 @@ const PLACES: &[(&str, &str)] = &[
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Skill {
     name: String,
-    /// By their places in its folder.
-    files: Vec<(PathBuf, Vec<u8>)>,
+    /// In the order of their places.
+    files: Vec<SkillFile>,
+    /// Whether the Hub sent it.
+    sent: bool,
+}
+
+/// A file of a skill.
+#[derive(Debug, PartialEq, Eq)]
+struct SkillFile {
+    /// In its folder.
+    path: PathBuf,
+    content: Vec<u8>,
+    /// Whether it can be run.
+    is_program: bool,
+}
+
+impl Skill {
+    /// To know it again.
+    fn digest(&self) -> Uuid {
+        let mut all = Vec::new();
+        for file in &self.files {
+            let path = file.path.as_os_str().as_encoded_bytes();
+            for part in [path, &[u8::from(file.is_program)], &file.content] {
+                all.extend_from_slice(&(part.len() as u64).to_le_bytes());
+                all.extend_from_slice(part);
+            }
+        }
+        Uuid::new_v5(&Uuid::NAMESPACE_OID, &all)
+    }
 }
 
 /// The skills of the settings and of the session.
@@ -46,6 +78,11 @@ pub(super) fn wanted(
     setup: &Setup<'_>,
     detail: Option<&SessionDetail>,
 ) -> Result<Vec<Skill>, DaemonError> {
+    with_sent(typed(setup)?, detail)
+}
+
+/// The skills of the settings.
+pub(super) fn typed(setup: &Setup<'_>) -> Result<Vec<Skill>, DaemonError> {
     let folders = setup.config.skills.iter().map(|folder| {
         of_folder(folder).map_err(|why| {
             DaemonError::Usage(format!(
@@ -54,7 +91,14 @@ pub(super) fn wanted(
             ))
         })
     });
-    let mut skills: Vec<Skill> = folders.collect::<Result<_, _>>()?;
+    folders.collect()
+}
+
+/// The same with those that the Hub sends.
+pub(super) fn with_sent(
+    mut skills: Vec<Skill>,
+    detail: Option<&SessionDetail>,
+) -> Result<Vec<Skill>, DaemonError> {
     let sent = detail.and_then(|detail| detail.rest.get("skills")?.as_array());
     for sent in sent.into_iter().flatten() {
         let skill = of_session(sent)
@@ -66,18 +110,24 @@ pub(super) fn wanted(
     Ok(skills)
 }
 
-/// Puts them into the workspace; which ones are there now and were not before.
+/// Makes the workspace hold them, and no others of ours; `placed` are those that were put there
+/// before. With `keeps_sent`, those that the Hub sent stay as they are: it was not asked.
 pub(super) fn put(
     agent: &str,
     workspace: &Path,
     skills: &[Skill],
+    keeps_sent: bool,
+    placed: &mut Vec<Placed>,
     owner: Option<(u32, u32)>,
-) -> Result<Vec<String>, DaemonError> {
+) -> Result<Changes, DaemonError> {
     let place = PLACES.iter().find(|(name, _)| *name == agent);
-    let Some((_, place)) = place.filter(|_| !skills.is_empty()) else {
-        return Ok(Vec::new());
+    let Some((_, place)) = place.filter(|_| !skills.is_empty() || !placed.is_empty()) else {
+        return Ok(Changes::default());
     };
-    let work = || put_all(workspace, Path::new(place), skills);
+    let mut work = || {
+        let shelf = Shelf::open(workspace, Path::new(place))?;
+        shelf.hold(skills, keeps_sent, placed)
+    };
     let done = match owner {
         Some(owner) => as_user(owner, work),
         None => work(),
@@ -88,60 +138,6 @@ pub(super) fn put(
             workspace.join(place).display()
         ))
     })
-}
-
-fn put_all(workspace: &Path, place: &Path, skills: &[Skill]) -> io::Result<Vec<String>> {
-    let root = File::open(workspace)?;
-    let folder = folder_in(&root, place)?;
-    let mut made = Vec::new();
-    for skill in skills {
-        if statat(&folder, &skill.name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-            continue;
-        }
-        let own = folder_in(&folder, Path::new(&skill.name))?;
-        for (path, content) in &skill.files {
-            let parent = path.parent().unwrap_or(Path::new(""));
-            let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
-            let parent = folder_in(&own, parent)?;
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            let readable = Mode::from_raw_mode(0o644);
-            File::from(openat(&parent, name, flags, readable)?).write_all(content)?;
-        }
-        exclude(&root, &place.join(&skill.name))?;
-        made.push(skill.name.clone());
-    }
-    Ok(made)
-}
-
-/// A folder below another, made where it is missing; a link on the way is refused.
-fn folder_in(root: &File, path: &Path) -> io::Result<File> {
-    let mut at = root.try_clone()?;
-    for part in path.components() {
-        let Component::Normal(name) = part else {
-            return Err(io::ErrorKind::InvalidFilename.into());
-        };
-        match mkdirat(&at, name, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        at = File::from(openat(&at, name, flags, Mode::empty())?);
-    }
-    Ok(at)
-}
-
-/// Keeps it out of what the repository calls untracked, where the workspace is one.
-fn exclude(root: &File, path: &Path) -> io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let Ok(git) = openat(root, ".git", flags, Mode::empty()) else {
-        return Ok(());
-    };
-    let info = folder_in(&File::from(git), Path::new("info"))?;
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = openat(&info, "exclude", flags, Mode::from_raw_mode(0o644))?;
-    // In one write: the agent's git may read it.
-    File::from(file).write_all(format!("\n/{}/\n", path.display()).as_bytes())
 }
 
 /// A skill's name: one word that is a file name everywhere.
@@ -174,7 +170,12 @@ fn of_session(sent: &Value) -> Result<Option<Skill>, String> {
     // One that is only a reference is for those who can fetch it.
     Ok(text("content").map(|content| Skill {
         name,
-        files: vec![("SKILL.md".into(), content.as_bytes().to_vec())],
+        files: vec![SkillFile {
+            path: "SKILL.md".into(),
+            content: content.as_bytes().to_vec(),
+            is_program: false,
+        }],
+        sent: true,
     }))
 }
 
@@ -184,17 +185,20 @@ fn of_folder(folder: &Path) -> Result<Skill, String> {
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
+    read(folder, &base)
+}
+
+fn read(folder: &Path, base: &str) -> Result<Skill, String> {
     let mut skill = Skill {
-        name: name(&base)?,
+        name: name(base)?,
         files: Vec::new(),
+        sent: false,
     };
     let mut left = LARGEST;
     gather(folder, Path::new(""), DEEPEST, &mut left, &mut skill.files)?;
-    if skill
-        .files
-        .iter()
-        .all(|(path, _)| path != Path::new("SKILL.md"))
-    {
+    skill.files.sort_by(|a, b| a.path.cmp(&b.path));
+    let is_main = |file: &SkillFile| file.path == Path::new("SKILL.md");
+    if !skill.files.iter().any(is_main) {
         return Err("it has no SKILL.md".to_owned());
     }
     Ok(skill)
@@ -205,7 +209,7 @@ fn gather(
     below: &Path,
     depth: usize,
     left: &mut u64,
-    files: &mut Vec<(PathBuf, Vec<u8>)>,
+    files: &mut Vec<SkillFile>,
 ) -> Result<(), String> {
     let depth = depth.checked_sub(1).ok_or("its folders nest too deep")?;
     let failed = |error: io::Error| error.to_string();
@@ -221,14 +225,19 @@ fn gather(
             return Err(format!("{} is neither a file nor a folder", path.display()));
         }
         let mut content = Vec::new();
-        let file = File::open(entry.path()).map_err(failed)?;
+        let file = crate::files::open_plain(&entry.path()).map_err(failed)?;
+        let mode = file.metadata().map_err(failed)?.permissions().mode();
         file.take(*left + 1)
             .read_to_end(&mut content)
             .map_err(failed)?;
         *left = left
             .checked_sub(content.len() as u64)
             .ok_or("it is larger than 16 MiB")?;
-        files.push((path, content));
+        files.push(SkillFile {
+            path,
+            content,
+            is_program: mode & 0o100 != 0,
+        });
         if files.len() > MOST_FILES {
             return Err(format!("it has more than {MOST_FILES} files"));
         }
@@ -245,13 +254,20 @@ mod tests {
     use super::*;
 
     fn skill(name: &str) -> Skill {
+        let file = |path: &str, content: &str| SkillFile {
+            path: path.into(),
+            content: content.as_bytes().to_vec(),
+            is_program: path.ends_with(".sh"),
+        };
         Skill {
             name: name.to_owned(),
-            files: vec![
-                ("SKILL.md".into(), b"---\nname: x\n---\n".to_vec()),
-                ("a/b.txt".into(), b"b".to_vec()),
-            ],
+            files: vec![file("SKILL.md", "---\nname: x\n---\n"), file("a/b.sh", "b")],
+            sent: false,
         }
+    }
+
+    fn put_one(agent: &str, dir: &Path, placed: &mut Vec<Placed>) -> Result<Changes, DaemonError> {
+        put(agent, dir, &[skill("tidy")], false, placed, None)
     }
 
     #[test]
@@ -259,17 +275,58 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join(".git/info")).unwrap();
         for (agent, place) in PLACES {
-            let made = put(agent, dir.path(), &[skill("tidy")], None).unwrap();
-            assert_eq!(made, ["tidy"], "{agent}");
-            let file = dir.path().join(place).join("tidy/a/b.txt");
-            assert_eq!(std::fs::read(file).unwrap(), b"b");
-            assert_eq!(
-                put(agent, dir.path(), &[skill("tidy")], None).unwrap(),
-                [""; 0]
-            );
+            let mut placed = Vec::new();
+            let made = put_one(agent, dir.path(), &mut placed).unwrap();
+            assert_eq!(made.words(), ["skills for the agent: tidy"], "{agent}");
+            let file = dir.path().join(place).join("tidy/a/b.sh");
+            assert_eq!(std::fs::read(&file).unwrap(), b"b");
+            let mode = file.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o111, 0o111);
+            let again = put_one(agent, dir.path(), &mut placed).unwrap();
+            assert_eq!(again, Changes::default());
         }
         let excluded = std::fs::read_to_string(dir.path().join(".git/info/exclude")).unwrap();
         assert_eq!(excluded.matches("/.claude/skills/tidy/\n").count(), 1);
+    }
+
+    #[test]
+    fn skills_follow_what_is_asked_for_and_what_is_not_ours_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(".claude/skills").join(name);
+        std::fs::create_dir_all(dir.path().join(".git")).unwrap();
+        std::fs::create_dir_all(path("theirs")).unwrap();
+        std::fs::write(path("theirs/SKILL.md"), "theirs").unwrap();
+        let sent = Skill {
+            sent: true,
+            ..skill("sent")
+        };
+        let mut placed = Vec::new();
+        let mut hold = |skills: &[Skill], keeps_sent| {
+            let changes = put("claude", dir.path(), skills, keeps_sent, &mut placed, None);
+            changes.unwrap().words()
+        };
+        let all = [skill("old"), skill("kept"), skill("theirs"), sent];
+        let words = [
+            "skills for the agent: old, kept, sent",
+            "skills left as the workspace has them: theirs",
+        ];
+        assert_eq!(hold(&all, false), words);
+        let mut newer = skill("kept");
+        newer.files[1].content = b"newer".to_vec();
+        let words = ["skills brought up to date: kept", "skills taken away: old"];
+        assert_eq!(hold(&[newer], true), words);
+        assert_eq!(std::fs::read(path("kept/a/b.sh")).unwrap(), b"newer");
+        assert!(!path("old").exists() && path("sent").exists() && path("theirs").exists());
+        // One that somebody has worked on is theirs from then on.
+        std::fs::write(path("kept/SKILL.md"), "changed").unwrap();
+        let words = [
+            "skills taken away: sent",
+            "skills left as the workspace has them: kept",
+        ];
+        assert_eq!(hold(&[], false), words);
+        assert_eq!(std::fs::read(path("kept/SKILL.md")).unwrap(), b"changed");
+        let excluded = std::fs::read_to_string(dir.path().join(".git/info/exclude")).unwrap();
+        assert_eq!(excluded.trim(), "/.claude/skills/kept/");
     }
 
     #[test]
@@ -295,7 +352,7 @@ mod tests {
             std::fs::create_dir_all(workspace.join(link).parent().unwrap()).unwrap();
             symlink(&away, workspace.join(link)).unwrap();
             assert!(
-                put("claude", &workspace, &[skill("tidy")], None).is_err(),
+                put_one("claude", &workspace, &mut Vec::new()).is_err(),
                 "{link}"
             );
             std::fs::remove_dir_all(&workspace).unwrap();

@@ -5,6 +5,7 @@
 //! is found where it stands. A guess in either direction costs little: a value masked that need
 //! not be, or one that its owner has to name better.
 
+use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
 use serde_json::Value;
 use url::Url;
@@ -35,11 +36,13 @@ const SCHEMES: &[&str] = &["bearer", "basic", "token", "apikey"];
 /// Kinds of logins whose every field is one (OpenCode 1.18.33's `auth.json`).
 const LOGINS: &[&str] = &["api", "oauth", "wellknown"];
 
-/// The secrets in a variable: its value, or what in it is one where it is JSON.
+/// The secrets in a variable: its value, or what in it is one where it is JSON or an address (a
+/// proxy, a database).
 pub fn in_variable(name: &str, value: &str, found: &mut Vec<SecretString>) {
     if value.starts_with(['{', '[']) && in_json(value, found) {
         return;
     }
+    in_url(value, found);
     if is_secret(name) || PARTS.iter().any(|part| name.contains(part)) {
         keep(value, found);
     }
@@ -72,7 +75,10 @@ fn walk(value: &Value, found: &mut Vec<SecretString>) {
                 walk(value, found);
             }
         }
-        Value::String(text) => in_url(text, found),
+        Value::String(text) => {
+            in_url(text, found);
+            in_header(text, found);
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
@@ -107,14 +113,35 @@ fn arguments(values: &[Value], found: &mut Vec<SecretString>) {
     }
 }
 
-/// The password and the parameters of an address.
+/// `Authorization: Bearer VALUE`, as programs take it for an argument.
+fn in_header(text: &str, found: &mut Vec<SecretString>) {
+    let Some((name, value)) = text.split_once(':') else {
+        return;
+    };
+    let is_name = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if is_name(name) && is_secret(name) && !value.starts_with("//") {
+        keep(value, found);
+    }
+}
+
+/// The password and the parameters of an address, or the token in the place of its user.
 fn in_url(text: &str, found: &mut Vec<SecretString>) {
     if !text.contains("://") {
         return;
     }
     let Ok(url) = Url::parse(text) else { return };
-    if let Some(password) = url.password() {
-        keep(password, found);
+    let is_web = matches!(url.scheme(), "http" | "https");
+    let login = match url.password() {
+        Some(password) => Some(password),
+        None => Some(url.username()).filter(|user| is_web && !user.is_empty()),
+    };
+    if let Some(login) = login {
+        keep(login, found);
+        // As the program has it that the address is for.
+        let plain = percent_decode_str(login).decode_utf8_lossy();
+        if plain != login {
+            keep(&plain, found);
+        }
     }
     let secret = url.query_pairs().filter(|(name, _)| is_secret(name));
     secret.for_each(|(_, value)| keep(&value, found));
@@ -198,18 +225,38 @@ mod tests {
             "provider": {"a": {"options": {"baseURL": "https://u:p4ss@h/v1?api_key=q1&x=y", "apiKey": "k1"}}},
             "mcp": {"b": {"headers": {"Authorization": "Bearer h1", "Accept": "text"},
                 "environment": {"MODE": "m", "DB_PASSWORD": "e1"},
-                "command": ["srv", "--token", "a1", "--secret=a2", "--port", "80"]}},
+                "command": ["srv", "--token", "a1", "--secret=a2", "--port", "80",
+                    "--header", "Authorization: Bearer h2", "-H", "X-Note: open", "see: this"]}},
             "c": {"apiKey": "{env:KEY}", "tokens": ["t1", 2]}
         }"#;
         let mut all = found("OPENCODE_CONFIG_CONTENT", config);
         all.sort_unstable();
-        assert_eq!(all, ["a1", "a2", "e1", "h1", "k1", "p4ss", "q1", "t1"]);
+        assert_eq!(
+            all,
+            ["a1", "a2", "e1", "h1", "h2", "k1", "p4ss", "q1", "t1"]
+        );
         let login = r#"{"anthropic": {"type": "oauth", "refresh": "r1", "access": "s1", "expires": 5},
             "openai": {"type": "api", "key": "k2"}}"#;
         let mut all = found("OPENCODE_AUTH_CONTENT", login);
         all.sort_unstable();
         all.dedup();
         assert_eq!(all, ["k2", "r1", "s1"]);
+    }
+
+    #[test]
+    fn an_address_is_searched_for_the_login_in_it() {
+        for (address, secrets) in [
+            ("http://me:p4ss@proxy:3128", &["p4ss"][..]),
+            (
+                "postgres://me:p%40ss@db/x?sslpassword=q",
+                &["p%40ss", "p@ss"],
+            ),
+            ("https://ghp_1@example.com/x.git", &["ghp_1"]),
+            ("ssh://git@example.com/x.git", &[]),
+            ("https://example.com/#user:pass", &[]),
+        ] {
+            assert_eq!(found("HTTPS_PROXY", address), secrets, "{address}");
+        }
     }
 
     #[test]

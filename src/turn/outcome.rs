@@ -32,8 +32,8 @@ pub enum Process {
     /// It ended like this, by itself or by someone else's doing.
     Ended(Exit),
     /// It ended like this in the middle of a turn, by itself or by someone else's doing, and was to
-    /// serve more of them: whatever its code, that is no way to end one. Codex 0.169.0 and Gemini
-    /// CLI 0.61.0 exit with 0 at a SIGTERM.
+    /// serve more of them, or does not end a turn like that: whatever its code, it was cut off.
+    /// Codex 0.169.0 in live form and Gemini CLI 0.61.0 exit with 0 at a SIGTERM.
     Left(Exit),
     /// It ended like this after the runner had told it to.
     Stopped(Exit),

@@ -6,9 +6,8 @@
 //! committed names the author of the turn in which it is committed. The committer is not touched.
 
 use std::ffi::OsString;
-use std::fs::Permissions;
-use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fmt::Write as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::config::Author;
@@ -72,12 +71,8 @@ impl Authorship {
         if files::holds(&self.file, text.as_bytes()) {
             return Ok(());
         }
-        let new = files::temporary(&self.file)?;
-        let mut file = files::create_private(&new)?;
         // It is no secret, and the agent may be another user.
-        file.set_permissions(Permissions::from_mode(0o644))?;
-        file.write_all(text.as_bytes())?;
-        std::fs::rename(new, &self.file)
+        files::replace_readable(&self.file, text.as_bytes(), 0o644)
     }
 
     /// Whom what we commit for a prompt on behalf of `author` names, where anybody is named.
@@ -100,7 +95,8 @@ impl Usual {
         let mut text = "# Written by agent-runner for each turn.\n[author]\n".to_owned();
         for (key, value) in [("name", &self.name), ("email", &self.address)] {
             if let Some(value) = value {
-                text.push_str(&format!("\t{key} = {}\n", quoted(value)));
+                // Writing to a string cannot fail.
+                writeln!(text, "\t{key} = {}", quoted(value)).ok();
             }
         }
         text
@@ -115,6 +111,8 @@ fn quoted(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn read(path: &Path) -> (Option<String>, Option<String>) {

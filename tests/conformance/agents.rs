@@ -52,6 +52,8 @@ pub(crate) const CLAUDE: Agent = Agent {
         AGENT,
         ("PLAN", CLAUDE_PLAN),
         ("QUESTION", CLAUDE_QUESTION),
+        ("BACKGROUND", CLAUDE_BACKGROUND),
+        ("CHILD", CLAUDE_CHILD),
     ],
     two_rounds: Some(Rounds::Argument("--max-turns=2")),
     conversations: ".claude/projects",
@@ -61,6 +63,14 @@ pub(crate) const CLAUDE: Agent = Agent {
 const CLAUDE_PLAN: &str = r#"{ tool = "TaskCreate", input = { subject = "Look", description = "Look" } }, { tool = "TaskCreate", input = { subject = "Do", description = "Do" } }]
 [[scenario.reply]]
 steps = [{ tool = "TaskUpdate", input = { taskId = "1", status = "completed" } }"#;
+
+const CLAUDE_BACKGROUND: &str = r#"{ tool = "Bash", input = { command = "touch begun; until [ -e go ]; do sleep 0.05; done; echo late", run_in_background = true } }"#;
+
+const CLAUDE_CHILD: &str = r#"{ tool = "Agent", input = { description = "Look", prompt = "Look around for me.", subagent_type = "general-purpose", run_in_background = true } }"#;
+
+const CODEX_BACKGROUND: &str = r#"{ tool = "exec_command", input = { cmd = "touch begun; until [ -e go ]; do sleep 0.05; done; echo late", yield_time_ms = 250 } }"#;
+
+const CODEX_QUESTION: &str = r#"{ tool = "request_user_input", input = { questions = [{ id = "colour", header = "Colour", question = "Which colour?", options = [{ label = "Red", description = "warm" }, { label = "Blue", description = "cold" }] }] } }"#;
 
 const CLAUDE_QUESTION: &str = r#"{ tool = "AskUserQuestion", input = { questions = [{ question = "Which colour?", header = "Colour", multiSelect = false, options = [{ label = "Red", description = "warm" }, { label = "Blue", description = "cold" }] }] } }"#;
 
@@ -96,6 +106,10 @@ stream_max_retries = 1
             "PLAN",
             r#"{ tool = "update_plan", input = { plan = [{ step = "Look", status = "completed" }, { step = "Do", status = "pending" }] } }"#,
         ),
+        ("QUESTION", CODEX_QUESTION),
+        ("BACKGROUND", CODEX_BACKGROUND),
+        // the scripted model waits for it as long as the CLI lets it, which is 30 s
+        ("CHILD", AGENT.1),
     ],
     two_rounds: None,
     conversations: ".codex/sessions",
@@ -142,9 +156,14 @@ const OPENCODE_CONFIG: &str = r#"{
   "provider": {"scripted": {
     "npm": "@ai-sdk/openai-compatible",
     "options": {"baseURL": "$URL/v1", "apiKey": "any"},
-    "models": {"scripted": {
-      "reasoning": true, "tool_call": true, "limit": {"context": 200000, "output": 32000}
-    }}
+    "models": {
+      "scripted": {
+        "reasoning": true, "tool_call": true, "limit": {"context": 200000, "output": 32000}
+      },
+      "other": {
+        "reasoning": true, "tool_call": true, "limit": {"context": 200000, "output": 32000}
+      }
+    }
   }}
 }"#;
 

@@ -229,6 +229,38 @@ pub(crate) fn a_question(agent: &'static Agent) {
     );
 }
 
+/// A question that somebody denies: the agent goes on without.
+pub(crate) fn a_question_denied(agent: &'static Agent) {
+    let Some(asking) = Asking::start(agent, "Ask which.", "ask", "") else {
+        return;
+    };
+    asking.request();
+    assert_eq!(asking.approve(&["--deny=Choose for yourself."]).code(), 0);
+    assert_eq!(asking.answers(), [pair("deny", "local")]);
+    assert_eq!(asking.events().last().unwrap()["outcome"], "completed");
+}
+
+/// A question that nobody answers in time.
+pub(crate) fn a_question_unanswered(agent: &'static Agent) {
+    let rules = "[approval]\ntimeout = '1s'\n";
+    let Some(asking) = Asking::start(agent, "Ask which.", "ask", rules) else {
+        return;
+    };
+    assert_eq!(asking.answers(), [pair("deny", "timeout")]);
+    assert_eq!(asking.events().last().unwrap()["outcome"], "completed");
+}
+
+/// Whoever is asked ends the turn.
+pub(crate) fn a_question_that_ends(agent: &'static Agent) {
+    let Some(asking) = Asking::start(agent, "Ask which.", "ask", "") else {
+        return;
+    };
+    asking.request();
+    assert_eq!(asking.approve(&["--cancel"]).code(), 0);
+    eventually("the turn has ended", || asking.has_ended());
+    assert_eq!(asking.events().last().unwrap()["outcome"], "cancelled");
+}
+
 /// The command that shows requests as they come.
 pub(crate) fn followed(agent: &'static Agent) {
     let Some(asking) = Asking::start(agent, "Ask before each.", "ask", "") else {

@@ -28,6 +28,10 @@ pub(crate) struct Bench {
     pub(crate) approve: &'static str,
     /// What `--idle-timeout` is.
     pub(crate) idle: &'static str,
+    /// What `--approval-timeout` is.
+    pub(crate) approval_timeout: Option<&'static str>,
+    /// Where the daemon dies, once.
+    pub(crate) crash: Option<&'static str>,
 }
 
 impl Bench {
@@ -41,6 +45,11 @@ impl Bench {
         Self::playing(agent, "live", include_str!("live.toml"))
     }
 
+    /// The same, where work goes on in the background.
+    pub(crate) fn background(agent: &'static Agent) -> Option<Self> {
+        Self::playing(agent, "live", include_str!("background.toml"))
+    }
+
     /// With a script of the test's own.
     pub(crate) fn playing(agent: &'static Agent, mode: &'static str, script: &str) -> Option<Self> {
         let mut bench = Self {
@@ -51,6 +60,8 @@ impl Bench {
             mode,
             approve: "auto",
             idle: "10m",
+            approval_timeout: None,
+            crash: None,
         };
         for folder in ["home", "here"] {
             fs::create_dir(bench.path(folder)).unwrap();
@@ -107,9 +118,17 @@ impl Bench {
             .args(["--agent", name, "--model", self.agent.model])
             .args(["--output", "jsonl", "--log-level", "error"])
             .args(["--approve", self.approve, "--idle-timeout", self.idle])
+            .args(
+                self.approval_timeout
+                    .map(|time| format!("--approval-timeout={time}")),
+            )
             .args(["--agent-home", "user", "--config"])
             .arg(self.path("config.toml"))
             .args(&place.arguments);
+        if let Some(crash) = self.crash {
+            command.env("AGENT_RUNNER_CRASH", crash);
+            command.env("AGENT_RUNNER_CRASH_LOG", self.path("crash"));
+        }
         if !gaps::has(name, "mcp") {
             fs::write(self.path("mcp.json"), mcp_config()).unwrap();
             command.arg("--mcp-config").arg(self.path("mcp.json"));

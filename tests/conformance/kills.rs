@@ -88,10 +88,7 @@ fn killed(bench: &Bench, running: Running, prompt: &str) -> (Vec<String>, bool) 
     let sessions = of("session");
     let is_first = |event: &&Value| event["id"] == sessions[0]["id"];
     let goes_on = sessions.iter().all(is_first);
-    // A minute may have passed, or not.
-    if !gaps::has(bench.agent.key, "early-load") {
-        assert_eq!(goes_on, stores, "one conversation: {sessions:#?}");
-    }
+    assert_eq!(goes_on, stores, "one conversation: {sessions:#?}");
     // One attempt more finds out that the conversation is not there.
     let attempts = if goes_on { 2 } else { 3 };
     assert_eq!(ends[0]["attempt"], attempts, "{ends:#?}");

@@ -6,8 +6,9 @@ use std::fs;
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
-use crate::agents::{Agent, CLAUDE, CODEX, GEMINI, OPENCODE};
+use crate::agents::{Agent, CLAUDE_LIVE, CODEX_LIVE, GEMINI_LIVE, OPENCODE_LIVE};
 use crate::bench::Bench;
+use crate::gaps;
 use crate::kills::holds;
 use crate::running::{Running, eventually, made};
 use crate::session::Session;
@@ -144,15 +145,15 @@ async fn steered(agent: &'static Agent) {
     watched
         .events
         .event("message", |event| event["text"] == STEER);
-    fs::write(bench.path("here/go"), "").unwrap();
+    let is_interrupted = gaps::has(agent.key, "steer");
+    if !is_interrupted {
+        fs::write(bench.path("here/go"), "").unwrap();
+    }
     assert_eq!(watched.end(1)["outcome"], "completed");
     let events = watched.finish();
     assert_eq!(of(&events, "end").len(), 1, "one turn: {events:#?}");
     let ended = of(&events, "tool_end");
-    assert_eq!(
-        ended[0]["is_error"], false,
-        "nothing was interrupted: {ended:?}"
-    );
+    assert_eq!(ended[0]["is_error"], is_interrupted, "{ended:?}");
     assert_eq!(asked(&bench, STEER), 1, "said once");
     assert_eq!(bench.clis().len(), 1, "one process");
 }
@@ -216,8 +217,25 @@ async fn cli_killed(agent: &'static Agent, prompt: &str) {
     eventually("no stray process", || bench.strays().is_empty());
 }
 
-/// The daemon is killed: the next one goes on with the process, and nothing is said twice.
-async fn daemon_killed(agent: &'static Agent, prompt: &str) {
+/// How the daemon goes.
+#[derive(Clone, Copy, PartialEq)]
+enum Goes {
+    Killed,
+    /// It makes way for another one (SIGUSR2).
+    Upgraded,
+}
+
+impl Goes {
+    fn make(self, session: &mut Session, bench: &Bench) {
+        match self {
+            Self::Killed => session.kill_daemon(bench),
+            Self::Upgraded => session.upgrade_daemon(bench),
+        }
+    }
+}
+
+/// The daemon goes: the next one goes on with the process, and nothing is said twice.
+async fn daemon_gone(agent: &'static Agent, prompt: &str, how: Goes) {
     let Some(bench) = Bench::live(agent) else {
         return;
     };
@@ -227,11 +245,11 @@ async fn daemon_killed(agent: &'static Agent, prompt: &str) {
     } else {
         in_the_middle(&bench, &watched, prompt);
     }
-    watched.session.kill_daemon(&bench);
+    how.make(&mut watched.session, &bench);
     fs::write(bench.path("here/go"), "").unwrap();
     assert_eq!(watched.end(1)["outcome"], "completed");
     // Between two turns as well.
-    watched.session.kill_daemon(&bench);
+    how.make(&mut watched.session, &bench);
     eventually("the daemon takes prompts", || {
         let mut command = bench.command(&["prompt", HELLO, "--session"]);
         let output = command.arg(&watched.session.id).output().unwrap();
@@ -246,33 +264,144 @@ async fn daemon_killed(agent: &'static Agent, prompt: &str) {
     eventually("no stray process", || bench.strays().is_empty());
 }
 
-/// The daemon is killed while a call waits for consent: it waits on, and the first answer counts.
-async fn daemon_killed_while_asked(agent: &'static Agent) {
+/// The daemon goes while a call waits for consent: it waits on, and the first answer counts.
+/// Without an answer its time goes on.
+async fn daemon_gone_while_asked(agent: &'static Agent, how: Goes, answer: Option<&str>) {
     let Some(mut bench) = Bench::live(agent) else {
         return;
     };
     bench.approve = "ask";
+    if answer.is_none() {
+        bench.approval_timeout = Some("3s");
+    }
     let mut watched = Watched::start(&bench, WAIT).await;
     fs::write(bench.path("here/go"), "").unwrap();
     let is_request = |event: &Value| event["type"] == "permission_request";
     let request = watched.events.event("request", is_request);
-    watched.session.kill_daemon(&bench);
+    how.make(&mut watched.session, &bench);
     let id = request["request_id"].as_str().unwrap();
-    eventually("the answer is taken", || {
-        let mut command = bench.command(&["approve", id, "--session"]);
-        let output = command.arg(&watched.session.id).output().unwrap();
-        output.status.success()
-    });
-    assert!(bench.path("here").exists());
+    if let Some(answer) = answer {
+        eventually("the answer is taken", || {
+            let mut command = bench.command(&["approve", id]);
+            command.args(Some(answer).filter(|answer| *answer != ALLOW));
+            command.arg("--session");
+            let output = command.arg(&watched.session.id).output().unwrap();
+            output.status.success()
+        });
+    }
     assert_eq!(watched.end(1)["outcome"], "completed");
     let events = watched.finish();
     let answers = of(&events, "permission_response");
     assert_eq!(answers.len(), 1, "{answers:?}");
-    assert_eq!(answers[0]["decision"], "allow");
-    assert_eq!(answers[0]["by"], "local");
+    let (decision, by) = match answer {
+        Some(ALLOW) => ("allow", "local"),
+        Some(_) => ("deny", "local"),
+        None => ("deny", "timeout"),
+    };
+    assert_eq!(answers[0]["decision"], decision);
+    assert_eq!(answers[0]["by"], by);
     assert_eq!(of(&events, "permission_request").len(), 1, "{events:#?}");
-    assert!(bench.path("here/begun").exists(), "the call ran");
+    let ran = bench.path("here/begun").exists();
+    assert_eq!(ran, decision == "allow", "{events:#?}");
+    assert_eq!(asked(&bench, WAIT), 1, "asked once");
     assert_eq!(bench.clis().len(), 1, "one process");
+    eventually("no stray process", || bench.strays().is_empty());
+}
+
+const ALLOW: &str = "allow";
+
+/// The CLI is killed while a call of it waits for consent: the request goes with it, and the turn
+/// goes on.
+async fn cli_killed_while_asked(agent: &'static Agent) {
+    let Some(mut bench) = Bench::live(agent) else {
+        return;
+    };
+    bench.approve = "ask";
+    let watched = Watched::start(&bench, WAIT).await;
+    let is_request = |event: &Value| event["type"] == "permission_request";
+    let request = watched.events.event("request", is_request);
+    stored(&bench, WAIT);
+    kill(bench.cli(), Signal::SIGKILL).unwrap();
+    assert_eq!(watched.end(1)["outcome"], "completed");
+    let id = request["request_id"].as_str().unwrap();
+    let mut late = bench.command(&["approve", id, "--session"]);
+    late.arg(&watched.session.id);
+    assert_eq!(Running::start(&mut late).finish().code(), 75);
+    let events = watched.finish();
+    let answers = of(&events, "permission_response");
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    assert_eq!(answers[0]["decision"], "cancel");
+    assert_eq!(of(&events, "agent_crashed").len(), 1, "{events:#?}");
+    assert!(!bench.path("here/begun").exists(), "nobody consented");
+    assert_eq!(asked(&bench, WAIT), 1, "asked once");
+    eventually("no stray process", || bench.strays().is_empty());
+}
+
+/// Somebody dies when a message was said into the turn: it is not lost, and not said twice.
+async fn killed_when_steered(agent: &'static Agent, cli: bool) {
+    let Some(bench) = Bench::live(agent) else {
+        return;
+    };
+    let mut watched = Watched::start(&bench, WAIT).await;
+    made(&bench.path("here/begun"));
+    watched.session.steer(STEER).await;
+    watched
+        .events
+        .event("message", |event| event["text"] == STEER);
+    if cli {
+        stored(&bench, WAIT);
+        kill(bench.cli(), Signal::SIGKILL).unwrap();
+    } else {
+        watched.session.kill_daemon(&bench);
+    }
+    fs::write(bench.path("here/go"), "").unwrap();
+    assert_eq!(watched.end(1)["outcome"], "completed");
+    let events = watched.finish();
+    assert_eq!(of(&events, "end").len(), 1, "one turn: {events:#?}");
+    assert_eq!(asked(&bench, STEER), 1, "said once");
+    assert_eq!(asked(&bench, WAIT), 1, "asked once");
+    assert_eq!(bench.clis().len(), if cli { 2 } else { 1 });
+    eventually("no stray process", || bench.strays().is_empty());
+}
+
+/// The daemon dies at that place of an interrupt: the next one brings it to its end.
+async fn daemon_killed_when_interrupted(agent: &'static Agent, prompt: &str, at: &'static str) {
+    let Some(mut bench) = Bench::live(agent) else {
+        return;
+    };
+    bench.crash = Some(at);
+    let mut watched = Watched::start(&bench, prompt).await;
+    in_the_middle(&bench, &watched, prompt);
+    watched.session.abort().await;
+    made(&bench.path("crash.crashed"));
+    watched.session.start_daemon(&bench);
+    assert_eq!(watched.end(1)["outcome"], "cancelled");
+    let sleeps = |bench: &Bench| bench.strays().contains(&"sleep".to_owned());
+    assert!(!sleeps(&bench), "{:?}", bench.strays());
+    let events = watched.finish();
+    assert_eq!(of(&events, "end").len(), 1, "{events:#?}");
+    assert_eq!(asked(&bench, prompt), 1, "asked once");
+    assert_eq!(bench.clis().len(), 1, "one process");
+    eventually("no stray process", || bench.strays().is_empty());
+}
+
+/// The CLI dies when it is to end its turn: the turn is cancelled, and does not begin anew.
+async fn cli_killed_when_interrupted(agent: &'static Agent, prompt: &str) {
+    let Some(bench) = Bench::live(agent) else {
+        return;
+    };
+    let mut watched = Watched::start(&bench, prompt).await;
+    in_the_middle(&bench, &watched, prompt);
+    watched.session.abort().await;
+    kill(bench.cli(), Signal::SIGKILL).ok();
+    let outcome = watched.end(1)["outcome"].clone();
+    let events = watched.finish();
+    // The kill may have been the quicker one.
+    let resumed = !of(&events, "agent_crashed").is_empty();
+    assert!(outcome == "cancelled", "{outcome} {resumed}: {events:#?}");
+    assert_eq!(of(&events, "end").len(), 1, "{events:#?}");
+    assert_eq!(asked(&bench, prompt), 1, "asked once");
+    eventually("no stray process", || bench.strays().is_empty());
 }
 
 /// One that dies at rest is replaced, one that nobody talks to is ended; the next turn goes on.
@@ -338,7 +467,62 @@ macro_rules! live {
 
             #[tokio::test]
             async fn a_request_survives_the_daemon_and_is_answered_once() {
-                daemon_killed_while_asked(&$agent).await;
+                daemon_gone_while_asked(&$agent, Goes::Killed, Some(ALLOW)).await;
+            }
+
+            #[tokio::test]
+            async fn a_request_survives_the_daemon_and_is_denied_once() {
+                daemon_gone_while_asked(&$agent, Goes::Killed, Some("--deny")).await;
+            }
+
+            #[tokio::test]
+            async fn a_request_that_survives_the_daemon_is_denied_when_its_time_is_up() {
+                daemon_gone_while_asked(&$agent, Goes::Killed, None).await;
+            }
+
+            #[tokio::test]
+            async fn a_request_survives_an_upgrade() {
+                daemon_gone_while_asked(&$agent, Goes::Upgraded, Some(ALLOW)).await;
+            }
+
+            #[tokio::test]
+            async fn a_request_goes_with_a_cli_that_is_killed() {
+                cli_killed_while_asked(&$agent).await;
+            }
+
+            #[tokio::test]
+            async fn a_message_survives_the_daemon() {
+                killed_when_steered(&$agent, false).await;
+            }
+
+            #[tokio::test]
+            async fn a_message_survives_the_cli() {
+                killed_when_steered(&$agent, true).await;
+            }
+
+            #[tokio::test]
+            async fn an_interrupt_of_a_text_survives_the_daemon() {
+                daemon_killed_when_interrupted(&$agent, TALK, "live.before_stop:1").await;
+            }
+
+            #[tokio::test]
+            async fn an_interrupt_of_a_command_survives_the_daemon() {
+                daemon_killed_when_interrupted(&$agent, WORK, "live.before_stop:1").await;
+            }
+
+            #[tokio::test]
+            async fn an_interrupt_that_the_cli_has_obeyed_survives_the_daemon() {
+                daemon_killed_when_interrupted(&$agent, WORK, "live.turn_over:1").await;
+            }
+
+            #[tokio::test]
+            async fn a_cli_that_is_killed_when_it_is_interrupted_in_a_text_begins_no_turn() {
+                cli_killed_when_interrupted(&$agent, TALK).await;
+            }
+
+            #[tokio::test]
+            async fn a_cli_that_is_killed_when_it_is_interrupted_in_a_command_begins_no_turn() {
+                cli_killed_when_interrupted(&$agent, WORK).await;
             }
 
             #[tokio::test]
@@ -348,20 +532,30 @@ macro_rules! live {
 
             #[tokio::test]
             async fn a_turn_survives_its_daemon_in_a_text() {
-                daemon_killed(&$agent, TALK).await;
+                daemon_gone(&$agent, TALK, Goes::Killed).await;
             }
 
             #[tokio::test]
             async fn a_turn_survives_its_daemon_in_a_command() {
-                daemon_killed(&$agent, WAIT).await;
+                daemon_gone(&$agent, WAIT, Goes::Killed).await;
+            }
+
+            #[tokio::test]
+            async fn a_turn_survives_an_upgrade_in_a_text() {
+                daemon_gone(&$agent, TALK, Goes::Upgraded).await;
+            }
+
+            #[tokio::test]
+            async fn a_turn_survives_an_upgrade_in_a_command() {
+                daemon_gone(&$agent, WAIT, Goes::Upgraded).await;
             }
         }
     )*};
 }
 
 live! {
-    claude: CLAUDE,
-    codex: CODEX,
-    opencode: OPENCODE,
-    gemini: GEMINI,
+    claude: CLAUDE_LIVE,
+    codex: CODEX_LIVE,
+    opencode: OPENCODE_LIVE,
+    gemini: GEMINI_LIVE,
 }

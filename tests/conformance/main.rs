@@ -9,6 +9,7 @@ mod agents;
 #[path = "../support/appears.rs"]
 mod appears;
 mod approval;
+mod background;
 mod bench;
 mod expected;
 mod gaps;
@@ -69,6 +70,11 @@ macro_rules! conformance {
             #[test]
             fn a_limit_of_rounds() {
                 scenarios::max_turns(&$agent);
+            }
+
+            #[test]
+            fn a_skill_that_was_put_there_is_known() {
+                scenarios::skill(&$agent);
             }
 
             #[test]
@@ -162,9 +168,39 @@ asked! {
     gemini_asks: GEMINI,
 }
 
-#[test]
-fn a_question_of_claude_is_answered() {
-    approval::a_question(&agents::CLAUDE);
+macro_rules! questions {
+    ($($module:ident: $agent:ident),* $(,)?) => {$(
+        mod $module {
+            use crate::agents::$agent;
+            use crate::approval;
+
+            #[test]
+            fn a_question_is_answered() {
+                approval::a_question(&$agent);
+            }
+
+            #[test]
+            fn a_question_is_denied_and_the_agent_goes_on() {
+                approval::a_question_denied(&$agent);
+            }
+
+            #[test]
+            fn a_question_that_nobody_answers_is_denied_in_time() {
+                approval::a_question_unanswered(&$agent);
+            }
+
+            #[test]
+            fn a_question_can_end_its_turn() {
+                approval::a_question_that_ends(&$agent);
+            }
+        }
+    )*};
+}
+
+// Those that ask their user.
+questions! {
+    claude_wonders: CLAUDE,
+    codex_wonders: CODEX,
 }
 
 #[test]

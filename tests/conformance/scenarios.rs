@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
@@ -15,6 +15,27 @@ use crate::gaps;
 use crate::listing::{self, Part, Rules};
 use crate::running::{Running, eventually, made};
 use crate::session::Session;
+
+/// The CLI tells its model of a skill that was put where it looks.
+pub(crate) fn skill(agent: &'static Agent) {
+    let Some(bench) = Bench::with(agent) else {
+        return;
+    };
+    let folder = bench.path("skills/heron-facts");
+    fs::create_dir_all(&folder).unwrap();
+    let text = "---\nname: heron-facts\ndescription: Facts of the grey heron.\n---\nIt stands.\n";
+    fs::write(folder.join("SKILL.md"), text).unwrap();
+    let mut command = bench.agent_command(&["run"], false);
+    command
+        .arg("--skill")
+        .arg(&folder)
+        .arg("Which word was it again?");
+    let done = Running::start(&mut command).finish();
+    assert_eq!(done.code(), 0, "{done:#?}");
+    let asked = bench.requests();
+    let knows = |body: &Value| body.to_string().contains("Facts of the grey heron.");
+    assert!(asked.iter().any(knows), "{asked:#?}");
+}
 
 /// One turn to its end.
 pub(crate) fn turn(agent: &'static Agent, name: &str, prompt: &str) {
@@ -92,9 +113,6 @@ pub(crate) async fn resume(agent: &'static Agent) {
     let mut session = Session::start(&bench, "Remember the word heron.").await;
     session.ended();
     at_rest(&bench);
-    if gaps::has(agent.key, "early-load") {
-        make_older(&bench.path("home").join(agent.conversations));
-    }
     session.prompt("Which word was it?").await;
     session.ended();
     at_rest(&bench);
@@ -125,22 +143,6 @@ fn at_rest(bench: &Bench) {
     eventually("the process is ended", || bench.strays().is_empty());
 }
 
-/// As if the conversations had been begun in an earlier minute: that stands in their files' names.
-fn make_older(folder: &Path) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            make_older(&path);
-            continue;
-        }
-        let name = path.file_name().unwrap().to_str().unwrap();
-        if let Some((_, time_and_id)) = name.split_once("session-20") {
-            let older = format!("session-19{time_and_id}");
-            fs::rename(&path, path.with_file_name(older)).unwrap();
-        }
-    }
-}
-
 /// Deletes what a CLI knows of its conversations.
 fn forget(folder: PathBuf) {
     assert!(folder.is_dir(), "{} is there", folder.display());
@@ -150,14 +152,6 @@ fn forget(folder: PathBuf) {
 fn run(bench: &Bench, prompt: &str, two_rounds: bool) -> Vec<Value> {
     let mut command = bench.agent_command(&["run", prompt], two_rounds);
     Running::start(&mut command).finish().events()
-}
-
-/// Where only chance says whether the conversation was begun in this minute, and is lost.
-fn of_one_conversation(lines: &[String]) -> Vec<String> {
-    let lines = lines.iter().filter(|line| !line.contains("resume_lost"));
-    lines
-        .map(|line| line.replace("session, another one", "session, the same"))
-        .collect()
 }
 
 /// Compares with what is expected; the first part has the first name, each next prompt the next.
@@ -174,11 +168,6 @@ fn check(bench: &Bench, events: &[Value], names: &[&str], printed: Option<BTreeS
     let compared = |part: &&Part| !gaps::is_left_out(agent.key, &part.name);
     for Part { name, lines, .. } in parts.iter().filter(compared) {
         let expected = expected::lines(name, agent.key);
-        let lines = if *name == "sigterm" && gaps::has(agent.key, "early-load") {
-            &of_one_conversation(lines)
-        } else {
-            lines
-        };
         if *lines != expected {
             let (lines, expected) = (lines.join("\n"), expected.join("\n"));
             write!(

@@ -77,9 +77,23 @@ impl Session {
             .await;
     }
 
+    /// Starts another daemon in the place of one that has died.
+    pub(crate) fn start_daemon(&mut self, bench: &Bench) {
+        self.daemon.ended();
+        self.daemon = daemon(bench, &self.id, &self.hub_url);
+    }
+
     /// Kills the daemon, and starts another one.
     pub(crate) fn kill_daemon(&mut self, bench: &Bench) {
         self.daemon.signal(Signal::SIGKILL);
+        self.daemon = daemon(bench, &self.id, &self.hub_url);
+    }
+
+    /// Has the daemon leave for another one, as an upgrade does.
+    pub(crate) fn upgrade_daemon(&mut self, bench: &Bench) {
+        self.daemon.signal(Signal::SIGUSR2);
+        // Each finds the state dir free: the next one waits for that, or is refused.
+        self.daemon.ended();
         self.daemon = daemon(bench, &self.id, &self.hub_url);
     }
 

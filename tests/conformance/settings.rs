@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::agents::{Agent, CLAUDE, CODEX};
+use crate::agents::{Agent, CLAUDE, CODEX, GEMINI, OPENCODE};
 use crate::bench::Bench;
 use crate::live::{HELLO, WAIT, Watched, of};
 use crate::running::{Finished, Running, eventually, made};
@@ -34,14 +34,20 @@ fn asked_for(bench: &Bench) -> (String, String) {
     let text = |value: &Value| value.as_str().unwrap_or("none").to_owned();
     let effort = match bench.agent.name {
         "claude" => &last["output_config"]["effort"],
+        "opencode" => &last["reasoning_effort"],
         _ => &last["reasoning"]["effort"],
     };
-    (text(&last["model"]), text(effort))
+    let model = text(&last["model"]);
+    match bench.agent.name {
+        "opencode" => (format!("scripted/{model}"), text(effort)),
+        _ => (model, text(effort)),
+    }
 }
 
 fn other_model(agent: &Agent) -> &'static str {
     match agent.name {
         "claude" => "claude-sonnet-4-6",
+        "opencode" => "scripted/other",
         _ => "gpt-5.4",
     }
 }
@@ -87,13 +93,14 @@ async fn in_a_turn(agent: &'static Agent) {
     fs::write(bench.path("here/go"), "").unwrap();
     watched.end(1);
     let (_, effort) = asked_for(&bench);
-    match agent.name {
-        "claude" => assert_eq!((since.as_str(), effort.as_str()), ("from now on", "low")),
-        _ => {
-            assert_eq!(since, "from the next turn on");
-            assert_ne!(effort, "low");
-        }
-    }
+    let at_once = agent.name == "claude";
+    let says = if at_once {
+        "from now on"
+    } else {
+        "from the next turn on"
+    };
+    assert_eq!(since, says);
+    assert_eq!(effort == "low", at_once, "{effort}");
     watched.session.prompt(HELLO).await;
     watched.end(2);
     assert_eq!(asked_for(&bench).1, "low");
@@ -179,4 +186,36 @@ macro_rules! settings {
 settings! {
     claude: CLAUDE,
     codex: CODEX,
+}
+
+#[tokio::test]
+async fn opencodes_model_and_effort_change_between_turns_and_the_process_stays() {
+    between_turns(&OPENCODE).await;
+}
+
+#[tokio::test]
+async fn opencodes_effort_changed_in_a_turn_counts_from_the_next_one_on() {
+    in_a_turn(&OPENCODE).await;
+}
+
+/// Gemini's requests name the model in their path.
+#[tokio::test]
+async fn geminis_model_changes_between_turns_and_the_process_stays() {
+    let Some(bench) = Bench::live(&GEMINI) else {
+        return;
+    };
+    let asked_last = || {
+        let requests = fs::read_to_string(bench.path("requests.jsonl")).unwrap();
+        requests.lines().last().unwrap().to_owned()
+    };
+    let mut watched = Watched::start(&bench, HELLO).await;
+    watched.end(1);
+    assert!(asked_last().contains("/models/gemini-3.8-flash:"));
+    let words = ["--model", "gemini-2.5-pro"];
+    assert_eq!(done(&bench, &watched, &words), "from now on");
+    watched.session.prompt(HELLO).await;
+    assert_eq!(watched.end(2)["outcome"], "completed");
+    assert!(asked_last().contains("/models/gemini-2.5-pro:"));
+    drop(watched.finish());
+    assert_eq!(bench.clis().len(), 1, "one process");
 }

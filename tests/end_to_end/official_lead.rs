@@ -73,6 +73,8 @@ fn the_official_lead_makes_a_session_works_in_it_and_takes_commands() {
         return;
     };
     let session = led_session(&mut all);
+    let other = json!({"task": "Wait.", "label": "Another session"});
+    all.ask(json!({"do": "create", "body": other}));
     all.join(&session);
 
     // A controller's commands. This lead answers none of them; it does them.
@@ -94,6 +96,20 @@ fn the_official_lead_makes_a_session_works_in_it_and_takes_commands() {
     made(&bench.path("here/sleeping"));
     all.tell(&json!({"type": "abort"}));
     all.broadcast("agent_end", 3);
+
+    // Its overlay shows the Hub's sessions, and one of them from near by.
+    let mark = lead.mark();
+    lead.press("/hub\r");
+    lead.shows_since(mark, "Another session");
+    let mark = lead.mark();
+    lead.press("\r");
+    lead.shows_since(mark, "created");
+    // Back to the list, and out of it.
+    for shown in ["Another session", "You asked for a greeting."] {
+        let mark = lead.mark();
+        lead.press("\x1b");
+        lead.shows_since(mark, shown);
+    }
 
     // It leaves in order, and the session is paused.
     lead.press("/quit\r");

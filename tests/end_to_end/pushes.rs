@@ -245,66 +245,81 @@ fn the_agents_git_pushes_by_itself_with_a_token_for_this_repository_alone() {
     origin.bench.assert_no_process_left();
 }
 
+/// Puts a file of Git LFS into the origin: its pointer in a commit, its content in the store.
+fn store_large(origin: &Origin, content: &str) {
+    let path = origin.bench.path("content");
+    fs::write(&path, content).unwrap();
+    let sum = std::process::Command::new("sha256sum").arg(&path).output();
+    let sum = String::from_utf8(sum.unwrap().stdout).unwrap();
+    let oid = sum.split(' ').next().unwrap();
+    let pointer = format!(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {}\n",
+        content.len()
+    );
+    fs::create_dir_all(origin.bench.path("served/lfs")).unwrap();
+    fs::write(origin.bench.path("served/lfs").join(oid), content).unwrap();
+    fs::write(origin.folder.join("large.bin"), pointer).unwrap();
+    let rule = "*.bin filter=lfs diff=lfs merge=lfs -text\n";
+    fs::write(origin.folder.join(".gitattributes"), rule).unwrap();
+    // The machine's own configuration may know the filter; here it must not run.
+    let plain = [
+        "-c",
+        "filter.lfs.clean=cat",
+        "-c",
+        "filter.lfs.required=false",
+    ];
+    git(&origin.folder, &[&plain[..], &["add", "."]].concat());
+    git(&origin.folder, &["commit", "-q", "-m", "large"]);
+}
+
 #[test]
-fn lfs_files_are_fetched_by_its_program_with_the_token_of_the_repository() {
+fn lfs_files_are_fetched_and_stored_by_its_program_with_the_token_of_the_repository() {
+    if !git_lfs() {
+        return crate::bench::skip("needs git-lfs (Debian: apt install git-lfs)");
+    }
     let origin = Origin::new();
-    let (url, found) = (origin.server.url("r"), origin.bench.text("found"));
-    let config = |program: &str| {
-        let path = format!("{program}:{}", std::env::var("PATH").unwrap());
-        let config = config_with_work(&origin.bench, "true", "[git]\nlfs = true\n");
-        let (token, workspace) = (origin.bench.text("token"), origin.bench.text("w"));
-        let words = [
-            "run",
-            "--output",
-            "jsonl",
-            "--config",
-            &config,
-            "--repo",
-            &url,
-            "--git-token-file",
-            &token,
-            "--workspace-dir",
-            &workspace,
-            "Go.",
-        ];
-        let mut command = origin.bench.command(&words);
-        command.env("PATH", path);
-        origin.bench.start(&mut command).finish()
-    };
+    store_large(&origin, "a large file\n");
+    let work = "cp large.bin seen; git status --porcelain >status; echo new >more.bin; \
+                git add more.bin; git -c user.name=B -c user.email=b@c.d commit -q -m more; \
+                git push -q origin HEAD:by-agent >pushed 2>&1";
+    let settings = "[git]\nlfs = true\npush = \"agent\"\n";
+    let (code, events, said) = origin.run(work, settings);
+    assert_eq!(code, 0, "{said}");
+    let workspace = origin.bench.path("w");
+    let read = |name: &str| fs::read_to_string(workspace.join(name)).unwrap();
+    assert_eq!(read("seen"), "a large file\n", "{events:#?}");
+    assert_eq!(read("status"), "?? seen\n?? status\n");
+    assert_eq!(read("pushed"), "");
+    // What the agent added is a pointer in its commit, and its content is where those of others are.
+    let pointer = git(&origin.folder, &["show", "by-agent:more.bin"]);
+    let oid = pointer.split("sha256:").nth(1).unwrap();
+    let oid = oid.lines().next().unwrap();
+    let stored = origin.bench.path("served/lfs").join(oid);
+    assert_eq!(fs::read_to_string(stored).unwrap(), "new\n");
+    assert!(!holds_token(&workspace) && !holds_token(&origin.bench.path("state")));
+    origin.bench.assert_no_process_left();
+}
+
+#[test]
+fn lfs_without_its_program_says_what_to_install() {
+    let origin = Origin::new();
     let bin = origin.bench.path("bin");
     fs::create_dir(&bin).unwrap();
-    // Stands in for git-lfs: asks git for the login as it does, for the place of LFS objects.
-    let program = bin.join("git-lfs");
-    let script = format!(
-        "#!/bin/sh\necho \"$*\" >>{found}\n[ \"$1\" = pull ] || exit 0\n\
-         printf 'protocol=http\\nhost=%s\\npath=r/info/lfs\\n\\n' {} | git credential fill >>{found}\n",
-        url.trim_start_matches("http://").trim_end_matches("/r"),
-    );
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(
-        &program,
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )
-    .unwrap();
-    let done = config(bin.to_str().unwrap());
-    assert_eq!(done.code(), 0, "{done:#?}");
-    let asked = fs::read_to_string(&found).unwrap();
-    assert!(
-        asked.contains("install --local --skip-repo") && asked.contains(TOKEN),
-        "{asked}"
-    );
-    // It was not there, and that is said.
-    fs::remove_file(&program).unwrap();
-    fs::remove_dir_all(origin.bench.path("w")).unwrap();
-    let done = config("/nowhere");
-    if !git_lfs() {
-        assert_eq!(done.code(), 66, "{done:#?}");
-        assert!(
-            done.out.join("\n").contains("git.lfs needs git-lfs"),
-            "{done:#?}"
-        );
+    for tool in ["git", "sh", "cat"] {
+        let found = std::process::Command::new("which").arg(tool).output();
+        let path = String::from_utf8(found.unwrap().stdout).unwrap();
+        std::os::unix::fs::symlink(path.trim(), bin.join(tool)).unwrap();
     }
-    origin.bench.assert_no_process_left();
+    let config = config_with_work(&origin.bench, "true", "[git]\nlfs = true\n");
+    let words = ["run", "--output", "jsonl", "--config", &config, "--repo"];
+    let mut command = origin.bench.command(&words);
+    let (url, token) = (origin.server.url("r"), origin.bench.text("token"));
+    command.args([&url, "--git-token-file", &token, "Go."]);
+    command.env("PATH", &bin);
+    let done = origin.bench.start(&mut command).finish();
+    assert_eq!(done.code(), 66, "{done:#?}");
+    let told = done.out.join("\n");
+    assert!(told.contains("git.lfs needs git-lfs"), "{done:#?}");
 }
 
 fn git_lfs() -> bool {

@@ -161,16 +161,29 @@ fn needle<'a>(form: &str, text: &'a str) -> &'a str {
 
 #[test]
 fn a_secret_is_nowhere_in_any_form_however_its_pieces_come() {
+    keeps_its_secrets("exec");
+}
+
+/// Also in what is asked of a person and answered, and in what a person attached sees.
+#[test]
+fn a_secret_is_nowhere_in_the_live_form_either() {
+    keeps_its_secrets("live");
+}
+
+/// Of a server that the agent is told of.
+const MCP_TOKEN: &str = "mcp-token-9f8e7d6c5b4a3928";
+
+fn keeps_its_secrets(mode: &str) {
     let Some(bench) = Bench::with_claude() else {
         return;
     };
     let hub = bench.hub(Some(HUB_KEY));
     let said: Vec<String> = forms(ODD_KEY).into_iter().map(|(_, text)| text).collect();
     // The model says all of them in pieces of three characters, and a tool prints them.
-    let all_forms = said.join("\n");
+    let all_forms = format!("{}\n{MCP_TOKEN}", said.join("\n"));
     let literal = |text: &str| serde_json::to_string(text).unwrap();
     let script = format!(
-        "[[reply]]\nsteps = [{{ say = {}, chunk = 3 }}, {{ shell = \"cat forms; touch shown\" }}]\n\
+        "[[reply]]\nsteps = [{{ say = {}, chunk = 3 }}, {{ shell = \"cat forms; touch shown; echo {MCP_TOKEN}\" }}]\n\
          [[reply]]\nsteps = [{{ say = \"Seen.\" }}]\n",
         literal(&all_forms)
     );
@@ -194,10 +207,25 @@ fn a_secret_is_nowhere_in_any_form_however_its_pieces_come() {
     let mut command = bench.agent(&model, &words);
     command.args(["--session", &session, "--pass-env", "ODD_SECRET_KEY"]);
     command.arg("--workspace-dir").arg(&workspace);
+    let server = json!({"command": "false", "env": {"SERVER_TOKEN": MCP_TOKEN}});
+    let servers = json!({"mcpServers": {"none": server}}).to_string();
+    let is_live = mode == "live";
     command
+        .args(["--mcp-config", &bench.file("mcp.json", &servers)])
+        .args(["--mode", mode])
+        .args(["--approve", if is_live { "ask" } else { "auto" }])
         .env("AGENT_RUNNER_HUB_KEY", HUB_KEY)
         .env("ODD_SECRET_KEY", ODD_KEY);
     let daemon = bench.start(&mut command);
+    let mut attached = None;
+    if is_live {
+        let question = all.question("cat forms; touch shown; echo ***", 0);
+        let words = ["attach", "--hub", &hub.url, &session];
+        let mut command = bench.command(&words);
+        let viewer = bench.start(command.env("AGENT_RUNNER_HUB_KEY", HUB_KEY));
+        all.answer_person(&question, &json!(true));
+        attached = Some(viewer);
+    }
     let end = daemon.event("end of the turn", |event| event["type"] == "end");
     assert_eq!(end["outcome"], "completed", "{end}");
     all.broadcast("agent_end", 1);
@@ -207,6 +235,14 @@ fn a_secret_is_nowhere_in_any_form_however_its_pieces_come() {
     daemon.signal(Signal::SIGTERM);
     let finished = daemon.finish();
     assert!(workspace.join("shown").exists(), "the tool ran");
+    let attached = attached.map(|viewer| {
+        viewer.signal(Signal::SIGTERM);
+        viewer.finish().out.join("\n")
+    });
+    assert!(
+        attached.as_ref().is_none_or(|seen| seen.contains("Seen.")),
+        "{attached:?}"
+    );
 
     let events = finished.out.join("\n");
     assert!(events.contains("***"), "{events}");
@@ -216,6 +252,10 @@ fn a_secret_is_nowhere_in_any_form_however_its_pieces_come() {
         ("log".to_owned(), finished.err.into_bytes()),
         ("frames".to_owned(), frames.into_bytes()),
         ("status".to_owned(), status.out.join("\n").into_bytes()),
+        (
+            "attach".to_owned(),
+            attached.unwrap_or_default().into_bytes(),
+        ),
     ];
     // All that the daemon and the Hub keep, but for what the CLI keeps for itself.
     let kept = ["state", "hub"]
@@ -230,10 +270,17 @@ fn a_secret_is_nowhere_in_any_form_however_its_pieces_come() {
         }
     }
     assert!(places.len() > 5, "the databases are among them");
+    assert_nothing_told(&places);
+}
+
+fn assert_nothing_told(places: &[(String, Vec<u8>)]) {
     for (place, content) in places {
+        let holds = |text: &str| memchr::memmem::find(content, text.as_bytes()).is_some();
         for (form, text) in forms(ODD_KEY) {
-            let found = memchr::memmem::find(&content, needle(form, &text).as_bytes());
-            assert!(found.is_none(), "{form} in {place}");
+            assert!(!holds(needle(form, &text)), "{form} in {place}");
+        }
+        for secret in [MCP_TOKEN, HUB_KEY] {
+            assert!(!holds(secret), "{secret} in {place}");
         }
     }
 }

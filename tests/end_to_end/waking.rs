@@ -18,6 +18,9 @@ match = "Which word"
 reply = [{ steps = [{ say = "The word is heron." }] }]
 "#;
 
+/// A setting that the session has from nobody but its first daemon.
+const ITS_OWN: &str = "claude-sonnet-4-5";
+
 /// A Hub in whose environment an agent can work.
 fn hub(bench: &Bench, model: &Model, words: &[&str]) -> Hub {
     let mut command = bench.agent(model, &["hub", "--listen", "127.0.0.1:0"]);
@@ -30,6 +33,7 @@ fn paused(bench: &Bench, hub: &Hub, model: &Model, all: &mut Participants) -> St
     let session = all.create(&json!({"task": "Remember the word heron."}));
     let words = ["daemon", "--output", "jsonl", "--session", &session];
     let mut daemon = bench.agent(model, &words);
+    daemon.args(["--model", ITS_OWN]);
     let daemon = bench.start(daemon.args(["--hub", &hub.url]));
     all.broadcast("agent_end", 1);
     daemon.signal(Signal::SIGTERM);
@@ -68,7 +72,9 @@ fn a_paused_session_that_is_resumed_goes_on_in_its_own_conversation() {
     assert_eq!(record["runtimeAvailable"], true, "{record}");
     all.command(&json!({"type": "prompt", "message": "Which word?"}));
     all.broadcast("agent_end", 2);
-    let asked = model.requests().last().unwrap()["messages"].to_string();
+    let asked = model.requests().pop().unwrap();
+    assert_eq!(asked["model"], ITS_OWN);
+    let asked = asked["messages"].to_string();
     for part in ["Remember the word heron.", "I remember heron."] {
         assert!(asked.contains(part), "no {part:?} in {asked}");
     }

@@ -157,9 +157,10 @@ fn conserved(run: &Run, steps: &[u32], spools: &[Spool]) -> Result<usize, Fault>
     let Some(missing) = run.wrote.checked_sub(heard).filter(|missing| *missing > 0) else {
         return Ok(0);
     };
+    // Its own: that of the process after it names it, too, in what it was told of the one before.
     let spool = spools
         .iter()
-        .find(|spool| spool.text.contains(name.as_str()));
+        .find(|spool| spool.text.contains(&payload(name, 0)));
     let read = spool.map_or(0, |spool| spool.lines_of(name));
     if spool.is_some_and(|spool| spool.ended) || read > heard {
         return Err(format!(

@@ -16,7 +16,10 @@ use crate::hub::Manners;
 use crate::judge::Figures;
 use crate::place::{Fault, Place};
 use crate::rounds::{AGENTS, Ground, asked, each};
-use crate::scenario::{Scenario, finish, settle};
+use crate::scenario::{Scenario, finish, is_alive, settle};
+
+/// Between two looks at the session.
+const LOOK: Duration = Duration::from_millis(3);
 
 /// Rounds without `FAULTS_ROUNDS`.
 const ROUNDS: u64 = 40;
@@ -159,8 +162,12 @@ fn play(place: &mut Place, blows: &[Blow]) -> Result<Vec<Met>, Fault> {
     place.start();
     let mut met = Vec::new();
     for blow in blows {
-        // This is the moment itself, not a wait for something.
-        std::thread::sleep(blow.after);
+        let moment = Clock.now() + blow.after;
+        // Somebody looks at the session all the time, whatever changes in it.
+        while Clock.now() < moment {
+            place.look();
+            std::thread::sleep(LOOK.min(moment.saturating_duration_since(Clock.now())));
+        }
         met.push(strike(place, blow.target));
         place.revive()?;
     }
@@ -190,10 +197,6 @@ fn strike(place: &mut Place, target: Target) -> Met {
         }
     }
     met
-}
-
-fn is_alive(process: Identity) -> bool {
-    matches!(PidFd::open(process), Ok(Some(_)))
 }
 
 fn kill(process: Option<Identity>) {

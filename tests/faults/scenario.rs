@@ -1,6 +1,7 @@
 //! Sessions that between them pass every crash point, each with a fresh prompt and an orderly end
 //! at last.
 
+use agent_runner::process::{Identity, PidFd};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -175,6 +176,11 @@ fn until_answered(place: &mut Place, command: &Value) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Whether that process lives.
+pub(crate) fn is_alive(process: Identity) -> bool {
+    matches!(PidFd::open(process), Ok(Some(_)))
+}
+
 fn in_the_middle(place: &mut Place) -> Result<(), Fault> {
     place.seen("the middle of the turn", |place| {
         let runs = runs(place);
@@ -207,6 +213,8 @@ pub(crate) fn settle(place: &mut Place, prompts: usize) -> Result<usize, Fault> 
 /// A fresh prompt completes, and the daemon leaves in order.
 pub(crate) fn finish(place: &mut Place) -> Result<(), Fault> {
     let mut taken = settle(place, 1)?;
+    // A live process that the prompt starts is kept, and with it what the daemon holds of it.
+    let comparable = place.mode == "exec" || place.processes().1.is_some_and(is_alive);
     let (daemon, descriptors) = (place.pid(), place.descriptors());
     let wanted = taken + 1;
     while taken < wanted {
@@ -216,7 +224,7 @@ pub(crate) fn finish(place: &mut Place) -> Result<(), Fault> {
         taken = place.taken();
     }
     settle(place, wanted)?;
-    if place.pid() == daemon {
+    if comparable && place.pid() == daemon {
         // The last of a run's may be closing.
         place.seen("as many descriptors as before", |place| {
             place.pid() != daemon || place.descriptors() <= descriptors

@@ -1,5 +1,7 @@
 //! git's own HTTP server (`git http-backend`) on loopback, behind a token or a redirect.
 
+mod lfs;
+
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -135,6 +137,12 @@ async fn answer(backend: Backend, request: Request) -> Response<Body> {
     }
     let (head, body) = request.into_parts();
     let body = to_bytes(body, 64 << 20).await.unwrap();
+    let host = head.headers.get(header::HOST).unwrap().to_str().unwrap();
+    let asked = (&head.method, head.uri.path());
+    let stored = lfs::answer(&backend.root, &format!("http://{host}"), asked, &body);
+    if let Some(answer) = stored {
+        return answer;
+    }
     let text = |name| header_text(&head.headers, name);
     let variables = [
         ("GIT_PROJECT_ROOT", backend.root.display().to_string()),

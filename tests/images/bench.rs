@@ -13,11 +13,14 @@ use crate::engine::{Container, Lines, RUNNER, docker, try_docker};
 pub(crate) struct Agent {
     pub(crate) name: &'static str,
     pub(crate) env: &'static [(&'static str, &'static str)],
+    /// A script that tells it of the model where no variable does.
+    pub(crate) setup: Option<&'static str>,
 }
 
 pub(crate) const CLAUDE: Agent = Agent {
     name: "claude",
     env: &[("ANTHROPIC_BASE_URL", "$URL"), ("ANTHROPIC_API_KEY", "any")],
+    setup: None,
 };
 
 pub(crate) const CODEX: Agent = Agent {
@@ -30,6 +33,7 @@ pub(crate) const CODEX: Agent = Agent {
             "-c\nmodel_provider=scripted\n-c\nmodel_providers.scripted={name=\"Scripted\",base_url=\"$URL/v1\",env_key=\"OPENAI_API_KEY\",wire_api=\"responses\"}",
         ),
     ],
+    setup: None,
 };
 
 pub(crate) const OPENCODE: Agent = Agent {
@@ -49,6 +53,7 @@ pub(crate) const OPENCODE: Agent = Agent {
             "models": {"scripted": {"tool_call": true}}}}}"#,
         ),
     ],
+    setup: None,
 };
 
 pub(crate) const GEMINI: Agent = Agent {
@@ -58,7 +63,26 @@ pub(crate) const GEMINI: Agent = Agent {
         ("GOOGLE_GEMINI_BASE_URL", "$URL"),
         ("GEMINI_API_KEY", "any"),
     ],
+    setup: None,
 };
+
+pub(crate) const PI: Agent = Agent {
+    name: "pi",
+    env: &[
+        ("AGENT_RUNNER_MODEL", "scripted/scripted"),
+        ("PI_OFFLINE", "1"),
+        ("AGENT_RUNNER_PASS_ENV", "PI_OFFLINE"),
+    ],
+    setup: Some(
+        r#"mkdir -p ~/.pi/agent; cat >~/.pi/agent/models.json <<'END'
+{"providers": {"scripted": {"baseUrl": "$URL/v1", "api": "openai-completions", "apiKey": "any",
+  "models": [{"id": "scripted"}]}}}
+END
+"#,
+    ),
+};
+
+pub(crate) const AGENTS: [&Agent; 5] = [&CLAUDE, &CODEX, &OPENCODE, &GEMINI, &PI];
 
 pub(crate) const HUB_KEY: &str = "hub-key-0123456789abcdef";
 
@@ -69,6 +93,27 @@ steps = [{ say = "I begin." }, { shell = "$COMMAND" }]
 [[reply]]
 steps = [{ say = "I am done." }]
 "#;
+
+/// The forms in which an agent runs.
+pub(crate) const FORMS: [&str; 2] = ["live", "exec"];
+
+/// Those that this agent has.
+pub(crate) fn forms_of(agent: &Agent) -> &'static [&'static str] {
+    match agent.name {
+        "pi" => &["exec"],
+        _ => &FORMS,
+    }
+}
+
+/// What a tool has printed; Gemini does not say so in live form.
+pub(crate) fn output_of<'a>(tool: &'a Value, agent: &Agent, form: &str) -> Option<&'a str> {
+    let text = tool["output"].as_str();
+    assert!(
+        text.is_some() || (agent.name, form) == ("gemini", "live"),
+        "{tool}"
+    );
+    text
+}
 
 /// Ends when the command has begun.
 pub(crate) const BEGUN: &str = "until [ -e /workspace/begun ]; do sleep 0.05; done";
@@ -160,9 +205,24 @@ impl Bench {
             let value = value.replace("$URL", &self.model);
             format!("{name}={value}")
         }));
+        let mount = self
+            .setup(agent)
+            .map(|script| format!("{script}:/setup.sh:ro"));
+        if mount.is_some() {
+            settings.push("AGENT_RUNNER_SETUP=/setup.sh".to_owned());
+        }
         let options = settings.iter().flat_map(|value| ["--env", value]);
-        let options: Vec<&str> = options.chain(more.iter().copied()).collect();
+        let mount = mount.iter().flat_map(|mount| ["--volume", mount]);
+        let options: Vec<&str> = options.chain(mount).chain(more.iter().copied()).collect();
         Container::start_in(network, image, &options, &["--once"])
+    }
+
+    /// The file of the agent's script.
+    fn setup(&self, agent: &Agent) -> Option<String> {
+        let script = agent.setup?.replace("$URL", &self.model);
+        let path = self.dir.path().join("setup.sh");
+        fs::write(&path, script).unwrap();
+        Some(path.to_str().unwrap().to_owned())
     }
 
     /// A command of the program under test on this machine, with `agent` in a container beside it.
@@ -187,6 +247,9 @@ impl Bench {
             .stdin(Stdio::null());
         for (name, value) in agent.env {
             command.env(name, value.replace("$URL", &self.model));
+        }
+        if let Some(script) = self.setup(agent) {
+            command.env("AGENT_RUNNER_SETUP", script);
         }
         command
     }

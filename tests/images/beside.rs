@@ -3,23 +3,33 @@
 use std::fs;
 use std::net::{Shutdown, TcpListener};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Agent, Bench, CLAUDE, CODEX, GEMINI, OPENCODE, is_end};
+use crate::bench::{
+    Agent, Bench, CLAUDE, CODEX, FORMS, GEMINI, OPENCODE, PI, forms_of, is_end, output_of,
+};
 use crate::engine::{LIMIT, Lines, docker, image};
+use crate::git_server::{Behaviour, GitServer};
 use crate::tls::{self, TlsFront};
 
 fn does_its_task(agent: &Agent) {
     let Some(image) = image(agent.name) else {
         return;
     };
+    for form in forms_of(agent) {
+        does_its_task_in_form(&image, agent, form);
+    }
+}
+
+fn does_its_task_in_form(image: &str, agent: &Agent, form: &str) {
     let bench = Bench::new("id -un; cat /proc/self/status; pwd");
     let workspace = bench.dir.path().join("work");
     fs::create_dir(&workspace).unwrap();
     std::os::unix::fs::chown(&workspace, Some(1000), Some(1000)).unwrap();
-    let mut command = bench.beside(&image, agent, &["run", "Go on."]);
+    let mut command = bench.beside(image, agent, &["run", "--mode", form, "Go on."]);
     let events = Lines::of(command.current_dir(&workspace));
     let setup = events.event(|event| event["step"] == "sandbox").unwrap();
     let found = format!("{image} has /opt/agent-runner/bin/");
@@ -28,7 +38,17 @@ fn does_its_task(agent: &Agent) {
         "{setup}"
     );
     let output = events.event(|event| event["type"] == "tool_end").unwrap();
-    let text = output["output"].as_str().unwrap();
+    if let Some(text) = output_of(&output, agent, form) {
+        assert_confined(text, &workspace);
+    }
+    let end = events.event(is_end).unwrap();
+    assert_eq!(end["outcome"], "completed", "{form}: {end}");
+    assert_eq!(events.code(), Some(0), "{form}");
+    assert_eq!(containers(&bench), "", "{form}: its container is gone");
+}
+
+/// What the agent printed shows another user than root, no rights, and its workspace.
+fn assert_confined(text: &str, workspace: &Path) {
     assert!(text.contains("agent"), "the agent is not root: {text}");
     for set in ["CapPrm", "CapEff", "CapBnd", "CapAmb"] {
         assert!(
@@ -37,12 +57,8 @@ fn does_its_task(agent: &Agent) {
         );
     }
     assert!(text.contains("NoNewPrivs:\t1"), "{text}");
-    let workspace = fs::canonicalize(&workspace).unwrap();
+    let workspace = fs::canonicalize(workspace).unwrap();
     assert!(text.contains(workspace.to_str().unwrap()), "{text}");
-    let end = events.event(is_end).unwrap();
-    assert_eq!(end["outcome"], "completed", "{end}");
-    assert_eq!(events.code(), Some(0));
-    assert_eq!(containers(&bench), "", "its container is gone");
 }
 
 /// The containers of the bench's daemons.
@@ -73,9 +89,18 @@ fn gemini_does_its_task_in_a_container_beside() {
     does_its_task(&GEMINI);
 }
 
+#[test]
+fn pi_does_its_task_in_a_container_beside() {
+    does_its_task(&PI);
+}
+
 /// A daemon that leads `session`, with claude beside it.
 fn daemon(bench: &Bench, image: &str, session: &str) -> Lines {
-    let mut command = bench.beside(image, &CLAUDE, &["daemon", "--once"]);
+    daemon_in_form(bench, image, session, "auto")
+}
+
+fn daemon_in_form(bench: &Bench, image: &str, session: &str, form: &str) -> Lines {
+    let mut command = bench.beside(image, &CLAUDE, &["daemon", "--once", "--mode", form]);
     command.args(["--hub", &bench.hub, "--session", session]);
     Lines::of(&mut command)
 }
@@ -83,22 +108,24 @@ fn daemon(bench: &Bench, image: &str, session: &str) -> Lines {
 #[test]
 fn a_killed_daemons_agent_goes_on_beside_and_the_next_daemon_takes_it_over() {
     let Some(image) = image("claude") else { return };
-    let bench = Bench::new("while [ ! -e go ]; do sleep 0.05; done");
-    let session = bench.create_session(&json!({"task": "Go on."}));
-    let first = daemon(&bench, &image, &session);
-    let begin = first.event(|event| event["type"] == "tool_start").unwrap();
-    drop(first); // SIGKILL
-    let container = containers(&bench);
-    assert!(!container.is_empty(), "the agent goes on");
-    let workspace = workspace(&bench);
-    let second = daemon(&bench, &image, &session);
-    fs::write(workspace.join("go"), "").unwrap();
-    let end = second.event(is_end).unwrap();
-    assert_eq!(end["outcome"], "completed", "{end}");
-    assert_eq!(end["attempt"], 1, "the CLI was not disturbed: {end}");
-    assert_eq!(end["turn_id"], begin["turn_id"]);
-    assert_eq!(second.code(), Some(0));
-    assert_eq!(containers(&bench), "");
+    for form in FORMS {
+        let bench = Bench::new("while [ ! -e go ]; do sleep 0.05; done");
+        let session = bench.create_session(&json!({"task": "Go on."}));
+        let first = daemon_in_form(&bench, &image, &session, form);
+        let begin = first.event(|event| event["type"] == "tool_start").unwrap();
+        drop(first); // SIGKILL
+        let container = containers(&bench);
+        assert!(!container.is_empty(), "the agent goes on");
+        let workspace = workspace(&bench);
+        let second = daemon_in_form(&bench, &image, &session, form);
+        fs::write(workspace.join("go"), "").unwrap();
+        let end = second.event(is_end).unwrap();
+        assert_eq!(end["outcome"], "completed", "{form}: {end}");
+        assert_eq!(end["attempt"], 1, "the CLI was not disturbed: {end}");
+        assert_eq!(end["turn_id"], begin["turn_id"]);
+        assert_eq!(second.code(), Some(0));
+        assert_eq!(containers(&bench), "");
+    }
 }
 
 #[cfg(feature = "crash-points")]
@@ -237,47 +264,106 @@ fn workspace(bench: &Bench) -> std::path::PathBuf {
 #[test]
 fn a_killed_container_is_a_crash_that_the_session_outlives() {
     let Some(image) = image("claude") else { return };
-    let bench = Bench::new("[ -e begun ] || { touch begun; sleep 300; }");
-    let session = bench.create_session(&json!({"task": "Go on."}));
-    let events = daemon(&bench, &image, &session);
-    events.event(|event| event["type"] == "tool_start").unwrap();
-    let begun = workspace(&bench).join("begun");
-    assert!(crate::appears::path(&begun, LIMIT));
-    let container = containers(&bench);
-    docker(&["kill", container.split(' ').next().unwrap()]);
-    let end = events.event(is_end).unwrap();
-    assert_eq!(end["outcome"], "completed", "{end}");
-    assert_eq!(end["attempt"], 2, "it was resumed: {end}");
-    assert_eq!(events.code(), Some(0));
-    assert_eq!(containers(&bench), "");
+    for form in FORMS {
+        let bench = Bench::new("[ -e begun ] || { touch begun; sleep 300; }");
+        let session = bench.create_session(&json!({"task": "Go on."}));
+        let events = daemon_in_form(&bench, &image, &session, form);
+        events.event(|event| event["type"] == "tool_start").unwrap();
+        let begun = workspace(&bench).join("begun");
+        assert!(crate::appears::path(&begun, LIMIT));
+        let container = containers(&bench);
+        docker(&["kill", container.split(' ').next().unwrap()]);
+        let end = events.event(is_end).unwrap();
+        assert_eq!(end["outcome"], "completed", "{form}: {end}");
+        assert_eq!(end["attempt"], 2, "it was resumed: {end}");
+        assert_eq!(events.code(), Some(0));
+        assert_eq!(containers(&bench), "");
+    }
 }
 
 #[test]
 fn a_pause_ends_the_container_and_the_next_daemon_goes_on_with_the_conversation() {
     let Some(image) = image("claude") else { return };
-    let bench = Bench::new("[ -e begun ] || { touch begun; sleep 300; }");
-    let session = bench.create_session(&json!({"task": "Go on."}));
-    let mut command = bench.beside(&image, &CLAUDE, &["daemon", "--once"]);
-    command.args(["--hub", &bench.hub, "--session", &session]);
-    let first = Lines::of(&mut command);
-    let native = first.event(|event| event["type"] == "session").unwrap();
-    first.event(|event| event["type"] == "tool_start").unwrap();
-    assert!(crate::appears::path(
-        &workspace(&bench).join("begun"),
-        LIMIT
-    ));
-    let asked = Command::new("kill").arg(first.pid().to_string()).status();
-    assert!(asked.unwrap().success());
-    assert_eq!(first.code(), Some(143));
-    assert_eq!(containers(&bench), "", "nothing of it is left");
-    let second = daemon(&bench, &image, &session);
-    let mut natives = Vec::new();
-    let end = second.event(|event: &Value| {
-        if event["type"] == "session" {
-            natives.push(event["id"].clone());
-        }
-        is_end(event)
-    });
-    assert_eq!(end.unwrap()["outcome"], "completed");
-    assert_eq!(natives, [native["id"].clone()], "the same conversation");
+    for form in FORMS {
+        let bench = Bench::new("[ -e begun ] || { touch begun; sleep 300; }");
+        let session = bench.create_session(&json!({"task": "Go on."}));
+        let mut command = bench.beside(&image, &CLAUDE, &["daemon", "--once", "--mode", form]);
+        command.args(["--hub", &bench.hub, "--session", &session]);
+        let first = Lines::of(&mut command);
+        let native = first.event(|event| event["type"] == "session").unwrap();
+        first.event(|event| event["type"] == "tool_start").unwrap();
+        assert!(crate::appears::path(
+            &workspace(&bench).join("begun"),
+            LIMIT
+        ));
+        let asked = Command::new("kill").arg(first.pid().to_string()).status();
+        assert!(asked.unwrap().success());
+        assert_eq!(first.code(), Some(143));
+        assert_eq!(containers(&bench), "", "nothing of it is left");
+        let second = daemon_in_form(&bench, &image, &session, form);
+        let mut natives = Vec::new();
+        let end = second.event(|event: &Value| {
+            if event["type"] == "session" {
+                natives.push(event["id"].clone());
+            }
+            is_end(event)
+        });
+        assert_eq!(end.unwrap()["outcome"], "completed");
+        assert_eq!(natives, [native["id"].clone()], "the same conversation");
+    }
+}
+
+#[test]
+fn the_agents_git_commits_for_the_author_and_pushes_with_a_token_from_a_container_beside() {
+    let Some(image) = image("claude") else { return };
+    const TOKEN: &str = "t-0k3n-of-the-agent";
+    let bench = Bench::new(
+        "git commit -q --allow-empty -m work; git push -q origin HEAD:by-agent >pushed 2>&1; \
+         GIT_TERMINAL_PROMPT=0 git push -q ${PWD:+$(git remote get-url origin)}x HEAD:x >refused 2>&1; \
+         (env; git config --list; ls -R /.agent-runner /run) >seen 2>/dev/null; true",
+    );
+    let origin = bench.dir.path().join("served/r");
+    let git = |words: &[&str]| {
+        let output = Command::new("git")
+            .arg("-C")
+            .arg(&origin)
+            .args(words)
+            .output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    fs::create_dir_all(&origin).unwrap();
+    git(&["init", "-q", "-b", "main"]);
+    let who = ["-c", "user.name=A", "-c", "user.email=a@b.c"];
+    git(&[&who[..], &["commit", "-q", "--allow-empty", "-m", "one"]].concat());
+    let behaviour = Behaviour {
+        token: Some(TOKEN),
+        ..Behaviour::default()
+    };
+    let server = GitServer::start(&bench.dir.path().join("served"), behaviour);
+    let (token, config) = (
+        bench.dir.path().join("token"),
+        bench.dir.path().join("c.toml"),
+    );
+    fs::write(&token, TOKEN).unwrap();
+    let settings = "[git]\npush = \"agent\"\nauthor = \"Ada <ada@example.com>\"\n";
+    fs::write(&config, settings).unwrap();
+    let mut command = bench.beside(&image, &CLAUDE, &["run", "Go on."]);
+    let workspace = bench.dir.path().join("w");
+    command.arg("--repo").arg(server.url("r"));
+    command.arg("--git-token-file").arg(&token);
+    command.arg("--config").arg(&config);
+    command.arg("--workspace-dir").arg(&workspace);
+    let events = Lines::of(&mut command);
+    let end = events.event(is_end).unwrap();
+    assert_eq!(end["outcome"], "completed", "{end}");
+    assert_eq!(events.code(), Some(0));
+    let read = |name: &str| fs::read_to_string(workspace.join(name)).unwrap();
+    assert_eq!(read("pushed"), "", "{}", read("seen"));
+    let pushed = git(&["log", "-1", "--format=%an <%ae>|%cn", "by-agent"]);
+    assert_eq!(pushed, "Ada <ada@example.com>|Ada");
+    assert!(!read("refused").is_empty());
+    assert!(!read("seen").contains(TOKEN));
+    assert_eq!(containers(&bench), "");
 }

@@ -14,7 +14,7 @@ use agent_runner::spool::{Plan, RunDir, Stopped, User};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::engine::{LIMIT, RUNNER, docker, image, try_docker};
+use crate::engine::{LIMIT, RUNNER, docker, image, is_podman, try_docker};
 
 const SECRET: &str = "s3cret-of-the-agent";
 
@@ -144,12 +144,6 @@ async fn exited(run: &mut RunHandle) -> Stopped {
         Ending::Exited(stopped) => stopped,
         other => panic!("{other:?}"),
     }
-}
-
-/// Whether the engine is Podman, which describes the same container in other words: of the
-/// capabilities those that it takes away, mounts as binds, and the image's volumes by their names.
-fn is_podman() -> bool {
-    docker(&["version", "--format", "{{json .Server}}"]).contains("Podman Engine")
 }
 
 /// What of a container's description is ours to say, with the places of this test taken out.

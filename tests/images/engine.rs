@@ -46,6 +46,12 @@ pub(crate) fn docker(words: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
+/// Whether the engine is Podman, which describes the same container in other words: of the
+/// capabilities those that it takes away, mounts as binds, and the image's volumes by their names.
+pub(crate) fn is_podman() -> bool {
+    docker(&["version", "--format", "{{json .Server}}"]).contains("Podman Engine")
+}
+
 /// A container; removed with its volumes when it is dropped.
 pub(crate) struct Container(String);
 
@@ -63,6 +69,11 @@ impl Container {
         words.push(image);
         words.extend(command);
         Self(docker(&words))
+    }
+
+    /// One that something else has made.
+    pub(crate) fn of(id: String) -> Self {
+        Self(id)
     }
 
     pub(crate) fn id(&self) -> &str {

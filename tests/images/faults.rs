@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::bench::{Bench, CLAUDE, is_end};
+use crate::bench::{Bench, CLAUDE, FORMS, is_end};
 use crate::engine::{Container, image};
 
 /// The agent makes its own CLI the kernel's first choice, once, and then takes all memory.
@@ -14,18 +14,27 @@ const EAT: &str = "[ -e begun ] || { touch begun; for p in /proc/[0-9]*; do \
 #[test]
 fn an_agent_inside_that_is_killed_for_want_of_memory_is_told_and_resumed() {
     let Some(image) = image("claude") else { return };
+    for form in FORMS {
+        runs_out_of_memory(&image, form);
+    }
+}
+
+fn runs_out_of_memory(image: &str, form: &str) {
     let bench = Bench::new(EAT);
     let session = bench.create_session(&json!({"task": "Go on."}));
     let session = format!("AGENT_RUNNER_SESSION={session}");
+    let variable_of_form = format!("AGENT_RUNNER_MODE={form}");
     let more = [
         "--env",
         &session,
+        "--env",
+        &variable_of_form,
         "--memory",
         "700m",
         "--memory-swap",
         "700m",
     ];
-    let container = bench.start_with(&image, &CLAUDE, &more);
+    let container = bench.start_with(image, &CLAUDE, &more);
     let events = container.follow();
     let mut all = Vec::new();
     let end = events.event(|event| {
@@ -35,8 +44,8 @@ fn an_agent_inside_that_is_killed_for_want_of_memory_is_told_and_resumed() {
     let end = end.unwrap_or_else(|| panic!("no end; {}", container.errors()));
     let all = serde_json::Value::from(all).to_string();
     assert!(all.contains("memory"), "{all}");
-    assert_eq!(end["outcome"], "completed", "{end}");
-    assert_eq!(end["attempt"], 2, "{end}");
+    assert_eq!(end["outcome"], "completed", "{form}: {end}");
+    assert_eq!(end["attempt"], 2, "{form}: {end}");
     assert_eq!(
         container.state("Restarting"),
         "false",
@@ -119,14 +128,24 @@ fn ip(words: &[&str]) -> bool {
 #[test]
 fn a_session_inside_outlives_a_cut_of_its_network() {
     let Some(image) = image("claude") else { return };
-    let Some(cable) = Cable::new(77) else { return };
+    for (number, form) in (77..).zip(FORMS) {
+        outlives_a_cut(&image, number, form);
+    }
+}
+
+fn outlives_a_cut(image: &str, number: u8, form: &str) {
+    let Some(cable) = Cable::new(number) else {
+        return;
+    };
     let bench = Bench::at(
         &cable.address,
         "touch begun; until [ -e go ]; do sleep 0.05; done",
     );
     let session = bench.create_session(&json!({"task": "Go on."}));
     let variable = format!("AGENT_RUNNER_SESSION={session}");
-    let container = bench.start_in("none", &image, &CLAUDE, &["--env", &variable]);
+    let variable_of_form = format!("AGENT_RUNNER_MODE={form}");
+    let more = ["--env", &variable, "--env", &variable_of_form];
+    let container = bench.start_in("none", image, &CLAUDE, &more);
     cable.plug(&container);
     let events = container.follow();
     let begin = events.event(|event| event["type"] == "tool_start");

@@ -13,6 +13,10 @@ mod manifests;
 mod beside;
 mod container;
 mod contents;
+mod deployed;
+#[path = "../git_server/mod.rs"]
+#[allow(dead_code)] // shared with the tests of workspaces
+mod git_server;
 mod session;
 #[path = "../git_server/tls.rs"]
 mod tls;

@@ -144,3 +144,57 @@ async fn a_lead_that_comes_back_is_told_where_its_session_file_is() {
     let resume = json!({"sessionFile": "/w/s.jsonl", "piSessionId": "pi-1", "cwd": "/w"});
     assert_eq!(init["resume"], resume);
 }
+
+#[tokio::test]
+async fn what_only_the_session_file_tells_is_in_replay_and_hydration() {
+    let state = tempfile::tempdir().unwrap();
+    let hub = HubProcess::start(state.path());
+    let session = hub.session().await;
+    let mut lead = hub.lead(&session, "d1").await;
+    let message = |role: &str, text: &str, at: u64| json!({"role": role, "content": [{"type": "text", "text": text}], "timestamp": at});
+    let line = |role: &str, text: &str, at: u64| {
+        json!({"type": "message", "id": "1", "message": message(role, text, at)}).to_string()
+    };
+    let past = [
+        line("user", "Long ago.", 1),
+        line("assistant", "It was.", 2),
+    ];
+    let content = past.join("\n");
+    lead.send(json!({"type": "session_write", "path": "/s.jsonl", "content": content}))
+        .await;
+    lead.event("1", "session_start", json!({})).await;
+    lead.until(|frame| frame["id"] == "1").await;
+    let path = format!("/api/hub/session/{session}/replay");
+    let texts = |entries: &serde_json::Value| -> Vec<String> {
+        let entries = entries.as_array().unwrap().iter();
+        entries
+            .map(|entry| entry["content"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let (_, alone) = hub.call("GET", &path, None).await;
+    assert_eq!(alone["entriesSource"], "session_entries", "{alone}");
+    assert_eq!(texts(&alone["entries"]), ["Long ago.", "It was."]);
+
+    // From its first message on, the events tell what the file repeats.
+    let now = line("user", "And now?", 3);
+    lead.event(
+        "2",
+        "message_end",
+        json!({"message": message("user", "And now?", 3)}),
+    )
+    .await;
+    lead.send(json!({"type": "session_entry", "path": "/s.jsonl", "line": now}))
+        .await;
+    lead.event("3", "agent_end", json!({"messages": []})).await;
+    lead.until(|frame| frame["id"] == "3").await;
+    let (_, both) = hub.call("GET", &path, None).await;
+    assert_eq!(both["entriesSource"], "event_history", "{both}");
+    let counts = json!({"durableStream": 0, "sessionEntries": 2, "eventHistory": 1});
+    assert_eq!(both["sourceCounts"], counts);
+    let all = ["Long ago.", "It was.", "And now?"];
+    assert_eq!(texts(&both["entries"]), all);
+    let query = format!("sessionId={session}&role=observer");
+    let mut observer = hub.connect(&query, &[]).await;
+    let hydration = observer.until(|f| f["type"] == "session_hydration").await;
+    assert_eq!(texts(&hydration["entries"]), all);
+}

@@ -107,6 +107,10 @@ assert.equal(changed.label, 'Renamed');
 await lead.recorder.until('label', (f) => f.event === 'session_label_updated');
 assert.equal((await client.getSession(session)).status, 'idle');
 
+// What the command line does before it attaches.
+assert.deepEqual((await client.listConnectableSessions()).sessions.map((s) => s.sessionId), [session]);
+assert.equal((await client.prepareSessionForRemoteAttach(session)).runtimeAvailable, true);
+
 // The lead leaves: paused. Resume marks; archive ends; delete removes.
 lead.close();
 await observer.recorder.until('leave', (f) => f.event === 'session_leave' && f.participant.role === 'lead');

@@ -15,6 +15,7 @@ assert.deepEqual((await client.listSavedSkills()).skills.map((s) => s.name), ['R
 await assert.rejects(client.createSkillBucket({ name: 'b', savedSkillIds: ['skill_none'] }), /skill_none/);
 const bucket = await client.createSkillBucket({ name: 'basics', savedSkillIds: [custom.id] });
 assert.deepEqual([bucket.skillCount, bucket.skills[0].content], [1, '# Greet\n']);
+assert.deepEqual((await client.listSkillBuckets()).buckets.map((b) => b.name), ['basics']);
 const synced = await (await fetch(`${hub}/api/hub/skills`)).json();
 assert.deepEqual(synced.skills, [{ path: 'greet/SKILL.md', content: '# Greet\n' }]);
 
@@ -35,6 +36,7 @@ const edited = await client.updateCustomAgent('scout', { instructions: 'Look twi
 assert.equal(edited.hasUnpublishedChanges, true);
 assert.equal((await client.publishCustomAgent(edited.id)).latestPublishedVersion, 2);
 assert.deepEqual((await client.listCustomAgentVersions('scout')).versions.map((v) => v.version), [2, 1]);
+assert.equal((await client.getCustomAgent('scout')).published.instructions, 'Look twice.');
 assert.equal((await client.updateCustomAgent('scout', { model: null })).model, undefined);
 
 // A workspace, and a session made from it.
@@ -50,6 +52,7 @@ const workspace = await client.createWorkspace({
 assert.deepEqual([workspace.repoCount, workspace.selectionCount, workspace.scope], [2, 5, 'user']);
 assert.equal((await client.updateWorkspace(workspace.id, { description: 'd' })).description, 'd');
 assert.equal((await client.refreshWorkspaceSnapshot(workspace.id)).snapshot.status, 'unavailable');
+assert.equal((await client.getWorkspace(workspace.id)).setupScript, 'make deps');
 assert.deepEqual((await client.listWorkspaces()).workspaces.map((w) => w.name), ['greeter']);
 const checked = await client.validateWorkspaceDependencies(['git', 'a b']);
 assert.deepEqual([checked.valid, checked.invalid[0].package], [['git'], 'a b']);

@@ -94,6 +94,11 @@ impl Running {
         self.out.first(0, url).expect("it says where it listens").1
     }
 
+    /// Waits until it has closed its output, as it does with its end.
+    pub(crate) fn ended(&self) {
+        assert!(self.out.closed() && self.err.closed(), "{}", self.said());
+    }
+
     /// Waits for its end.
     pub(crate) fn finish(mut self) -> Finished {
         self.close_stdin();

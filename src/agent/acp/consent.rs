@@ -30,7 +30,7 @@ impl Waiting {
     ) -> Option<Self> {
         let consent: Consent<'_> = typed(params)?;
         let call_id = consent.tool_call.tool_call_id.as_deref();
-        let open = call_id.and_then(|id| work.call(id));
+        let open = call_id.and_then(|id| vendor.call(id).or_else(|| work.call(id)));
         let (tool, input) = if let Some(open) = open.filter(|open| open.is_told()) {
             (open.name.clone(), open.input.clone())
         } else {

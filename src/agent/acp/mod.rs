@@ -36,7 +36,7 @@ use crate::event::{Event, NoticeLevel, TurnError, Usage};
 use crate::exit::Exit;
 use crate::frame::Line;
 
-pub(super) use self::vendor::{Begun, Request, Stopped, Vendor};
+pub(super) use self::vendor::{Begun, Extended, Request, Stopped, Vendor};
 pub(super) use self::wire::{CallUpdate, Fault};
 pub(super) use self::work::OpenCall;
 
@@ -158,6 +158,7 @@ impl<V: Vendor> Dialog for Acp<V> {
         self.withdraw_all(out);
         let mut events = Vec::new();
         self.work.turn_over(&mut events);
+        self.vendor.turn_over(&mut events);
         tell(&mut events, out);
         match self.phase {
             Phase::Working => Some(Evidence::None),
@@ -258,7 +259,7 @@ impl<V: Vendor> Peer for Acp<V> {
         if method == "session/update" {
             self.updated(params, out)
         } else {
-            None
+            self.extended(method, params, out)
         }
     }
 
@@ -300,6 +301,9 @@ impl<V: Vendor> Acp<V> {
             if self.turn.is_none() {
                 return Some("it belongs to no turn");
             }
+            if self.vendor.tells_work() {
+                return Some("told by the CLI's own events");
+            }
             self.taken_up(out);
         }
         let mut events = Vec::new();
@@ -309,6 +313,27 @@ impl<V: Vendor> Acp<V> {
             .updated(&mut self.vendor, &update, raw, &mut events);
         tell(&mut events, out);
         reason
+    }
+
+    /// A notification of the vendor's own.
+    fn extended(
+        &mut self,
+        method: &str,
+        params: Option<&RawValue>,
+        out: &mut Vec<Told>,
+    ) -> Option<&'static str> {
+        let mut events = Vec::new();
+        let main = self.session.as_deref().unwrap_or_default();
+        let heard = self.vendor.extended(main, method, params, &mut events)?;
+        if self.turn.is_none() {
+            return Some("it belongs to no turn");
+        }
+        if !events.is_empty() {
+            self.taken_up(out);
+        }
+        self.work.note(&events, heard.refused);
+        tell(&mut events, out);
+        Some(heard.reason)
     }
 
     /// The CLI has begun with the prompt.
@@ -356,22 +381,20 @@ impl<V: Vendor> Acp<V> {
         self.withdraw_all(out);
         let mut events = Vec::new();
         self.work.turn_over(&mut events);
+        self.vendor.turn_over(&mut events);
         let prompted: Option<Prompted<'_>> = typed(frame.result);
         let evidence = match (&frame.error, &prompted) {
-            (Some(fault), _) => {
-                let error = V::failed(fault);
-                let text = error.message.clone();
-                events.push(notice(NoticeLevel::Error, "api_error", text));
-                Evidence::Failed(error)
-            }
+            (Some(fault), _) => self.failure(fault, &mut events),
             (None, Some(prompted)) => self.evidence(&prompted.stop_reason, &mut events),
             (None, None) => Evidence::None,
         };
-        let (usage, meta) = prompted.map_or((None, None), |said| (said.usage, said.meta));
-        let mut usage = V::usage(usage, meta, self.work.calls == 0);
-        usage.cost_usd = self.work.cost();
-        if usage != Usage::default() {
-            events.push(Event::Usage(usage));
+        if !self.vendor.tells_work() {
+            let (usage, meta) = prompted.map_or((None, None), |said| (said.usage, said.meta));
+            let mut usage = V::usage(usage, meta, self.work.calls == 0);
+            usage.cost_usd = self.work.cost();
+            if usage != Usage::default() {
+                events.push(Event::Usage(usage));
+            }
         }
         tell(&mut events, out);
         self.turn = None;
@@ -381,6 +404,17 @@ impl<V: Vendor> Acp<V> {
             evidence,
             background: false,
         });
+    }
+
+    /// The CLI says that the turn failed; it may have told of that before.
+    fn failure(&self, fault: &Fault<'_>, events: &mut Vec<Event>) -> Evidence {
+        if let Some(error) = self.vendor.told_failure() {
+            return Evidence::Failed(error.clone());
+        }
+        let error = V::failed(fault);
+        let text = error.message.clone();
+        events.push(notice(NoticeLevel::Error, "api_error", text));
+        Evidence::Failed(error)
     }
 
     fn evidence(&self, reason: &str, events: &mut Vec<Event>) -> Evidence {

@@ -31,6 +31,7 @@ impl<V: Vendor> Acp<V> {
                 let message = params.meta.and_then(|meta| meta.message);
                 let name = message.clone().unwrap_or_else(|| id.to_owned());
                 self.work.turn_begins(name);
+                self.vendor.turn_begins();
                 self.phase = Phase::Working;
                 self.turn = Some(Turn {
                     request: id.to_owned(),

@@ -198,3 +198,22 @@ fn where_nobody_is_asked_a_call_may_go_on_and_the_answer_is_due_until_it_was_sen
         (&json!("f"), &json!(-32601))
     );
 }
+
+#[test]
+fn thoughts_with_subjects_stand_apart_and_one_without_goes_on() {
+    let mut dialog = ready(&gemini::KIND, &LiveSpec::default());
+    command(&mut *dialog, &prompt("p-1"));
+    let mut think = |text: &str| {
+        let chunk = json!({"jsonrpc": "2.0", "method": "session/update", "params": {
+            "sessionId": "s", "update": {"sessionUpdate": "agent_thought_chunk",
+                "content": {"type": "text", "text": text}}}});
+        let told = receive(&mut *dialog, &chunk);
+        let Some(Told::Event(Event::Thinking { text, .. })) = told.last() else {
+            panic!("{told:?}")
+        };
+        text.clone()
+    };
+    assert_eq!(think("**Plan**\nFirst"), "**Plan**\nFirst");
+    assert_eq!(think("****\n, then."), ", then.");
+    assert_eq!(think("**Doubt**\nOr"), "\n\n**Doubt**\nOr");
+}

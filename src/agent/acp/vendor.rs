@@ -27,6 +27,23 @@ pub(in crate::agent) struct Begun {
     pub(in crate::agent) input: Value,
 }
 
+/// What came of a notification of the vendor's own.
+pub(in crate::agent) struct Extended {
+    /// For the case that it gave no event.
+    pub(in crate::agent) reason: &'static str,
+    /// A call was not consented to; the CLI may stop there.
+    pub(in crate::agent) refused: bool,
+}
+
+impl From<&'static str> for Extended {
+    fn from(reason: &'static str) -> Self {
+        Self {
+            reason,
+            refused: false,
+        }
+    }
+}
+
 /// How a turn's answer is to be judged that says nothing of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::agent) enum Stopped {
@@ -63,9 +80,10 @@ pub(in crate::agent) trait Vendor:
         false
     }
 
-    /// A piece of reasoning without what the CLI puts around it.
-    fn thought(text: &str) -> &str {
-        text
+    /// A piece of reasoning without what the CLI puts around it, and whether it begins a thought of
+    /// its own.
+    fn thought(text: &str) -> (&str, bool) {
+        (text, false)
     }
 
     /// A call, as far as it is known when it begins. `native` is what it was announced as.
@@ -73,6 +91,39 @@ pub(in crate::agent) trait Vendor:
 
     /// A call is over: appends what became of it, its end among it. Whether it was refused.
     fn ended(&mut self, open: &OpenCall, call: &CallUpdate<'_>, out: &mut Vec<Event>) -> bool;
+
+    /// A notification that is not of the protocol, about the session `main`; none for one that is
+    /// not known.
+    fn extended(
+        &mut self,
+        _main: &str,
+        _method: &str,
+        _params: Option<&RawValue>,
+        _out: &mut Vec<Event>,
+    ) -> Option<Extended> {
+        None
+    }
+
+    /// Whether such notifications tell the work: then the protocol's own updates say nothing more.
+    fn tells_work(&self) -> bool {
+        false
+    }
+
+    /// The open call of that id, where they do.
+    fn call(&self, _id: &str) -> Option<&OpenCall> {
+        None
+    }
+
+    /// The error of the turn, where they have told of one.
+    fn told_failure(&self) -> Option<&TurnError> {
+        None
+    }
+
+    /// A turn begins.
+    fn turn_begins(&mut self) {}
+
+    /// It is over: what is open will not end any more.
+    fn turn_over(&mut self, _out: &mut Vec<Event>) {}
 
     /// Why a turn failed.
     fn failed(fault: &Fault<'_>) -> TurnError;

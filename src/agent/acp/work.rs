@@ -20,6 +20,8 @@ pub(super) struct Work {
     /// The message that is being written, and how many there were in the turn.
     message: Option<String>,
     messages: u64,
+    /// The last that was told is a thought.
+    thinks: bool,
     open: Vec<OpenCall>,
     /// The agent said or did anything in this turn.
     pub(super) has_output: bool,
@@ -58,6 +60,7 @@ impl Work {
     /// A call that is asked for stands between what was said before and behind it.
     pub(super) fn message_ends(&mut self) {
         self.message = None;
+        self.thinks = false;
     }
 
     /// What the turn has cost, in USD.
@@ -67,16 +70,21 @@ impl Work {
 
     /// What is open will not end any more.
     pub(super) fn turn_over(&mut self, out: &mut Vec<Event>) {
-        for call in self.open.drain(..).filter(|call| call.told) {
-            out.push(Event::ToolEnd {
-                call_id: call.id,
-                name: call.name,
-                output: None,
-                is_error: true,
-                exit_code: None,
-                duration_ms: None,
-            });
+        let open = self.open.drain(..).filter(|call| call.told);
+        out.extend(open.map(OpenCall::cut_off));
+    }
+
+    /// What the vendor's own notifications have told.
+    pub(super) fn note(&mut self, told: &[Event], refused: bool) {
+        for event in told {
+            let is_call = matches!(event, Event::ToolStart { .. });
+            if is_call || matches!(event, Event::Token { .. }) {
+                self.has_output = true;
+                self.refused = false;
+            }
+            self.calls += u64::from(is_call);
         }
+        self.refused |= refused;
     }
 
     /// The open call of that id.
@@ -131,6 +139,7 @@ impl Work {
         }
         self.has_output = true;
         self.refused = false;
+        self.thinks = false;
         let message_id = Some(self.message(update));
         out.push(Event::Token {
             text: text.0.into_owned(),
@@ -147,13 +156,15 @@ impl Work {
     ) -> Option<&'static str> {
         let block: Block<'_> = typed(update.content)?;
         let text = block.text?;
-        let text = V::thought(&text);
+        let (text, is_new) = V::thought(&text);
         if text.is_empty() {
             return Some("empty reasoning");
         }
+        let apart = if is_new && self.thinks { "\n\n" } else { "" };
+        self.thinks = true;
         let message_id = Some(self.message(update));
         out.push(Event::Thinking {
-            text: text.to_owned(),
+            text: format!("{apart}{text}"),
             message_id,
             parent_call_id: None,
         });
@@ -197,20 +208,15 @@ impl Work {
         let id = call.tool_call_id.as_deref()?;
         let status = call.status.as_deref().unwrap_or("in_progress");
         self.message = None;
+        self.thinks = false;
         let known = self.open.iter().position(|open| open.id == id);
         if known.is_none() && self.open.len() >= OPEN_LIMIT {
             return None;
         }
         let at = known.unwrap_or_else(|| {
             let begun = vendor.begun(None, call);
-            self.open.push(OpenCall {
-                id: id.to_owned(),
-                native: begun.native,
-                name: begun.name,
-                input: begun.input,
-                told: false,
-                output: (0, hash::EMPTY),
-            });
+            let call = OpenCall::new(id, begun.native, begun.name, begun.input);
+            self.open.push(call);
             self.open.len() - 1
         });
         if status == "pending" {
@@ -224,19 +230,43 @@ impl Work {
             if known.is_some() {
                 open.complete(vendor, call);
             }
-            open.start(out);
+            open.start(None, out);
         }
         if matches!(status, "completed" | "failed") {
             let open = self.open.remove(at);
             self.refused = vendor.ended(&open, call, out);
         } else if V::STREAMS_OUTPUT {
-            open.grow(call, out);
+            open.grow(call.text().as_deref(), out);
         }
         Some("nothing new")
     }
 }
 
 impl OpenCall {
+    /// One that is not told yet.
+    pub(in crate::agent) fn new(id: &str, native: String, name: String, input: Value) -> Self {
+        Self {
+            id: id.to_owned(),
+            native,
+            name,
+            input,
+            told: false,
+            output: (0, hash::EMPTY),
+        }
+    }
+
+    /// It will not end any more.
+    pub(in crate::agent) fn cut_off(self) -> Event {
+        Event::ToolEnd {
+            call_id: self.id,
+            name: self.name,
+            output: None,
+            is_error: true,
+            exit_code: None,
+            duration_ms: None,
+        }
+    }
+
     /// Whether its start was told: then its name and input are what they will stay.
     pub(super) fn is_told(&self) -> bool {
         self.told
@@ -250,20 +280,21 @@ impl OpenCall {
         self.input = begun.input;
     }
 
-    fn start(&mut self, out: &mut Vec<Event>) {
+    /// Tells its start, within the call `parent` of a sub-agent.
+    pub(in crate::agent) fn start(&mut self, parent: Option<&str>, out: &mut Vec<Event>) {
         self.told = true;
         out.push(Event::ToolStart {
             call_id: self.id.clone(),
             name: self.name.clone(),
             native_name: self.native.clone(),
             input: self.input.clone(),
-            parent_call_id: None,
+            parent_call_id: parent.map(str::to_owned),
         });
     }
 
     /// Each update of a running call has all of its output so far, as long as that is not much.
-    fn grow(&mut self, call: &CallUpdate<'_>, out: &mut Vec<Event>) {
-        let Some(text) = call.text().filter(|_| self.name == "shell") else {
+    pub(in crate::agent) fn grow(&mut self, output: Option<&str>, out: &mut Vec<Event>) {
+        let Some(text) = output.filter(|_| self.name == "shell") else {
             return;
         };
         let (told, known) = self.output;
@@ -278,6 +309,6 @@ impl OpenCall {
             stream: ToolStream::Output,
             text: more.to_owned(),
         });
-        self.output = (text.len(), hash::more(hash::EMPTY, &text));
+        self.output = (text.len(), hash::more(hash::EMPTY, text));
     }
 }

@@ -45,6 +45,9 @@ pub(super) const LIVE: LiveKind = LiveKind {
 
 const VERSION: u32 = 1;
 
+/// Ends a task in the background.
+const STOP_TASK: &str = "stop_task";
+
 /// The tool by which it asks its user something.
 const QUESTION: &str = "AskUserQuestion";
 
@@ -71,6 +74,12 @@ struct ClaudeLive {
     messages: Vec<Option<String>>,
     /// It says messages again.
     echoes: bool,
+    /// How the turn went whose work goes on in the background.
+    #[serde(default)]
+    background: Option<Evidence>,
+    /// Work of the turn in the background was told to stop.
+    #[serde(default)]
+    stops: bool,
     asked: Vec<Waiting>,
     owed: Vec<Owed>,
 }
@@ -135,6 +144,7 @@ impl Dialog for ClaudeLive {
             Some(Control::Echo(message)) => self.spoke(message.id),
             Some(Control::Request(request)) => {
                 self.opened |= request.subtype == "initialize";
+                self.stops |= request.subtype == STOP_TASK;
                 if self.effort == Effort::Refused && request.subtype == change::APPLY {
                     self.effort = Effort::Settled;
                 } else if let Some(setting) = request.change {
@@ -222,6 +232,8 @@ impl ClaudeLive {
             effort: Effort::Settled,
             messages: Vec::new(),
             echoes: false,
+            background: None,
+            stops: false,
             asked: Vec::new(),
             owed: Vec::new(),
         }
@@ -241,8 +253,19 @@ impl ClaudeLive {
         }
         let ignored = self.claude.line(line, &mut events);
         let over = self.claude.turn_over(&mut events);
+        let is_stopped = wakes && is_stop(line.bytes) && self.claude.stopped(&mut events);
         tell(&mut events, out);
+        let stopped = self.background.take_if(|_| is_stopped);
+        let over = over.or(stopped.map(|evidence| (evidence, false)));
         if let Some((evidence, background)) = over {
+            // what it began did not come to its end
+            let is_cut = self.stops && evidence == Evidence::Completed;
+            let evidence = if is_cut {
+                Evidence::Interrupted
+            } else {
+                evidence
+            };
+            self.background = background.then(|| evidence.clone());
             if !self.echoes {
                 self.messages.clear();
             }
@@ -400,6 +423,7 @@ impl ClaudeLive {
         self.messages.push(id);
         if self.phase != Phase::Working {
             self.phase = Phase::Working;
+            self.stops = false;
             self.claude.turn_begins();
         }
     }
@@ -444,7 +468,7 @@ impl ClaudeLive {
             requests.push(json!({"subtype": "interrupt"}));
         }
         for task in self.claude.tasks.keys() {
-            requests.push(json!({"subtype": "stop_task", "task_id": task}));
+            requests.push(json!({"subtype": STOP_TASK, "task_id": task}));
         }
         if requests.is_empty() && self.phase == Phase::Resting {
             return Err(Refused::Resting);
@@ -488,6 +512,12 @@ impl Owed {
             }}),
         )
     }
+}
+
+/// Whether that is the end of a task that was stopped. The others wake the agent.
+fn is_stop(line: &[u8]) -> bool {
+    line.starts_with(br#"{"type":"system","subtype":"task_notification""#)
+        && memchr::memmem::find(line, br#""status":"stopped""#).is_some()
 }
 
 fn spoken(message: &Message) -> Vec<u8> {

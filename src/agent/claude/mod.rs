@@ -62,6 +62,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     restore: |snapshot| Ok(Box::new(Claude::restore(snapshot)?)),
     conversation: Some(launch::conversation),
     store: None,
+    exits_well_by_signal: false,
     live: Some(live::LIVE),
 };
 
@@ -169,6 +170,16 @@ impl Claude {
         let evidence = self.said(out);
         self.terminal = None;
         Some((evidence, background))
+    }
+
+    /// Live form: the work in the background was stopped, so nothing wakes the agent; whether none of
+    /// it is left.
+    fn stopped(&mut self, out: &mut Vec<Event>) -> bool {
+        let is_over = self.tasks.is_empty();
+        if is_over {
+            self.calls.interrupt(out);
+        }
+        is_over
     }
 
     /// The reason is for the case that no event comes of it.

@@ -27,165 +27,165 @@ pub(super) enum Terminal {
 /// `terminal_reason` and `subtype` are those of the `result`; `error` is that of the `assistant`
 /// record that stands for the answer.
 const TABLE: &[Row] = &[
-    Row(
+    (
         Sign::Field("subtype", "error_max_turns"),
         ErrorClass::MaxTurns,
         "max_turns",
     ),
-    Row(
+    (
         Sign::Field("subtype", "error_max_budget_usd"),
         ErrorClass::Quota,
         "",
     ),
-    Row(
+    (
         Sign::Field("terminal_reason", "prompt_too_long"),
         ErrorClass::ContextOverflow,
         "prompt_too_long",
     ),
-    Row(
+    (
         Sign::Field("terminal_reason", "blocking_limit"),
         ErrorClass::ContextOverflow,
         "",
     ),
-    Row(
+    (
         Sign::Phrase("prompt is too long"),
         ErrorClass::ContextOverflow,
         "prompt_too_long",
     ),
-    Row(
+    (
         Sign::Phrase("credit balance is too low"),
         ErrorClass::Quota,
         "",
     ),
-    Row(Sign::Field("error", "billing_error"), ErrorClass::Quota, ""),
-    Row(
+    (Sign::Field("error", "billing_error"), ErrorClass::Quota, ""),
+    (
         Sign::Field("error", "authentication_failed"),
         ErrorClass::Auth,
         "http_401",
     ),
-    Row(
+    (
         Sign::Field("error", "oauth_org_not_allowed"),
         ErrorClass::Auth,
         "",
     ),
-    Row(
+    (
         Sign::Field("error", "rate_limit"),
         ErrorClass::RateLimit,
         "http_429_forever",
     ),
-    Row(
+    (
         Sign::Field("error", "model_not_found"),
         ErrorClass::ModelUnavailable,
         "http_404_model",
     ),
-    Row(
+    (
         Sign::Field("error", "invalid_request"),
         ErrorClass::InvalidRequest,
         "http_413",
     ),
-    Row(
+    (
         Sign::Field("error", "max_output_tokens"),
         ErrorClass::InvalidRequest,
         "max_tokens",
     ),
-    Row(
+    (
         Sign::Phrase("ECONNRESET"),
         ErrorClass::Network,
         "stream_cut_forever",
     ),
-    Row(Sign::Phrase("ECONNREFUSED"), ErrorClass::Network, ""),
-    Row(Sign::Phrase("ENOTFOUND"), ErrorClass::Network, ""),
-    Row(Sign::Phrase("ETIMEDOUT"), ErrorClass::Network, ""),
-    Row(
+    (Sign::Phrase("ECONNREFUSED"), ErrorClass::Network, ""),
+    (Sign::Phrase("ENOTFOUND"), ErrorClass::Network, ""),
+    (Sign::Phrase("ETIMEDOUT"), ErrorClass::Network, ""),
+    (
         Sign::Phrase("unable to connect to API"),
         ErrorClass::Network,
         "stream_cut_after_tool",
     ),
-    Row(
+    (
         Sign::Phrase("connection to the API was lost"),
         ErrorClass::Network,
         "stream_cut_no_fallback",
     ),
-    Row(
+    (
         Sign::Field("error", "overloaded"),
         ErrorClass::ModelUnavailable,
         "",
     ),
-    Row(Sign::Status(401, 401), ErrorClass::Auth, "http_401"),
-    Row(Sign::Status(403, 403), ErrorClass::Auth, "http_403"),
-    Row(
+    (Sign::Status(401, 401), ErrorClass::Auth, "http_401"),
+    (Sign::Status(403, 403), ErrorClass::Auth, "http_403"),
+    (
         Sign::Status(404, 404),
         ErrorClass::ModelUnavailable,
         "http_404_model",
     ),
-    Row(
+    (
         Sign::Status(429, 429),
         ErrorClass::RateLimit,
         "http_429_forever",
     ),
-    Row(
+    (
         Sign::Status(400, 499),
         ErrorClass::InvalidRequest,
         "http_400",
     ),
-    Row(
+    (
         Sign::Status(500, 599),
         ErrorClass::ModelUnavailable,
         "http_529_forever",
     ),
-    Row(
+    (
         Sign::Field("error", "server_error"),
         ErrorClass::ModelUnavailable,
         "",
     ),
     // before a session: the message only
-    Row(Sign::Phrase("not logged in"), ErrorClass::Auth, "no_auth"),
-    Row(
+    (Sign::Phrase("not logged in"), ErrorClass::Auth, "no_auth"),
+    (
         Sign::Phrase("cannot be used with root/sudo privileges"),
         ErrorClass::Permission,
         "root_IS_SANDBOX_true",
     ),
-    Row(
+    (
         Sign::Phrase("unknown option"),
         ErrorClass::InvalidRequest,
         "bad_flag",
     ),
-    Row(
+    (
         Sign::Phrase("requires --verbose"),
         ErrorClass::InvalidRequest,
         "no_verbose",
     ),
-    Row(
+    (
         Sign::Phrase("input must be provided"),
         ErrorClass::InvalidRequest,
         "no_prompt",
     ),
-    Row(
+    (
         Sign::Phrase("invalid session ID"),
         ErrorClass::InvalidRequest,
         "session_id_not_uuid",
     ),
-    Row(
+    (
         Sign::Phrase("requires a valid session ID"),
         ErrorClass::InvalidRequest,
         "resume_not_uuid",
     ),
-    Row(
+    (
         Sign::Phrase("is already in use"),
         ErrorClass::InvalidRequest,
         "session_id_flag_reused",
     ),
-    Row(
+    (
         Sign::Phrase(NO_CONVERSATION),
         ErrorClass::InvalidRequest,
         "resume_unknown_id",
     ),
-    Row(
+    (
         Sign::Phrase("no deferred tool marker found"),
         ErrorClass::InvalidRequest,
         "resume_interrupted_turn_env",
     ),
-    Row(
+    (
         Sign::Phrase("invalid MCP configuration"),
         ErrorClass::InvalidRequest,
         "",

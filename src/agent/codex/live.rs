@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use self::consent::Waiting;
 use self::frames::{client, said};
-use self::sending::{CLEAN, DIALECT};
+use self::sending::{CLEAN, DIALECT, INTERRUPT};
 use self::wire::{Fault, Params, SILENT, Started, Turn};
 use self::work::Work;
 use super::verdict;
@@ -68,8 +68,11 @@ struct CodexLive {
     turn: Option<String>,
     /// The running turn is being interrupted.
     interrupting: bool,
-    /// What an interrupt left running is to be ended.
+    /// What a turn that was cut off left running is to be ended.
     cleans: bool,
+    /// How the turn went whose commands run on.
+    #[serde(default)]
+    background: Option<Evidence>,
     asked: Vec<Waiting>,
     /// Requests that are refused, by their ids: their methods.
     owed: BTreeMap<String, String>,
@@ -134,11 +137,7 @@ impl Dialog for CodexLive {
                 self.request(0, "turn/steer", &said(thread, Some(turn), message))
             }
             Command::Interrupt if self.interrupting => return Ok(Vec::new()),
-            Command::Interrupt => {
-                let turn = turn.ok_or(Refused::Resting)?;
-                let params = json!({"threadId": thread, "turnId": turn});
-                self.request(0, "turn/interrupt", &params)
-            }
+            Command::Interrupt => return self.interrupt(thread, turn),
             Command::Set(setting) => self.change(thread, setting),
             Command::Answer { .. } => return Err(Refused::NotAsked),
         };
@@ -230,7 +229,7 @@ impl Peer for CodexLive {
             } else if method == "turn/start" && self.turn.is_none() {
                 self.phase = Phase::Resting;
             }
-            self.interrupting &= method != "turn/interrupt";
+            self.interrupting &= method != INTERRUPT;
             let (what, why) = (method, fault.text());
             out.push(Told::Failed { what, why });
             return "";
@@ -295,6 +294,7 @@ impl Peer for CodexLive {
             }
         };
         tell(&mut events, out);
+        self.background_over(out);
         Some(reason)
     }
 
@@ -352,12 +352,28 @@ impl CodexLive {
         };
         tell(&mut events, out);
         self.turn = None;
-        self.cleans |= std::mem::take(&mut self.interrupting);
+        self.interrupting = false;
+        self.cleans |= status != "completed";
         self.phase = Phase::Resting;
+        let background = self.work.has_background();
+        self.background = background.then(|| evidence.clone());
         out.push(Told::TurnOver {
             evidence,
-            background: false,
+            background,
         });
+    }
+
+    /// The commands that the turn has left running have ended.
+    fn background_over(&mut self, out: &mut Vec<Told>) {
+        if self.phase == Phase::Resting
+            && !self.work.has_background()
+            && let Some(evidence) = self.background.take()
+        {
+            out.push(Told::TurnOver {
+                evidence,
+                background: false,
+            });
+        }
     }
 
     fn erred(

@@ -55,6 +55,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     restore: |snapshot| Ok(Box::new(Codex::restore(snapshot)?)),
     conversation: Some(launch::conversation),
     store: None,
+    exits_well_by_signal: false,
     live: Some(live::LIVE),
 };
 

@@ -25,127 +25,127 @@ const TOLD_TOOL_ERRORS: usize = 20;
 const NO_CONVERSATION: &str = "no rollout found for thread id";
 
 const TABLE: &[Row] = &[
-    Row(
+    (
         Sign::Phrase("ran out of room in the model's context window"),
         ErrorClass::ContextOverflow,
         "failedctx",
     ),
-    Row(
+    (
         Sign::Phrase("quota exceeded"),
         ErrorClass::Quota,
         "http429quota",
     ),
-    Row(
+    (
         Sign::Phrase("you've hit your usage limit"),
         ErrorClass::Quota,
         "",
     ),
-    Row(Sign::Phrase("insufficient_quota"), ErrorClass::Quota, ""),
-    Row(
+    (Sign::Phrase("insufficient_quota"), ErrorClass::Quota, ""),
+    (
         Sign::Phrase("missing environment variable"),
         ErrorClass::Auth,
         "missing_env_key",
     ),
-    Row(
+    (
         Sign::Phrase("access token could not be refreshed"),
         ErrorClass::Auth,
         "",
     ),
-    Row(
+    (
         Sign::Phrase("log out and sign in again"),
         ErrorClass::Auth,
         "",
     ),
-    Row(Sign::Status(401, 401), ErrorClass::Auth, "http401"),
-    Row(Sign::Status(403, 403), ErrorClass::Auth, "http403"),
-    Row(Sign::Status(404, 404), ErrorClass::ModelUnavailable, ""),
-    Row(Sign::Status(429, 429), ErrorClass::RateLimit, "http429"),
-    Row(Sign::Status(400, 499), ErrorClass::InvalidRequest, ""),
-    Row(
+    (Sign::Status(401, 401), ErrorClass::Auth, "http401"),
+    (Sign::Status(403, 403), ErrorClass::Auth, "http403"),
+    (Sign::Status(404, 404), ErrorClass::ModelUnavailable, ""),
+    (Sign::Status(429, 429), ErrorClass::RateLimit, "http429"),
+    (Sign::Status(400, 499), ErrorClass::InvalidRequest, ""),
+    (
         Sign::Status(500, 599),
         ErrorClass::ModelUnavailable,
         "http503",
     ),
-    Row(
+    (
         Sign::Phrase("currently experiencing high demand"),
         ErrorClass::ModelUnavailable,
         "http500",
     ),
-    Row(
+    (
         Sign::Phrase("invalid_request_error"),
         ErrorClass::InvalidRequest,
         "http400",
     ),
-    Row(
+    (
         Sign::Phrase("incomplete response returned"),
         ErrorClass::InvalidRequest,
         "incomplete",
     ),
-    Row(Sign::Phrase("network error"), ErrorClass::Network, "cut"),
-    Row(
+    (Sign::Phrase("network error"), ErrorClass::Network, "cut"),
+    (
         Sign::Phrase("error sending request"),
         ErrorClass::Network,
         "drop",
     ),
-    Row(
+    (
         Sign::Phrase("idle timeout waiting for SSE"),
         ErrorClass::Network,
         "hang_stream",
     ),
-    Row(
+    (
         Sign::Phrase("stream closed before response.completed"),
         ErrorClass::Network,
         "",
     ),
     // what is left of it: the model's own `response.failed`
-    Row(
+    (
         Sign::Phrase("stream disconnected before completion"),
         ErrorClass::ModelUnavailable,
         "failed",
     ),
     // before a thread: stderr only
-    Row(
+    (
         Sign::Phrase(NO_CONVERSATION),
         ErrorClass::InvalidRequest,
         "resume_unknown_id",
     ),
-    Row(
+    (
         Sign::Phrase("already has an active writer"),
         ErrorClass::Internal,
         "",
     ),
-    Row(
+    (
         Sign::Phrase("unexpected argument"),
         ErrorClass::InvalidRequest,
         "bad_flag",
     ),
-    Row(
+    (
         Sign::Phrase("error loading config.toml"),
         ErrorClass::InvalidRequest,
         "bad_value",
     ),
-    Row(
+    (
         Sign::Phrase("model provider"),
         ErrorClass::InvalidRequest,
         "unknown_provider",
     ),
-    Row(
+    (
         Sign::Phrase("required MCP servers failed to initialize"),
         ErrorClass::InvalidRequest,
         "mcp_required",
     ),
-    Row(
+    (
         Sign::Phrase("no prompt provided"),
         ErrorClass::InvalidRequest,
         "no_prompt",
     ),
-    Row(
+    (
         Sign::Phrase("error finding codex home"),
         ErrorClass::InvalidRequest,
         "",
     ),
     // the provider's own words: so general that they stand last
-    Row(
+    (
         Sign::Phrase("does not exist"),
         ErrorClass::ModelUnavailable,
         "http404",

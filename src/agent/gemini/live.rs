@@ -92,9 +92,11 @@ impl Vendor for GeminiAcp {
         text.starts_with("[MODE_UPDATE] ")
     }
 
-    /// `**subject**`, a line's end and what was thought; many thoughts have no subject.
-    fn thought(text: &str) -> &str {
-        text.strip_prefix("****\n").unwrap_or(text)
+    /// `**subject**`, a line's end and what was thought. What has no subject goes on with the
+    /// thought before it.
+    fn thought(text: &str) -> (&str, bool) {
+        let rest = text.strip_prefix("****\n");
+        (rest.unwrap_or(text), rest.is_none())
     }
 
     fn begun(&self, _native: Option<&str>, call: &CallUpdate<'_>) -> Begun {

@@ -50,6 +50,8 @@ pub(super) const KIND: AgentKind = AgentKind {
     // The CLI itself says when it has no such conversation.
     conversation: None,
     store: None,
+    // 0.61.0, at SIGTERM, SIGINT and SIGHUP
+    exits_well_by_signal: true,
     live: Some(live::LIVE),
 };
 

@@ -25,171 +25,171 @@ pub(super) enum Terminal {
 }
 
 const TABLE: &[Row] = &[
-    Row(
+    (
         Sign::Field("type", "FatalTurnLimitedError"),
         ErrorClass::MaxTurns,
         "max_turns",
     ),
-    Row(
+    (
         Sign::Phrase("maximum session turns exceeded"),
         ErrorClass::MaxTurns,
         "",
     ),
-    Row(
+    (
         Sign::Field("type", "FatalAuthenticationError"),
         ErrorClass::Auth,
         "",
     ),
-    Row(
+    (
         Sign::Field("type", "FatalSandboxError"),
         ErrorClass::Sandbox,
         "",
     ),
-    Row(
+    (
         Sign::Field("type", "FatalInputError"),
         ErrorClass::InvalidRequest,
         "",
     ),
-    Row(
+    (
         Sign::Field("type", "FatalConfigError"),
         ErrorClass::InvalidRequest,
         "",
     ),
-    Row(Sign::Phrase("API key not valid"), ErrorClass::Auth, ""),
-    Row(
+    (Sign::Phrase("API key not valid"), ErrorClass::Auth, ""),
+    (
         Sign::Phrase("API_KEY_INVALID"),
         ErrorClass::Auth,
         "http_401",
     ),
-    Row(
+    (
         Sign::Phrase("exceeds the maximum number of tokens"),
         ErrorClass::ContextOverflow,
         "",
     ),
-    Row(
+    (
         Sign::Phrase("exceed the remaining context window"),
         ErrorClass::ContextOverflow,
         "",
     ),
-    Row(
+    (
         Sign::Phrase("exhausted your daily quota"),
         ErrorClass::Quota,
         "",
     ),
-    Row(
+    (
         Sign::Phrase("exceeded your current quota"),
         ErrorClass::Quota,
         "",
     ),
-    Row(
+    (
         Sign::Phrase("ended without a finish reason"),
         ErrorClass::Network,
         "stream_cut_clean_forever",
     ),
-    Row(
+    (
         Sign::Phrase("API Error: terminated"),
         ErrorClass::Network,
         "stream_cut_forever",
     ),
     // the same in live form, where nothing stands around it
-    Row(Sign::Field("thrown", "terminated"), ErrorClass::Network, ""),
-    Row(Sign::Phrase("fetch failed"), ErrorClass::Network, ""),
-    Row(Sign::Phrase("ECONNRESET"), ErrorClass::Network, ""),
-    Row(Sign::Phrase("ECONNREFUSED"), ErrorClass::Network, ""),
-    Row(Sign::Phrase("ENOTFOUND"), ErrorClass::Network, ""),
-    Row(Sign::Phrase("ETIMEDOUT"), ErrorClass::Network, ""),
-    Row(
+    (Sign::Field("thrown", "terminated"), ErrorClass::Network, ""),
+    (Sign::Phrase("fetch failed"), ErrorClass::Network, ""),
+    (Sign::Phrase("ECONNRESET"), ErrorClass::Network, ""),
+    (Sign::Phrase("ECONNREFUSED"), ErrorClass::Network, ""),
+    (Sign::Phrase("ENOTFOUND"), ErrorClass::Network, ""),
+    (Sign::Phrase("ETIMEDOUT"), ErrorClass::Network, ""),
+    (
         Sign::Phrase("returned an empty response"),
         ErrorClass::ModelUnavailable,
         "empty_response",
     ),
-    Row(
+    (
         Sign::Phrase("no final response text"),
         ErrorClass::ModelUnavailable,
         "",
     ),
-    Row(
+    (
         Sign::Phrase("exceeded the token limit"),
         ErrorClass::InvalidRequest,
         "",
     ),
-    Row(
+    (
         Sign::Phrase("the model response was blocked"),
         ErrorClass::InvalidRequest,
         "",
     ),
-    Row(
+    (
         Sign::Phrase("agent execution blocked"),
         ErrorClass::Permission,
         "",
     ),
-    Row(
+    (
         Sign::Phrase("loop detected, stopping execution"),
         ErrorClass::Unknown,
         "long_text",
     ),
-    Row(Sign::Status(401, 401), ErrorClass::Auth, "http_401"),
-    Row(Sign::Status(403, 403), ErrorClass::Auth, "http_403"),
-    Row(Sign::Status(404, 404), ErrorClass::ModelUnavailable, ""),
-    Row(Sign::Status(429, 429), ErrorClass::RateLimit, ""),
-    Row(
+    (Sign::Status(401, 401), ErrorClass::Auth, "http_401"),
+    (Sign::Status(403, 403), ErrorClass::Auth, "http_403"),
+    (Sign::Status(404, 404), ErrorClass::ModelUnavailable, ""),
+    (Sign::Status(429, 429), ErrorClass::RateLimit, ""),
+    (
         Sign::Status(400, 499),
         ErrorClass::InvalidRequest,
         "http_400",
     ),
-    Row(Sign::Status(500, 599), ErrorClass::ModelUnavailable, ""),
+    (Sign::Status(500, 599), ErrorClass::ModelUnavailable, ""),
     // before a session: stderr only
-    Row(
+    (
         Sign::Phrase("you must specify the GEMINI_API_KEY"),
         ErrorClass::Auth,
         "no_auth",
     ),
-    Row(
+    (
         Sign::Phrase("invalid auth method selected"),
         ErrorClass::Auth,
         "auth_gateway_bug",
     ),
-    Row(
+    (
         Sign::Phrase("please set an auth method"),
         ErrorClass::Auth,
         "",
     ),
-    Row(
+    (
         Sign::Phrase("not running in a trusted directory"),
         ErrorClass::Permission,
         "no_trust",
     ),
-    Row(
+    (
         Sign::Phrase(UNKNOWN_SESSION),
         ErrorClass::InvalidRequest,
         "resume_unknown_id",
     ),
-    Row(
+    (
         Sign::Phrase(NO_SESSIONS),
         ErrorClass::InvalidRequest,
         "resume_other_cwd",
     ),
-    Row(
+    (
         Sign::Phrase("error starting session"),
         ErrorClass::InvalidRequest,
         "session_id_flag_reused",
     ),
-    Row(
+    (
         Sign::Phrase("no input provided via stdin"),
         ErrorClass::InvalidRequest,
         "",
     ),
-    Row(
+    (
         Sign::Phrase("not enough arguments following"),
         ErrorClass::InvalidRequest,
         "readme_argv_form",
     ),
-    Row(
+    (
         Sign::Phrase("unknown argument"),
         ErrorClass::InvalidRequest,
         "",
     ),
-    Row(
+    (
         Sign::Phrase("please fix the configuration file"),
         ErrorClass::InvalidRequest,
         "",

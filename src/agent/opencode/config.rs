@@ -59,6 +59,9 @@ fn parts(spec: &TurnSpec) -> Result<Map<String, Value>, LaunchError> {
     Ok(config)
 }
 
+/// The plugin's file, beside the configuration.
+pub(super) const PLUGIN: &str = "agent-runner.mjs";
+
 /// An agent that tasks can be delegated to, by its name.
 fn subagent(agent: &Subagent) -> (String, Value) {
     let mut told = json!({
@@ -102,11 +105,14 @@ const HELD: &[&str] = &[
 ];
 
 /// What a conversation in live form adds: by itself OpenCode ends the turn at the first call that
-/// is refused. Where nobody is asked, what no rule of the user's is about is allowed.
-pub(super) fn live(spec: &TurnSpec, asks: bool) -> Result<Vec<u8>, LaunchError> {
+/// is refused. Where nobody is asked, what no rule of the user's is about is allowed. Our plugin
+/// tells what happens; it takes the variables `unset` away again once it is there.
+pub(super) fn live(spec: &TurnSpec, asks: bool, unset: &[&str]) -> Result<Vec<u8>, LaunchError> {
     let mut config = parts(spec)?;
     let on_deny = json!({"continue_loop_on_deny": true});
     config.insert("experimental".to_owned(), on_deny);
+    let plugin = json!([format!("./{PLUGIN}"), {"unset": unset}]);
+    config.insert("plugin".to_owned(), json!([plugin]));
     if asks {
         config.remove("permission");
         // it is not looked for where the project's configuration is not

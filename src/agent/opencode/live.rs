@@ -1,30 +1,32 @@
 //! OpenCode 1.18.33 in live form: `opencode acp`.
 //!
-//! What a call was given and what it came to are told as in exec form, and read by the same code;
-//! what is added is text in pieces, the start of a call, and a command's output as it grows.
+//! The protocol opens sessions, takes prompts, interrupts and asks for consent. The work itself is
+//! told by OpenCode's own events, which a plugin of ours says among the frames ([`bus`]): the
+//! protocol tells a text that was cut and comes again like any other, and the summary when the
+//! context was full; it leaves out requests that are made again, the tokens of all requests but a
+//! turn's last, and what sub-agents do. Where the plugin is not there (`--pure`, recordings that
+//! were made without it), what the protocol tells is taken.
 //!
-//! A text that was cut and comes again is told twice: nothing marks where it begins anew. So is the
-//! summary when the context was full. That is why this form is not taken by itself.
-//!
-//! What else the protocol leaves out: the tokens of all requests of a turn but the last (its cost is
-//! told whole), requests that are made again, what sub-agents do, and their questions for consent:
-//! nobody could answer those, so where calls wait for consent there are no sub-agents.
+//! Sub-agents' questions for consent reach nobody: where calls wait for consent there are no
+//! sub-agents.
 
+mod bus;
+mod files;
 mod launch;
-
-use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use self::bus::Bus;
+use self::files::Files;
 use super::log::Stderr;
 use super::tools::{self, Permission};
 use super::verdict;
-use crate::agent::acp::{self, CallUpdate, Fault, OpenCall, Request, Stopped, Vendor};
+use crate::agent::Evidence;
+use crate::agent::acp::{self, CallUpdate, Extended, Fault, OpenCall, Request, Stopped, Vendor};
 use crate::agent::json::{Text, typed};
 use crate::agent::live::{Holds, LiveKind, LiveSpec, Sets, Setting, Since};
-use crate::agent::{Evidence, hash};
 use crate::event::{Event, TurnError, Usage};
 use crate::exit::Exit;
 
@@ -39,20 +41,17 @@ pub(super) const LIVE: LiveKind = LiveKind {
     },
     can_change_input: false,
     holds: Holds::All,
-    // it repeats a text that was cut, and tells its summary, without a mark where that begins
-    richer_than_exec: false,
+    richer_than_exec: true,
     open: acp::open::<OpenCodeAcp>,
     restore: acp::restore::<OpenCodeAcp>,
 };
 
-/// Files that were read or written are remembered up to this many, to tell a new file from an
-/// overwritten one.
-const FILES_REMEMBERED: usize = 1024;
-
 /// OpenCode's part of the state.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct OpenCodeAcp {
-    files: BTreeSet<u64>,
+    /// What its own events tell, where our plugin says them.
+    bus: Option<Bus>,
+    files: Files,
 }
 
 /// `rawOutput` of a call that is over.
@@ -133,7 +132,7 @@ impl Vendor for OpenCodeAcp {
             title => native.or(title).unwrap_or("unknown"),
         };
         let paths = call.locations.iter().flatten();
-        let exists = paths.into_iter().any(|file| self.knows(&file.path));
+        let exists = paths.into_iter().any(|file| self.files.knows(&file.path));
         let begun = tools::begun(tool, call.raw_input, exists);
         let mut input = begun.input;
         if let Value::Object(fields) = &mut input {
@@ -162,13 +161,47 @@ impl Vendor for OpenCodeAcp {
             duration_ms: None,
         };
         let permission = tools::ended(&open.id, &begun, done, out);
-        if let Some(path) = open.input.get("file_path").and_then(Value::as_str)
-            && !is_failed
-            && self.files.len() < FILES_REMEMBERED
-        {
-            self.files.insert(hash::more(hash::EMPTY, path));
-        }
+        self.files.saw(&open.input, is_failed);
         permission == Permission::Rejected
+    }
+
+    fn extended(
+        &mut self,
+        main: &str,
+        method: &str,
+        params: Option<&RawValue>,
+        out: &mut Vec<Event>,
+    ) -> Option<Extended> {
+        let what = method.strip_prefix(bus::PREFIX)?;
+        let bus = self.bus.get_or_insert_default();
+        if what == bus::HERE {
+            return Some("the plugin is there".into());
+        }
+        bus.heard(main, what, params, out)
+    }
+
+    fn tells_work(&self) -> bool {
+        self.bus.is_some()
+    }
+
+    fn call(&self, id: &str) -> Option<&OpenCall> {
+        self.bus.as_ref()?.call(id)
+    }
+
+    fn told_failure(&self) -> Option<&TurnError> {
+        self.bus.as_ref()?.failed()
+    }
+
+    fn turn_begins(&mut self) {
+        if let Some(bus) = &mut self.bus {
+            bus.turn_begins();
+        }
+    }
+
+    fn turn_over(&mut self, out: &mut Vec<Event>) {
+        if let Some(bus) = &mut self.bus {
+            bus.turn_over(out);
+        }
     }
 
     fn failed(fault: &Fault<'_>) -> TurnError {
@@ -214,9 +247,3 @@ impl Vendor for OpenCodeAcp {
 
 /// How an option of a session is set.
 const SET: &str = "session/set_config_option";
-
-impl OpenCodeAcp {
-    fn knows(&self, path: &str) -> bool {
-        self.files.contains(&hash::more(hash::EMPTY, path))
-    }
-}

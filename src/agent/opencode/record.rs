@@ -34,6 +34,9 @@ pub(super) struct Part<'a> {
     pub(super) id: Text<'a>,
     #[serde(borrow, rename = "messageID")]
     pub(super) message: Text<'a>,
+    /// Known from the record's own type, where there is one.
+    #[serde(borrow, rename = "type", default)]
+    pub(super) kind: Text<'a>,
     /// `text`, `reasoning`
     #[serde(borrow)]
     pub(super) text: Option<Text<'a>>,
@@ -93,6 +96,9 @@ pub(super) struct Time {
 pub(super) struct Metadata<'a> {
     /// `bash`; null for a command that was ended
     pub(super) exit: Option<i32>,
+    /// `bash`: all so far, while that is not much
+    #[serde(borrow)]
+    pub(super) output: Option<Text<'a>>,
     /// `write`: whether the file was there
     pub(super) exists: Option<bool>,
     #[serde(borrow)]

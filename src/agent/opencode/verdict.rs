@@ -16,139 +16,139 @@ use crate::exit::Exit;
 
 /// `name` is that of the `error` record or of the log's error, `reason` why the last step finished.
 const TABLE: &[Row] = &[
-    Row(
+    (
         Sign::Field("name", "ContextOverflowError"),
         ErrorClass::ContextOverflow,
         "http400ctx",
     ),
-    Row(
+    (
         Sign::Field("name", "ProviderAuthError"),
         ErrorClass::Auth,
         "no_auth",
     ),
-    Row(
+    (
         Sign::Field("name", "ContentFilterError"),
         ErrorClass::InvalidRequest,
         "refusal",
     ),
-    Row(
+    (
         Sign::Field("name", "MessageOutputLengthError"),
         ErrorClass::InvalidRequest,
         "",
     ),
-    Row(
+    (
         Sign::Field("name", "StructuredOutputError"),
         ErrorClass::InvalidRequest,
         "",
     ),
-    Row(
+    (
         Sign::Field("name", "ProviderModelNotFoundError"),
         ErrorClass::ModelUnavailable,
         "model_unknown",
     ),
-    Row(
+    (
         Sign::Field("reason", "length"),
         ErrorClass::InvalidRequest,
         "incomplete",
     ),
-    Row(
+    (
         Sign::Field("reason", "content-filter"),
         ErrorClass::InvalidRequest,
         "",
     ),
-    Row(
+    (
         Sign::Field("reason", "rejected"),
         ErrorClass::Permission,
         "permission_rejected",
     ),
-    Row(
+    (
         Sign::Phrase("credit balance is too low"),
         ErrorClass::Quota,
         "quota",
     ),
-    Row(Sign::Phrase("insufficient_quota"), ErrorClass::Quota, ""),
-    Row(
+    (Sign::Phrase("insufficient_quota"), ErrorClass::Quota, ""),
+    (
         Sign::Phrase("exceeded your current quota"),
         ErrorClass::Quota,
         "",
     ),
-    Row(Sign::Phrase("usage limit reached"), ErrorClass::Quota, ""),
-    Row(
+    (Sign::Phrase("usage limit reached"), ErrorClass::Quota, ""),
+    (
         Sign::Phrase("context_length_exceeded"),
         ErrorClass::ContextOverflow,
         "http400ctx",
     ),
-    Row(
+    (
         Sign::Phrase("prompt is too long"),
         ErrorClass::ContextOverflow,
         "",
     ),
-    Row(Sign::Phrase("ECONNRESET"), ErrorClass::Network, "cut"),
-    Row(Sign::Phrase("ECONNREFUSED"), ErrorClass::Network, ""),
-    Row(Sign::Phrase("ENOTFOUND"), ErrorClass::Network, ""),
-    Row(Sign::Phrase("ETIMEDOUT"), ErrorClass::Network, ""),
-    Row(
+    (Sign::Phrase("ECONNRESET"), ErrorClass::Network, "cut"),
+    (Sign::Phrase("ECONNREFUSED"), ErrorClass::Network, ""),
+    (Sign::Phrase("ENOTFOUND"), ErrorClass::Network, ""),
+    (Sign::Phrase("ETIMEDOUT"), ErrorClass::Network, ""),
+    (
         Sign::Phrase("cannot connect to API"),
         ErrorClass::Network,
         "connect_refused",
     ),
-    Row(Sign::Status(401, 401), ErrorClass::Auth, "http401"),
-    Row(Sign::Status(403, 403), ErrorClass::Auth, ""),
-    Row(
+    (Sign::Status(401, 401), ErrorClass::Auth, "http401"),
+    (Sign::Status(403, 403), ErrorClass::Auth, ""),
+    (
         Sign::Status(404, 404),
         ErrorClass::ModelUnavailable,
         "http404",
     ),
-    Row(Sign::Status(429, 429), ErrorClass::RateLimit, "http429"),
-    Row(
+    (Sign::Status(429, 429), ErrorClass::RateLimit, "http429"),
+    (
         Sign::Status(400, 499),
         ErrorClass::InvalidRequest,
         "http400",
     ),
-    Row(
+    (
         Sign::Status(500, 599),
         ErrorClass::ModelUnavailable,
         "http500",
     ),
-    Row(
+    (
         Sign::Phrase("server_error"),
         ErrorClass::ModelUnavailable,
         "failed",
     ),
-    Row(
+    (
         Sign::Phrase("overloaded_error"),
         ErrorClass::ModelUnavailable,
         "",
     ),
-    Row(Sign::Phrase("rate_limit_error"), ErrorClass::RateLimit, ""),
+    (Sign::Phrase("rate_limit_error"), ErrorClass::RateLimit, ""),
     // in live form errors have no status
-    Row(
+    (
         Sign::Phrase("Incorrect API key provided"),
         ErrorClass::Auth,
         "",
     ),
-    Row(Sign::Phrase("invalid x-api-key"), ErrorClass::Auth, ""),
-    Row(
+    (Sign::Phrase("invalid x-api-key"), ErrorClass::Auth, ""),
+    (
         Sign::Phrase("API key is missing"),
         ErrorClass::Auth,
         "no_auth",
     ),
-    Row(
+    (
         Sign::Phrase("session not found"),
         ErrorClass::InvalidRequest,
         "session_missing",
     ),
-    Row(
+    (
         Sign::Phrase("you must provide a message"),
         ErrorClass::InvalidRequest,
         "no_prompt",
     ),
-    Row(
+    (
         Sign::Phrase("configuration is invalid"),
         ErrorClass::InvalidRequest,
         "bad_config",
     ),
-    Row(Sign::Phrase(HELP), ErrorClass::InvalidRequest, "bad_flag"),
+    (Sign::Phrase(HELP), ErrorClass::InvalidRequest, "bad_flag"),
 ];
 
 /// Of what it prints in place of an error when it does not know a flag.
@@ -201,6 +201,11 @@ impl Failed {
             reference: data.reference.map(|reference| reference.to_string()),
             is_interrupt: name == Some("MessageAbortedError"),
         }
+    }
+
+    /// It is no error: somebody has ended the turn.
+    pub(super) fn is_interrupt(&self) -> bool {
+        self.is_interrupt
     }
 
     /// The error as it stands on stdout.

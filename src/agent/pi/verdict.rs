@@ -23,91 +23,91 @@ pub(super) enum Terminal {
 }
 
 const TABLE: &[Row] = &[
-    Row(
+    (
         Sign::Field("stopReason", "length"),
         ErrorClass::InvalidRequest,
         "max_tokens",
     ),
-    Row(
+    (
         Sign::Phrase("prompt is too long"),
         ErrorClass::ContextOverflow,
         "context_overflow",
     ),
-    Row(
+    (
         Sign::Phrase("context_length_exceeded"),
         ErrorClass::ContextOverflow,
         "",
     ),
-    Row(
+    (
         // OpenAI's words; Pi leaves their code out
         Sign::Phrase("exceeds the context window"),
         ErrorClass::ContextOverflow,
         "",
     ),
-    Row(
+    (
         Sign::Phrase("maximum context length"),
         ErrorClass::ContextOverflow,
         "",
     ),
-    Row(
+    (
         Sign::Phrase("credit balance is too low"),
         ErrorClass::Quota,
         "quota",
     ),
-    Row(
+    (
         Sign::Phrase("exceeded your current quota"),
         ErrorClass::Quota,
         "",
     ),
-    Row(Sign::Phrase("insufficient_quota"), ErrorClass::Quota, ""),
-    Row(
+    (Sign::Phrase("insufficient_quota"), ErrorClass::Quota, ""),
+    (
         Sign::Phrase("finish_reason: content_filter"),
         ErrorClass::InvalidRequest,
         "openai_refusal",
     ),
-    Row(Sign::Status(401, 401), ErrorClass::Auth, "http_401"),
-    Row(Sign::Status(403, 403), ErrorClass::Auth, "http_403"),
-    Row(
+    (Sign::Status(401, 401), ErrorClass::Auth, "http_401"),
+    (Sign::Status(403, 403), ErrorClass::Auth, "http_403"),
+    (
         Sign::Status(404, 404),
         ErrorClass::ModelUnavailable,
         "http_404_model",
     ),
-    Row(Sign::Status(429, 429), ErrorClass::RateLimit, ""),
-    Row(Sign::Status(400, 499), ErrorClass::InvalidRequest, ""),
-    Row(
+    (Sign::Status(429, 429), ErrorClass::RateLimit, ""),
+    (Sign::Status(400, 499), ErrorClass::InvalidRequest, ""),
+    (
         Sign::Status(500, 599),
         ErrorClass::ModelUnavailable,
         "http_500_forever",
     ),
-    Row(
+    (
         Sign::Phrase("overloaded_error"),
         ErrorClass::ModelUnavailable,
         "",
     ),
-    Row(
+    (
         Sign::Phrase("terminated"),
         ErrorClass::Network,
         "stream_reset_forever",
     ),
-    Row(Sign::Phrase("stream ended"), ErrorClass::Network, ""),
-    Row(Sign::Phrase("connection error"), ErrorClass::Network, ""),
-    Row(Sign::Phrase("fetch failed"), ErrorClass::Network, ""),
-    Row(Sign::Phrase("ECONNRESET"), ErrorClass::Network, ""),
-    Row(Sign::Phrase("ECONNREFUSED"), ErrorClass::Network, ""),
+    (Sign::Phrase("stream ended"), ErrorClass::Network, ""),
+    (Sign::Phrase("connection error"), ErrorClass::Network, ""),
+    (Sign::Phrase("fetch failed"), ErrorClass::Network, ""),
+    (Sign::Phrase("ECONNRESET"), ErrorClass::Network, ""),
+    (Sign::Phrase("ECONNREFUSED"), ErrorClass::Network, ""),
     // before the model is asked: stderr only
-    Row(Sign::Phrase("no API key found"), ErrorClass::Auth, "no_key"),
-    Row(Sign::Phrase("no models available"), ErrorClass::Auth, ""),
-    Row(
+    (Sign::Phrase("no API key found"), ErrorClass::Auth, "no_key"),
+    (Sign::Phrase("no models available"), ErrorClass::Auth, ""),
+    (
         Sign::Phrase("unknown provider"),
         ErrorClass::ModelUnavailable,
         "unknown_provider",
     ),
-    Row(
+    (
         Sign::Phrase(NO_SESSION),
         ErrorClass::InvalidRequest,
         "resume_unknown_id",
     ),
-    Row(
+    (
         Sign::Phrase("unknown option"),
         ErrorClass::InvalidRequest,
         "bad_flag",

@@ -37,8 +37,9 @@ impl Statuses {
 
 impl Commands {
     pub(super) fn state(&self, told: &Told) -> Value {
-        let state = self.session.state();
-        let state = state.borrow();
+        // A copy. The state is looked at below as well, and a second look that is taken within the
+        // first waits for ever behind a writer that waits for the first to end.
+        let state = self.session.state().borrow().clone();
         let effort = state.choices.effort.as_deref();
         let effort = effort.or(self.context.spec.effort.as_deref());
         let mut answer = json!({

@@ -12,7 +12,7 @@ use crate::daemon::agent_version::agent_version;
 use crate::daemon::commands::{self, Commands, Statuses};
 use crate::daemon::ground::Ground;
 use crate::daemon::housekeeping::Housekeeping;
-use crate::daemon::{DaemonError, Setup, link_news, workspace};
+use crate::daemon::{DaemonError, Setup, link_news};
 use crate::event::NoticeLevel;
 use crate::session::{Prompt, Session};
 use crate::turn::TurnContext;
@@ -28,7 +28,7 @@ impl Lead {
         let workspace = ground.workspace.clone();
         let (context, mut served) = self.context(setup, program, &ground)?;
         let context = Arc::new(context);
-        let log = self.log(setup);
+        let log = self.setup_log(setup);
         for (level, code, text) in std::mem::take(&mut served.offer.notices) {
             log.notice(level, code, text).await?;
         }
@@ -140,15 +140,6 @@ impl Lead {
             self.tasks.spawn("hub-tools", async move {
                 stop.run_until_cancelled(tools.serve()).await;
             });
-        }
-    }
-
-    pub(super) fn log(&self, setup: &Setup<'_>) -> workspace::SetupLog {
-        workspace::SetupLog {
-            journal: self.state.journal().clone(),
-            session: self.session.clone(),
-            agent: self.chosen.kind.name,
-            clock: setup.clock,
         }
     }
 }

@@ -16,7 +16,9 @@ pub use self::led::Led;
 use super::ground::Ground;
 use super::launch::{agent_home, notices};
 use super::made::Made;
-use super::program::{Program, RunsAs};
+use super::program::Program;
+use super::renewal::Renewal;
+use super::skills::{self, Changes};
 use super::{DaemonError, HubAccess, Setup, State, install, repositories, workspace};
 use crate::event::NoticeLevel;
 use crate::hub::StartError;
@@ -127,7 +129,18 @@ impl Lead {
             return Err(DaemonError::Agent { message });
         };
         let program = path.clone();
-        let made = Made::read(&setup.config.state_dir, &self.session)?;
+        let state_dir = &setup.config.state_dir;
+        let mut made = Made::read(state_dir, &self.session)?;
+        let (log, owner) = (self.setup_log(setup), self.owner());
+        let skills = skills::typed(setup)?;
+        let (agent, placed) = (self.chosen.kind.name, &mut made.skills);
+        let changes = skills::put(agent, &workspace, &skills, true, placed, owner)?;
+        if changes != Changes::default() {
+            made.keep(state_dir, &self.session)?;
+        }
+        for text in changes.words() {
+            log.setup("skills", "stdout", text).await?;
+        }
         let credentials = match &made.token_host {
             // In memory alone, and that was another daemon's.
             Some(host) => {
@@ -142,24 +155,46 @@ impl Lead {
             redactor,
             workspace,
         };
-        self.tasks
-            .spawn("session-token", learn_token(self.link(), &ground));
+        let renewal = Renewal {
+            link: self.link(),
+            rest: self.hub.rest.clone(),
+            credentials: ground.credentials.clone(),
+            state_dir: state_dir.clone(),
+            workspace: ground.workspace.clone(),
+            skills,
+            owner,
+            log,
+        };
+        self.tasks.spawn("session-renewal", renewal.run());
         self.drive(setup, program, ground, None).await
+    }
+
+    /// Where events of the session as a whole go.
+    fn setup_log(&self, setup: &Setup<'_>) -> workspace::SetupLog {
+        workspace::SetupLog {
+            journal: self.state.journal().clone(),
+            session: self.session.clone(),
+            agent: self.chosen.kind.name,
+            clock: setup.clock,
+        }
+    }
+
+    /// The agent's user, where that is another one.
+    fn owner(&self) -> Option<(u32, u32)> {
+        let user = self.chosen.other_user();
+        user.map(|user| (user.uid, user.gid))
     }
 
     /// The agent's executable and the workspace.
     async fn make(&self, setup: &Setup<'_>) -> Result<(PathBuf, Ground), DaemonError> {
-        let log = self.log(setup);
+        let log = self.setup_log(setup);
         crash_point!("daemon.joined");
         let program = match &self.chosen.program {
             Program::Found { path, .. } | Program::InImage(path) => path.clone(),
             Program::ToInstall(release) => install::install(setup, release, &log).await?,
         };
         let runs_as = &self.chosen.runs_as;
-        let owner = match runs_as {
-            RunsAs::Other { user, .. } => Some((user.uid, user.gid)),
-            RunsAs::Ourselves | RunsAs::Root => None,
-        };
+        let owner = self.owner();
         let detail = match self.hub.rest.session(&self.session).await {
             Ok(detail) => Some(detail),
             // What to clone is known without it.
@@ -187,18 +222,5 @@ impl Lead {
         let last = self.state.journal().last_seq(&self.session).await?;
         self.link.close(Seq::new(last)).await;
         Ok(())
-    }
-}
-
-/// The token in the session's environment is masked as soon as the Hub can be asked for it, and not
-/// only when it is used: an agent that is at work may know it.
-fn learn_token(link: Arc<LinkHandle>, ground: &Ground) -> impl Future<Output = ()> + use<> {
-    let credentials = ground.credentials.clone();
-    async move {
-        if link.ready().await.is_ok()
-            && let Err(why) = credentials.learn().await
-        {
-            tracing::warn!(%why, "the session's token is not known");
-        }
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::fields::{AgentEndFields, EndFields, Outcome, ResultFields, Shown, TurnEndFields};
-use super::frame::{raw, set};
+use super::frame::{cut_strings, raw, set};
 use super::message::{
     Assistant, Kind, Speaker, Stop, TRANSCRIPT_STRING, ToolMessage, Transcript, share, shortened,
     text_content, user,
@@ -20,8 +20,8 @@ use crate::ids::TurnId;
 const MAX_OUTPUT: usize = 200_000;
 const MAX_OUTPUT_LINES: usize = 5_000;
 
-/// How much of it the begin of its message and its turn's end repeat, in bytes: the message's own
-/// end, which stands between them, says more.
+/// How much of a text the begin of a tool's message and the turn's end repeat, in bytes: the
+/// messages' own ends, which stand between them, say more.
 const HINT: usize = 256;
 
 /// Between `agent_start` and `agent_end`.
@@ -415,10 +415,14 @@ impl Run {
         let Some(turn) = self.model_turn.take() else {
             return;
         };
-        let message = match turn.last {
+        let mut message = match turn.last {
             Some((message, _)) => message,
             None => Assistant::new(out.next_id(), self.next_stamp(out.at), None).so_far(by),
         };
+        // Its own end has said it; viewers look here for what went wrong, which stays.
+        if let Some(content) = message.get_mut("content") {
+            cut_strings(content, HINT);
+        }
         out.state(
             "turn_end",
             &TurnEndFields {

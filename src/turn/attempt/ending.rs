@@ -164,7 +164,12 @@ impl Attempt {
         Ok(AttemptEnd {
             closing,
             evidence,
-            process: fate.process,
+            process: match fate.process {
+                Process::Ended(exit) if self.context.agent.exits_well_by_signal => {
+                    Process::Left(exit)
+                }
+                process => process,
+            },
             cause: self.cause,
             left_behind: self.left_behind || told_before,
             told_to_end: fate.told_to_end,

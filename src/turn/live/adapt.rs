@@ -5,16 +5,22 @@ use super::process::LiveProcess;
 use crate::agent::live::{Setting, Since};
 use crate::turn::context::{TurnContext, TurnFault};
 
-/// The system prompt that is wanted now.
-pub(super) fn system_prompt(context: &TurnContext) -> Option<String> {
-    context.spec_now().system_prompt
+/// A process's system prompt; it may have none of ours.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct SystemPrompt(Option<String>);
+
+impl SystemPrompt {
+    /// The one that is wanted now.
+    pub(super) fn now(context: &TurnContext) -> Self {
+        Self(context.spec_now().system_prompt)
+    }
 }
 
 impl LiveProcess {
     /// Whether its CLI works with what is wanted now. The system prompt of an earlier daemon's
     /// process is taken as it is.
     pub(in crate::turn) fn is_as_wanted(&self) -> bool {
-        let now = system_prompt(&self.context);
+        let now = SystemPrompt::now(&self.context);
         let is_told = self.system_prompt.as_ref().is_none_or(|told| *told == now);
         is_told && self.missing().is_some_and(|missing| missing.is_empty())
     }

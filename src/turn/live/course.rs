@@ -33,6 +33,9 @@ pub(in crate::turn) struct Course {
     since: Option<u64>,
     /// An interrupt was sent into the CLI's turn.
     interrupted: bool,
+    /// What went on in the background was stopped: the turn did not come to its own end.
+    #[serde(default)]
+    cut: bool,
     /// Requests that came, and when.
     asked: Vec<(String, Timestamp)>,
 }
@@ -266,10 +269,11 @@ impl Course {
             }
             Phase::Working => Step::Wait,
             // Commands that the turn has left in the background.
-            Phase::Resting if self.in_background() && !self.interrupted => {
-                self.interrupted = true;
+            Phase::Resting if self.in_background() && !self.cut => {
+                self.cut = true;
                 Step::Say(Command::Interrupt)
             }
+            Phase::Resting if self.in_background() => Step::Wait,
             Phase::Opening | Phase::Resting => Step::Over,
         }
     }
@@ -327,6 +331,7 @@ impl Course {
     pub(super) fn unsaid(&mut self, command: &Command) {
         let (Command::Prompt(said) | Command::Steer(said)) = command else {
             self.interrupted = false;
+            self.cut = false;
             return;
         };
         for message in &mut self.messages {
@@ -372,7 +377,9 @@ impl Course {
 
     /// How the turn went, by the CLI's own word.
     pub(super) fn evidence(&self) -> Option<Evidence> {
-        self.over.as_ref().map(|over| over.evidence.clone())
+        let said = self.over.as_ref().map(|over| over.evidence.clone())?;
+        let is_cut = self.cut && said == Evidence::Completed;
+        Some(if is_cut { Evidence::Interrupted } else { said })
     }
 
     /// Texts that the agent was not shown to have taken up.

@@ -9,7 +9,7 @@ use std::io::{self, Read as _, Seek as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::adapt::system_prompt;
+use super::adapt::SystemPrompt;
 use super::change::Change as Changing;
 use super::course::Course;
 use super::saved::{Saved, save};
@@ -68,7 +68,7 @@ pub struct LiveProcess {
     /// It cannot be spoken to any more.
     pub(super) is_mute: bool,
     /// The system prompt that it was started with, where this daemon started it.
-    pub(super) system_prompt: Option<Option<String>>,
+    pub(super) system_prompt: Option<SystemPrompt>,
     /// A change of its settings that the CLI has not answered.
     pub(super) change: Option<Changing>,
 }
@@ -111,7 +111,7 @@ impl LiveProcess {
         Self {
             room: SpoolRoom::new(&context, &dir),
             input_room: None,
-            system_prompt: Some(system_prompt(&context)),
+            system_prompt: Some(SystemPrompt::now(&context)),
             change: None,
             context,
             kind,

@@ -52,6 +52,11 @@ impl Waiting {
         }
     }
 
+    /// Whether an answer to it can end the turn: the others have no word for that.
+    pub(super) fn ends_turn(&self) -> bool {
+        !matches!(self.method.as_str(), QUESTION | PERMISSIONS)
+    }
+
     /// The result that stands for an answer.
     pub(super) fn result(&self, answer: &Answer) -> Value {
         match (self.method.as_str(), answer) {

@@ -14,6 +14,9 @@ pub(super) const DIALECT: Dialect = Dialect::Bare;
 /// Ends commands that an interrupted turn left running.
 pub(super) const CLEAN: &str = "thread/backgroundTerminals/clean";
 
+/// Ends a turn.
+pub(super) const INTERRUPT: &str = "turn/interrupt";
+
 /// Changes what the thread's next turns work with.
 const SET: &str = "thread/settings/update";
 
@@ -29,14 +32,17 @@ impl CodexLive {
                 if thread.is_some_and(|thread| Some(&*thread) == self.thread.as_deref()) {
                     self.phase = Phase::Working;
                     self.failed = None;
+                    self.background = None;
                     self.work.turn_begins();
                 }
             }
-            "turn/interrupt" => self.interrupting = true,
+            INTERRUPT => self.interrupting |= self.phase == Phase::Working,
             CLEAN => self.cleans = false,
             SET => {
                 let changed = typed::<Value>(params).as_ref().and_then(changed_by);
-                changed.map(|setting| self.settings.ask(id, setting));
+                if let Some(setting) = changed {
+                    self.settings.ask(id, setting);
+                }
             }
             _ => {}
         }
@@ -74,6 +80,29 @@ impl CodexLive {
             }
         };
         self.request(0, SET, &params)
+    }
+
+    /// Ends the turn, or what it has left running, and what sub-agents are doing.
+    pub(super) fn interrupt(
+        &self,
+        thread: &str,
+        turn: Option<&String>,
+    ) -> Result<Vec<Vec<u8>>, Refused> {
+        let first = match turn {
+            Some(turn) => self.ending(0, thread, turn),
+            None if self.background.is_some() => {
+                self.request(0, CLEAN, &json!({ "threadId": thread }))
+            }
+            None => return Err(Refused::Resting),
+        };
+        let children = (1..).zip(self.work.running());
+        let children = children.map(|(at, (thread, turn))| self.ending(at, thread, turn));
+        Ok(std::iter::once(first).chain(children).collect())
+    }
+
+    fn ending(&self, ahead: usize, thread: &str, turn: &str) -> Vec<u8> {
+        let params = json!({"threadId": thread, "turnId": turn});
+        self.request(ahead, INTERRUPT, &params)
     }
 
     pub(super) fn open_thread(&self) -> Vec<u8> {
@@ -117,7 +146,13 @@ impl CodexLive {
             .find(|waiting| waiting.asked.request_id == request_id)
             .ok_or(Refused::NotAsked)?;
         let result = waiting.result(answer);
-        Ok(vec![DIALECT.result(request_id, &result)])
+        let mut frames = vec![DIALECT.result(request_id, &result)];
+        if let (Answer::Stop, false, Some(thread), Some(turn)) =
+            (answer, waiting.ends_turn(), &self.thread, &self.turn)
+        {
+            frames.push(self.ending(1, thread, turn));
+        }
+        Ok(frames)
     }
 }
 

@@ -3,7 +3,7 @@
 //! Sub-agents have threads of their own on the same connection; what happens there is told under
 //! the call that began it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -15,11 +15,22 @@ use crate::agent::diff;
 use crate::agent::lines::notice;
 use crate::event::{Event, FileChangeKind, NoticeLevel, PlanItem, ToolStream, Usage};
 
+/// How much of turns that are over is remembered because it may still be heard of: more than a turn
+/// has open.
+const LEFT: usize = 64;
+
 /// The state of the work. All of it is in every snapshot.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Work {
     /// Sub-agents' threads, with the calls that began them.
     children: BTreeMap<String, String>,
+    /// Sub-agents' threads in which a turn runs, with that turn.
+    #[serde(default)]
+    running: BTreeMap<String, String>,
+    /// Threads and items that went on when their turn was cut off: what comes of them is no turn's
+    /// any more.
+    #[serde(default)]
+    left: VecDeque<String>,
     /// Messages that are being written: how much of each was told.
     messages: BTreeMap<String, usize>,
     /// Reasoning that is being streamed.
@@ -37,6 +48,9 @@ pub(super) struct Work {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct OpenCall {
     item: String,
+    /// It may go on when its turn is over: a command in its terminal, a sub-agent.
+    #[serde(default)]
+    outlives: bool,
     id: String,
     pub(super) name: String,
     pub(super) input: Value,
@@ -56,16 +70,36 @@ impl Work {
         self.has_output = false;
     }
 
-    /// What is open will not end any more within the turn; a command may run on. What was being
-    /// said when the turn was `cut` short was said; in a turn that ended by itself it was a draft.
+    /// What is open will not end any more within the turn, but for what goes on in the background of
+    /// one that ended well. What was being said when the turn was `cut` short was said; in a turn
+    /// that ended by itself it was a draft.
     pub(super) fn turn_over(&mut self, cut: bool, out: &mut Vec<Event>) {
         self.drop_drafts(cut, out);
         self.thoughts.clear();
-        self.close(|_| true, cut, out);
+        let ends = |call: &OpenCall| cut || !call.outlives;
+        let left = self.open.iter().filter(|call| ends(call));
+        self.left.extend(left.map(|call| call.item.clone()));
+        if cut {
+            let threads = std::mem::take(&mut self.running);
+            self.left.extend(threads.into_keys());
+        }
+        self.left.drain(..self.left.len().saturating_sub(LEFT));
+        self.close(ends, cut, out);
         let usage = std::mem::take(&mut self.usage);
         if usage != Usage::default() {
             out.push(Event::Usage(usage));
         }
+    }
+
+    /// Whether commands and sub-agents go on that the turn has begun.
+    pub(super) fn has_background(&self) -> bool {
+        !self.running.is_empty() || self.open.iter().any(|call| call.outlives)
+    }
+
+    /// Sub-agents' threads in which a turn runs, with that turn.
+    pub(super) fn running(&self) -> impl Iterator<Item = (&str, &str)> {
+        let running = self.running.iter();
+        running.map(|(thread, turn)| (thread.as_str(), turn.as_str()))
     }
 
     /// A request is made again: what it had begun to say comes again.
@@ -99,6 +133,9 @@ impl Work {
         out: &mut Vec<Event>,
     ) -> Option<&'static str> {
         let thread = params.thread_id.as_deref();
+        if thread.is_some_and(|thread| self.left.iter().any(|left| left == thread)) {
+            return Some("its turn is over");
+        }
         let parent = self.parent(thread.filter(|thread| main != Some(*thread)));
         let parent = parent.as_deref();
         match method {
@@ -120,7 +157,11 @@ impl Work {
             "thread/tokenUsage/updated" => {
                 self.tokens(thread?, params.token_usage.as_ref()?, parent.is_none(), out);
             }
-            "turn/started" => return Some("start of a sub-agent's turn"),
+            "turn/started" => {
+                let turn = params.turn.as_ref()?.id.to_string();
+                self.running.insert(thread?.to_owned(), turn);
+                return Some("start of a sub-agent's turn");
+            }
             "turn/completed" => self.child_ended(thread?, out),
             _ => return None,
         }
@@ -193,7 +234,7 @@ impl Work {
             _ => {}
         }
         for call in calls(item, self.cwd.as_deref())? {
-            self.begin(&item.id, call, parent, out);
+            self.begin(item, call, parent, out);
         }
         Some("an activity without a call")
     }
@@ -231,6 +272,10 @@ impl Work {
             }
             _ => {}
         }
+        if let Some(at) = self.left.iter().position(|left| *left == *item.id) {
+            self.left.remove(at);
+            return Some("its turn is over");
+        }
         for thread in item.receiver_thread_ids.iter().flatten() {
             self.children.insert(thread.clone(), item.id.to_string());
         }
@@ -242,13 +287,14 @@ impl Work {
         Some("")
     }
 
-    fn begin(&mut self, item: &str, call: Call, parent: Option<&str>, out: &mut Vec<Event>) {
+    fn begin(&mut self, item: &Item<'_>, call: Call, parent: Option<&str>, out: &mut Vec<Event>) {
         if self.open.iter().any(|open| open.id == call.id) {
             return;
         }
         self.has_output = true;
         self.open.push(OpenCall {
-            item: item.to_owned(),
+            item: item.id.to_string(),
+            outlives: matches!(&*item.kind, "commandExecution" | "subAgentActivity"),
             id: call.id.clone(),
             name: call.name.clone(),
             input: call.input.clone(),
@@ -275,7 +321,7 @@ impl Work {
             .is_some_and(|status| status != "completed")
             || item.exit_code.is_some_and(|code| code != 0);
         let (call_id, name, change) = (call.id.clone(), call.name.clone(), call.change.take());
-        self.begin(&item.id, call, parent, out);
+        self.begin(item, call, parent, out);
         self.open.retain(|open| open.id != call_id);
         if !is_error {
             out.extend(change);
@@ -292,6 +338,7 @@ impl Work {
 
     /// A sub-agent that was only seen at work has ended.
     fn child_ended(&mut self, thread: &str, out: &mut Vec<Event>) {
+        self.running.remove(thread);
         let Some(id) = self.children.get(thread) else {
             return;
         };

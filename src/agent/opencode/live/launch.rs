@@ -5,6 +5,16 @@ use crate::agent::live::{LivePlan, LiveSpec};
 use crate::agent::opencode::{config, launch};
 use crate::agent::{AgentSession, LaunchError, LaunchPlan, TurnSpec};
 
+const PLUGIN: &[u8] = include_bytes!("plugin.mjs");
+
+/// Before it loads a plugin OpenCode waits until packages for plugins are installed in the user's
+/// folder of settings, which it does at each start and in the background where there is none.
+/// Where no registry can be reached, npm would try for 75 s (seen).
+const AT_START: &[(&str, &str)] = &[
+    ("npm_config_fetch_retries", "0"),
+    ("npm_config_fetch_timeout", "30000"),
+];
+
 /// The flag of `opencode run` that this form takes as well.
 const TAKEN: &str = "--pure";
 
@@ -23,6 +33,17 @@ pub(super) fn plan(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError>
     args.value("--log-level", "ERROR");
     args.0.extend(spec.extra_args.iter().cloned());
     let mut env = launch::environment(spec);
+    let is_free = |(name, _): &&(&str, &str)| {
+        let mut set = spec.variables.iter();
+        !set.any(|variable| variable.eq_ignore_ascii_case(name))
+    };
+    let at_start: Vec<_> = AT_START.iter().filter(is_free).collect();
+    let unset: Vec<&str> = at_start.iter().map(|(name, _)| *name).collect();
+    env.extend(
+        at_start
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into())),
+    );
     let config = spec.files.join(launch::CONFIG);
     env.push(("OPENCODE_CONFIG".into(), config.into()));
     if asks {
@@ -40,7 +61,10 @@ pub(super) fn plan(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError>
             command: "opencode",
             args: args.0,
             env,
-            files: vec![(launch::CONFIG, config::live(spec, asks)?)],
+            files: vec![
+                (launch::CONFIG, config::live(spec, asks, &unset)?),
+                (config::PLUGIN, PLUGIN.to_vec()),
+            ],
             home_files: Vec::new(),
             home_links: Vec::new(),
             home_rename: None,

@@ -65,6 +65,7 @@ fn everything(home: &Path, agent_session: AgentSession) -> TurnSpec {
             .to_owned(),
         ),
         allowed_tools: vec!["Edit".to_owned()],
+        subagents: Vec::new(),
         extra_args: Vec::new(),
         home: home.to_owned(),
         is_root: true,

@@ -414,6 +414,7 @@ fn spec(cli: &Cli, dir: &Path, agent_session: AgentSession) -> TurnSpec {
         settings: None,
         variables: cli.env.iter().map(|(name, _)| (*name).to_owned()).collect(),
         allowed_tools: Vec::new(),
+        subagents: Vec::new(),
         extra_args: Vec::new(),
         home: dir.join("home"),
         is_root: true,

@@ -33,6 +33,7 @@ fn plan(home: &Path, session: AgentSession) -> LaunchPlan {
         mcp_config: Some(home.join("mcp.json")),
         mcp_servers: Some(SERVERS.to_owned()),
         allowed_tools: vec!["bash(git *)".to_owned(), "read".to_owned()],
+        subagents: Vec::new(),
         extra_args: Vec::new(),
         home: home.to_owned(),
         is_root: false,

@@ -43,6 +43,8 @@ pub struct TurnSpec {
     pub variables: Vec<String>,
     /// The tools that need no consent.
     pub allowed_tools: Vec<String>,
+    /// Agents that it can delegate to, where [`super::AgentKind::takes_subagents`].
+    pub subagents: Vec<Subagent>,
     /// Arguments of the user, passed on as they are.
     pub extra_args: Vec<OsString>,
     /// The home folder that holds the CLI's settings, login and conversations.
@@ -53,6 +55,35 @@ pub struct TurnSpec {
     pub workspace: PathBuf,
     /// Where the plan's files will be, as an absolute path.
     pub files: PathBuf,
+}
+
+/// An agent that a CLI can delegate to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subagent {
+    /// Its name: letters, digits, `-` and `_`.
+    pub name: String,
+    /// What it is good for.
+    pub description: String,
+    /// Its system prompt.
+    pub prompt: String,
+    /// The model that it wants, often with its vendor before a `/`.
+    pub model: Option<String>,
+    /// The tools that it is to have, in Pi's names; empty: it is not said.
+    pub tools: Vec<String>,
+    /// It changes nothing.
+    pub read_only: bool,
+}
+
+impl Subagent {
+    /// Whether it is to be without that tool (of Pi's `bash`, `edit` and `write`).
+    pub(super) fn lacks(&self, tool: &str) -> bool {
+        let is_named = self
+            .tools
+            .iter()
+            .any(|named| named.eq_ignore_ascii_case(tool));
+        let changes = self.read_only && !(tool == "bash" && is_named);
+        changes || !(self.tools.is_empty() || is_named)
+    }
 }
 
 /// How to start a CLI: `command args…`, in exec form with the prompt on stdin from a file.
@@ -183,6 +214,7 @@ impl TurnSpec {
             settings: None,
             variables: Vec::new(),
             allowed_tools: Vec::new(),
+            subagents: Vec::new(),
             extra_args: Vec::new(),
             home: PathBuf::from("/home/agent"),
             is_root: false,

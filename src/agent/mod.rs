@@ -34,7 +34,7 @@ use crate::frame::Line;
 
 pub use conversation::{ConversationFile, Homes};
 pub use launch::{
-    AgentSession, EnvFallback, HomeLink, HomeRename, LaunchError, LaunchPlan, TurnSpec,
+    AgentSession, EnvFallback, HomeLink, HomeRename, LaunchError, LaunchPlan, Subagent, TurnSpec,
 };
 pub use reader::{OutputReader, Read};
 pub use store::{Store, Stored};
@@ -129,6 +129,9 @@ pub struct AgentKind {
     pub settings: Option<&'static str>,
     /// How one turn of it is started.
     pub plan: fn(&TurnSpec) -> Result<LaunchPlan, LaunchError>,
+    /// Whether a process that is started so, and asks for consent or not, takes
+    /// [`TurnSpec::subagents`].
+    pub takes_subagents: fn(&TurnSpec, bool) -> bool,
     /// An adapter for a process's output from its first byte on.
     pub adapter: fn() -> Box<dyn Adapter>,
     /// An adapter that goes on where a snapshot was taken.

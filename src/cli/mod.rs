@@ -17,6 +17,7 @@ mod git_credential;
 mod git_worker;
 mod hosting;
 mod hub;
+mod hub_tools;
 mod init;
 mod install;
 mod lead;
@@ -37,6 +38,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::daemon::HUB_TOOLS;
 use crate::workspace;
 
 pub use error::{CliError, Exit};
@@ -97,6 +99,8 @@ enum Command {
     GitWorker,
     #[command(hide = true, name = workspace::HELPER)]
     GitCredential(git_credential::Arguments),
+    #[command(hide = true, name = HUB_TOOLS)]
+    HubTools(hub_tools::Arguments),
     #[command(hide = true)]
     Shim(shim::Arguments),
 }
@@ -136,6 +140,7 @@ pub fn main() -> ExitCode {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::GitWorker => git_worker::run(),
         Command::GitCredential(arguments) => Ok(git_credential::run(&arguments)),
+        Command::HubTools(arguments) => Ok(hub_tools::run(&arguments)),
         Command::Shim(arguments) => shim::run(&arguments),
     };
     result.unwrap_or_else(|error| error.report())

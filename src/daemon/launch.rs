@@ -36,6 +36,7 @@ pub(super) fn turn_spec(
         mcp_config: agent.mcp_config.clone(),
         mcp_servers: text_of("--mcp-config", agent.mcp_config.as_deref())?,
         allowed_tools: agent.allowed_tools.clone(),
+        subagents: Vec::new(),
         extra_args: agent.args.iter().map(Into::into).collect(),
         settings: text_of("the agent's own settings", settings)?,
         variables: Vec::new(),

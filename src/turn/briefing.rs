@@ -43,6 +43,8 @@ struct State {
     /// Added to every run, around what is said of each.
     prefix: Option<String>,
     suffix: Option<String>,
+    /// Who else the agent can be, or delegate to.
+    roles: Option<String>,
     /// The newest answer and the event that it answers.
     said: Option<(EventId, Briefing)>,
     /// What counts for the run that began last.
@@ -93,6 +95,11 @@ impl Briefings {
         });
     }
 
+    /// What every run is told of other agents.
+    pub fn describe(&self, roles: Option<String>) {
+        self.0.send_modify(|state| state.roles = roles);
+    }
+
     /// Answers the prompt that is this event.
     pub fn say(&self, prompt: EventId, briefing: Briefing) {
         self.0.send_modify(|state| {
@@ -137,7 +144,8 @@ impl Briefings {
         let current = &state.current;
         let own = own.filter(|_| !current.replaces);
         let before = state.prefix.iter().chain(&current.before);
-        let behind = current.behind.iter().chain(&state.suffix);
+        let behind = state.roles.iter().chain(&current.behind);
+        let behind = behind.chain(&state.suffix);
         let added = before.clone().chain(behind.clone()).next().is_some();
         if !added && !current.replaces {
             return None;

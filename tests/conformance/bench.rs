@@ -50,7 +50,8 @@ impl Bench {
         Self::playing(agent, "live", include_str!("background.toml"))
     }
 
-    fn playing(agent: &'static Agent, mode: &'static str, script: &str) -> Option<Self> {
+    /// With a script of the test's own.
+    pub(crate) fn playing(agent: &'static Agent, mode: &'static str, script: &str) -> Option<Self> {
         let mut bench = Self {
             agent,
             program: agent.installed()?,

@@ -13,9 +13,13 @@ mod background;
 mod bench;
 mod expected;
 mod gaps;
+#[path = "../hub_link/hub.rs"]
+#[allow(unreachable_pub)] // shared with the tests of the link
+mod hand_hub;
 mod kills;
 mod listing;
 mod live;
+mod offer;
 #[path = "../support/running.rs"]
 mod running;
 mod scenarios;
@@ -212,4 +216,29 @@ fn a_run_and_whoever_follows_are_asked_at_their_terminal() {
 #[test]
 fn the_docs_say_which_calls_wait_for_consent() {
     approval::the_docs();
+}
+
+macro_rules! offers {
+    ($($name:ident: $agent:ident $mode:literal),* $(,)?) => {$(
+        #[test]
+        fn $name() {
+            offer::run(offer::offered(&agents::$agent, $mode));
+        }
+    )*};
+}
+
+offers! {
+    claude_calls_a_tool_of_the_hub: CLAUDE "exec",
+    claude_live_calls_a_tool_of_the_hub: CLAUDE "live",
+    codex_calls_a_tool_of_the_hub: CODEX "exec",
+    codex_live_calls_a_tool_of_the_hub: CODEX "live",
+    opencode_calls_a_tool_of_the_hub: OPENCODE "exec",
+    opencode_live_calls_a_tool_of_the_hub: OPENCODE "live",
+    gemini_calls_a_tool_of_the_hub: GEMINI "exec",
+    gemini_live_calls_a_tool_of_the_hub: GEMINI "live",
+}
+
+#[test]
+fn the_hubs_tools_outlive_a_daemon() {
+    offer::run(offer::kept(&agents::CLAUDE));
 }

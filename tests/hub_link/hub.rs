@@ -9,6 +9,7 @@ use agent_runner::hub::link::LinkConfig;
 use agent_runner::hub::{Credentials, HubAddress, Proxies, Timing};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -101,6 +102,23 @@ impl Hub {
     pub async fn hang_up(&self) {
         loop {
             drop(self.listener.accept().await.unwrap());
+        }
+    }
+
+    /// Answers every question by REST: that there is session `s1`, and nothing to say of it.
+    pub async fn answer_rest(&self) {
+        loop {
+            let (mut stream, _) = self.listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+                if !matches!(stream.read_buf(&mut request).await, Ok(1..)) {
+                    break;
+                }
+            }
+            let answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
+                Content-Length: 18\r\nConnection: close\r\n\r\n{\"sessionId\":\"s1\"}";
+            // Whoever asked may be gone.
+            drop(stream.write_all(answer.as_bytes()).await);
         }
     }
 

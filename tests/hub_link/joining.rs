@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agent_runner::clock::Clock;
 use agent_runner::hub::{HubAddress, Phase, StartError};
 use serde_json::json;
 
@@ -122,5 +123,23 @@ fn a_hub_that_has_no_time_yet_is_joined_later() {
         }
         let _peer = hub.join().await;
         handle.ready().await.unwrap();
+    });
+}
+
+#[test]
+fn a_hub_that_takes_the_connection_and_says_nothing_is_given_up_in_time() {
+    run(async {
+        let (hub, source) = (Hub::start().await, Source::new());
+        let mut config = hub.config();
+        config.timing.init = Duration::from_millis(300);
+        config.timing.hub_wait = Duration::from_secs(20);
+        let (handle, _inbound) = start(config, &source);
+        let since = Clock.now();
+        let silent = hub.accept().await; // open, and without a word
+        let _second = hub.join().await;
+        let took = since.elapsed();
+        assert!(took >= Duration::from_millis(290), "{took:?}");
+        handle.ready().await.unwrap();
+        drop(silent);
     });
 }

@@ -232,6 +232,47 @@ fn a_storm_of_restarts_is_survived() {
     });
 }
 
+#[test]
+fn a_thousand_disconnects_at_any_message_lose_nothing() {
+    run(async {
+        let (hub, source) = (Hub::start().await, Source::new());
+        let mut last = seq(1);
+        for n in 0..1_000 {
+            last = source.add(n + 1, &turn(&format!("p{n}")));
+        }
+        let mut config = hub.config();
+        config.timing.backoff = Duration::from_millis(1);
+        config.timing.backoff_cap = Duration::from_millis(2);
+        config.timing.join = Duration::from_millis(1);
+        let (handle, _inbound) = start(config, &source);
+        let (mut ledger, mut dice) = (Ledger::default(), Dice(5));
+        let script = async {
+            for _ in 0..1_000 {
+                let mut peer = hub.join().await;
+                for _ in 0..dice.roll(8) {
+                    let Said::Event(event) = peer.said().await else {
+                        continue;
+                    };
+                    ledger.take(&event);
+                    // A third of the acknowledgements are lost, a third come twice.
+                    for _ in 0..dice.roll(3) {
+                        peer.ack(&event.id).await;
+                    }
+                }
+            }
+            loop {
+                behave(&mut hub.join().await, &mut ledger).await;
+            }
+        };
+        tokio::select! {
+            () = source.stored(last) => {}
+            () = script => {}
+        }
+        ledger.judge(&source, "a thousand disconnects");
+        assert!(handle.status().borrow().losses >= 990);
+    });
+}
+
 /// Carries bytes to the Hub at a pace, and back as they come.
 async fn slow_way(to: std::net::SocketAddr, bytes_a_second: usize) -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -50,6 +50,15 @@ fn commands_reach_the_driver_and_its_answers_the_hub() {
             response(&mut peer).await["data"],
             json!({"isStreaming": false})
         );
+        // Ids are the asker's own, whatever is in them.
+        let strange = "a\u{0}\n\u{1b}[2J\"\u{2028}";
+        peer.send(&command(json!({"type": "get_state", "id": strange})))
+            .await;
+        let got = inbound.recv().await.unwrap();
+        handle.respond(got.reply, Ok(None));
+        assert_eq!(response(&mut peer).await["id"], strange);
+        peer.send(&json!({"id": strange, "actions": [{"action": "ACK"}]}))
+            .await;
         let empty = json!({"type": "prompt", "message": "", "id": "x"});
         peer.send(&command(empty)).await;
         let answer = response(&mut peer).await;

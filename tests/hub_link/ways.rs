@@ -267,3 +267,107 @@ fn the_daemon_reaches_a_hub_of_a_private_ca_through_the_proxy_of_its_environment
         hub.stop().await;
     });
 }
+
+/// A daemon without any environment but this, until it ends by itself or is ended here.
+fn daemon(dir: &Path, words: &[&str], variables: &[(&str, &str)]) -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_agent-runner"));
+    command
+        .arg("daemon")
+        .args(words)
+        .args(["--state-dir", "state", "--config", "config.toml"])
+        .args(["--log-level", "trace"])
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .env("HOME", dir)
+        .envs(variables.iter().copied())
+        .current_dir(dir)
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(dir.join("log")).unwrap());
+    let config = "[agents.claude]\ncommand = \"/bin/true\"\n";
+    std::fs::write(dir.join("config.toml"), config).unwrap();
+    command
+}
+
+/// A catalyst that knows one Hub; the heads of the requests that it got.
+async fn catalyst(hub: SocketAddr) -> (SocketAddr, Arc<Mutex<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let heads = Arc::new(Mutex::new(String::new()));
+    let asked = Arc::clone(&heads);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut stream = BufReader::new(stream);
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                if stream.read_line(&mut head).await.unwrap_or(0) == 0 {
+                    break;
+                }
+            }
+            asked.lock().unwrap().push_str(&head);
+            let body = format!("{{\"url\":\"http://{hub}\"}}");
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+                 Connection: close\r\n\r\n{body}",
+                body.len()
+            );
+            drop(stream.write_all(answer.as_bytes()).await);
+        }
+    });
+    (address, heads)
+}
+
+#[test]
+fn the_daemon_finds_its_hub_and_its_key_in_the_environment() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("hub")).unwrap();
+    run(async {
+        let key = ApiKey::new("agc_KEY");
+        let hub = LocalHub::open(&dir.path().join("hub"), key, &Tasks::new())
+            .await
+            .unwrap();
+        let plain = hub
+            .serve(TcpListener::bind("127.0.0.1:0").await.unwrap())
+            .unwrap();
+        let session = hub.create_session("", Map::new()).await.unwrap();
+        let (catalyst, heads) = catalyst(plain).await;
+        let catalyst = format!("http://{catalyst}");
+        let variables = [
+            ("AGENTUITY_CATALYST_URL", catalyst.as_str()),
+            ("AGENTUITY_SDK_KEY", "agc_KEY"),
+            ("AGENTUITY_CLOUD_ORG_ID", "org_7"),
+        ];
+        let words = ["--session", session.as_str()];
+        let mut child = daemon(dir.path(), &words, &variables).spawn().unwrap();
+        let led = appears::path(&dir.path().join("state/api.sock"), LIMIT);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+        assert!(led && !log.contains("agc_KEY"), "{log}");
+        let heads = heads.lock().unwrap().to_lowercase();
+        assert!(heads.starts_with("get /coder "), "{heads}");
+        assert!(heads.contains("x-agentuity-orgid: org_7"), "{heads}");
+        hub.stop().await;
+    });
+}
+
+#[test]
+fn a_hub_whose_certificate_is_nobodys_is_not_spoken_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(()) = certificate(dir.path()) else {
+        return;
+    };
+    std::fs::create_dir(dir.path().join("hub")).unwrap();
+    run(async {
+        let (secure, hub, session) = secure_hub(dir.path()).await;
+        let url = format!("https://127.0.0.1:{}", secure.port());
+        let variables = [("AGENT_RUNNER_HUB_KEY", "agc_KEY")];
+        let words = ["--hub", &url, "--session", &session, "--hub-wait", "1s"];
+        let mut command = daemon(dir.path(), &words, &variables);
+        let ended = tokio::task::spawn_blocking(move || command.status().unwrap());
+        assert_eq!(ended.await.unwrap().code(), Some(69));
+        let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+        assert!(log.contains("certificate"), "{log}");
+        assert!(!log.contains("agc_KEY"), "{log}");
+        hub.stop().await;
+    });
+}

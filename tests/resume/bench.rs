@@ -152,6 +152,7 @@ impl Bench {
                 system_prompt_file: None,
                 mcp_config: None,
                 allowed_tools: Vec::new(),
+                subagents: Vec::new(),
                 extra_args: Vec::new(),
                 home: self.path("home"),
                 is_root: nix::unistd::geteuid().is_root(),

@@ -2,9 +2,13 @@
 
 use std::ffi::OsString;
 
+use serde_json::{Map, Value, json};
+
 use crate::agent::args::{Args, Flags};
 use crate::agent::live::{LivePlan, LiveSpec};
-use crate::agent::{AgentSession, ConversationFile, Homes, LaunchError, LaunchPlan, TurnSpec};
+use crate::agent::{
+    AgentSession, ConversationFile, Homes, LaunchError, LaunchPlan, Subagent, TurnSpec,
+};
 
 const FLAGS: Flags = Flags {
     owned: &[
@@ -194,6 +198,9 @@ fn launch(spec: &TurnSpec, form: &[&str]) -> Result<LaunchPlan, LaunchError> {
     if let Some(file) = &spec.mcp_config {
         args.value("--mcp-config", file);
     }
+    if !spec.subagents.is_empty() {
+        args.value("--agents", agents(&spec.subagents));
+    }
     if !spec.allowed_tools.is_empty() {
         args.value("--allowedTools", spec.allowed_tools.join(","));
     }
@@ -209,6 +216,46 @@ fn launch(spec: &TurnSpec, form: &[&str]) -> Result<LaunchPlan, LaunchError> {
         env_pass: ENV_PASS,
         env_fallback: Vec::new(),
     })
+}
+
+/// Agents of the user's own go before those of others: the flag is taken once.
+pub(super) fn takes_subagents(spec: &TurnSpec, _asks: bool) -> bool {
+    let is_agents = |flag: &OsString| {
+        let flag = flag.to_string_lossy();
+        flag == "--agents" || flag.starts_with("--agents=")
+    };
+    !spec.extra_args.iter().any(is_agents)
+}
+
+/// Agents in the form of `--agents`. What they are to be without is said, since a list of what they
+/// have would take the tools of MCP servers from them.
+fn agents(subagents: &[Subagent]) -> String {
+    const CHANGING: [(&str, &[&str]); 3] = [
+        ("bash", &["Bash"]),
+        ("edit", &["Edit", "NotebookEdit"]),
+        ("write", &["Write"]),
+    ];
+    let mut all = Map::new();
+    for agent in subagents {
+        let mut told = json!({"description": agent.description, "prompt": agent.prompt});
+        let without = CHANGING.iter().filter(|(tool, _)| agent.lacks(tool));
+        let without: Vec<&str> = without
+            .flat_map(|(_, names)| names.iter().copied())
+            .collect();
+        let vendor = |model: &&str| !model.contains('/') && model.starts_with("claude");
+        let model = agent
+            .model
+            .as_deref()
+            .map(|model| model.strip_prefix("anthropic/").unwrap_or(model));
+        if let Some(told) = told.as_object_mut() {
+            told.extend(model.filter(vendor).map(|m| ("model".to_owned(), m.into())));
+            if !without.is_empty() {
+                told.insert("disallowedTools".to_owned(), without.into());
+            }
+        }
+        all.insert(agent.name.clone(), told);
+    }
+    Value::Object(all).to_string()
 }
 
 /// `projects/<the folder that it worked in>/<id>.jsonl`. How the CLI spells the folder's name is

@@ -57,6 +57,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     },
     settings: None,
     plan: launch::plan,
+    takes_subagents: launch::takes_subagents,
     adapter: || Box::new(Claude::default()),
     restore: |snapshot| Ok(Box::new(Claude::restore(snapshot)?)),
     conversation: Some(launch::conversation),

@@ -33,6 +33,8 @@ struct Server {
     env: BTreeMap<String, String>,
     cwd: Option<String>,
     url: Option<String>,
+    /// How long a call of a tool may take, in milliseconds.
+    timeout: Option<u64>,
     #[serde(default)]
     headers: BTreeMap<String, String>,
 }
@@ -52,7 +54,7 @@ pub(super) fn servers(
                 "codex takes only letters, digits, `-` and `_` in a server's name, not `{name}`"
             )));
         }
-        let entry = match (&server.command, &server.url) {
+        let mut entry = match (&server.command, &server.url) {
             (Some(command), None) => local(name, command, server, env)?,
             (None, Some(url)) => remote(name, url, server, env)?,
             _ => {
@@ -61,6 +63,12 @@ pub(super) fn servers(
                 )));
             }
         };
+        if let Some(limit) = server
+            .timeout
+            .and_then(|ms| i64::try_from(ms.div_ceil(1000)).ok())
+        {
+            entry.insert("tool_timeout_sec".to_owned(), Value::Integer(limit));
+        }
         table.insert(name.clone(), Value::Table(entry));
     }
     Ok(table)
@@ -212,13 +220,14 @@ mod tests {
         let (toml, env) = translated(&json!({"fs": {
             "command": "mcp-fs",
             "args": ["--root", "/w"],
+            "timeout": 90_500,
             "env": {"MODE": "ro", "API_KEY": "k1", "HOST_TOKEN": "${HOST_TOKEN}"},
         }}))
         .unwrap();
         assert_eq!(
             toml,
             "[fs]\nargs = [\"--root\", \"/w\"]\ncommand = \"mcp-fs\"\n\
-             env_vars = [\"API_KEY\", \"HOST_TOKEN\"]\n\n[fs.env]\nMODE = \"ro\"\n"
+             env_vars = [\"API_KEY\", \"HOST_TOKEN\"]\ntool_timeout_sec = 91\n\n[fs.env]\nMODE = \"ro\"\n"
         );
         assert_eq!(env, [("API_KEY".into(), "k1".into())]);
     }

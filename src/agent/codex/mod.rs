@@ -50,6 +50,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     },
     settings: Some(".codex/config.toml"),
     plan: launch::plan,
+    takes_subagents: |_, _| false,
     adapter: || Box::new(Codex::default()),
     restore: |snapshot| Ok(Box::new(Codex::restore(snapshot)?)),
     conversation: Some(launch::conversation),

@@ -44,6 +44,7 @@ pub(super) const KIND: AgentKind = AgentKind {
         login: &[],
     },
     plan: launch::plan,
+    takes_subagents: |_, _| false,
     adapter: || Box::new(Gemini::default()),
     restore: |snapshot| Ok(Box::new(Gemini::restore(snapshot)?)),
     // The CLI itself says when it has no such conversation.

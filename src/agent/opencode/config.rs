@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::agent::{LaunchError, TurnSpec};
+use crate::agent::{LaunchError, Subagent, TurnSpec};
 
 /// An MCP server as Claude Code's files list it.
 #[derive(Debug, Deserialize)]
@@ -48,6 +48,10 @@ fn parts(spec: &TurnSpec) -> Result<Map<String, Value>, LaunchError> {
         let pattern = pattern(&file.to_string_lossy());
         config.insert("instructions".to_owned(), json!([pattern]));
     }
+    if !spec.subagents.is_empty() {
+        let agents = spec.subagents.iter().map(subagent);
+        config.insert("agent".to_owned(), Value::Object(agents.collect()));
+    }
     if !spec.allowed_tools.is_empty() {
         let rules = permissions(&spec.allowed_tools);
         config.insert("permission".to_owned(), Value::Object(rules));
@@ -57,6 +61,26 @@ fn parts(spec: &TurnSpec) -> Result<Map<String, Value>, LaunchError> {
 
 /// The plugin's file, beside the configuration.
 pub(super) const PLUGIN: &str = "agent-runner.mjs";
+
+/// An agent that tasks can be delegated to, by its name.
+fn subagent(agent: &Subagent) -> (String, Value) {
+    let mut told = json!({
+        "mode": "subagent", "description": agent.description, "prompt": agent.prompt,
+    });
+    let without = ["bash", "edit", "write"].into_iter();
+    let without = without.filter(|tool| agent.lacks(tool));
+    let without: Map<String, Value> = without
+        .map(|tool| (tool.to_owned(), false.into()))
+        .collect();
+    let model = agent.model.as_deref().filter(|model| model.contains('/'));
+    if let Some(told) = told.as_object_mut() {
+        told.extend(model.map(|model| ("model".to_owned(), model.into())));
+        if !without.is_empty() {
+            told.insert("tools".to_owned(), without.into());
+        }
+    }
+    (agent.name.clone(), told)
+}
 
 /// Tools by the names that its rules have for them, and what else its rules are about.
 const HELD: &[&str] = &[

@@ -54,6 +54,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     },
     settings: None,
     plan: launch::plan,
+    takes_subagents: |_, asks| !asks,
     adapter: || Box::new(OpenCode::default()),
     restore: |snapshot| Ok(Box::new(OpenCode::restore(snapshot)?)),
     // In its database: the CLI itself says when it has no such session.

@@ -41,6 +41,7 @@ pub(super) const KIND: AgentKind = AgentKind {
         login: &[],
     },
     plan: launch::plan,
+    takes_subagents: |_, _| false,
     adapter: || Box::new(Pi::default()),
     restore: |snapshot| Ok(Box::new(Pi::restore(snapshot)?)),
     // The CLI itself says when it has no such conversation.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::told::Told;
 use super::{Answer, Commands, said};
 use crate::hub::pi::vendor;
+use crate::hub::protocol::Init;
 use crate::turn::choices::Choice;
 
 /// Vendors whose models one CLI alone runs.
@@ -54,6 +55,25 @@ impl Commands {
             "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0},
             "contextWindow": window.unwrap_or(0), "maxTokens": 0,
         })
+    }
+
+    /// Begins as the Hub's first `init` says, where neither the settings nor a participant say
+    /// otherwise; what of it cannot be done.
+    pub(in crate::daemon) async fn begin_as(&self, init: &Init) -> Vec<String> {
+        let mut refused = Vec::new();
+        let chosen = self.session.state().borrow().choices.clone();
+        let spec = &self.context.spec;
+        let text = |name: &str| init.rest.get("model")?.get(name)?.as_str();
+        if let Some(model) = text("id").filter(|_| chosen.model.is_none() && spec.model.is_none()) {
+            let told = Told::default();
+            let set = self.set_model(text("provider"), model.to_owned(), &told);
+            refused.extend(set.await.err());
+        }
+        let level = init.thinking_level.as_deref();
+        if let Some(level) = level.filter(|_| chosen.effort.is_none() && spec.effort.is_none()) {
+            refused.extend(self.set_thinking(level).await.err());
+        }
+        refused
     }
 
     pub(super) async fn set_model(

@@ -116,7 +116,7 @@ impl Chosen {
             hub: hub.clone(),
             session,
             link: Arc::new(link),
-            inbound,
+            inbound: Some(inbound),
             briefings: Briefings::default(),
             tasks: tasks.clone(),
         }

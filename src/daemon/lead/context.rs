@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::Lead;
+use super::offer::Taken;
 use crate::config::{Gate, Push, Stdio};
 use crate::daemon::ground::Ground;
 use crate::daemon::launch::{environment, form, turn_spec};
@@ -16,13 +17,21 @@ use crate::turn::TurnContext;
 use crate::turn::approval::Approval;
 use crate::workspace::Handing;
 
+/// What the agent is served while its session is led.
+pub(super) struct Served {
+    /// Tokens for its git.
+    pub(super) handing: Option<Handing>,
+    /// What the Hub offers.
+    pub(super) offer: Taken,
+}
+
 impl Lead {
     pub(super) fn context(
         &self,
         setup: &Setup<'_>,
         program: PathBuf,
         ground: &Ground,
-    ) -> Result<(TurnContext, Option<Handing>), DaemonError> {
+    ) -> Result<(TurnContext, Served), DaemonError> {
         let config = setup.config;
         let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let mut spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
@@ -30,7 +39,7 @@ impl Lead {
         let git = self.agents_git(setup, ground);
         git.make_folder()?;
         let places = (ground.workspace.as_path(), spec.home.as_path());
-        let reach = reach::reach(setup, &program, places, &git.folder);
+        let mut reach = reach::reach(setup, &program, places, &git.folder);
         let user = self.chosen.other_user();
         let names = environment.iter().filter_map(|(name, _)| name.to_str());
         spec.variables = names.map(str::to_owned).collect();
@@ -40,6 +49,8 @@ impl Lead {
                 .set(name, value)
                 .map_err(|error| DaemonError::Usage(error.to_string()))?;
         }
+        let approval = approval(setup, &self.hub, &ground.workspace);
+        let offer = self.take_offer(setup, &mut spec, &mut reach, approval.asks())?;
         let expected = ground.expected(setup)?;
         let hands = config.git.push == Some(Push::Agent);
         let authorship = git.authorship(&mut plain)?;
@@ -60,7 +71,7 @@ impl Lead {
             repositories: ground.repositories(),
             live: form(self.chosen.kind, &config.agent, is_gated(&self.hub))?,
             idle_timeout: config.idle_timeout,
-            approval: approval(setup, &self.hub, &ground.workspace),
+            approval,
             workspace: ground.workspace.clone(),
             state_dir: config.state_dir.clone(),
             state_root: setup.state_root.to_owned(),
@@ -84,7 +95,7 @@ impl Lead {
             redactor: Arc::clone(&ground.redactor),
             clock: setup.clock,
         };
-        Ok((context, handing))
+        Ok((context, Served { handing, offer }))
     }
 }
 

@@ -4,6 +4,7 @@ mod chosen;
 mod context;
 mod drive;
 mod led;
+mod offer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,7 +36,8 @@ pub struct Lead {
     pub(super) hub: HubAccess,
     pub(super) session: SessionId,
     link: Arc<LinkHandle>,
-    inbound: mpsc::Receiver<Inbound>,
+    /// None once somebody answers them.
+    inbound: Option<mpsc::Receiver<Inbound>>,
     briefings: Briefings,
     tasks: Tasks,
 }

@@ -18,7 +18,7 @@ pub(super) fn translate(name: &str, input: &Value) -> (String, Value) {
         "shell" => "bash",
         "glob" => "find",
         "list" => "ls",
-        other => other,
+        other => own_tool(other).unwrap_or(other),
     };
     if matches!(name, "read" | "write" | "edit")
         && !args.contains_key("path")
@@ -27,6 +27,15 @@ pub(super) fn translate(name: &str, input: &Value) -> (String, Value) {
         args.insert("path".to_owned(), path);
     }
     (name.to_owned(), bounded(Value::Object(args)))
+}
+
+/// A tool of the Hub itself, which it knows by the name that it gave: CLIs put the name of the MCP
+/// server before it, each in its own way.
+fn own_tool(name: &str) -> Option<&str> {
+    let name = name.strip_prefix("mcp").unwrap_or(name);
+    let name = name.trim_start_matches('_').strip_prefix("coder_hub")?;
+    let own = name.trim_start_matches('_');
+    (own.len() < name.len() && !own.is_empty()).then_some(own)
 }
 
 fn bounded(args: Value) -> Value {

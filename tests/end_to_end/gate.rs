@@ -470,19 +470,21 @@ fn what_is_chosen_reaches_a_live_process() {
         led.play(|_| None, nobody).await;
         let pid = led.cli();
         // The model is taken up as it is.
-        let model = json!({"type": "set_model", "modelId": "claude-sonnet-4-5"});
+        let model = json!({"type": "set_model", "modelId": "claude-sonnet-4-6"});
         led.command(model).await;
         led.prompt("Touch two").await;
         led.play(|_| None, nobody).await;
         let asked = led.model.requests().pop().unwrap();
-        assert_eq!(asked["model"], "claude-sonnet-4-5");
+        assert_eq!(asked["model"], "claude-sonnet-4-6");
         assert_eq!(led.cli(), pid, "the same process");
-        // How hard it thinks is not: another process, the same conversation.
+        // So is how hard it thinks.
         led.command(json!({"type": "set_thinking_level", "level": "low"}))
             .await;
         led.prompt("Touch three").await;
         led.play(|_| None, nobody).await;
-        assert_ne!(led.cli(), pid);
+        let asked = led.model.requests().pop().unwrap();
+        assert_eq!(asked["output_config"]["effort"], "low");
+        assert_eq!(led.cli(), pid, "the same process");
         assert!(led.told().contains("Touch one"));
         // The CLI's own command is a turn.
         led.command(json!({"type": "compact"})).await;

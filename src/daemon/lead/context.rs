@@ -21,13 +21,13 @@ impl Lead {
         &self,
         setup: &Setup<'_>,
         program: PathBuf,
-        ground: Ground,
+        ground: &Ground,
     ) -> Result<(TurnContext, Option<Handing>), DaemonError> {
         let config = setup.config;
         let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let mut spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let sandbox = sandbox::sandbox(setup, &self.session, &ground.workspace, &spec.home)?;
-        let git = self.agents_git(setup, &ground);
+        let git = self.agents_git(setup, ground);
         git.make_folder()?;
         let places = (ground.workspace.as_path(), spec.home.as_path());
         let reach = reach::reach(setup, &program, places, &git.folder);
@@ -47,7 +47,7 @@ impl Lead {
         let handing = git.tell(&mut plain, credentials)?;
         let Ground {
             made, credentials, ..
-        } = &ground;
+        } = ground;
         let publishing = publishing::by_daemon(setup, &self.session, made, credentials)?;
         let context = TurnContext {
             session: self.session.clone(),

@@ -21,7 +21,7 @@ impl Lead {
         task: Option<String>,
     ) -> Result<Led, DaemonError> {
         let workspace = ground.workspace.clone();
-        let (context, handing) = self.context(setup, program, ground)?;
+        let (context, handing) = self.context(setup, program, &ground)?;
         let context = Arc::new(context);
         HubSide::standing(&context, &self.link);
         let redactor = Arc::clone(&context.redactor);

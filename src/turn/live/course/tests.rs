@@ -253,3 +253,16 @@ fn what_a_turn_has_started_counts_from_its_first_call() {
     course.told(call, Phase::Working, later);
     assert_eq!(course.since(), Some(80));
 }
+
+#[test]
+fn background_work_that_is_stopped_leaves_a_turn_that_was_cut_off() {
+    let mut course = begun();
+    course.next(Phase::Resting, &[], true);
+    course.told(over(Evidence::Completed, true), Phase::Resting, NOW);
+    let stop = Step::Say(Command::Interrupt);
+    assert_eq!(course.stopping(Phase::Resting, &[]), stop);
+    assert_eq!(course.stopping(Phase::Resting, &[]), Step::Wait, "once");
+    course.told(over(Evidence::Completed, false), Phase::Resting, NOW);
+    assert_eq!(course.stopping(Phase::Resting, &[]), Step::Over);
+    assert_eq!(course.evidence(), Some(Evidence::Interrupted));
+}

@@ -1,5 +1,5 @@
 //! A Hub that has a say: what it makes of runs and calls, with the real Claude Code in live form;
-//! what it makes of calls with OpenCode and Gemini CLI as well.
+//! what it makes of calls with OpenCode as well.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -52,13 +52,6 @@ OPENCODE_CONFIG_CONTENT = '''{"small_model": "scripted/scripted",
         "options": {"baseURL": "$URL/v1", "apiKey": "any"},
         "models": {"scripted": {"tool_call": true}}}}}'''
 "#,
-};
-
-const GEMINI: Other = Other {
-    name: "gemini",
-    program: ".bin/gemini",
-    model: "gemini-3.8-flash",
-    env: "GOOGLE_GEMINI_BASE_URL = \"$URL\"\nGEMINI_API_KEY = \"any\"\n",
 };
 
 /// A daemon that a hand-played Hub has a say over.
@@ -355,11 +348,6 @@ fn a_call_waits(agent: &Other) {
 #[test]
 fn a_call_of_opencode_waits_for_the_hub() {
     a_call_waits(&OPENCODE);
-}
-
-#[test]
-fn a_call_of_gemini_waits_for_the_hub() {
-    a_call_waits(&GEMINI);
 }
 
 #[test]

@@ -40,7 +40,6 @@ impl LiveProcess {
             tell(done, Ok(Since::NextTurn));
             return Ok(());
         };
-        crash_point!("live.before_setting");
         if let Some(earlier) = self.change.replace(Change {
             setting,
             until: Instant::now() + PATIENCE,
@@ -49,7 +48,6 @@ impl LiveProcess {
             tell(earlier.done, Err(NotSet::Silent));
         }
         self.send(frames).await?;
-        crash_point!("live.setting_sent");
         Ok(())
     }
 

@@ -11,13 +11,12 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::Serialize;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::file::{Added, SessionFile};
-use super::pi::{Class, Frame, Mapper, raw};
+use super::pi::{Class, Frame, Mapper};
 use crate::event::Envelope;
 use crate::ids::{Seq, SessionId};
 
@@ -319,14 +318,7 @@ fn write(path: &str, content: &str) -> String {
 
 /// A line that is added to the Hub's session file.
 fn entry(path: &str, line: &str) -> String {
-    #[derive(Serialize)]
-    struct Entry<'a> {
-        line: &'a str,
-        path: &'a str,
-        r#type: &'static str,
-    }
-    let r#type = "session_entry";
-    raw(&Entry { line, path, r#type }).get().to_owned()
+    json!({"type": "session_entry", "path": path, "line": line}).to_string()
 }
 
 type Reading<T> = Pin<Box<dyn Future<Output = (T, Result<Batch, SourceError>)> + Send>>;

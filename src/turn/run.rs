@@ -182,7 +182,8 @@ impl Turn {
             report::before_turn(&self.context, self.row.id).await;
         }
         if let Some(kind) = self.context.live {
-            return self.launch_live(kind).await;
+            // On the heap: large, and once an attempt.
+            return Box::pin(self.launch_live(kind)).await;
         }
         let run = RunId::from_uuid(self.context.clock.new_uuid());
         let origin = self.origin(run);

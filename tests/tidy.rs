@@ -2,6 +2,8 @@
 
 mod source;
 
+use std::path::Path;
+
 use source::Source;
 
 /// More than this without tests is more than one concept.
@@ -78,6 +80,95 @@ fn every_script_stops_at_the_first_failure() {
         })
         .map(|file| format!("{}: does not begin with `set -euo pipefail`", file.name()));
     none(faults);
+}
+
+/// Folders whose files documents name by their path.
+const NAMED: [&str; 6] = ["src/", "tests/", "benches/", "docs/", "scripts/", "images/"];
+/// A name of so many words is a test's.
+const WORDS_OF_A_TEST: usize = 5;
+
+#[test]
+fn what_the_documents_name_is_there() {
+    let mut functions = String::new();
+    for file in source::rust_files("src")
+        .iter()
+        .chain(&source::rust_files("tests"))
+    {
+        let names = file.text.split("fn ").skip(1);
+        for name in names.filter_map(|rest| rest.split('(').next()) {
+            functions.push_str(&format!(" {name} "));
+        }
+    }
+    let faults = documents().into_iter().flat_map(|file| {
+        let is_missing = |word: &&str| !is_there(word, &functions);
+        let words: Vec<String> = quoted(&file.text)
+            .filter(is_missing)
+            .map(str::to_owned)
+            .collect();
+        let name = file.name();
+        words
+            .into_iter()
+            .map(move |word| format!("{name}: there is no `{word}`"))
+    });
+    none(faults);
+}
+
+#[test]
+fn every_link_between_documents_leads_somewhere() {
+    let faults = documents().into_iter().flat_map(|file| {
+        let folder = file.path.parent().unwrap().to_owned();
+        let targets = file.text.split("](").skip(1);
+        let targets = targets.filter_map(|rest| rest.split(['#', ')']).next());
+        let is_file = |target: &&str| !target.is_empty() && !target.contains("://");
+        let gone = targets
+            .filter(is_file)
+            .filter(|target| !root().join(&folder).join(target).exists());
+        let name = file.name();
+        gone.map(|target| format!("{name}: leads to {target}, which is not there"))
+            .collect::<Vec<_>>()
+    });
+    none(faults);
+}
+
+fn documents() -> Vec<Source> {
+    let mut files = source::files("docs");
+    files.extend(source::files("."));
+    files.retain(|file| file.name().ends_with(".md"));
+    files.sort_by_key(Source::name);
+    files.dedup_by_key(|file| file.name());
+    files
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What stands between backticks, outside blocks of code.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    let mut is_block = false;
+    let lines = text.lines().filter(move |line| {
+        let is_fence = line.trim_start().starts_with("```");
+        is_block ^= is_fence;
+        !is_block && !is_fence
+    });
+    lines.flat_map(|line| line.split('`').skip(1).step_by(2))
+}
+
+/// Whether a word names no file and no test, or one that is there. One that is cut (`a_call_…`)
+/// names the tests that begin so.
+fn is_there(word: &str, functions: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/_-.".contains(c);
+    if NAMED.iter().any(|folder| word.starts_with(folder)) && word.chars().all(plain) {
+        return root().join(word).exists();
+    }
+    let (begin, behind) = match word.strip_suffix('…') {
+        Some(begin) => (begin, ""),
+        None => (word, " "),
+    };
+    let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let words = begin.split('_').filter(|part| !part.is_empty()).count();
+    let is_test = begin.chars().all(is_name) && words >= WORDS_OF_A_TEST;
+    !is_test || functions.contains(&format!(" {begin}{behind}"))
 }
 
 fn code_and_scripts() -> Vec<Source> {

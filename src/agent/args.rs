@@ -36,6 +36,16 @@ pub(super) struct Flags {
 impl Flags {
     /// Refuses arguments that set what the runner sets, and those that would be the prompt.
     pub(super) fn check(&self, extra: &[OsString]) -> Result<(), LaunchError> {
+        self.check_by(extra, |owned, given| owned.contains(&short(given)))
+    }
+
+    /// The same for a CLI that reads its flags otherwise: `is` says whether a given one is one of
+    /// these.
+    pub(super) fn check_by(
+        &self,
+        extra: &[OsString],
+        is: impl Fn(&[&str], &str) -> bool,
+    ) -> Result<(), LaunchError> {
         let mut is_value = false;
         for argument in extra {
             if std::mem::take(&mut is_value) {
@@ -48,8 +58,7 @@ impl Flags {
                     argument: text.into_owned(),
                 });
             }
-            let owned = |(flags, _): &&(&[&str], &str)| flags.contains(&short(flag));
-            if let Some((_, instead)) = self.owned.iter().find(owned) {
+            if let Some((_, instead)) = self.owned.iter().find(|(owned, _)| is(owned, flag)) {
                 return Err(LaunchError::OwnedFlag {
                     flag: flag.to_owned(),
                     instead,

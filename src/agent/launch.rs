@@ -202,7 +202,7 @@ pub enum LaunchError {
 #[cfg(test)]
 impl TurnSpec {
     /// A new conversation, and nothing asked for.
-    pub(super) fn plain() -> Self {
+    pub(crate) fn plain() -> Self {
         Self {
             agent_session: AgentSession::New(Uuid::from_u128(7)),
             model: None,

@@ -30,7 +30,8 @@ pub struct InvalidAuthor {
 impl Author {
     /// Of both its parts.
     pub fn new(name: &str, address: &str) -> Result<Self, InvalidAuthor> {
-        let (name, address) = (name.trim(), address.trim());
+        // Blanks alone: a line break is refused, wherever it stands.
+        let (name, address) = (name.trim_matches(' '), address.trim_matches(' '));
         if is_plain(name) && is_plain(address) && !address.contains(char::is_whitespace) {
             return Ok(Self {
                 name: name.to_owned(),

@@ -148,6 +148,8 @@ pub fn runs_as(asked: Option<&str>, sandbox: SandboxKind) -> Result<RunsAs, Daem
         (asked, true) => asked.unwrap_or(AGENT_USER),
     };
     match unistd::User::from_name(name) {
+        // By name as well it is root: the CLIs want to be told.
+        Ok(Some(found)) if found.uid.is_root() => Ok(RunsAs::Root),
         Ok(Some(found)) => Ok(RunsAs::Other {
             user: User {
                 uid: found.uid.as_raw(),

@@ -257,7 +257,7 @@ mod tests {
         let file = |path: &str, content: &str| SkillFile {
             path: path.into(),
             content: content.as_bytes().to_vec(),
-            is_program: path.ends_with(".sh"),
+            is_program: path == "a/b.sh",
         };
         Skill {
             name: name.to_owned(),
@@ -280,8 +280,8 @@ mod tests {
             assert_eq!(made.words(), ["skills for the agent: tidy"], "{agent}");
             let file = dir.path().join(place).join("tidy/a/b.sh");
             assert_eq!(std::fs::read(&file).unwrap(), b"b");
-            let mode = file.metadata().unwrap().permissions().mode();
-            assert_eq!(mode & 0o111, 0o111);
+            let bits = file.metadata().unwrap().permissions().mode();
+            assert_eq!(bits & 0o111, 0o111);
             let again = put_one(agent, dir.path(), &mut placed).unwrap();
             assert_eq!(again, Changes::default());
         }

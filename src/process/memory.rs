@@ -68,7 +68,9 @@ unsafe extern "C" fn release_object(
         let Ok(length) = usize::try_from(header.p_memsz) else {
             continue;
         };
-        let Ok(offset) = usize::try_from(object.dlpi_addr + header.p_vaddr) else {
+        // What was linked for a high address and lies at a low one is moved by less than nothing, as
+        // the vdso of a Linux in user mode.
+        let Ok(offset) = usize::try_from(object.dlpi_addr.wrapping_add(header.p_vaddr)) else {
             continue;
         };
         let start = offset & !(page - 1);

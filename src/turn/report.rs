@@ -121,7 +121,7 @@ pub(super) async fn of_turn(context: &TurnContext, turn: TurnId) -> Vec<Event> {
         let freshness = found
             .written
             .map(|written| known.judge(turn, &expected.path, written));
-        if found.error.is_none() && freshness == Some(Freshness::OfNoTurn) {
+        if found.error.is_none() && freshness == Some(Freshness::Before) {
             found.error =
                 Some("is as it was before the session: no turn has written it".to_owned());
         }
@@ -133,7 +133,7 @@ pub(super) async fn of_turn(context: &TurnContext, turn: TurnId) -> Vec<Event> {
             path: expected.path.display().to_string(),
             ok: found.error.is_none(),
             error: found.error.map(masked),
-            unchanged: freshness.is_some_and(|freshness| freshness != Freshness::OfTurn),
+            unchanged: freshness.is_some_and(|freshness| freshness != Freshness::ThisTurn),
             content: text.map(masked),
         });
     }
@@ -268,6 +268,68 @@ mod tests {
             let why = why(path).unwrap();
             assert!(why.starts_with("cannot be read"), "{path}: {why}");
         }
+    }
+
+    #[test]
+    fn ten_thousand_crooked_paths_lead_nowhere_out_of_the_workspace() {
+        const PARTS: [&str; 14] = [
+            "..",
+            ".",
+            "",
+            "in",
+            "in.txt",
+            "up",
+            "away",
+            "around",
+            "magic",
+            "proc",
+            "secret",
+            "w",
+            "a\nb",
+            "\u{1b}[2J",
+        ];
+        let dir = tempfile::tempdir().unwrap();
+        let workspace = dir.path().join("w");
+        std::fs::create_dir_all(workspace.join("in/w")).unwrap();
+        std::fs::create_dir_all(dir.path().join("in")).unwrap();
+        for outside in ["secret", "in.txt", "in/secret", "in/in.txt"] {
+            std::fs::write(dir.path().join(outside), "outside").unwrap();
+        }
+        std::fs::write(workspace.join("in/in.txt"), "inside").unwrap();
+        for folder in [workspace.clone(), workspace.join("in")] {
+            for (name, target) in [
+                ("up", ".."),
+                ("away", dir.path().to_str().unwrap()),
+                ("around", "../w/../.."),
+                ("magic", "/proc/self/cwd"),
+                ("proc", "/proc/self/root"),
+            ] {
+                symlink(target, folder.join(name)).unwrap();
+            }
+        }
+        let (mut state, mut seen) = (7_u64, 0);
+        let mut next = |most: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            usize::try_from((state >> 33) % most).unwrap()
+        };
+        for _ in 0..10_000 {
+            let length = 1 + next(7);
+            let parts: Vec<&str> = (0..length).map(|_| PARTS[next(14)]).collect();
+            let whole = dir.path().display().to_string();
+            let path = match next(20) {
+                0 => format!("{whole}/{}", parts.join("/")),
+                _ => parts.join("/"),
+            };
+            let found = open(&workspace, Path::new(&path)).and_then(|(file, _)| content(file));
+            match found.as_deref() {
+                Ok(b"inside") => seen += 1,
+                Ok(other) => panic!("{path:?} shows {other:?}"),
+                Err(_) => {}
+            }
+        }
+        assert!(seen >= 5, "only {seen} of them led to the file within");
     }
 
     #[test]

@@ -1,12 +1,13 @@
-//! A Hub that has a say: what it makes of runs and calls, with the real Claude Code in live form.
+//! A Hub that has a say: what it makes of runs and calls, with the real Claude Code in live form;
+//! what it makes of calls with OpenCode and Gemini CLI as well.
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, Model};
+use crate::bench::{Bench, Model, skip};
 use crate::hand_hub::{Event, Hub, Peer, Said};
 use crate::running::{Running, eventually};
 
@@ -29,6 +30,37 @@ pub(crate) fn script() -> String {
     script + "[[scenario]]\nmatch = \"From the Hub\"\n[[scenario.reply]]\n" + injected
 }
 
+/// Another agent's CLI.
+struct Other {
+    name: &'static str,
+    program: &'static str,
+    model: &'static str,
+    /// Its environment as TOML, in which `$URL` stands for the model server.
+    env: &'static str,
+}
+
+const OPENCODE: Other = Other {
+    name: "opencode",
+    program: "opencode-linux-x64/bin/opencode",
+    model: "scripted/scripted",
+    env: r#"OPENCODE_DISABLE_MODELS_FETCH = "1"
+OPENCODE_DISABLE_DEFAULT_PLUGINS = "1"
+npm_config_registry = "http://127.0.0.1:9/"
+OPENCODE_CONFIG_CONTENT = '''{"small_model": "scripted/scripted",
+    "enabled_providers": ["scripted"], "provider": {"scripted": {
+        "npm": "@ai-sdk/openai-compatible",
+        "options": {"baseURL": "$URL/v1", "apiKey": "any"},
+        "models": {"scripted": {"tool_call": true}}}}}'''
+"#,
+};
+
+const GEMINI: Other = Other {
+    name: "gemini",
+    program: ".bin/gemini",
+    model: "gemini-3.8-flash",
+    env: "GOOGLE_GEMINI_BASE_URL = \"$URL\"\nGEMINI_API_KEY = \"any\"\n",
+};
+
 /// A daemon that a hand-played Hub has a say over.
 pub(crate) struct Led {
     bench: Bench,
@@ -46,6 +78,44 @@ impl Led {
     pub(crate) async fn start_in(mode: &str, settings: &str) -> Option<Self> {
         let bench = Bench::with_claude()?;
         let model = bench.model(&script());
+        Some(Self::lead(bench, model, mode, settings, &[]).await)
+    }
+
+    /// With another CLI, which leaves out why a call was denied.
+    async fn start_other(agent: &Other) -> Option<Self> {
+        let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/node_modules");
+        let program = tools.join(agent.program);
+        if !program.exists() {
+            skip(&format!("needs {}", program.display()));
+            return None;
+        }
+        let bench = Bench::new();
+        let model = bench.model(&script());
+        let settings = format!(
+            "hub_gate = \"ask\"\nhub_gate_timeout = \"2s\"\n[agents.{}]\ncommand = {program:?}\n\
+             [agents.{0}.env]\n{}",
+            agent.name,
+            agent.env.replace("$URL", &model.url),
+        );
+        // OpenCode would fetch ripgrep if it were missing
+        let package = "@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/codex-path";
+        let path = std::env::var("PATH").unwrap_or_default();
+        let path = format!("{}:{path}", tools.join(package).display());
+        let env = [
+            ("AGENT_RUNNER_AGENT", agent.name),
+            ("AGENT_RUNNER_MODEL", agent.model),
+            ("PATH", &path),
+        ];
+        Some(Self::lead(bench, model, "auto", &settings, &env).await)
+    }
+
+    async fn lead(
+        bench: Bench,
+        model: Model,
+        mode: &str,
+        settings: &str,
+        env: &[(&str, &str)],
+    ) -> Self {
         let hub = Hub::start().await;
         let config = bench.file("config.toml", settings);
         let repo = format!("file://{}", bench.text("repo"));
@@ -62,18 +132,19 @@ impl Led {
         command.args(["--repo", &repo, "--hub", &hub.url()]);
         command.env("AGENT_RUNNER_HUB_KEY", "agc_KEY");
         command.env("AGENT_RUNNER_MODE", mode);
+        command.envs(env.iter().copied());
         let daemon = bench.start(&mut command);
         let mut peer = hub.accept().await;
         let config = json!({"systemPromptSuffix": "The Hub's own suffix."});
         let init = json!({"type": "init", "role": "lead", "sessionId": "s1", "config": config});
         peer.send(&init).await;
-        Some(Self {
+        Self {
             bench,
             model,
             daemon,
             peer,
             prompts: 0,
-        })
+        }
     }
 
     pub(crate) async fn prompt(&mut self, text: &str) {
@@ -259,6 +330,38 @@ fn a_call_waits_for_the_hub_which_permits_blocks_or_asks_people() {
     });
 }
 
+fn a_call_waits(agent: &Other) {
+    run(async {
+        let Some(mut led) = Led::start_other(agent).await else {
+            return;
+        };
+        let block = json!([{"action": "BLOCK", "reason": "not on my watch"}]);
+        led.prompt("Touch one").await;
+        led.play(|event| on(event, "tool_call", block.clone()), nobody)
+            .await;
+        assert!(!led.made("one").exists());
+        led.prompt("Touch two").await;
+        led.play(|_| None, nobody).await;
+        assert!(led.made("two").exists());
+        led.prompt("Touch three").await;
+        led.play(|event| on(event, "tool_call", json!("silent")), nobody)
+            .await;
+        assert!(!led.made("three").exists());
+        let expected = ["deny hub", "allow hub", "deny timeout"];
+        eventually("each was answered so", || led.answered_by() == expected);
+    });
+}
+
+#[test]
+fn a_call_of_opencode_waits_for_the_hub() {
+    a_call_waits(&OPENCODE);
+}
+
+#[test]
+fn a_call_of_gemini_waits_for_the_hub() {
+    a_call_waits(&GEMINI);
+}
+
 #[test]
 fn a_run_is_briefed_or_refused_before_it_begins() {
     run(async {
@@ -379,19 +482,21 @@ fn what_is_chosen_reaches_a_live_process() {
         led.play(|_| None, nobody).await;
         let pid = led.cli();
         // The model is taken up as it is.
-        let model = json!({"type": "set_model", "modelId": "claude-sonnet-4-5"});
+        let model = json!({"type": "set_model", "modelId": "claude-sonnet-4-6"});
         led.command(model).await;
         led.prompt("Touch two").await;
         led.play(|_| None, nobody).await;
         let asked = led.model.requests().pop().unwrap();
-        assert_eq!(asked["model"], "claude-sonnet-4-5");
+        assert_eq!(asked["model"], "claude-sonnet-4-6");
         assert_eq!(led.cli(), pid, "the same process");
-        // How hard it thinks is not: another process, the same conversation.
+        // So is how hard it thinks.
         led.command(json!({"type": "set_thinking_level", "level": "low"}))
             .await;
         led.prompt("Touch three").await;
         led.play(|_| None, nobody).await;
-        assert_ne!(led.cli(), pid);
+        let asked = led.model.requests().pop().unwrap();
+        assert_eq!(asked["output_config"]["effort"], "low");
+        assert_eq!(led.cli(), pid, "the same process");
         assert!(led.told().contains("Touch one"));
         // The CLI's own command is a turn.
         led.command(json!({"type": "compact"})).await;

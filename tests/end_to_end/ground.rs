@@ -370,6 +370,53 @@ fn skills_are_where_the_cli_looks_and_in_no_commit() {
 }
 
 #[test]
+fn the_agents_git_runs_nothing_that_a_repository_brings_along() {
+    let bench = Bench::new();
+    let repo = repository(&bench, "r");
+    let ran = bench.text("ran");
+    let program = bench.file(
+        "program",
+        &format!("#!/bin/sh\necho \"$0 $*\" >>{ran}\ncat\n"),
+    );
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    // Hooks, a monitor, a bare repository within with a configuration of its own, a remote helper.
+    let bare = repo.join("inner.git");
+    git(&repo, &["init", "-q", "--bare", bare.to_str().unwrap()]);
+    git(&bare, &["config", "core.fsmonitor", &program]);
+    fs::write(bare.join("objects/keep"), "").unwrap();
+    fs::write(bare.join("refs/keep"), "").unwrap();
+    git(&repo, &["add", "--force", "."]);
+    git(&repo, &["commit", "-q", "-m", "hostile"]);
+    let work = format!(
+        "for hook in pre-commit post-commit post-checkout; do cp {program} .git/hooks/$hook; done\n\
+         cp {program} hook; mkdir own; cp {program} own/pre-commit\n\
+         git config core.hooksPath \"$PWD/own\"; git config core.fsmonitor {program}\n\
+         git add . ; git status >/dev/null; git -c user.name=a -c user.email=b@c commit -q -m x\n\
+         (cd inner.git && git status) 2>&1 | head -c 300 >bare\n\
+         git clone -q 'ext::{program} x' cloned >ext 2>&1\n"
+    );
+    let config = config_with_work(&bench, &work, "");
+    let workspace = bench.text("w");
+    let words = ["--config", &config, "--repo", repo.to_str().unwrap()];
+    let (code, events, said) = run(
+        &bench,
+        &[&words[..], &["--workspace-dir", &workspace, "Go."]].concat(),
+    );
+    assert_eq!(code, 0, "{said}\n{events:#?}");
+    let said = fs::read_to_string(&ran).unwrap_or_default();
+    assert_eq!(said, "", "something ran");
+    let read = |name: &str| fs::read_to_string(bench.path("w").join(name)).unwrap();
+    assert!(
+        read("bare").contains("safe.bareRepository"),
+        "{}",
+        read("bare")
+    );
+    assert!(read("ext").contains("'ext' not allowed"), "{}", read("ext"));
+    let head = git(&bench.path("w"), &["log", "-1", "--format=%s"]);
+    assert_eq!(head, "x");
+}
+
+#[test]
 fn a_setup_that_the_daemons_death_cut_off_is_ended_and_run_again() {
     let bench = Bench::new();
     let script = format!(

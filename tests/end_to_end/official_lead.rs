@@ -103,7 +103,7 @@ fn the_official_lead_makes_a_session_works_in_it_and_takes_commands() {
     lead.shows_since(mark, "Another session");
     let mark = lead.mark();
     lead.press("\r");
-    lead.shows_since(mark, "created");
+    lead.shows_since(mark, "Root Task");
     // Back to the list, and out of it.
     for shown in ["Another session", "You asked for a greeting."] {
         let mark = lead.mark();

@@ -289,7 +289,8 @@ fn lfs_files_are_fetched_and_stored_by_its_program_with_the_token_of_the_reposit
     let read = |name: &str| fs::read_to_string(workspace.join(name)).unwrap();
     assert_eq!(read("seen"), "a large file\n", "{events:#?}");
     assert_eq!(read("status"), "?? seen\n?? status\n");
-    assert_eq!(read("pushed"), "");
+    // Its progress may be told.
+    assert!(!read("pushed").contains("fatal"), "{}", read("pushed"));
     // What the agent added is a pointer in its commit, and its content is where those of others are.
     let pointer = git(&origin.folder, &["show", "by-agent:more.bin"]);
     let oid = pointer.split("sha256:").nth(1).unwrap();

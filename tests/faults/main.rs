@@ -11,6 +11,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test fails by its panic
 #![allow(clippy::print_stdout)] // figures and seeds
 
+#[path = "../support/ended.rs"]
+mod ended;
 mod hub;
 mod judge;
 mod ledger;

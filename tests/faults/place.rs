@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::ended;
 use crate::hub::{Hub, Manners, SESSION};
 
 /// Nothing is waited for longer: far more than any of it takes, for busy machines.
@@ -196,14 +197,10 @@ impl Place {
 
     /// Waits for the daemon's end.
     pub(crate) fn end(&mut self) -> Result<ExitStatus, Fault> {
-        let deadline = Clock.now() + LIMIT;
-        loop {
-            if let Some(status) = self.ended() {
-                return Ok(status);
-            }
-            in_time("the end of the daemon", deadline)?;
-            std::thread::sleep(LOOK / 4);
-        }
+        let daemon = self.daemon.as_mut().ok_or("no daemon runs")?;
+        let status = ended::in_time(daemon, LIMIT).ok_or("not in time: the end of the daemon")?;
+        self.daemon = None;
+        Ok(status)
     }
 
     /// Gives the lead a command; nothing where the daemon died before it answered.

@@ -40,7 +40,7 @@ pub(crate) enum Scenario {
     Live,
     /// As `TakeOver`, in live form.
     LiveTakeOver,
-    /// As `Orders`, in live form.
+    /// As `Orders`, in live form, and another model in the middle.
     LiveOrders,
     /// A turn, then another model and a new conversation.
     Choices,
@@ -121,6 +121,10 @@ impl Scenario {
                 let waits = |record: &Record| record.count("session_error") > 0;
                 place.until("the death of the CLI", waits)?;
                 place.ask(&json!({"type": "steer", "message": STEER}))?;
+                if self == Self::LiveOrders {
+                    let other = json!({"type": "set_model", "modelId": "another"});
+                    until_answered(place, &other)?;
+                }
             }
             Self::TakeOver | Self::LiveTakeOver => {
                 place.start();

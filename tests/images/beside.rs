@@ -315,8 +315,8 @@ fn a_pause_ends_the_container_and_the_next_daemon_goes_on_with_the_conversation(
 
 #[test]
 fn the_agents_git_commits_for_the_author_and_pushes_with_a_token_from_a_container_beside() {
-    let Some(image) = image("claude") else { return };
     const TOKEN: &str = "t-0k3n-of-the-agent";
+    let Some(image) = image("claude") else { return };
     let bench = Bench::new(
         "git commit -q --allow-empty -m work; git push -q origin HEAD:by-agent >pushed 2>&1; \
          GIT_TERMINAL_PROMPT=0 git push -q ${PWD:+$(git remote get-url origin)}x HEAD:x >refused 2>&1; \

@@ -17,6 +17,7 @@ mod deployed;
 #[path = "../git_server/mod.rs"]
 #[allow(dead_code)] // shared with the tests of workspaces
 mod git_server;
+mod pinned;
 mod session;
 #[path = "../git_server/tls.rs"]
 mod tls;

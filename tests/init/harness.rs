@@ -11,6 +11,8 @@ use agent_runner::clock::Clock;
 use agent_runner::process::{Identity, Stat, State};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::ended;
+
 /// No test waits longer for anything.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
@@ -89,14 +91,7 @@ impl Init {
 
     /// Waits for the end; how it ended, and what was said on stderr.
     pub(crate) fn wait(mut self) -> (ExitStatus, String) {
-        let deadline = Clock.now() + LIMIT;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(Clock.now() < deadline, "init ends in time");
-            std::thread::sleep(Duration::from_millis(2));
-        };
+        let status = ended::in_time(&mut self.child, LIMIT).expect("init ends in time");
         (status, self.errors.take().unwrap().join().unwrap())
     }
 

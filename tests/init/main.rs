@@ -3,8 +3,11 @@
 //! leaves.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test's failure is a panic
 
+#[path = "../support/ended.rs"]
+mod ended;
 mod harness;
 
+mod cgroup_v2;
 mod codes;
 mod memory;
 mod orphans;

@@ -8,6 +8,7 @@
 mod consent;
 mod frames;
 mod launch;
+mod limits;
 mod sending;
 mod wire;
 mod work;
@@ -76,6 +77,8 @@ struct CodexLive {
     asked: Vec<Waiting>,
     /// Requests that are refused, by their ids: their methods.
     owed: BTreeMap<String, String>,
+    #[serde(default)]
+    limits: limits::Limits,
     /// The last error of the turn.
     failed: Option<TurnError>,
 }
@@ -260,6 +263,12 @@ impl Peer for CodexLive {
         params: Option<&RawValue>,
         out: &mut Vec<Told>,
     ) -> Option<&'static str> {
+        if method == limits::UPDATED {
+            let mut events = Vec::new();
+            let reason = self.limits.updated(params, &mut events);
+            tell(&mut events, out);
+            return reason;
+        }
         if SILENT.iter().any(|silent| method.starts_with(silent)) {
             return Some("state of the CLI");
         }

@@ -12,62 +12,60 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::settings;
-use crate::agent::args::Args;
+use crate::agent::args::{Args, Flags};
 use crate::agent::{AgentSession, HomeLink, LaunchError, LaunchPlan, TurnSpec, hash};
 
-/// Flags that the runner sets or that would break its reading of the output, and what to use
-/// instead. Short forms stand beside their long ones.
-const OWNED: &[(&[&str], &str)] = &[
-    (
-        &[
-            "-p",
-            "--prompt",
-            "-i",
-            "--prompt-interactive",
-            "-o",
-            "--output-format",
-            "--acp",
-            "--experimental-acp",
-            "-w",
-            "--worktree",
-        ],
-        "it cannot be changed",
-    ),
-    (
-        &[
-            "--session-id",
-            "--session-file",
-            "-r",
-            "--resume",
-            "--list-sessions",
-            "--delete-session",
-        ],
-        "conversations follow the session's turns",
-    ),
-    (
-        &["-y", "--yolo", "--approval-mode", "--skip-trust"],
-        "use `--approve`",
-    ),
-    (&["-m", "--model"], "use `--model`"),
-    (
-        &["--allowed-tools", "--allowedTools"],
-        "use `--allowed-tools`",
-    ),
-    (
-        &["-h", "--help", "-v", "--version", "-l", "--list-extensions"],
-        "it ends the CLI at once: call it directly",
-    ),
-];
-
-/// Flags that take a value as their next argument; all others stand alone or as `--flag=value`.
-const VALUED: &[&str] = &[
-    "--policy",
-    "--admin-policy",
-    "--allowed-mcp-server-names",
-    "-e",
-    "--extensions",
-    "--include-directories",
-];
+const FLAGS: Flags = Flags {
+    owned: &[
+        (
+            &[
+                "-p",
+                "--prompt",
+                "-i",
+                "--prompt-interactive",
+                "-o",
+                "--output-format",
+                "--acp",
+                "--experimental-acp",
+                "-w",
+                "--worktree",
+            ],
+            "it cannot be changed",
+        ),
+        (
+            &[
+                "--session-id",
+                "--session-file",
+                "-r",
+                "--resume",
+                "--list-sessions",
+                "--delete-session",
+            ],
+            "conversations follow the session's turns",
+        ),
+        (
+            &["-y", "--yolo", "--approval-mode", "--skip-trust"],
+            "use `--approve`",
+        ),
+        (&["-m", "--model"], "use `--model`"),
+        (
+            &["--allowed-tools", "--allowedTools"],
+            "use `--allowed-tools`",
+        ),
+        (
+            &["-h", "--help", "-v", "--version", "-l", "--list-extensions"],
+            "it ends the CLI at once: call it directly",
+        ),
+    ],
+    valued: &[
+        "--policy",
+        "--admin-policy",
+        "--allowed-mcp-server-names",
+        "-e",
+        "--extensions",
+        "--include-directories",
+    ],
+};
 
 /// Login, endpoint and model. Not `GEMINI_CLI_HOME` and its like, which would override the home.
 const ENV_PASS: &[&str] = &[
@@ -238,27 +236,7 @@ fn rule(tool: &str, prefix: Option<&str>, decision: &str, priority: u32) -> Stri
 }
 
 pub(super) fn check_extra(extra: &[OsString]) -> Result<(), LaunchError> {
-    let mut is_value = false;
-    for argument in extra {
-        if std::mem::take(&mut is_value) {
-            continue;
-        }
-        let text = argument.to_string_lossy();
-        let flag = text.split('=').next().unwrap_or_default();
-        if !flag.starts_with('-') || flag == "--" || flag == "-" {
-            return Err(LaunchError::Positional {
-                argument: text.into_owned(),
-            });
-        }
-        if let Some((_, instead)) = OWNED.iter().find(|(flags, _)| owns(flags, flag)) {
-            return Err(LaunchError::OwnedFlag {
-                flag: flag.to_owned(),
-                instead,
-            });
-        }
-        is_value = VALUED.contains(&text.as_ref());
-    }
-    Ok(())
+    FLAGS.check_by(extra, owns)
 }
 
 /// The CLI's parser takes `--outputFormat` for `--output-format`, `--no-yolo` for its opposite,

@@ -2,53 +2,52 @@
 
 use std::ffi::OsString;
 
+use crate::agent::args::Flags;
 use crate::agent::{AgentSession, LaunchError, LaunchPlan, TurnSpec};
 
-/// Flags that the runner sets or that would break its reading of the output, and what to use
-/// instead.
-const OWNED: &[(&[&str], &str)] = &[
-    (
-        &["--mode", "-p", "--print", "--export"],
-        "it cannot be changed",
-    ),
-    (
-        &[
-            "-c",
-            "--continue",
-            "-r",
-            "--resume",
-            "--session",
-            "--fork",
-            "--session-dir",
-            "--no-session",
-        ],
-        "conversations follow the session's turns",
-    ),
-    (&["--model", "--models"], "use `--model PROVIDER/MODEL`"),
-    (&["--thinking"], "use `--effort`"),
-    (&["--append-system-prompt"], "use `--system-prompt-file`"),
-    (
-        &["--api-key"],
-        "arguments can be read by every user of the machine: set the provider's variable",
-    ),
-    (
-        &["-h", "--help", "-v", "--version", "--list-models"],
-        "it ends the CLI at once: call it directly",
-    ),
-];
-
-/// Flags that take a value, always as their next argument.
-const VALUED: &[&str] = &[
-    "--provider",
-    "--system-prompt",
-    "-t",
-    "--tools",
-    "-e",
-    "--extension",
-    "--skill",
-    "--prompt-template",
-    "--theme",
-];
+const FLAGS: Flags = Flags {
+    owned: &[
+        (
+            &["--mode", "-p", "--print", "--export"],
+            "it cannot be changed",
+        ),
+        (
+            &[
+                "-c",
+                "--continue",
+                "-r",
+                "--resume",
+                "--session",
+                "--fork",
+                "--session-dir",
+                "--no-session",
+            ],
+            "conversations follow the session's turns",
+        ),
+        (&["--model", "--models"], "use `--model PROVIDER/MODEL`"),
+        (&["--thinking"], "use `--effort`"),
+        (&["--append-system-prompt"], "use `--system-prompt-file`"),
+        (
+            &["--api-key"],
+            "arguments can be read by every user of the machine: set the provider's variable",
+        ),
+        (
+            &["-h", "--help", "-v", "--version", "--list-models"],
+            "it ends the CLI at once: call it directly",
+        ),
+    ],
+    valued: &[
+        "--provider",
+        "--system-prompt",
+        "-t",
+        "--tools",
+        "-e",
+        "--extension",
+        "--skill",
+        "--prompt-template",
+        "--theme",
+    ],
+};
 
 const EFFORTS: &[&str] = &["off", "minimal", "low", "medium", "high", "xhigh"];
 const EFFORT_NAMES: &str = "off, minimal, low, medium, high, xhigh";
@@ -84,7 +83,8 @@ const ENV_PASS: &[&str] = &[
 
 /// The plan for one turn.
 pub(super) fn plan(spec: &TurnSpec) -> Result<LaunchPlan, LaunchError> {
-    check_extra(&spec.extra_args)?;
+    // It knows flags as whole words only.
+    FLAGS.check_by(&spec.extra_args, |owned, given| owned.contains(&given))?;
     if spec.mcp_config.is_some() {
         return Err(LaunchError::McpServers {
             reason: "Pi has no MCP; leave the option out, or load a Pi extension with \
@@ -129,30 +129,6 @@ pub(super) fn plan(spec: &TurnSpec) -> Result<LaunchPlan, LaunchError> {
         env_fallback: Vec::new(),
         env_pass: ENV_PASS,
     })
-}
-
-fn check_extra(extra: &[OsString]) -> Result<(), LaunchError> {
-    let mut is_value = false;
-    for argument in extra {
-        if std::mem::take(&mut is_value) {
-            continue;
-        }
-        let text = argument.to_string_lossy();
-        let flag = text.split('=').next().unwrap_or_default();
-        if !flag.starts_with('-') || flag == "--" || flag == "-" {
-            return Err(LaunchError::Positional {
-                argument: text.into_owned(),
-            });
-        }
-        if let Some((_, instead)) = OWNED.iter().find(|(flags, _)| flags.contains(&flag)) {
-            return Err(LaunchError::OwnedFlag {
-                flag: flag.to_owned(),
-                instead,
-            });
-        }
-        is_value = VALUED.contains(&text.as_ref());
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -72,10 +72,8 @@ impl Commands {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
-    use crate::agent::{AGENTS, AgentSession, TurnSpec};
+    use crate::agent::{AGENTS, TurnSpec};
 
     #[test]
     fn each_level_that_an_agent_has_is_taken_by_its_plan() {
@@ -84,22 +82,9 @@ mod tests {
                 let effort = effort_of(agent.name, level).unwrap();
                 assert_eq!(level_of(Some(effort)), level);
                 let spec = TurnSpec {
-                    agent_session: AgentSession::New(uuid::Uuid::nil()),
                     model: Some("m".to_owned()),
                     effort: Some(effort.to_owned()),
-                    system_prompt_file: None,
-                    system_prompt: None,
-                    mcp_config: None,
-                    mcp_servers: None,
-                    settings: None,
-                    variables: Vec::new(),
-                    allowed_tools: Vec::new(),
-                    subagents: Vec::new(),
-                    extra_args: Vec::new(),
-                    home: PathBuf::from("/home/agent"),
-                    is_root: false,
-                    workspace: PathBuf::new(),
-                    files: PathBuf::new(),
+                    ..TurnSpec::plain()
                 };
                 let plan = (agent.plan)(&spec);
                 assert!(plan.is_ok(), "{} {level}: {plan:?}", agent.name);

@@ -149,8 +149,8 @@ impl<'a> Shelf<'a> {
             let parent = folder_in(&own, parent)?;
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             let mode = if file.is_program { 0o755 } else { 0o644 };
-            let made = openat(&parent, name, flags, Mode::from_raw_mode(mode))?;
-            File::from(made).write_all(&file.content)?;
+            let opened = openat(&parent, name, flags, Mode::from_raw_mode(mode))?;
+            File::from(opened).write_all(&file.content)?;
         }
         self.exclude(&skill.name)
     }

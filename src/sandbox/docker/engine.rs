@@ -1,5 +1,6 @@
 //! The container engine: Docker, or what speaks its API.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +55,17 @@ pub enum EngineError {
         #[source]
         source: Error,
     },
+    /// Its containers' users are not this machine's.
+    #[error(
+        "the container engine at {endpoint} runs as uid {owner} and gives users other ids in its \
+         containers; use root's engine, or as that user Podman's"
+    )]
+    OtherUsers {
+        /// Where it is.
+        endpoint: String,
+        /// Whose it is.
+        owner: u32,
+    },
     /// It did not do so in time.
     #[error("the container engine did not {step} within {limit:?}")]
     Late {
@@ -101,6 +113,31 @@ impl Engine {
         connected.map_err(|source| EngineError::Unreachable {
             endpoint: self.endpoint.clone(),
             source,
+        })
+    }
+
+    /// The user namespace in which a container's users are those of this machine; none where they
+    /// are anyway. An engine without root's rights, which is known by whose its socket is, maps them
+    /// to others; Podman can be told to leave its own user as it is.
+    pub(super) async fn user_namespace(
+        &self,
+        own: u32,
+    ) -> Result<Option<&'static str>, EngineError> {
+        let socket = self.endpoint.strip_prefix("unix://");
+        let owner = socket.and_then(|path| Some(std::fs::metadata(path).ok()?.uid()));
+        let Some(owner) = owner.filter(|uid| *uid != 0) else {
+            return Ok(None);
+        };
+        let version = self.client().await?.version().await;
+        let parts = version.map_err(refused("tell its version"))?.components;
+        let mut parts = parts.into_iter().flatten();
+        let is_podman = parts.any(|part| part.name == "Podman Engine");
+        if is_podman && owner == own {
+            return Ok(Some("keep-id"));
+        }
+        Err(EngineError::OtherUsers {
+            endpoint: self.endpoint.clone(),
+            owner,
         })
     }
 

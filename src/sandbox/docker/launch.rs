@@ -40,7 +40,7 @@ pub(super) async fn launch(
     let client = sandbox.engine.client().await?;
     crash_point!("docker.before_create");
     let body = sandbox.policy.of_run(dir.path());
-    create(client, name.as_str(), body).await?;
+    create(sandbox, name.as_str(), body).await?;
     crash_point!("docker.created");
     let block = environment.to_block();
     let talk = talk(client, name.as_str(), Some(&block), Until::Line);
@@ -58,10 +58,18 @@ pub(super) async fn launch(
 }
 
 pub(super) async fn create(
-    client: &Docker,
+    sandbox: &DockerSandbox,
     name: &str,
-    body: ContainerCreateBody,
+    mut body: ContainerCreateBody,
 ) -> Result<(), EngineError> {
+    let client = sandbox.engine.client().await?;
+    let users = sandbox
+        .engine
+        .user_namespace(sandbox.policy.owner.0)
+        .await?;
+    if let (Some(users), Some(host)) = (users, &mut body.host_config) {
+        host.userns_mode = Some(users.to_owned());
+    }
     let named = CreateContainerOptionsBuilder::new().name(name).build();
     let created = client.create_container(Some(named), body).await;
     created.map(drop).map_err(refused("create the container"))

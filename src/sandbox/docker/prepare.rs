@@ -119,7 +119,7 @@ impl DockerSandbox {
     async fn probe(&self, program: &Path) -> Result<String, PrepareError> {
         let client = self.engine.client().await?;
         let name = format!("agent-runner-probe-{}", uuid::Uuid::new_v4().simple());
-        create(client, &name, self.policy.of_probe(&name, program)).await?;
+        create(self, &name, self.policy.of_probe(&name, program)).await?;
         let talk = talk(client, &name, None, Until::End);
         let heard = within(START_LIMIT, "try the image", talk).await;
         self.engine.remove(&name).await;

@@ -238,6 +238,7 @@ impl Course {
             && self.over.is_none()
             && is_silent
             && let Some(first) = self.messages.first_mut()
+            && first.opens
         {
             first.how = How::Prompt;
         }

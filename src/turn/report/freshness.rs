@@ -26,11 +26,11 @@ pub(super) struct Written {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Freshness {
     /// The turn has written it.
-    OfTurn,
+    ThisTurn,
     /// An earlier turn of the session has, and this one has not.
-    OfEarlierTurn,
+    EarlierTurn,
     /// No turn of the session has: it was there before.
-    OfNoTurn,
+    Before,
 }
 
 /// What is known of a session's reports.
@@ -80,12 +80,12 @@ impl Known {
         // Of a turn that an earlier program began nothing is known.
         if !is_known || !is_as_before {
             self.made.insert(path.to_owned());
-            return Freshness::OfTurn;
+            return Freshness::ThisTurn;
         }
         if self.made.contains(path) {
-            Freshness::OfEarlierTurn
+            Freshness::EarlierTurn
         } else {
-            Freshness::OfNoTurn
+            Freshness::Before
         }
     }
 }
@@ -120,20 +120,20 @@ mod tests {
 
         let mut known = Known::default();
         known.begin(turn(1), now());
-        assert_eq!(known.judge(turn(1), path, written()), Freshness::OfNoTurn);
+        assert_eq!(known.judge(turn(1), path, written()), Freshness::Before);
         known.keep(&kept).unwrap();
         let mut known = Known::read(&kept);
         // A new file under the old name is another one, whatever the clock says.
         let other = dir.path().join("other");
         std::fs::write(&other, "old").unwrap();
         std::fs::rename(other, &report).unwrap();
-        assert_eq!(known.judge(turn(1), path, written()), Freshness::OfTurn);
+        assert_eq!(known.judge(turn(1), path, written()), Freshness::ThisTurn);
         known.begin(turn(2), now());
         assert_eq!(
             known.judge(turn(2), path, written()),
-            Freshness::OfEarlierTurn
+            Freshness::EarlierTurn
         );
-        assert_eq!(known.judge(turn(3), path, written()), Freshness::OfTurn);
+        assert_eq!(known.judge(turn(3), path, written()), Freshness::ThisTurn);
         assert_eq!(Known::read(Path::new("/no/such/file")), Known::default());
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn push(address: &SshAddress, job: &WorkerPush) -> io::Result<()> {
     call.finish_writing();
     let mut answer = Vec::new();
     (&mut call).take(LARGEST_ANSWER).read_to_end(&mut answer)?;
-    receive::verdict(&answer, &job.reference).map_err(words)
+    receive::verdict(&answer, &job.reference).map_err(|error| words(&error))
 }
 
 /// What the other side begins with, up to its end.
@@ -58,10 +58,12 @@ fn advertised(call: &mut Call) -> io::Result<Vec<(String, String)>> {
             _ => return Err(io::Error::other("its answer is none of git's")),
         }
     }
-    let refs = receive::refs_in(&said).map_err(words)?.into_iter();
+    let refs = receive::refs_in(&said)
+        .map_err(|error| words(&error))?
+        .into_iter();
     Ok(refs.map(|found| (found.name, found.commit)).collect())
 }
 
-fn words(error: PushError) -> io::Error {
+fn words(error: &PushError) -> io::Error {
     io::Error::other(error.to_string())
 }

@@ -129,9 +129,10 @@ mod tests {
     use super::*;
 
     fn of(text: &str) -> Result<String, &'static str> {
-        let address = match text.contains("://") {
-            true => SshAddress::of_url(&Url::parse(text).unwrap()),
-            false => SshAddress::of_scp(text).unwrap(),
+        let address = if text.contains("://") {
+            SshAddress::of_url(&Url::parse(text).unwrap())
+        } else {
+            SshAddress::of_scp(text).unwrap()
         };
         Ok(address?.words("git-upload-pack").join(" "))
     }

@@ -165,10 +165,10 @@ impl Write for Call {
         let Some(stdin) = &mut self.stdin else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
-        match stdin.write(bytes) {
+        match stdin.write_all(bytes) {
             // Why it has gone is more telling.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(self.failure()),
-            written => written,
+            written => written.map(|()| bytes.len()),
         }
     }
 

@@ -201,3 +201,48 @@ fn a_tool_that_the_user_listed_needs_no_consent() {
         assert_eq!(*said, decision);
     }
 }
+
+#[test]
+fn an_effort_counts_when_the_cli_says_it_and_else_the_one_before() {
+    let mut dialog = ready(false);
+    let answer = |frame: &Value, effort: &str| {
+        json!({"type": "control_response", "response": {"subtype": "success",
+            "request_id": frame["request_id"], "response": {"applied": {"effort": effort}}}})
+    };
+    let mut set = |effort: &str, counts: &str| {
+        let setting = Setting::Effort(effort.to_owned());
+        let given = give(&mut dialog, &Command::Set(setting)).remove(0);
+        assert!(receive(&mut dialog, &success(&given["request_id"])).is_empty());
+        let due = dialog.due();
+        let check = send(&mut dialog, due).remove(0);
+        assert_eq!(check["request"]["subtype"], "get_settings");
+        assert!(dialog.due().is_empty(), "it waits for the answer");
+        let told = receive(&mut dialog, &answer(&check, counts));
+        let Some(Told::Setting { refused, .. }) = told.first() else {
+            panic!("{told:?}");
+        };
+        refused.clone()
+    };
+    assert_eq!(set("low", "low"), None);
+    let refused = set("max", "low").unwrap();
+    assert!(refused.contains("what counts is low"), "{refused}");
+    let due = dialog.due();
+    let back = send(&mut dialog, due).remove(0);
+    assert_eq!(back["request"]["settings"]["effortLevel"], "low");
+    assert!(dialog.due().is_empty());
+    assert_eq!(dialog.settings().effort.as_deref(), Some("low"));
+}
+
+#[test]
+fn what_the_cli_says_of_its_new_model_takes_up_no_message() {
+    let mut dialog = ready(false);
+    give(&mut dialog, &Command::Prompt(message("p-1")));
+    let setting = Setting::Model("other".to_owned());
+    let asked = give(&mut dialog, &Command::Set(setting.clone())).remove(0);
+    let said = json!({"type": "user", "isReplay": true, "uuid": "another",
+        "message": {"role": "user", "content": "<local-command-stdout>Set model to other"}});
+    assert!(receive(&mut dialog, &said).is_empty());
+    let told = receive(&mut dialog, &success(&asked["request_id"]));
+    let refused = None;
+    assert_eq!(told, [Told::Setting { setting, refused }]);
+}

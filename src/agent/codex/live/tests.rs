@@ -1,6 +1,7 @@
 use super::*;
 use crate::agent::live::Answer;
 use crate::agent::live::Message;
+use crate::agent::live::Setting;
 use crate::frame::Loss;
 use crate::ids::SpoolOffset;
 
@@ -244,4 +245,79 @@ fn a_tool_of_an_mcp_server_waits_for_consent_and_a_servers_own_question_is_refus
     receive(&mut dialog, &ask(1, Value::Null));
     assert!(dialog.pending().is_empty());
     assert_eq!(due(&mut dialog)[0]["error"]["code"], -32601);
+}
+
+fn command(method: &str, status: &str) -> Value {
+    let item = json!({"type": "commandExecution", "id": "c", "status": status,
+        "command": "/bin/bash -lc 'make'", "aggregatedOutput": "made\n"});
+    json!({"method": method, "params": {"threadId": "t", "turnId": "u", "item": item}})
+}
+
+fn turn_over(status: &str) -> Value {
+    let turn = json!({"id": "u", "status": status});
+    json!({"method": "turn/completed", "params": {"threadId": "t", "turn": turn}})
+}
+
+#[test]
+fn a_turn_goes_on_as_long_as_what_it_left_running() {
+    let mut dialog = working();
+    receive(&mut dialog, &command("item/started", "inProgress"));
+    let told = receive(&mut dialog, &turn_over("completed"));
+    let is_over = |told: &[Told], in_background: bool| match told.last() {
+        Some(Told::TurnOver { background, .. }) => *background == in_background,
+        _ => false,
+    };
+    assert!(is_over(&told, true), "{told:?}");
+    let told = receive(&mut dialog, &command("item/completed", "completed"));
+    assert!(
+        matches!(&told[0], Told::Event(Event::ToolEnd { output: Some(text), .. })
+        if text == "made\n")
+    );
+    assert!(is_over(&told, false), "{told:?}");
+}
+
+#[test]
+fn what_an_interrupt_has_left_ends_in_no_turn() {
+    let mut dialog = working();
+    receive(&mut dialog, &command("item/started", "inProgress"));
+    let child = json!({"method": "turn/started", "params": {"threadId": "child",
+        "turn": {"id": "v"}}});
+    receive(&mut dialog, &child);
+    let frames = dialog.frames(&Command::Interrupt).unwrap();
+    let sent = send(&mut dialog, frames);
+    let threads: Vec<_> = sent
+        .iter()
+        .map(|frame| &frame["params"]["threadId"])
+        .collect();
+    assert_eq!(threads, ["t", "child"]);
+    receive(&mut dialog, &turn_over("interrupted"));
+    assert!(receive(&mut dialog, &command("item/completed", "failed")).is_empty());
+    let said = json!({"method": "item/agentMessage/delta",
+        "params": {"threadId": "child", "itemId": "m", "delta": "late"}});
+    assert!(receive(&mut dialog, &said).is_empty());
+}
+
+#[test]
+fn a_setting_counts_when_the_cli_has_answered() {
+    let mut dialog = working();
+    for (setting, field) in [
+        (Setting::Model("other".to_owned()), "model"),
+        (Setting::Effort("low".to_owned()), "effort"),
+        (Setting::Consent(true), "approvalPolicy"),
+    ] {
+        let frames = dialog.frames(&Command::Set(setting.clone())).unwrap();
+        let sent = send(&mut dialog, frames).remove(0);
+        assert!(sent["params"][field].is_string(), "{sent}");
+        assert!(!dialog.settings().has(&setting));
+        let told = receive(&mut dialog, &json!({"id": sent["id"], "result": {}}));
+        let refused = None;
+        assert_eq!(
+            told,
+            [Told::Setting {
+                setting: setting.clone(),
+                refused
+            }]
+        );
+        assert!(dialog.settings().has(&setting));
+    }
 }

@@ -103,7 +103,10 @@ fn what_was_asked_for_lies_over_the_users_own_settings() {
     });
     assert_eq!(
         settings["general"],
-        json!({"vimMode": true, "enableAutoUpdate": false, "enableAutoUpdateNotification": false})
+        json!({
+            "vimMode": true, "enableAutoUpdate": false, "enableAutoUpdateNotification": false,
+            "sessionRetention": {"enabled": false},
+        })
     );
     assert_eq!(settings["privacy"]["usageStatisticsEnabled"], false);
     assert_eq!(

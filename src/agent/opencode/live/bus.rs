@@ -144,7 +144,7 @@ impl Bus {
                 out.push(notice(NoticeLevel::Warning, "api_retry", text));
                 Some("".into())
             }
-            ("error", _) => self.error(&typed(params.error)?, out),
+            ("error", _) => Some(self.error(&typed(params.error)?, out)),
             _ => None,
         }
     }
@@ -186,7 +186,10 @@ impl Bus {
             ("step-finish", Some(_)) => self.count(part, out),
             ("step-start", None) => {
                 self.texts.clear();
-                self.failed = None;
+                // a context that overflows is told again when it cannot be shortened either
+                let is_got_over =
+                    |failed: &mut Failed| failed.error().class != ErrorClass::ContextOverflow;
+                self.failed.take_if(is_got_over);
             }
             ("text" | "reasoning", None) => return self.text(part, out),
             _ => {}
@@ -257,10 +260,10 @@ impl Bus {
         });
     }
 
-    fn error(&mut self, error: &ErrorRecord<'_>, out: &mut Vec<Event>) -> Option<Extended> {
+    fn error(&mut self, error: &ErrorRecord<'_>, out: &mut Vec<Event>) -> Extended {
         let failed = Failed::new(error);
         if failed.is_interrupt() {
-            return Some("the turn was interrupted".into());
+            return "the turn was interrupted".into();
         }
         self.retract(out);
         // it is told of the message and of the session
@@ -269,7 +272,7 @@ impl Bus {
             out.push(notice(NoticeLevel::Error, "api_error", text));
         }
         self.failed = Some(failed);
-        Some("the same error again".into())
+        "the same error again".into()
     }
 
     fn tool(

@@ -122,8 +122,33 @@ mod tests {
         assert_eq!(plan.spec.effort.as_deref(), Some("high"));
         assert_eq!(
             config(&plan),
-            json!({"experimental": {"continue_loop_on_deny": true}, "permission": {"*": "allow"}})
+            json!({
+                "experimental": {"continue_loop_on_deny": true},
+                "permission": {"*": "allow"},
+                "plugin": [["./agent-runner.mjs", {
+                    "unset": ["npm_config_fetch_retries", "npm_config_fetch_timeout"],
+                }]],
+            })
         );
+        let (name, _) = plan.launch.files.get(1).unwrap();
+        assert_eq!(*name, "agent-runner.mjs");
+    }
+
+    #[test]
+    fn what_a_user_has_set_for_npm_stays() {
+        let spec = TurnSpec {
+            variables: vec!["NPM_CONFIG_FETCH_RETRIES".to_owned()],
+            ..spec()
+        };
+        let plan = plan(&spec, false).unwrap();
+        let mut env = plan
+            .launch
+            .env
+            .iter()
+            .map(|(name, _)| name.to_str().unwrap());
+        assert!(!env.any(|name| name == "npm_config_fetch_retries"));
+        let unset = &config(&plan)["plugin"][0][1]["unset"];
+        assert_eq!(*unset, json!(["npm_config_fetch_timeout"]));
     }
 
     #[test]

@@ -136,6 +136,18 @@ fn what_is_in_the_log_was_said() {
     let mut course = begun();
     course.recover([].into_iter(), Phase::Working, false);
     assert_eq!(course.next(Phase::Working, &[], false), Step::Wait);
+    // a message into the turn was stored, and nobody came to say it
+    for (can_steer, step) in [
+        (true, steer("m-2", "and that")),
+        (false, Step::Say(Command::Interrupt)),
+    ] {
+        let mut course = begun();
+        course.next(Phase::Resting, &[], can_steer);
+        course.told(taken_up("m-1"), Phase::Working, NOW);
+        course.add("m-2".to_owned(), "and that".to_owned());
+        course.recover([].into_iter(), Phase::Working, can_steer);
+        assert_eq!(course.next(Phase::Working, &[], can_steer), step);
+    }
     // nothing of it is there, and nothing runs
     let mut course = begun();
     course.recover([].into_iter(), Phase::Resting, true);
@@ -240,4 +252,17 @@ fn what_a_turn_has_started_counts_from_its_first_call() {
     let later = Now { tick: 900, ..NOW };
     course.told(call, Phase::Working, later);
     assert_eq!(course.since(), Some(80));
+}
+
+#[test]
+fn background_work_that_is_stopped_leaves_a_turn_that_was_cut_off() {
+    let mut course = begun();
+    course.next(Phase::Resting, &[], true);
+    course.told(over(Evidence::Completed, true), Phase::Resting, NOW);
+    let stop = Step::Say(Command::Interrupt);
+    assert_eq!(course.stopping(Phase::Resting, &[]), stop);
+    assert_eq!(course.stopping(Phase::Resting, &[]), Step::Wait, "once");
+    course.told(over(Evidence::Completed, false), Phase::Resting, NOW);
+    assert_eq!(course.stopping(Phase::Resting, &[]), Step::Over);
+    assert_eq!(course.evidence(), Some(Evidence::Interrupted));
 }

@@ -102,7 +102,7 @@ fn in_source(names: &[String]) -> (HashSet<String>, HashSet<String>) {
         }
         let code = file.code();
         if !name.starts_with("src/hub/pi/") {
-            for mark in [r#""type": ""#, r#""type":""#] {
+            for mark in [r#""type": ""#, r#""type":""#, "r#type = \""] {
                 for (at, _) in code.match_indices(mark) {
                     let rest = &code[at + mark.len()..];
                     kinds.insert(rest[..rest.find('"').unwrap()].to_owned());

@@ -85,9 +85,10 @@ impl Led {
         let bench = Bench::new();
         let model = bench.model(&script());
         let settings = format!(
-            "hub_gate = \"ask\"\nhub_gate_timeout = \"2s\"\n[agents.{}]\ncommand = {program:?}\n\
+            "hub_gate = \"ask\"\nhub_gate_timeout = \"2s\"\n[agents.{}]\ncommand = \"{}\"\n\
              [agents.{0}.env]\n{}",
             agent.name,
+            program.display(),
             agent.env.replace("$URL", &model.url),
         );
         // OpenCode would fetch ripgrep if it were missing

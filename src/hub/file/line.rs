@@ -77,7 +77,7 @@ impl Body {
                 set(&mut fields, "seq", json!(place.seq));
                 bounded(fields)
             }
-            Self::Message(message) => raw(&Message {
+            Self::Message(message) => raw(&MessageLine {
                 id: place.id,
                 message: &message,
                 parent_id: place.parent,
@@ -94,7 +94,7 @@ impl Body {
 /// A line that holds a message.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Message<'a> {
+struct MessageLine<'a> {
     id: &'a str,
     message: &'a RawValue,
     parent_id: Option<&'a str>,

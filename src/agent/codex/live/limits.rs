@@ -39,7 +39,8 @@ struct Window {
     used_percent: i64,
     /// In seconds since the epoch.
     resets_at: Option<u64>,
-    window_duration_mins: Option<u64>,
+    #[serde(rename = "windowDurationMins")]
+    minutes: Option<u64>,
 }
 
 impl Limits {
@@ -53,7 +54,7 @@ impl Limits {
         let is_reached = rate_limits.rate_limit_reached_type.is_some();
         let windows = [rate_limits.primary, rate_limits.secondary];
         for window in windows.into_iter().flatten() {
-            let name = name(window.window_duration_mins);
+            let name = name(window.minutes);
             let status = match window.used_percent {
                 100.. => "rejected",
                 _ if is_reached => "rejected",

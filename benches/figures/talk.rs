@@ -182,6 +182,7 @@ fn spec(dir: &Path, model: &str, variables: Vec<String>) -> TurnSpec {
         settings: None,
         variables,
         allowed_tools: Vec::new(),
+        subagents: Vec::new(),
         extra_args: Vec::new(),
         home: dir.join("home"),
         is_root: true,

@@ -124,7 +124,7 @@ fn the_token_of_a_sessions_environment_is_known_to_the_next_daemon() {
         tips.push(tip());
         daemon.signal(Signal::SIGKILL);
         let done = daemon.finish();
-        told += &format!("{done:?}");
+        told.extend([format!("{done:?}")]);
     }
     assert_ne!(tips[0], tips[1]);
     assert!(!told.contains(TOKEN), "{told}");

@@ -248,21 +248,21 @@ async fn every_one_of_many_viewers_sees_every_event_beside_one_that_does_not_rea
         let role = if n % 2 == 0 { "observer" } else { "controller" };
         viewers.push(hub.viewer(&session, role).await);
     }
-    let watched = viewers.into_iter().map(|mut viewer| {
-        tokio::spawn(async move {
+    let mut watched = tokio::task::JoinSet::new();
+    for mut viewer in viewers {
+        watched.spawn(async move {
             let mut seen = Vec::with_capacity(EVENTS);
             while seen.len() < EVENTS {
                 let frame = viewer.until(|f| f["event"] == "message_update").await;
                 seen.push(frame["data"]["n"].as_u64().unwrap());
             }
             seen
-        })
-    });
-    let watched: Vec<_> = watched.collect();
+        });
+    }
     flood(&mut lead, EVENTS, 8 * 1_024).await;
     let all: Vec<u64> = (0..EVENTS as u64).collect();
-    for viewer in watched {
-        assert_eq!(viewer.await.unwrap(), all);
+    for seen in watched.join_all().await {
+        assert_eq!(seen, all);
     }
     let mut late = Vec::with_capacity(EVENTS);
     while late.len() < EVENTS {

@@ -28,7 +28,7 @@ fn people_are_asked_about_a_call_that_cannot_be_held_and_their_refusal_ends_its_
         };
         let confirm = json!([{"action": "CONFIRM", "title": "Sure?", "message": "m",
             "deny_reason": "they would rather not"}]);
-        for (name, answer, outcome) in [("one", true, "completed"), ("two", false, "cancelled")] {
+        for (name, answer, outcome) in [("one", true, "completed"), ("long", false, "cancelled")] {
             led.prompt(&format!("Touch {name}")).await;
             let heard = led
                 .play(

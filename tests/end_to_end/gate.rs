@@ -17,13 +17,15 @@ pub(crate) const LIMIT: Duration = Duration::from_mins(3);
 /// For each name an agent that makes that file when it is asked to.
 pub(crate) fn script() -> String {
     let scenario = |name| {
+        // Until somebody ends it.
+        let rest = if name == "long" { "; sleep 60" } else { "" };
         format!(
             "[[scenario]]\nmatch = \"Touch {name}\"\n\
-             [[scenario.reply]]\nsteps = [{{ shell = \"touch {name}\" }}]\n\
+             [[scenario.reply]]\nsteps = [{{ shell = \"touch {name}{rest}\" }}]\n\
              [[scenario.reply]]\nsteps = [{{ say = \"So be it.\" }}]\n"
         )
     };
-    let script: String = ["one", "two", "three", "four", "five"]
+    let script: String = ["one", "two", "three", "four", "five", "long"]
         .map(scenario)
         .concat();
     let injected = "steps = [{ say = \"The Hub asks, I answer.\" }]";

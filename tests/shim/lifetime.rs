@@ -147,6 +147,18 @@ async fn a_record_from_before_a_reboot_or_from_another_container_costs_nobody_th
 }
 
 #[tokio::test]
+async fn a_shim_whose_folder_was_deleted_ends_with_its_cli() {
+    let harness = Harness::new("mark here wait");
+    let run = harness.start().await;
+    harness.marked("here").await;
+    let (shim, agent) = run.identities().unwrap();
+    std::fs::remove_dir_all(harness.dir.path()).unwrap();
+    let pidfd = PidFd::open(agent).unwrap().unwrap();
+    pidfd.signal(Signal::KILL).unwrap();
+    eventually("the shim has ended", || !shim.is_alive()).await;
+}
+
+#[tokio::test]
 async fn a_run_that_never_had_a_shim_is_closed_for_good() {
     let harness = Harness::new("lines 1");
     std::fs::create_dir_all(harness.dir.path()).unwrap();

@@ -30,6 +30,7 @@ pub(super) fn by_daemon(
             base: repository.commit.clone(),
             branch: branch.clone(),
             rescue: rescue.join(format!("{name}.bundle")),
+            max_size: setup.config.git.max_size,
         })
     });
     let requests: Vec<_> = requests.collect();

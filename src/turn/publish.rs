@@ -24,13 +24,13 @@ pub(super) async fn of_turn(context: &TurnContext) -> Vec<Event> {
     };
     for request in &publishing.requests {
         let pushed = push(request, &publishing.credentials).await;
-        told.extend(
-            words(request, pushed).map(|(level, code, text)| Event::Notice {
-                level,
-                code: code.to_owned(),
-                text: masked(context, &text),
-            }),
-        );
+        let without_content = without_content(request, &pushed);
+        let words = words(request, pushed).into_iter().chain(without_content);
+        told.extend(words.map(|(level, code, text)| Event::Notice {
+            level,
+            code: code.to_owned(),
+            text: masked(context, &text),
+        }));
     }
     told
 }
@@ -40,11 +40,32 @@ fn masked(context: &TurnContext, text: &str) -> String {
     String::from_utf8_lossy(&context.redactor.text(text.as_bytes())).into_owned()
 }
 
-fn words(request: &PushRequest, pushed: Pushed) -> Option<(NoticeLevel, &'static str, String)> {
+type Told = (NoticeLevel, &'static str, String);
+
+/// What only git-lfs itself can bring along: nobody else can check these commits out until then.
+fn without_content(request: &PushRequest, pushed: &Pushed) -> Option<Told> {
+    let count = match pushed {
+        Pushed::Done {
+            without_content, ..
+        } => *without_content,
+        _ => 0,
+    };
+    let PushRequest { branch, url, .. } = request;
+    let what = if count == 1 { "file" } else { "files" };
+    let text = format!(
+        "the content of {count} {what} of Git LFS was not uploaded with {branch} of {url}: the daemon \
+         uploads to HTTP servers only; run git lfs push origin HEAD in {}, and set \
+         git.push = \"agent\" for the next time",
+        request.workspace.display()
+    );
+    (count > 0).then_some((NoticeLevel::Warning, "push_without_lfs", text))
+}
+
+fn words(request: &PushRequest, pushed: Pushed) -> Option<Told> {
     let PushRequest { branch, url, .. } = request;
     Some(match pushed {
         Pushed::Nothing => return None,
-        Pushed::Done { commits, head } => {
+        Pushed::Done { commits, head, .. } => {
             let what = if commits == 1 { "commit" } else { "commits" };
             let head = head.get(..10).unwrap_or(&head);
             let text = format!("pushed {commits} {what} to {branch} of {url}, now at {head}");

@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 
 use super::cache::Cache;
 use super::checkpoint::{self, Checkpoint, CheckpointRequest};
-use super::push::{self, PackRequest, Packed, Target, WorkerPush};
+use super::push::{self, ContentRequest, PackRequest, Packed, Target, WorkerPush};
 use super::{CloneRequest, Extent, Progress, Reach, RepoUrl, Revision, Workspace, clone};
 use crate::clock::Clock;
 use crate::process;
@@ -46,6 +46,8 @@ enum Job {
     Checkpoint(CheckpointRequest),
     /// The bundle goes to stderr.
     Pack(PackRequest),
+    /// The content goes to stderr.
+    LfsContent(ContentRequest),
     Refs(Target),
     Push(WorkerPush),
 }
@@ -115,6 +117,18 @@ pub(super) async fn pack_apart(request: &PackRequest, bundle: File) -> Result<Pa
         &what,
     )
     .await
+}
+
+/// Copies what Git LFS keeps in the repository into `file`, as the workspace's owner.
+pub(super) async fn content_apart(request: &ContentRequest, file: File) -> Result<(), WorkerError> {
+    let what = format!("read a file of Git LFS in {}", request.workspace.display());
+    let owner = owner(&request.workspace)?;
+    let ground = Ground::Bundle {
+        bundle: file,
+        owner,
+    };
+    let job = Job::LfsContent(request.clone());
+    bounded(work(&job, ground, &what, None), &what).await
 }
 
 /// The refs of a repository of this machine, or of one that is reached by ssh.
@@ -307,6 +321,10 @@ fn run(job: Job) -> Result<Report, String> {
         Job::Pack(request) => {
             let packed = push::pack(&request, &mut BufWriter::new(io::stderr().lock()));
             serde_json::to_value(packed.map_err(|error| words(&error))?)
+        }
+        Job::LfsContent(request) => {
+            let copied = push::copy_content(&request, &mut io::stderr().lock());
+            serde_json::to_value(copied.map_err(|error| words(&error))?)
         }
         Job::Refs(target) => {
             serde_json::to_value(push::worker_refs(&target).map_err(|error| words(&error))?)

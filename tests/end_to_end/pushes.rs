@@ -301,6 +301,136 @@ fn lfs_files_are_fetched_and_stored_by_its_program_with_the_token_of_the_reposit
     origin.bench.assert_no_process_left();
 }
 
+/// Adds a file of Git LFS.
+const LARGE_WORK: &str = "echo new >more.bin; git add more.bin; \
+                          git -c user.name=B -c user.email=b@c.d commit -q -m more;";
+/// The content `new` and a line's end.
+const LARGE_OID: &str = "7aa7a5359173d05b63cfd682e3c38487f3cb4f7f1d60659fe59fab1505977d4c";
+
+#[test]
+fn the_daemon_uploads_what_a_push_leaves_to_lfs_and_a_fresh_clone_has_it() {
+    if !git_lfs() {
+        return crate::bench::skip("needs git-lfs (Debian: apt install git-lfs)");
+    }
+    let origin = Origin::new();
+    store_large(&origin, "a large file\n");
+    // What the server has is not asked of the workspace.
+    let work = format!("cp large.bin copy.bin; git add .; rm -rf .git/lfs/objects; {LARGE_WORK}");
+    let settings = "[git]\nlfs = true\npush_branch = \"work\"\n";
+    let (code, events, said) = origin.run(&work, settings);
+    assert_eq!(code, 0, "{said}");
+    notice(&events, "pushed");
+    let served = |name: &str| fs::read_to_string(origin.bench.path("served").join(name)).unwrap();
+    assert_eq!(served(&format!("lfs/{LARGE_OID}")), "new\n");
+    assert_eq!(served("lfs-verified"), format!("{LARGE_OID}\n"));
+    let pair = base64::Engine::encode(
+        &base64::engine::general_purpose::STANDARD,
+        format!("x-access-token:{TOKEN}"),
+    );
+    let header = format!("http.extraHeader=Authorization: Basic {pair}");
+    let words = [
+        "-c",
+        &header,
+        "-c",
+        "filter.lfs.process=git-lfs filter-process",
+        "-c",
+        "filter.lfs.required=true",
+        "clone",
+        "-q",
+        "-b",
+        "work",
+        &origin.server.url("r"),
+        "fresh",
+    ];
+    git(&origin.bench.path(""), &words);
+    let cloned = |name: &str| fs::read_to_string(origin.bench.path("fresh").join(name)).unwrap();
+    assert_eq!(cloned("more.bin"), "new\n");
+    assert_eq!(cloned("copy.bin"), "a large file\n");
+    let rescue = origin.bench.path("state/rescue");
+    let left = walk(&rescue);
+    assert!(left.is_empty(), "{left:?}");
+    origin.bench.assert_no_process_left();
+}
+
+/// The files below a folder.
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    let found = entries.map(|entry| entry.unwrap().path());
+    found
+        .flat_map(|path| {
+            if path.is_dir() {
+                walk(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn a_branch_does_not_move_to_commits_whose_lfs_content_is_not_uploaded() {
+    if !git_lfs() {
+        return crate::bench::skip("needs git-lfs (Debian: apt install git-lfs)");
+    }
+    let origin = Origin::new();
+    store_large(&origin, "a large file\n");
+    let full = origin.bench.path("served/lfs-full");
+    let replaced =
+        "for f in $(find .git/lfs/objects -name '7aa7*'); do rm -f $f; echo bad >$f; done";
+    for (then, is_full, why) in [
+        ("", true, "507 Insufficient Storage: the store is full"),
+        (
+            "rm -rf .git/lfs/objects",
+            false,
+            "cannot be read: No such file",
+        ),
+        (replaced, false, "the workspace holds something else"),
+    ] {
+        fs::write(&full, "").unwrap();
+        if !is_full {
+            fs::remove_file(&full).unwrap();
+        }
+        let work = format!("{LARGE_WORK} {then}");
+        let (code, events, said) = origin.run(&work, "[git]\nlfs = true\n");
+        assert_eq!(code, 0, "{said}");
+        let told = notice(&events, "push_failed");
+        assert!(told.contains(why), "{told}");
+        assert!(is_full || told.contains(LARGE_OID), "{told}");
+        assert_eq!(origin.branches(), ["main"]);
+        assert!(!origin.bench.path("served/lfs").join(LARGE_OID).exists());
+        assert_bundle(&origin, told);
+        fs::remove_dir_all(origin.bench.path("w")).unwrap();
+    }
+    origin.bench.assert_no_process_left();
+}
+
+#[test]
+fn lfs_content_that_is_not_uploaded_to_a_folder_is_told() {
+    let bench = Bench::new();
+    let folder = repository(&bench, "r");
+    let work = format!(
+        "printf 'version https://git-lfs.github.com/spec/v1\\noid sha256:{LARGE_OID}\\nsize 4\\n' \
+         >more.bin\n{WORK}"
+    );
+    let config = config_with_work(&bench, &work, "[git]\npush = \"daemon\"\n");
+    let (from, into) = (folder.to_str().unwrap(), bench.text("w"));
+    let words = [
+        "--config",
+        &config,
+        "--repo",
+        from,
+        "--workspace-dir",
+        &into,
+        "Go.",
+    ];
+    let (code, events, said) = run(&bench, &words);
+    assert_eq!(code, 0, "{said}");
+    notice(&events, "pushed");
+    let told = notice(&events, "push_without_lfs");
+    assert!(told.contains("1 file of Git LFS"), "{told}");
+    assert!(told.contains("git.push = \"agent\""), "{told}");
+}
+
 #[test]
 fn lfs_without_its_program_says_what_to_install() {
     let origin = Origin::new();

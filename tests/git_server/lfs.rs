@@ -1,4 +1,6 @@
-//! Where Git LFS keeps its objects: its batch API and plain downloads and uploads, in a folder.
+//! Where Git LFS keeps its objects: its batch API and plain downloads and uploads, in the folder `lfs`.
+//! Where there is a file `lfs-full`, nothing more is taken. What was verified is listed in
+//! `lfs-verified`.
 
 use std::fs;
 use std::path::Path;
@@ -24,10 +26,25 @@ pub(super) fn answer(
             .body(Body::from(answer.to_string()));
         return response.ok();
     }
+    if rest == "verify" {
+        let asked: Value = serde_json::from_slice(body).unwrap();
+        let oid = asked["oid"].as_str().unwrap();
+        let stored = fs::metadata(folder.join(oid)).unwrap();
+        assert_eq!(asked["size"], stored.len());
+        let path = root.join("lfs-verified");
+        let before = fs::read_to_string(&path).unwrap_or_default();
+        fs::write(path, format!("{before}{oid}\n")).unwrap();
+        return Some(status(StatusCode::OK));
+    }
     let Some(oid) = rest.strip_prefix("store/").filter(|oid| !oid.contains('/')) else {
         // No locks.
         return Some(status(StatusCode::NOT_FOUND));
     };
+    if *method == Method::PUT && root.join("lfs-full").exists() {
+        let response = Response::builder().status(StatusCode::INSUFFICIENT_STORAGE);
+        let why = json!({"message": "the store is full"}).to_string();
+        return response.body(Body::from(why)).ok();
+    }
     if *method == Method::PUT {
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join(oid), body).unwrap();
@@ -50,7 +67,10 @@ fn batch(folder: &Path, base: &str, asked: &Value) -> Value {
         let oid = object["oid"].as_str().unwrap();
         let is_there = folder.join(oid).exists();
         let mut answer = json!({"oid": oid, "size": object["size"]});
-        let action = json!({operation: {"href": format!("{base}/store/{oid}")}});
+        let mut action = json!({operation: {"href": format!("{base}/store/{oid}")}});
+        if operation == "upload" {
+            action["verify"] = json!({"href": format!("{base}/verify")});
+        }
         if operation == "upload" && is_there {
             return answer;
         }

@@ -5,12 +5,17 @@
 //!                                                  └─ kept as a rescue where the push fails
 //! ```
 //!
+//! What the commits leave to Git LFS goes the same way before them, file by file: a branch does not
+//! move to commits whose content the server does not have.
+//!
 //! Nothing is ever forced. A branch that has commits of somebody else's stays as it is; the bundle
 //! holds all that was to be pushed, for `git fetch`.
 
+mod lfs;
 mod local;
 mod over_ssh;
 mod pack;
+mod pointer;
 mod receive;
 
 use std::fs::File;
@@ -19,11 +24,13 @@ use std::path::{Path, PathBuf};
 
 pub(super) use local::{Target, WorkerPush};
 pub(super) use pack::{PackRequest, Packed};
+pub(super) use pointer::{ContentRequest, copy_content};
 
 pub(super) use pack::pack;
 
 use reqwest::StatusCode;
 
+use self::lfs::Contents;
 use self::receive::{Server, Update};
 use super::apart::{self, WorkerError};
 use super::credentials::Credentials;
@@ -44,6 +51,8 @@ pub struct PushRequest {
     pub branch: String,
     /// The file for what cannot be pushed.
     pub rescue: PathBuf,
+    /// At most this much content of Git LFS goes along, in bytes.
+    pub max_size: u64,
 }
 
 /// What became of a push.
@@ -57,6 +66,8 @@ pub enum Pushed {
         commits: u64,
         /// The newest.
         head: String,
+        /// So many files of Git LFS are named there whose content was not brought along.
+        without_content: usize,
     },
     /// The branch has commits that the workspace does not; nothing was changed.
     Diverged {
@@ -83,6 +94,9 @@ pub enum PushError {
         "the server refuses it: it answers {0}; check that the token may write to this repository"
     )]
     Unauthorized(StatusCode),
+    /// What Git LFS keeps apart is not there, so the branch stays.
+    #[error("the content of Git LFS files is not uploaded: {0}")]
+    Lfs(String),
     /// The server cannot be reached, or makes no sense.
     #[error("the server cannot be used: {0}")]
     Network(String),
@@ -123,7 +137,7 @@ pub async fn push(request: &PushRequest, credentials: &Credentials) -> Pushed {
             .collect(),
         old: old.clone(),
     };
-    let bundle = unfinished(&request.rescue);
+    let bundle = beside(&request.rescue, ".new");
     let packed = match make_bundle(&job, &bundle).await {
         Ok(packed) => packed,
         Err(error) => {
@@ -145,6 +159,10 @@ pub async fn push(request: &PushRequest, credentials: &Credentials) -> Pushed {
             },
         };
     }
+    let without_content = match &remote {
+        Ok(Remote::Worker(_)) => packed.pointers.len(),
+        Ok(Remote::Server(_)) | Err(_) => 0,
+    };
     let sent = match remote {
         Ok(remote) => {
             let sending = Sending {
@@ -167,6 +185,7 @@ pub async fn push(request: &PushRequest, credentials: &Credentials) -> Pushed {
             Pushed::Done {
                 commits: packed.commits,
                 head,
+                without_content,
             }
         }
         Err(error) => Pushed::Failed {
@@ -269,6 +288,9 @@ impl Sending<'_> {
             Ok(token) => server.with_token(token),
             Err(error) => return (server, Err(error.into())),
         };
+        if let Err(error) = self.contents(&server).upload(&self.packed.pointers).await {
+            return (server, Err(error));
+        }
         let pack = match File::open(self.bundle) {
             Ok(pack) => pack,
             Err(error) => return (server, Err(error.into())),
@@ -283,12 +305,23 @@ impl Sending<'_> {
         let sent = server.update(update).await;
         (server, sent)
     }
+
+    fn contents<'a>(&'a self, server: &'a Server) -> Contents<'a> {
+        Contents {
+            server,
+            workspace: &self.request.workspace,
+            reference: self.reference,
+            most: self.request.max_size,
+            temporary: beside(self.bundle, ".lfs"),
+        }
+    }
 }
 
-fn unfinished(rescue: &Path) -> PathBuf {
-    let mut name = rescue.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    rescue.with_file_name(name)
+/// The path with this at its end.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(ending);
+    path.with_file_name(name)
 }
 
 /// Keeps the bundle as the rescue.

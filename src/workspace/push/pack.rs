@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use git2::{ErrorCode, Oid, Repository, Sort};
 use serde::{Deserialize, Serialize};
 
+use super::pointer::{self, Pointer};
 use crate::workspace::git_library::prepare_git;
 use crate::workspace::source::open;
 
@@ -39,6 +40,8 @@ pub(crate) struct Packed {
     pub diverged: bool,
     /// Where in the bundle the pack begins, in bytes.
     pub pack_at: u64,
+    /// What the new commits leave to Git LFS, each content once.
+    pub pointers: Vec<Pointer>,
 }
 
 /// Writes the bundle to `out`; nothing where there is nothing to push.
@@ -64,6 +67,7 @@ impl Packed {
             commits: 0,
             diverged: false,
             pack_at: 0,
+            pointers: Vec::new(),
         }
     }
 }
@@ -83,8 +87,8 @@ fn write(
     let is_ahead =
         |old: Oid| old == head || repository.graph_descendant_of(head, old).unwrap_or(false);
     let diverged = old.is_some_and(|old| !known(old).is_some_and(is_ahead));
-    let (commits, edge) = new_commits(repository, head, &has).map_err(io::Error::other)?;
-    if commits == 0 {
+    let (found, edge) = new_commits(repository, head, &has).map_err(io::Error::other)?;
+    if found.is_empty() {
         return Ok(Packed::nothing(Some(head)));
     }
     let mut header = b"# v2 git bundle\n".to_vec();
@@ -96,18 +100,19 @@ fn write(
     write_pack(repository, head, &has, out)?;
     Ok(Packed {
         head: Some(head.to_string()),
-        commits,
+        commits: found.len() as u64,
         diverged,
         pack_at: header.len() as u64,
+        pointers: pointer::in_commits(repository, &found)?,
     })
 }
 
-/// How many there are, and the commits that they build on.
+/// They, and the commits that they build on.
 fn new_commits(
     repository: &Repository,
     head: Oid,
     has: &[Oid],
-) -> Result<(u64, BTreeSet<Oid>), git2::Error> {
+) -> Result<(BTreeSet<Oid>, BTreeSet<Oid>), git2::Error> {
     let mut walk = repository.revwalk()?;
     walk.push(head)?;
     for known in has {
@@ -123,7 +128,7 @@ fn new_commits(
                 .filter(|parent| !found.contains(parent)),
         );
     }
-    Ok((found.len() as u64, edge))
+    Ok((found, edge))
 }
 
 fn write_pack(

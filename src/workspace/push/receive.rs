@@ -22,16 +22,19 @@ pub(super) const NONE: &str = "0000000000000000000000000000000000000000";
 /// Until a server has answered.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 /// All of one push.
-const LIMIT: Duration = Duration::from_mins(5);
+pub(super) const LIMIT: Duration = Duration::from_mins(5);
 /// What a server says of its refs: a hundred thousand of them take ten megabytes.
 const LARGEST_ANSWER: usize = 64 << 20;
 /// One read of the pack.
-const CHUNK: usize = 64 * 1024;
+pub(super) const CHUNK: usize = 64 * 1024;
 
 /// A server's side of one repository.
 pub(super) struct Server {
-    client: Client,
-    url: String,
+    pub(super) client: Client,
+    /// Without a slash at its end.
+    pub(super) url: String,
+    pub(super) address: Url,
+    pub(super) reach: Reach,
     token: Option<SecretString>,
 }
 
@@ -69,6 +72,8 @@ impl Server {
         Ok(Self {
             client: client.map_err(network)?,
             url: url.as_str().trim_end_matches('/').to_owned(),
+            address: url.clone(),
+            reach,
             token,
         })
     }
@@ -107,7 +112,7 @@ impl Server {
         verdict(&body(answer).await?, update.reference)
     }
 
-    fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
+    pub(super) fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
         match &self.token {
             // Hosts take any user name beside a token; this one is GitHub's own.
             Some(token) => request.basic_auth("x-access-token", Some(token.expose_secret())),
@@ -117,7 +122,10 @@ impl Server {
 }
 
 /// The head, then the file's rest.
-fn chunks(head: Vec<u8>, file: File) -> impl futures_util::Stream<Item = io::Result<Bytes>> {
+pub(super) fn chunks(
+    head: Vec<u8>,
+    file: File,
+) -> impl futures_util::Stream<Item = io::Result<Bytes>> {
     let first = Some(Bytes::from(head));
     futures_util::stream::unfold((first, file), |(first, mut file)| async move {
         if let Some(head) = first {
@@ -135,7 +143,7 @@ fn chunks(head: Vec<u8>, file: File) -> impl futures_util::Stream<Item = io::Res
     })
 }
 
-async fn body(mut answer: Response) -> Result<Vec<u8>, PushError> {
+async fn body(answer: Response) -> Result<Vec<u8>, PushError> {
     match answer.status() {
         status if status.is_success() => {}
         status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => {
@@ -143,6 +151,11 @@ async fn body(mut answer: Response) -> Result<Vec<u8>, PushError> {
         }
         status => return Err(PushError::Network(format!("it answers {status}"))),
     }
+    content(answer).await
+}
+
+/// What an answer holds, whatever its status.
+pub(super) async fn content(mut answer: Response) -> Result<Vec<u8>, PushError> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(network)? {
         if body.len() + chunk.len() > LARGEST_ANSWER {
@@ -153,7 +166,7 @@ async fn body(mut answer: Response) -> Result<Vec<u8>, PushError> {
     Ok(body)
 }
 
-fn network(error: reqwest::Error) -> PushError {
+pub(super) fn network(error: reqwest::Error) -> PushError {
     let mut text = String::new();
     let error = error.without_url();
     let mut next: Option<&dyn std::error::Error> = Some(&error);

@@ -1,0 +1,411 @@
+//! Uploading what commits leave to Git LFS: its batch API with plain uploads, as far as a push needs
+//! it.
+//!
+//! The server is asked first, and only what it wants is read from the workspace. Each content is
+//! checked against its pointer before it leaves. The token goes to the repository's own server alone;
+//! other addresses that the server names get what it says for them, over https, and a server of the
+//! public network cannot name one that is not. Locks, other ways of transfer and `.lfsconfig`, which
+//! the agent writes, are left out.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Body, RequestBuilder, Response, StatusCode};
+use ring::digest::{Context, SHA256};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use url::Url;
+
+use super::pointer::{ContentRequest, Pointer};
+use super::receive::{self, CHUNK, LIMIT, Server};
+use super::{PushError, apart, remove};
+use crate::files;
+use crate::workspace::policy::private_name;
+use crate::workspace::url::Reach;
+
+/// As many as Git LFS itself asks for at a time.
+const BATCH: usize = 100;
+/// An upload that is slower than so many bytes in a second is given up.
+const SLOWEST: u64 = 128 * 1024;
+const JSON: &str = "application/vnd.git-lfs+json";
+
+/// The contents of a push, on their way to its server.
+pub(super) struct Contents<'a> {
+    pub(super) server: &'a Server,
+    pub(super) workspace: &'a Path,
+    pub(super) reference: &'a str,
+    /// All of them together, in bytes.
+    pub(super) most: u64,
+    /// Where one is while it is checked and sent.
+    pub(super) temporary: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Batch {
+    transfer: Option<String>,
+    objects: Vec<Answered>,
+}
+
+#[derive(Deserialize)]
+struct Answered {
+    oid: String,
+    #[serde(default)]
+    authenticated: bool,
+    actions: Option<Actions>,
+    error: Option<Refusal>,
+}
+
+/// Nothing is to be done with what the server has.
+#[derive(Deserialize)]
+struct Actions {
+    upload: Option<Action>,
+    verify: Option<Action>,
+}
+
+#[derive(Deserialize)]
+struct Action {
+    href: String,
+    header: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    message: String,
+}
+
+impl Contents<'_> {
+    /// Uploads what the server does not have.
+    pub(super) async fn upload(&self, pointers: &[Pointer]) -> Result<(), PushError> {
+        let mut left = self.most;
+        for some in pointers.chunks(BATCH) {
+            let answers = self.batch(some).await?;
+            for pointer in some {
+                let answer = answers.iter().find(|answer| answer.oid == pointer.oid);
+                let Some(answer) = answer else {
+                    return Err(refused(pointer, "the server says nothing of it"));
+                };
+                if let Some(error) = &answer.error {
+                    return Err(refused(pointer, &shown(&error.message)));
+                }
+                let Some(actions) = &answer.actions else {
+                    continue;
+                };
+                let Some(action) = &actions.upload else {
+                    continue;
+                };
+                left = left.checked_sub(pointer.size).ok_or_else(|| {
+                    let most = self.most >> 20;
+                    let why =
+                        format!("more than {most} MiB; where that is meant, raise git.max_size");
+                    PushError::Lfs(why)
+                })?;
+                let sent = self.send(pointer, answer, action).await;
+                remove(&self.temporary);
+                sent?;
+                if let Some(verify) = &actions.verify {
+                    self.verify(pointer, answer, verify).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the server wants of these.
+    async fn batch(&self, pointers: &[Pointer]) -> Result<Vec<Answered>, PushError> {
+        let objects = pointers
+            .iter()
+            .map(|Pointer { oid, size }| json!({"oid": oid, "size": size}));
+        let asked = json!({
+            "operation": "upload",
+            "transfers": ["basic"],
+            "ref": {"name": self.reference},
+            "objects": objects.collect::<Vec<_>>(),
+            "hash_algo": "sha256",
+        });
+        // Where Git LFS itself looks for it.
+        let url = &self.server.url;
+        let url = url.strip_suffix(".git").unwrap_or(url);
+        let request = self
+            .server
+            .client
+            .post(format!("{url}.git/info/lfs/objects/batch"));
+        let request = self.server.authorized(request).header(header::ACCEPT, JSON);
+        let answer = with_json(request, &asked).send().await;
+        let answer = taken(answer.map_err(receive::network)?, true).await?;
+        let odd = |_| PushError::Lfs("the server's answer is none of Git LFS".to_owned());
+        let batch: Batch = serde_json::from_slice(&answer).map_err(odd)?;
+        match batch.transfer.as_deref() {
+            None | Some("basic") => Ok(batch.objects),
+            Some(other) => Err(PushError::Lfs(format!(
+                "the server wants the transfer `{}`, which only git-lfs may know",
+                shown(other)
+            ))),
+        }
+    }
+
+    async fn send(
+        &self,
+        pointer: &Pointer,
+        answer: &Answered,
+        action: &Action,
+    ) -> Result<(), PushError> {
+        let content = self.checked(pointer).await?;
+        let url = self.address(action)?;
+        let slow = Duration::from_secs(pointer.size / SLOWEST);
+        let request = self.server.client.put(url.clone()).timeout(LIMIT + slow);
+        let (request, own) = self.as_told(request, &url, answer, action)?;
+        let request = request
+            .header(header::CONTENT_LENGTH, pointer.size)
+            .body(Body::wrap_stream(receive::chunks(Vec::new(), content)));
+        let sent = request.send().await.map_err(receive::network)?;
+        taken(sent, own).await.map(drop)
+    }
+
+    async fn verify(
+        &self,
+        pointer: &Pointer,
+        answer: &Answered,
+        action: &Action,
+    ) -> Result<(), PushError> {
+        let url = self.address(action)?;
+        let request = self.server.client.post(url.clone());
+        let (request, own) = self.as_told(request, &url, answer, action)?;
+        let asked = json!({"oid": pointer.oid, "size": pointer.size});
+        let sent = with_json(request, &asked).send().await;
+        taken(sent.map_err(receive::network)?, own).await.map(drop)
+    }
+
+    /// The content as its pointer says, and nothing else.
+    async fn checked(&self, pointer: &Pointer) -> Result<File, PushError> {
+        remove(&self.temporary);
+        let request = ContentRequest {
+            workspace: self.workspace.to_owned(),
+            pointer: pointer.clone(),
+        };
+        let file = files::create_private(&self.temporary)?;
+        let copied = apart::content_apart(&request, file).await;
+        copied.map_err(|error| PushError::Lfs(error.to_string()))?;
+        let mut content = File::open(&self.temporary)?;
+        let mut digest = Context::new(&SHA256);
+        let mut chunk = vec![0; CHUNK];
+        let mut size = 0;
+        loop {
+            let count = content.read(&mut chunk)?;
+            if count == 0 {
+                break;
+            }
+            size += count as u64;
+            digest.update(chunk.get(..count).unwrap_or_default());
+            // Others go on in between.
+            tokio::task::yield_now().await;
+        }
+        if size != pointer.size || hex(digest.finish().as_ref()) != pointer.oid {
+            return Err(refused(
+                pointer,
+                "the workspace holds something else under that name",
+            ));
+        }
+        io::Seek::rewind(&mut content)?;
+        Ok(content)
+    }
+
+    /// Where the server sends us, if we may go there.
+    fn address(&self, action: &Action) -> Result<Url, PushError> {
+        let url = Url::parse(&action.href).ok();
+        let url = url.ok_or_else(|| PushError::Lfs("the server names no address".to_owned()))?;
+        match elsewhere(&self.server.address, self.server.reach, &url) {
+            None => Ok(url),
+            Some(why) => Err(PushError::Lfs(format!(
+                "the server names `{}`, which is refused: {why}",
+                url.host_str().unwrap_or_default()
+            ))),
+        }
+    }
+
+    /// With the headers that the server gave, and whether the token is among them.
+    fn as_told(
+        &self,
+        request: RequestBuilder,
+        url: &Url,
+        answer: &Answered,
+        action: &Action,
+    ) -> Result<(RequestBuilder, bool), PushError> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in action.header.iter().flatten() {
+            let odd = || PushError::Lfs("the server gives a header that is none".to_owned());
+            let name = HeaderName::try_from(name).map_err(|_| odd())?;
+            let value = HeaderValue::try_from(value).map_err(|_| odd())?;
+            // These follow from what is sent.
+            let ours = [
+                header::HOST,
+                header::CONTENT_LENGTH,
+                header::TRANSFER_ENCODING,
+            ];
+            if !ours.contains(&name) {
+                headers.insert(name, value);
+            }
+        }
+        let own = is_same_server(&self.server.address, url)
+            && !answer.authenticated
+            && !headers.contains_key(header::AUTHORIZATION);
+        let request = if own {
+            self.server.authorized(request)
+        } else {
+            request
+        };
+        headers
+            .entry(header::CONTENT_TYPE)
+            .or_insert(HeaderValue::from_static("application/octet-stream"));
+        Ok((request.headers(headers), own))
+    }
+}
+
+fn with_json(request: RequestBuilder, value: &Value) -> RequestBuilder {
+    let json = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(JSON))]);
+    request.headers(json).body(value.to_string())
+}
+
+fn is_same_server(one: &Url, other: &Url) -> bool {
+    one.origin() == other.origin()
+}
+
+/// Why an address is refused that the repository's server names.
+fn elsewhere(own: &Url, reach: Reach, url: &Url) -> Option<&'static str> {
+    if is_same_server(own, url) {
+        return None;
+    }
+    if url.scheme() != "https" {
+        return Some("it is no https address");
+    }
+    match reach {
+        Reach::Public if url.port().is_some() => Some("it names a port of its own"),
+        // A server of one's own network may keep its files there.
+        Reach::Anywhere if private_name(own).is_some() => None,
+        Reach::Public | Reach::Anywhere => private_name(url),
+    }
+}
+
+/// What a server answered, if it took what was sent.
+async fn taken(answer: Response, with_token: bool) -> Result<Vec<u8>, PushError> {
+    let status = answer.status();
+    if status == StatusCode::UNAUTHORIZED && with_token {
+        return Err(PushError::Unauthorized(status));
+    }
+    let content = receive::content(answer).await?;
+    if status.is_success() {
+        return Ok(content);
+    }
+    let said: Option<Refusal> = serde_json::from_slice(&content).ok();
+    let said = said.map_or_else(String::new, |said| format!(": {}", shown(&said.message)));
+    Err(PushError::Lfs(format!("the server answers {status}{said}")))
+}
+
+fn refused(pointer: &Pointer, why: &str) -> PushError {
+    PushError::Lfs(format!("{}: {why}", pointer.oid))
+}
+
+/// A stranger's words, in one line.
+fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(500).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What goes to the address of an answer beside the content.
+    fn sent(answer: &str) -> HeaderMap {
+        let own = Url::parse("https://git.example.com/a/b.git").unwrap();
+        let token = Some("t0ken".to_owned().into());
+        let server = Server::new(&own, token, Reach::Public).unwrap();
+        let contents = Contents {
+            server: &server,
+            workspace: Path::new("/"),
+            reference: "refs/heads/a",
+            most: 1,
+            temporary: PathBuf::new(),
+        };
+        let answer: Answered = serde_json::from_str(answer).unwrap();
+        let action = answer.actions.as_ref().unwrap().upload.as_ref().unwrap();
+        let url = contents.address(action).unwrap();
+        let request = server.client.put(url.clone());
+        let (request, _) = contents.as_told(request, &url, &answer, action).unwrap();
+        request.build().unwrap().headers().clone()
+    }
+
+    #[test]
+    fn the_token_goes_to_the_repositorys_own_server_alone_and_headers_as_they_were_given() {
+        let to = |href: &str, header: &str, more: &str| {
+            sent(&format!(
+                r#"{{"oid":"a","size":1{more},"actions":{{"upload":{{"href":"{href}","header":{header}}}}}}}"#
+            ))
+        };
+        let (own, other) = ("https://git.example.com/x", "https://s3.example.com/x");
+        let mine = to(own, "null", "");
+        assert!(
+            mine[header::AUTHORIZATION]
+                .to_str()
+                .unwrap()
+                .starts_with("Basic ")
+        );
+        assert_eq!(mine[header::CONTENT_TYPE], "application/octet-stream");
+        assert!(!to(own, "{}", r#","authenticated":true"#).contains_key(header::AUTHORIZATION));
+        for href in [other, "https://git.example.com.evil.example/x"] {
+            assert!(!to(href, "{}", "").contains_key(header::AUTHORIZATION));
+        }
+        let given =
+            r#"{"Authorization":"Bearer theirs","X-A":"b","Content-Type":"text/plain","Host":"x"}"#;
+        for href in [own, other] {
+            let given = to(href, given, "");
+            assert_eq!(given.get_all(header::AUTHORIZATION).iter().count(), 1);
+            assert_eq!(given[header::AUTHORIZATION], "Bearer theirs");
+            assert_eq!(
+                (&given["x-a"], &given[header::CONTENT_TYPE]),
+                (&"b".parse().unwrap(), &"text/plain".parse().unwrap())
+            );
+            assert!(!given.contains_key(header::HOST));
+        }
+    }
+
+    #[test]
+    fn a_server_names_itself_or_what_the_policy_allows() {
+        let is_taken = |own: &str, reach, url: &str| {
+            let (own, url) = (Url::parse(own).unwrap(), Url::parse(url).unwrap());
+            elsewhere(&own, reach, &url).is_none()
+        };
+        let (public, local) = ("https://github.com/a/b", "http://127.0.0.1:3000/r");
+        for reach in [Reach::Public, Reach::Anywhere] {
+            assert!(is_taken(public, reach, "https://github.com/x"));
+            assert!(is_taken(public, reach, "https://s3.example.com/x?sig=1"));
+            assert!(is_taken(local, reach, "http://127.0.0.1:3000/x"));
+            for url in [
+                "http://s3.example.com/x",
+                "https://127.0.0.1/x",
+                "https://169.254.169.254/x",
+                "https://store.internal/x",
+                "http://github.com/x",
+                "file:///etc/passwd",
+            ] {
+                assert!(!is_taken(public, reach, url), "{url}");
+            }
+        }
+        assert!(!is_taken(
+            public,
+            Reach::Public,
+            "https://s3.example.com:9000/x"
+        ));
+        assert!(is_taken(local, Reach::Anywhere, "https://10.0.0.7:9000/x"));
+        assert!(!is_taken(local, Reach::Anywhere, "http://127.0.0.1:3001/x"));
+    }
+}

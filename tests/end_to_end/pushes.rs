@@ -316,8 +316,14 @@ fn the_daemon_uploads_what_a_push_leaves_to_lfs_and_a_fresh_clone_has_it() {
     store_large(&origin, "a large file\n");
     // What the server has is not asked of the workspace.
     let work = format!("cp large.bin copy.bin; git add .; rm -rf .git/lfs/objects; {LARGE_WORK}");
-    let settings = "[git]\nlfs = true\npush_branch = \"work\"\n";
-    let (code, events, said) = origin.run(&work, settings);
+    let mut settings = "[git]\nlfs = true\npush_branch = \"work\"\n".to_owned();
+    if nix::unistd::geteuid().is_root() {
+        // The content is read with the rights of the workspace's owner.
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+        fs::set_permissions(origin.bench.path(""), open).unwrap();
+        settings.insert_str(0, "agent_user = \"nobody\"\n");
+    }
+    let (code, events, said) = origin.run(&work, &settings);
     assert_eq!(code, 0, "{said}");
     notice(&events, "pushed");
     let served = |name: &str| fs::read_to_string(origin.bench.path("served").join(name)).unwrap();

@@ -98,17 +98,11 @@ fn the_official_lead_makes_a_session_works_in_it_and_takes_commands() {
     all.broadcast("agent_end", 3);
 
     // Its overlay shows the Hub's sessions, and one of them from near by.
-    let mark = lead.mark();
-    lead.press("/hub\r");
-    lead.shows_since(mark, "Another session");
-    let mark = lead.mark();
-    lead.press("\r");
-    lead.shows_since(mark, "Root Task");
+    lead.insist("/hub\r", "\r", "Another session");
+    lead.insist("\r", "\r", "Root Task");
     // Back to the list, and out of it.
     for shown in ["Another session", "You asked for a greeting."] {
-        let mark = lead.mark();
-        lead.press("\x1b");
-        lead.shows_since(mark, shown);
+        lead.insist("\x1b", "\x1b", shown);
     }
 
     // It leaves in order, and the session is paused.

@@ -127,6 +127,7 @@ impl Bench {
         ] {
             environment.set(name, value).unwrap();
         }
+        fs::create_dir_all(self.path("state")).unwrap();
         let authorship = Authorship::take(&self.path("state"), None, &mut environment).unwrap();
         let session = "s1".parse().unwrap();
         let tail = journal.tail(&session, journal.last_seq(&session).await.unwrap());

@@ -5,6 +5,7 @@ use std::io::{Read as _, Write};
 use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use agent_runner::clock::Clock;
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
@@ -88,6 +89,25 @@ impl Terminal {
         assert_eq!(found, Some(true), "no {text:?} in {}", self.text());
     }
 
+    /// Presses `keys` and waits until it has written `text`. A program that is about to draw
+    /// something else passes over a key, so `again` is pressed as often as nothing comes of it.
+    pub(crate) fn insist(&mut self, keys: &str, again: &str, text: &str) {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let mark = self.mark();
+        self.press(keys);
+        for _ in 0..6 {
+            let found = self.within(PATIENCE, |bytes, _| {
+                let new = &bytes[mark.min(bytes.len())..];
+                plain(new).contains(text).then_some(())
+            });
+            if found.is_some() {
+                return;
+            }
+            self.press(again);
+        }
+        panic!("no {text:?} in {}", self.text());
+    }
+
     /// All that it has written, without what moves and colours.
     pub(crate) fn text(&self) -> String {
         plain(&self.seen.0.lock().unwrap().bytes)
@@ -105,8 +125,12 @@ impl Terminal {
     }
 
     fn until<T>(&self, find: impl Fn(&[u8], bool) -> Option<T>) -> Option<T> {
+        self.within(limit(), find)
+    }
+
+    fn within<T>(&self, limit: Duration, find: impl Fn(&[u8], bool) -> Option<T>) -> Option<T> {
         let (seen, news) = &*self.seen;
-        let deadline = Clock.now() + limit();
+        let deadline = Clock.now() + limit;
         let mut guard = seen.lock().unwrap();
         loop {
             if let Some(found) = find(&guard.bytes, guard.closed) {

@@ -117,8 +117,16 @@ async fn turn(setup: &Setup<'_>, folder: &Folder, task: String) -> Result<ExitCo
         }
     };
     let result = match started {
-        None => Err(CliError::cancelled()),
-        Some(Err(error)) => Err(error),
+        None | Some(Err(_)) => {
+            // Why it does not begin may be told there, as what a script has printed.
+            while let Ok(Some(batch)) = tail.try_next().await {
+                shown.batch(&batch);
+            }
+            Err(match started {
+                Some(Err(error)) => error,
+                _ => CliError::cancelled(),
+            })
+        }
         Some(Ok(led)) => {
             let here = Here::new(led.session.state(), setup.config.agent.approval.timeout);
             follow(led, &mut tail, &mut shown, &mut stops, here, folder).await

@@ -7,6 +7,7 @@
 
 mod consent;
 mod frames;
+mod items;
 mod launch;
 mod limits;
 mod sending;

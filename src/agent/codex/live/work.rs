@@ -6,14 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::wire::{Change, Item, Params, TokenUsage};
-use crate::agent::codex::calls::{arguments, mcp_text};
-use crate::agent::codex::command;
-use crate::agent::diff;
+use super::items::{Call, calls, output};
+use super::wire::{Item, Params, TokenUsage};
 use crate::agent::lines::notice;
-use crate::event::{Event, FileChangeKind, NoticeLevel, PlanItem, ToolStream, Usage};
+use crate::event::{Event, NoticeLevel, PlanItem, ToolStream, Usage};
 
 /// How much of turns that are over is remembered because it may still be heard of: more than a turn
 /// has open.
@@ -54,14 +52,6 @@ pub(super) struct OpenCall {
     id: String,
     pub(super) name: String,
     pub(super) input: Value,
-}
-
-struct Call {
-    id: String,
-    name: String,
-    native: String,
-    input: Value,
-    change: Option<Event>,
 }
 
 impl Work {
@@ -413,128 +403,4 @@ fn plan(params: &Params<'_>, out: &mut Vec<Event>) -> Option<()> {
 /// What the CLI wants a person to know.
 pub(super) fn warning(text: &str) -> Event {
     notice(NoticeLevel::Warning, "agent_warning", text.to_owned())
-}
-
-/// The calls that an item stands for; none for a kind that is not known.
-fn calls(item: &Item<'_>, cwd: Option<&str>) -> Option<Vec<Call>> {
-    let (name, input) = match &*item.kind {
-        "fileChange" => return Some(changes(item, cwd)),
-        "commandExecution" => {
-            let (name, input) = command::call(item.command.as_deref()?);
-            (name.to_owned(), input)
-        }
-        "mcpToolCall" => {
-            let (server, tool) = (item.server.as_deref()?, item.tool.as_deref()?);
-            (format!("mcp__{server}__{tool}"), arguments(item.arguments))
-        }
-        "dynamicToolCall" => (item.tool.as_deref()?.to_owned(), arguments(item.arguments)),
-        "collabAgentToolCall" => {
-            let name = match item.tool.as_deref()? {
-                "spawnAgent" => "task",
-                other => other,
-            };
-            let prompt = item.prompt.as_deref();
-            let input = prompt.map_or_else(|| json!({}), |prompt| json!({ "prompt": prompt }));
-            (name.to_owned(), input)
-        }
-        "subAgentActivity" => match item.activity.as_deref() {
-            Some("started") => {
-                let agent = item.agent_path.as_deref();
-                ("task".to_owned(), json!({ "agent": agent }))
-            }
-            _ => return Some(Vec::new()),
-        },
-        "webSearch" => (
-            "web_search".to_owned(),
-            json!({ "query": item.query.as_deref() }),
-        ),
-        "imageView" | "imageGeneration" | "sleep" => (item.kind.to_string(), json!({})),
-        _ => return None,
-    };
-    Some(vec![Call {
-        id: item.id.to_string(),
-        name,
-        native: item.tool.as_deref().unwrap_or(&item.kind).to_owned(),
-        input,
-        change: None,
-    }])
-}
-
-/// A patch: one call for each file.
-fn changes(item: &Item<'_>, cwd: Option<&str>) -> Vec<Call> {
-    let changes = item.changes.as_deref().unwrap_or_default();
-    let call = |(index, change): (usize, &Change)| {
-        let id = match changes.len() {
-            1 => item.id.to_string(),
-            _ => format!("{}.{}", &*item.id, index + 1),
-        };
-        changed(change, id, cwd)
-    };
-    changes.iter().enumerate().map(call).collect()
-}
-
-fn changed(change: &Change, id: String, cwd: Option<&str>) -> Call {
-    let (path, content) = (change.path.as_str(), change.diff.as_str());
-    let moved = change.kind.move_path.as_deref();
-    // a diff names files from the folder that the agent works in
-    let short = |path: &str| -> String {
-        let within = cwd.and_then(|cwd| path.strip_prefix(cwd)?.strip_prefix('/'));
-        within.unwrap_or(path).to_owned()
-    };
-    let (name, input, kind, diff) = match change.kind.kind.as_str() {
-        "add" => (
-            "write",
-            json!({ "file_path": path, "content": content, "kind": "create" }),
-            FileChangeKind::Create,
-            Some(diff::created(&short(path), content)),
-        ),
-        "delete" => (
-            "write",
-            json!({ "file_path": path, "kind": "delete" }),
-            FileChangeKind::Delete,
-            None,
-        ),
-        _ => {
-            let input = match moved {
-                Some(to) => json!({ "file_path": path, "diff": content, "move_path": to }),
-                None => json!({ "file_path": path, "diff": content }),
-            };
-            let kind = match moved {
-                Some(_) => FileChangeKind::Rename,
-                None => FileChangeKind::Edit,
-            };
-            let hunks = content.split("\n\nMoved to: ").next().unwrap_or_default();
-            let diff = diff::patched(
-                Some(&short(path)),
-                Some(&short(moved.unwrap_or(path))),
-                hunks,
-            );
-            ("edit", input, kind, diff)
-        }
-    };
-    Call {
-        name: name.to_owned(),
-        native: "fileChange".to_owned(),
-        input,
-        change: Some(Event::FileChange {
-            path: moved.unwrap_or(path).to_owned(),
-            kind,
-            diff,
-            call_id: Some(id.clone()),
-        }),
-        id,
-    }
-}
-
-/// What a call gave the model, as far as the CLI tells.
-fn output(item: &Item<'_>) -> Option<String> {
-    if let Some(text) = item.aggregated_output.as_deref() {
-        return Some(text.to_owned());
-    }
-    if let Some(error) = item.error.filter(|error| error.get() != "null") {
-        let fault: Option<super::wire::Fault<'_>> = serde_json::from_str(error.get()).ok();
-        return fault.map(|fault| fault.message.to_string());
-    }
-    let result = item.result.filter(|result| result.get() != "null")?;
-    Some(mcp_text(result))
 }

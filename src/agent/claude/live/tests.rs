@@ -1,4 +1,5 @@
 use super::*;
+use crate::agent::live::{Answer, Message};
 use crate::ids::SpoolOffset;
 
 fn receive(dialog: &mut ClaudeLive, line: &Value) -> Vec<Told> {

@@ -187,14 +187,19 @@ fn policy_of(inspected: &Value, bench: &Bench) -> Value {
                 *bind = json!(format!("$VOLUME:{rest}"));
             }
         }
-        binds.sort_by_key(Value::to_string);
     }
     let text = serde_json::to_string(&picked).unwrap();
     let text = text
         .replace(bench.dir.path().to_str().unwrap(), "$RUN")
         .replace(bench.root.path().to_str().unwrap(), "$ROOT")
         .replace(RUNNER, "$PROGRAM");
-    without_empty(serde_json::from_str(&text).unwrap())
+    let mut picked = without_empty(serde_json::from_str(&text).unwrap());
+    // Podman gives them in no order; sorted by their names here, as the
+    // machine's own paths would sort otherwise on every machine.
+    if let Some(binds) = picked["host"]["Binds"].as_array_mut() {
+        binds.sort_by_key(Value::to_string);
+    }
+    picked
 }
 
 /// Engines say "none" in several ways.

@@ -10,6 +10,7 @@ use crate::agent::json::typed;
 use crate::agent::json_rpc::{Frame, Peer, Requests};
 use crate::agent::live::{Phase, Told, tell};
 use crate::event::Event;
+
 impl<V: Vendor> Peer for Acp<V> {
     type Fault<'a> = Fault<'a>;
 
@@ -33,14 +34,7 @@ impl<V: Vendor> Peer for Acp<V> {
         };
         self.taken_up(out);
         self.work.message_ends();
-        let asked = &waiting.asked;
-        out.push(Told::Event(Event::PermissionRequest {
-            request_id: asked.request_id.clone(),
-            call_id: asked.call_id.clone(),
-            tool: asked.tool.clone(),
-            input: asked.input.clone(),
-            options: vec!["allow".to_owned(), "deny".to_owned()],
-        }));
+        out.push(Told::Event(waiting.asked.event()));
         self.asked.push(waiting);
         if !self.spec.asks {
             self.owed.insert(id.to_owned(), Owed::Allow);

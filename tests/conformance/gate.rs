@@ -40,16 +40,6 @@ fn command(frame: &Value) -> Option<&str> {
     call["data"]["input"]["command"].as_str()
 }
 
-/// Who said what, in order.
-fn answers(led: &Led) -> Vec<String> {
-    let word = |event: &Value, name: &str| event[name].as_str().unwrap().to_owned();
-    let said = led.events("permission_response");
-    let said = said
-        .iter()
-        .map(|event| format!("{} {}", word(event, "decision"), word(event, "by")));
-    said.collect()
-}
-
 /// The Hub denies a call and permits the next of the same turn; of a third it says nothing.
 pub(crate) async fn waits(agent: &'static Agent) {
     let Some(mut led) = Led::start(agent, "auto", SCRIPT, init(), GATE).await else {
@@ -78,7 +68,7 @@ pub(crate) async fn waits(agent: &'static Agent) {
     led.play(|frame| command(frame).map(|_| Value::Null)).await;
     assert!(!led.made("late"));
     let expected = ["deny hub", "allow hub", "deny timeout"];
-    eventually("each was answered so", || answers(&led) == expected);
+    eventually("each was answered so", || led.answers() == expected);
     eventually("both turns have completed", || {
         let ends = led.events("end");
         ends.len() == 2 && ends.iter().all(|end| end["outcome"] == "completed")

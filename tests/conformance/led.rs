@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::agents::Agent;
 use crate::bench::Bench;
 use crate::hand_hub::{Hub, Peer, Said};
-use crate::running::Running;
+use crate::running::{Finished, Running};
 
 /// The overall limit of one test.
 const LIMIT: Duration = Duration::from_mins(3);
@@ -103,17 +103,23 @@ impl Led {
     }
 
     /// Plays the Hub until the run is over. `says` gives what it says to a frame: a whole frame, or
-    /// a list of actions in answer to it; without a word events are acknowledged. What it heard.
-    pub(crate) async fn play(
+    /// a list of actions in answer to it; without a word events are acknowledged, and null is no
+    /// word at all. What it heard.
+    pub(crate) async fn play(&mut self, says: impl FnMut(&Value) -> Option<Value>) -> Vec<Value> {
+        self.play_beside(says, |_, _| {}).await
+    }
+
+    /// The same, with something that is done when the Hub has said its word.
+    pub(crate) async fn play_beside(
         &mut self,
         mut says: impl FnMut(&Value) -> Option<Value>,
+        mut then: impl FnMut(&Self, &Value),
     ) -> Vec<Value> {
         let mut heard = Vec::new();
         loop {
             let frame = self.hears().await;
-            let said = says(&frame);
             let is_event = frame.get("event").is_some();
-            match said {
+            match says(&frame) {
                 Some(Value::Array(actions)) => self.answer(&frame, actions.into()).await,
                 Some(Value::Null) => {}
                 Some(said) => self.peer.send(&said).await,
@@ -122,12 +128,29 @@ impl Led {
                 }
                 None => {}
             }
+            then(self, &frame);
             let is_over = frame["event"] == "agent_end";
             heard.push(frame);
             if is_over {
                 return heard;
             }
         }
+    }
+
+    /// `agent-runner approve` with these words.
+    pub(crate) fn approve(&self, words: &[&str]) -> Finished {
+        let words = [&["approve"], words].concat();
+        Running::start(&mut self.bench.command(&words)).finish()
+    }
+
+    /// Who said what to each request, in order.
+    pub(crate) fn answers(&self) -> Vec<String> {
+        let word = |event: &Value, name: &str| event[name].as_str().unwrap().to_owned();
+        let said = self.events("permission_response");
+        let said = said
+            .iter()
+            .map(|event| format!("{} {}", word(event, "decision"), word(event, "by")));
+        said.collect()
     }
 
     pub(crate) async fn answer(&mut self, frame: &Value, actions: Value) {

@@ -263,6 +263,11 @@ offers! {
 }
 
 #[test]
+fn people_consent_to_what_a_tool_of_the_hub_gives() {
+    led::run(offer::confirmed(&agents::CLAUDE));
+}
+
+#[test]
 fn the_hubs_tools_outlive_a_daemon() {
     led::run(offer::kept(&agents::CLAUDE));
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::agents::Agent;
 use crate::led::Led;
+use crate::running::eventually;
 
 const SCRIPT: &str = r#"
 [[scenario]]
@@ -105,4 +106,78 @@ pub(crate) async fn kept(agent: &'static Agent) {
         calls = tools_of(&led.play(returning(json!("second"))).await).len();
     }
     assert!(calls == 1 && led.told().contains("second"));
+}
+
+/// What the Hub's tool gives reaches the model when people have consented: over the Hub, or at this
+/// machine. The official lead's model is told `Denied by user` where they refuse.
+pub(crate) async fn confirmed(agent: &'static Agent) {
+    let Some(mut led) = Led::start(agent, "live", SCRIPT, init(), &[]).await else {
+        return;
+    };
+    let confirm = |found: &str, more: &Value| {
+        let mut confirm =
+            json!({"action": "CONFIRM", "title": "Tell it?", "message": "It is private."});
+        confirm
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        json!([confirm, {"action": "RETURN", "result": found}])
+    };
+    // Controllers refuse, with the Hub's words and without, and consent.
+    let own = json!({"deny_reason": "it stays here"});
+    for (found, more, consents, told) in [
+        ("a goose", &json!({}), false, "Denied by user"),
+        ("a swan", &own, false, "it stays here"),
+        ("a heron", &own, true, "a heron"),
+    ] {
+        led.prompt("Recall the heron.").await;
+        let actions = confirm(found, more);
+        let heard = led
+            .play(|frame| {
+                if frame["type"] == "tool" {
+                    return Some(actions.clone());
+                }
+                let is_asked =
+                    frame["method"] == "confirm" && frame["params"]["title"] == "Tell it?";
+                is_asked.then(
+                    || json!({"type": "rpc_ui_response", "id": frame["id"], "result": consents}),
+                )
+            })
+            .await;
+        assert!(led.told().contains(told), "{heard:#?}");
+        assert_eq!(led.told().contains(found), consents);
+    }
+    // Somebody at this machine, while it waits.
+    led.prompt("Recall the heron.").await;
+    let actions = confirm("a stork", &own);
+    let mut approving = None;
+    led.play_beside(
+        |frame| {
+            if frame["type"] == "tool" {
+                return Some(actions.clone());
+            }
+            None
+        },
+        |led, frame| {
+            if frame["method"] == "confirm" {
+                let answered = led.approve(&["--list"]);
+                assert!(
+                    answered.out[0].contains("mcp__coder_hub__memory_recall"),
+                    "{answered:#?}"
+                );
+                approving = Some(led.approve(&[]));
+            }
+        },
+    )
+    .await;
+    assert_eq!(approving.unwrap().code(), 0);
+    assert!(led.told().contains("a stork"));
+    let by = |decision: &str, by: &str| format!("{decision} {by}");
+    let expected = [
+        by("deny", "controller"),
+        by("deny", "controller"),
+        by("allow", "controller"),
+        by("allow", "local"),
+    ];
+    eventually("each was answered so", || led.answers() == expected);
 }

@@ -4,12 +4,13 @@
 #![allow(clippy::print_stdout)] // a skipped test says so
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use agent_runner::agent::live::{
@@ -102,7 +103,7 @@ struct Cli {
     /// Its executable, below `tests/tools/node_modules`.
     program: &'static str,
     model: &'static str,
-    /// Its environment; `$URL` stands for the model server.
+    /// Its environment; `$URL` stands for the model server, `$SILENT` for one that answers nothing.
     env: &'static [(&'static str, &'static str)],
     /// A file of its home, with `$URL` likewise.
     home_file: Option<(&'static str, &'static str)>,
@@ -136,8 +137,8 @@ const OPENCODE: Cli = Cli {
         ("OPENCODE_CONFIG_CONTENT", OPENCODE_CONFIG),
         ("OPENCODE_DISABLE_MODELS_FETCH", "1"),
         ("OPENCODE_DISABLE_DEFAULT_PLUGINS", "1"),
-        // it looks for plugins at each start; there is no registry at this port
-        ("npm_config_registry", "http://127.0.0.1:9/"),
+        // one that answers nothing: whoever asked it at the start would wait
+        ("npm_config_registry", "$SILENT"),
     ],
     home_file: None,
 };
@@ -333,13 +334,20 @@ fn start(
     let spec = spec(cli, dir, agent_session);
     let form = by_name(cli.agent).unwrap().live.as_ref().unwrap();
     let LivePlan { launch, spec } = (form.plan)(&spec, asks).unwrap();
-    let filled = |text: &str| text.replace("$URL", url);
+    let nobody = silent().local_addr().unwrap();
+    let filled = |text: &str| {
+        text.replace("$URL", url)
+            .replace("$SILENT", &format!("http://{nobody}/"))
+    };
     let write = |file: PathBuf, content: &[u8]| {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(file, content).unwrap();
     };
     let home = dir.join("home");
     for (place, content) in &launch.home_files {
+        write(home.join(place), content);
+    }
+    for (place, content) in &launch.home_defaults {
         write(home.join(place), content);
     }
     for (name, content) in &launch.files {
@@ -377,6 +385,16 @@ fn start(
     };
     let redactor = Arc::new(Redactor::none());
     (process, LiveReader::new(form, &spec, redactor))
+}
+
+/// A server that is there and never answers.
+fn silent() -> &'static TcpListener {
+    static SILENT: OnceLock<TcpListener> = OnceLock::new();
+    SILENT.get_or_init(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        listener
+    })
 }
 
 fn lines_of(output: ChildStdout) -> Receiver<Vec<u8>> {
@@ -658,6 +676,16 @@ fn codex_asks_a_question() {
 #[test]
 fn opencode_takes_several_turns() {
     turns(&OPENCODE);
+}
+
+#[test]
+fn opencode_asks_no_registry_in_a_home_of_ours() {
+    let Some(mut talk) = Talk::with(&OPENCODE, false) else {
+        return;
+    };
+    hello(&mut talk, 1);
+    let asked = silent().accept().map(drop).unwrap_err();
+    assert_eq!(asked.kind(), ErrorKind::WouldBlock);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::context::TurnContext;
 use super::history;
 use crate::agent::{HomeRename, LaunchPlan};
 use crate::files;
-use crate::process::as_user;
+use crate::process::{self, as_user};
 use crate::spool::RunDir;
 
 /// Writes all of them.
@@ -66,7 +66,7 @@ fn write_files(context: &TurnContext, dir: &RunDir, launch: &LaunchPlan) -> io::
         files::create_private(&folder.join(name))?.write_all(content)?;
     }
     if let Some(user) = &context.user {
-        files::hand_over(&context.state_root, &folder, (user.uid, user.gid))?;
+        process::hand_over(&context.state_root, &folder, (user.uid, user.gid))?;
     }
     Ok(())
 }

@@ -39,14 +39,7 @@ impl<V: Vendor> Peer for Acp<V> {
         self.work.asked_for(&self.vendor, call, &mut begun);
         tell(&mut begun, out);
         let waiting = Waiting::new(id, &consent, &self.vendor, &self.work);
-        let asked = &waiting.asked;
-        out.push(Told::Event(Event::PermissionRequest {
-            request_id: asked.request_id.clone(),
-            call_id: asked.call_id.clone(),
-            tool: asked.tool.clone(),
-            input: asked.input.clone(),
-            options: vec!["allow".to_owned(), "deny".to_owned()],
-        }));
+        out.push(Told::Event(waiting.asked.event()));
         self.asked.push(waiting);
         if !self.spec.asks {
             self.owed.insert(id.to_owned(), Owed::Allow);

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::printing::print;
+use super::printing::{print, say};
 use super::{CliError, Exit};
 use crate::clock::Timestamp;
 use crate::clock::iso;
@@ -147,7 +147,12 @@ fn list(
     session: Option<&str>,
     out: &mut dyn io::Write,
 ) -> Result<(), CheckpointError> {
-    for listed in checkpoints.list(session)? {
+    let kept = checkpoints.list(session)?;
+    if kept.is_empty() {
+        // an empty list is an answer, for scripts; people want to know that it is one
+        say!("{}", checkpoints.without(session));
+    }
+    for listed in kept {
         let Listed {
             session,
             ordinal,

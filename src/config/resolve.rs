@@ -179,7 +179,12 @@ fn read_file(layers: &mut Layers<'_>, place: &Place) {
         Err(error) if asked.is_none() && error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => {
             let origin = asked.map_or(Origin::Default, |raw| raw.origin);
-            layers.fault(origin, format!("cannot read {}: {error}", path.display()));
+            let why = match error.kind() {
+                std::io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+                std::io::ErrorKind::IsADirectory => "it is a folder, not a file".to_owned(),
+                _ => error.to_string(),
+            };
+            layers.fault(origin, format!("cannot read {}: {why}", path.display()));
         }
     }
 }

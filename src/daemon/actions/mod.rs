@@ -66,9 +66,8 @@ struct Held {
 enum About {
     /// A run that is to begin.
     Run { prompt: EventId, briefing: Briefing },
-    /// Nothing: it goes on already, and a refusal ends its turn. The event that began it, and
-    /// what it is.
-    UnderWay { event: String, what: String },
+    /// Nothing: it goes on already, and a refusal ends its turn. What it is.
+    UnderWay { what: String },
 }
 
 /// What is remembered between two words of the Hub.
@@ -310,8 +309,8 @@ impl HubSide {
                 };
                 self.brief(held.frame, prompt, briefing, memory, todo).await;
             }
-            (About::UnderWay { event, what }, Some(reason)) => {
-                self.too_late(&event, &what, &reason, memory).await;
+            (About::UnderWay { what }, Some(reason)) => {
+                self.too_late(&held.frame, &what, &reason, memory).await;
                 todo.push(Do::Settled(held.frame));
             }
             (About::UnderWay { .. }, None) => todo.push(Do::Settled(held.frame)),

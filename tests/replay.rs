@@ -6,6 +6,10 @@
 mod corpus;
 #[path = "replay/dialogs.rs"]
 mod dialogs;
+#[path = "replay/frames.rs"]
+mod frames;
+#[path = "support/viewer.rs"]
+mod viewer;
 
 use std::io::Write as _;
 use std::path::Path;

@@ -96,7 +96,7 @@ impl Lead {
         self.agents_git(setup, &ground).make_folder()?;
         let home = agent_home(setup, &self.chosen.runs_as);
         let sandbox = sandbox::sandbox(setup, &self.session, &ground.workspace, &home)?;
-        sandbox::prepare(&sandbox, program, log).await?;
+        sandbox::prepare(setup.command, &sandbox, program, log).await?;
         let sent = detail.and_then(|detail| detail.rest.get("setupScript")?.as_str());
         let script = setup_script::text(setup, sent)?;
         let has_clones = !ground.made.repositories.is_empty();

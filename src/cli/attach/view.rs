@@ -249,6 +249,16 @@ impl View {
             .or_else(|| text("statusText"))
             .unwrap_or_default();
         if TELLING.contains(&asked.method.as_str()) {
+            // Answered by somebody else, or taken back.
+            if let Some(over) = text("requestId") {
+                let waited = self.asked.len();
+                self.asked.retain(|asked| asked.id != over);
+                if self.asked.len() == waited {
+                    return Ok(());
+                }
+                let words = format!("the question {over} is answered, or needs no answer any more");
+                return self.say(NoticeLevel::Info, &words, out);
+            }
             let level = match text("notifyType") {
                 Some("error") => NoticeLevel::Error,
                 Some("warning") => NoticeLevel::Warning,
@@ -259,6 +269,9 @@ impl View {
                 "" => Ok(()),
                 words => self.say(level, words, out),
             };
+        }
+        if self.asked.iter().any(|known| known.id == asked.id) {
+            return Ok(()); // asked again for somebody who has just come
         }
         let mut lines = vec![format!("? {}", join(title, words))];
         let options = asked.params.get("options").and_then(Value::as_array);
@@ -425,6 +438,19 @@ mod tests {
             answer("b", json!("y"))
         );
         assert!(view.answer(&Typed::Approve(None)).is_err());
+
+        // Asked again, as for somebody who has just come; then answered by them.
+        let again = ask("d", "confirm", json!({"title": "Run"}));
+        assert!(shown(&mut view, again.clone()).contains("? Run"));
+        assert_eq!(shown(&mut view, again), "");
+        assert_eq!(view.mark(), "asked> ");
+        let over = ask(
+            "n",
+            "setStatus",
+            json!({"statusKey": "question", "requestId": "d"}),
+        );
+        assert!(shown(&mut view, over.clone()).contains("the question d is answered"));
+        assert_eq!((shown(&mut view, over).as_str(), view.mark()), ("", "> "));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! Only the agent's user is answered. A call is sent to the Hub once: where the connection is lost
 //! meanwhile the model is told that it is not known whether the tool was run.
 
+mod consent;
 mod mcp;
 mod relay;
 
@@ -24,15 +25,23 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 
+use self::consent::People;
 use self::mcp::{Asked, Call};
 pub use self::relay::relay;
 use crate::clock::Clock;
 use crate::files;
 use crate::hub::HubTool;
 use crate::hub::link::{LinkHandle, ToolAnswer, ToolCall};
+use crate::turn::TurnContext;
 
 /// The name of the hidden command that is the server.
 pub const HUB_TOOLS: &str = "hub-tools";
+
+/// The server's name among the CLI's.
+pub(super) const SERVER: &str = "coder_hub";
+/// What the CLI's clients wait for an answer: as long as the slowest tool and the people who are
+/// asked about what it has given.
+pub(super) const TIMEOUT: Duration = Duration::from_mins(15);
 
 /// The socket's name within its folder: an address holds 107 bytes only, so that it is reached by
 /// way of a descriptor of the folder.
@@ -84,14 +93,15 @@ impl HubTools {
         })
     }
 
-    /// Answers until it is dropped.
-    pub(super) async fn serve(self) {
+    /// Answers until it is dropped, in this session.
+    pub(super) async fn serve(self, context: Arc<TurnContext>) {
+        let context = &*context;
         let mut at_work = FuturesUnordered::new();
         loop {
             tokio::select! {
                 accepted = self.listener.accept(), if at_work.len() < AT_ONCE => {
                     if let Ok((stream, _)) = accepted {
-                        at_work.push(self.answer(stream));
+                        at_work.push(self.answer(stream, context));
                     }
                 }
                 Some(answered) = at_work.next() => {
@@ -103,7 +113,7 @@ impl HubTools {
         }
     }
 
-    async fn answer(&self, mut stream: UnixStream) -> io::Result<()> {
+    async fn answer(&self, mut stream: UnixStream, context: &TurnContext) -> io::Result<()> {
         if stream.peer_cred()?.uid() != self.uid {
             return Err(io::Error::from(io::ErrorKind::PermissionDenied));
         }
@@ -112,7 +122,7 @@ impl HubTools {
         tokio::time::timeout(ASK_LIMIT, asked.read_to_end(&mut request)).await??;
         let answer = match mcp::read(&request, &self.tools) {
             Asked::Answer(answer) => answer,
-            Asked::Call(call) => self.call(call).await,
+            Asked::Call(call) => self.call(call, context).await,
             Asked::Nothing => return Ok(()),
         };
         let mut text = answer.to_string();
@@ -120,7 +130,7 @@ impl HubTools {
         stream.write_all(text.as_bytes()).await
     }
 
-    async fn call(&self, call: Call) -> Value {
+    async fn call(&self, call: Call, context: &TurnContext) -> Value {
         let Call {
             id,
             name,
@@ -129,17 +139,27 @@ impl HubTools {
         } = call;
         let tool = self.tools.iter().find(|tool| tool.name == name);
         let limit = tool.map_or(Duration::ZERO, HubTool::limit);
-        let own = self.clock.new_uuid().to_string();
         let call = ToolCall {
-            call_id: told_as.unwrap_or_else(|| own.clone()),
-            id: own,
+            id: self.clock.new_uuid().to_string(),
             name,
+            told_as,
             params,
         };
-        match self.link.call_tool(call, limit).await {
-            Ok(ToolAnswer::Done(value)) => mcp::result(&id, &shown(value), false),
-            Ok(ToolAnswer::Refused(why)) => mcp::result(&id, &why, true),
-            Err(error) => mcp::result(&id, &error.to_string(), true),
+        let result = match self.link.call_tool(call.clone(), limit).await {
+            Ok(ToolAnswer::Done(value)) => Ok(value),
+            Ok(ToolAnswer::Refused(why)) => Err(why),
+            Ok(ToolAnswer::Confirm(confirm, value)) => {
+                let people = People {
+                    context,
+                    clock: self.clock,
+                };
+                people.consent(&call, confirm).await.map(|()| value)
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        match result {
+            Ok(value) => mcp::result(&id, &shown(value), false),
+            Err(why) => mcp::result(&id, &why, true),
         }
     }
 }

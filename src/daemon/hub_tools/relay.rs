@@ -14,15 +14,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{LONGEST, address};
+use super::{LONGEST, TIMEOUT, address};
 
 /// Requests at once; a further one waits with all behind it.
 const AT_ONCE: usize = 32;
 /// How long a daemon that is away is waited for, and how often it is looked for.
 const PATIENCE: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(100);
-/// Longer than any tool may take.
-const ANSWER: Duration = Duration::from_mins(11);
+/// Longer than any tool may take, and people who are asked.
+const ANSWER: Duration = TIMEOUT.saturating_add(Duration::from_mins(1));
 
 /// Serves the requests of `input` until it ends; answers go to `out`.
 pub fn relay(

@@ -14,7 +14,7 @@ use crate::daemon::{DaemonError, HubAccess, Setup, publishing, reach, sandbox};
 use crate::process::Environment;
 use crate::spool::{Stdout, Window};
 use crate::turn::TurnContext;
-use crate::turn::approval::Approval;
+use crate::turn::approval::{Approval, Asides};
 use crate::workspace::Handing;
 
 /// What the agent is served while its session is led.
@@ -67,6 +67,7 @@ impl Lead {
             spec,
             choices: watch::Sender::default(),
             briefings: self.briefings.clone(),
+            asides: Asides::default(),
             environment: plain,
             repositories: ground.repositories(),
             live: form(self.chosen.kind, &config.agent, is_gated(&self.hub))?,

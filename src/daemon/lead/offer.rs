@@ -14,21 +14,17 @@ use serde_json::{Value, json};
 use super::Lead;
 use crate::agent::{Subagent, TurnSpec};
 use crate::config::SandboxKind;
-use crate::daemon::hub_tools::{self, HUB_TOOLS, HubTools};
+use crate::daemon::hub_tools::{self, HUB_TOOLS, HubTools, SERVER, TIMEOUT};
 use crate::daemon::{DaemonError, Setup};
 use crate::event::NoticeLevel;
 use crate::files;
 use crate::hub::{HubAgent, Offer};
 use crate::process::Reach;
 
-/// The server's name among the CLI's.
-const SERVER: &str = "coder_hub";
 /// What was offered, as it is kept.
 const KEPT: &str = "offer.json";
 /// The list of servers, as the CLI gets it.
 const SERVERS: &str = "mcp.json";
-/// What the CLI's clients wait for an answer, in milliseconds: as long as the slowest tool.
-const TIMEOUT: u64 = 600_000;
 
 /// What became of the offer.
 #[derive(Default)]
@@ -192,7 +188,8 @@ fn with_server(list: Option<&str>, program: &Path, folder: &Path) -> Result<Stri
         ));
     }
     let (program, folder) = (program.to_string_lossy(), folder.to_string_lossy());
-    let server = json!({"command": program, "args": [HUB_TOOLS, folder], "timeout": TIMEOUT});
+    let millis = u64::try_from(TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+    let server = json!({"command": program, "args": [HUB_TOOLS, folder], "timeout": millis});
     servers.insert(SERVER.to_owned(), server);
     Ok(list.to_string())
 }

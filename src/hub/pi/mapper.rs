@@ -114,6 +114,15 @@ impl Mapper {
                 }
             }
             Event::ToolEnd { .. } => self.tool_end(header, event, out),
+            Event::FileChange {
+                call_id: Some(call),
+                diff: Some(diff),
+                ..
+            } => {
+                if let Some(run) = &mut self.run {
+                    run.changed(call, diff);
+                }
+            }
             Event::Usage(usage) => {
                 if let Some(run) = &mut self.run {
                     run.total = usage.clone();

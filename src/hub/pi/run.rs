@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::diff;
 use super::fields::{AgentEndFields, EndFields, Outcome, ResultFields, Shown, TurnEndFields};
 use super::frame::{cut_strings, raw, set};
 use super::message::{
@@ -60,6 +61,22 @@ struct Tool {
     name: String,
     args: Value,
     output: Growing,
+    /// What it changed in its file, where the CLI tells.
+    diff: Option<String>,
+}
+
+impl Tool {
+    /// The details of its end: of an edit, also what it changed.
+    fn shown(&self, details: &Value, is_error: bool) -> Value {
+        let mut shown = details.clone();
+        let edited = (self.name == "edit" && !is_error)
+            .then(|| diff::details(self.diff.as_deref(), &self.args))
+            .flatten();
+        if let (Some(fields), Some(edited)) = (shown.as_object_mut(), edited) {
+            fields.extend(edited);
+        }
+        shown
+    }
 }
 
 /// How a tool call ended.
@@ -260,6 +277,7 @@ impl Run {
             name,
             args,
             output: Growing::default(),
+            diff: None,
         });
     }
 
@@ -293,6 +311,15 @@ impl Run {
         let tool = tools.and_then(|tools| tools.iter_mut().find(|t| t.call == call));
         if let Some(tool) = tool {
             tool.output.push(text);
+        }
+    }
+
+    /// A running call has changed a file.
+    pub(super) fn changed(&mut self, call: &str, diff: &str) {
+        let tools = self.model_turn.as_mut().map(|t| t.tools.as_mut_slice());
+        let tool = tools.and_then(|tools| tools.iter_mut().find(|t| t.call == call));
+        if let Some(tool) = tool.filter(|tool| tool.diff.is_none()) {
+            tool.diff = Some(diff.to_owned());
         }
     }
 
@@ -351,7 +378,7 @@ impl Run {
                 is_error,
                 result: Outcome {
                     content: &content,
-                    details: &details,
+                    details: &tool.shown(&details, is_error),
                 },
             },
         );

@@ -156,6 +156,11 @@ impl Viewer<'_> {
             fields.insert("task".into(), self.session.task.clone().into());
         }
         writer.send(frame::text(&hydration)).await?;
+        if self.who.role == Role::Controller {
+            for question in snapshot.questions {
+                writer.send(question).await?;
+            }
+        }
         Ok(feed)
     }
 
@@ -209,7 +214,7 @@ impl Viewer<'_> {
             }
             Ok(Inbound::RpcCommand(command)) => self.forward(command).await,
             Ok(Inbound::RpcUiResponse) => {
-                let heard = self.who.role == Role::Controller && self.room.tell_lead(text.clone());
+                let heard = self.who.role == Role::Controller && self.room.answer_lead(text);
                 (!heard).then(|| frame::command_error(self.why_unheard()))
             }
             Ok(Inbound::Event { id, .. } | Inbound::Tool { id, .. } | Inbound::Other(Some(id))) => {

@@ -221,6 +221,7 @@ impl LiveAttempt {
             asked,
             since,
             until,
+            matters: Vec::new(),
         };
         self.waiting.push((waiting, moment));
     }

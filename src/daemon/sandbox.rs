@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::workspace::SetupLog;
 use super::{DaemonError, Setup, agents_git, hub_tools};
-use crate::config::{EnvMap, SandboxKind};
+use crate::config::{CommandKind, EnvMap, SandboxKind};
 use crate::ids::SessionId;
 use crate::sandbox::docker::{DockerSandbox, Engine, Mounted, Policy};
 use crate::sandbox::{LocalSandbox, Sandbox};
@@ -48,6 +48,7 @@ pub(super) fn sandbox(
 
 /// Makes sure that runs can be started, and tells how far that is. Its steps are the session's.
 pub(super) async fn prepare(
+    command: CommandKind,
     sandbox: &Sandbox,
     program: &Path,
     log: &SetupLog,
@@ -77,7 +78,10 @@ pub(super) async fn prepare(
         Ok(()) => Ok(()),
         Err(error) => {
             let message = error.to_string();
-            log.setup(STEP, "stderr", message.clone()).await?;
+            // `run` says it itself, to the only one who listens.
+            if command != CommandKind::Run {
+                log.setup(STEP, "stderr", message.clone()).await?;
+            }
             Err(unusable(message))
         }
     }

@@ -74,3 +74,99 @@ pub(crate) async fn waits(agent: &'static Agent) {
         ends.len() == 2 && ends.iter().all(|end| end["outcome"] == "completed")
     });
 }
+
+/// Each call waits for the Hub, longer than any daemon is away here.
+const PATIENT: &[(&str, &str)] = &[
+    ("AGENT_RUNNER_HUB_GATE", "ask"),
+    ("AGENT_RUNNER_HUB_GATE_TIMEOUT", "10s"),
+];
+
+/// While a call waits for the Hub the daemon is killed: the next one asks again, and the call runs
+/// once. Then the Hub leaves: the call is denied when the time is up, and the turn goes on without it.
+pub(crate) async fn outlives(agent: &'static Agent) {
+    let Some(mut led) = Led::start(agent, "auto", SCRIPT, init(), PATIENT).await else {
+        return;
+    };
+    led.prompt("Touch twice.").await;
+    while command(&led.hears().await).is_none() {}
+    led.replace().await;
+    let heard = led.play(|_| None).await;
+    assert!(led.made("denied") && led.made("allowed"), "{heard:#?}");
+    let results = heard.iter().filter(|frame| frame["event"] == "tool_result");
+    let results: Vec<_> = results.collect();
+    assert!(
+        results
+            .iter()
+            .all(|frame| frame["data"]["isError"] == false),
+        "{results:#?}"
+    );
+    eventually("each was answered once", || {
+        led.answers() == ["allow hub", "allow hub"]
+    });
+    led.prompt("Touch late.").await;
+    while command(&led.hears().await).is_none() {}
+    led.leave().await;
+    eventually("the call was denied", || {
+        led.answers()
+            .last()
+            .is_some_and(|last| last == "deny timeout")
+    });
+    led.rejoin().await;
+    led.play(|_| None).await;
+    assert!(!led.made("late"));
+    eventually("the turn has completed", || {
+        let ends = led.events("end");
+        ends.last().is_some_and(|end| end["outcome"] == "completed")
+    });
+}
+
+/// Two people answer at once, and again when all is over: the first answer counts, and no other.
+pub(crate) async fn first_counts(agent: &'static Agent) {
+    let Some(mut led) = Led::start(agent, "auto", SCRIPT, init(), GATE).await else {
+        return;
+    };
+    let confirm = json!([{"action": "CONFIRM", "title": "Sure?", "message": "m"}]);
+    led.prompt("Touch twice.").await;
+    let mut asked = Vec::new();
+    let mut called = Vec::new();
+    loop {
+        let frame = led.hears().await;
+        if command(&frame).is_some() {
+            called.push(frame.clone());
+            led.answer(&frame, confirm.clone()).await;
+        } else if frame["method"] == "confirm" {
+            // The first call is refused and the second is permitted, each by whoever is quicker.
+            let consents = !asked.is_empty();
+            asked.push(frame["id"].clone());
+            for result in [consents, !consents] {
+                let answer =
+                    json!({"type": "rpc_ui_response", "id": frame["id"], "result": result});
+                led.peer.send(&answer).await;
+            }
+        } else if frame["event"] == "agent_end" {
+            led.answer(&frame, json!([{"action": "ACK"}])).await;
+            break;
+        } else if frame.get("event").is_some() {
+            led.answer(&frame, json!([{"action": "ACK"}])).await;
+        }
+    }
+    assert!(!led.made("denied") && led.made("allowed"));
+    // It is over: neither people nor the Hub say anything to it any more.
+    let block = json!([{"action": "BLOCK", "reason": "not on my watch"}]);
+    for id in &asked {
+        let answer = json!({"type": "rpc_ui_response", "id": id, "result": false});
+        led.peer.send(&answer).await;
+    }
+    for frame in &called {
+        led.answer(frame, block.clone()).await;
+    }
+    led.prompt("Touch late.").await;
+    led.play(|_| None).await;
+    assert!(led.made("late"));
+    eventually("each was answered once", || {
+        led.answers() == ["deny controller", "allow controller", "allow hub"]
+    });
+    let ends = || led.events("end");
+    eventually("both turns have completed", || ends().len() == 2);
+    assert!(ends().iter().all(|end| end["outcome"] == "completed"));
+}

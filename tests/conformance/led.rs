@@ -72,7 +72,12 @@ impl Led {
         self.rejoin().await;
     }
 
-    /// The Hub has hung up, and the lead comes again.
+    /// The Hub hangs up, and takes nobody in.
+    pub(crate) async fn leave(&mut self) {
+        self.peer.close(1012).await;
+    }
+
+    /// The lead, which has lost its Hub, comes again.
     pub(crate) async fn rejoin(&mut self) {
         self.peer = Self::join(&self.hub, &self.init).await;
     }

@@ -230,6 +230,11 @@ macro_rules! gated {
             fn a_call_waits_for_the_hub() {
                 led::run(gate::waits(&$agent));
             }
+
+            #[test]
+            fn a_call_that_waits_outlives_a_daemon_and_a_hub() {
+                led::run(gate::outlives(&$agent));
+            }
         }
     )*};
 }
@@ -240,6 +245,11 @@ gated! {
     codex_is_gated: CODEX_LIVE,
     opencode_is_gated: OPENCODE_LIVE,
     gemini_is_gated: GEMINI_LIVE,
+}
+
+#[test]
+fn the_first_answer_counts_and_a_late_one_harms_nothing() {
+    led::run(gate::first_counts(&agents::CLAUDE_LIVE));
 }
 
 macro_rules! offers {

@@ -105,20 +105,12 @@ impl Hub {
         }
     }
 
-    /// Answers every question by REST: that there is session `s1`, and nothing to say of it.
+    /// Answers every question by REST: that there is session `s1`, and nothing to say of it. One that
+    /// has come is answered also where this is dropped.
     pub async fn answer_rest(&self) {
         loop {
-            let (mut stream, _) = self.listener.accept().await.unwrap();
-            let mut request = Vec::new();
-            while !request.windows(4).any(|end| end == b"\r\n\r\n") {
-                if !matches!(stream.read_buf(&mut request).await, Ok(1..)) {
-                    break;
-                }
-            }
-            let answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
-                Content-Length: 18\r\nConnection: close\r\n\r\n{\"sessionId\":\"s1\"}";
-            // Whoever asked may be gone.
-            drop(stream.write_all(answer.as_bytes()).await);
+            let (stream, _) = self.listener.accept().await.unwrap();
+            tokio::spawn(answer_one(stream));
         }
     }
 
@@ -157,6 +149,19 @@ impl Hub {
         peer.init().await;
         peer
     }
+}
+
+async fn answer_one(mut stream: TcpStream) {
+    let mut request = Vec::new();
+    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+        if !matches!(stream.read_buf(&mut request).await, Ok(1..)) {
+            break;
+        }
+    }
+    let answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
+        Content-Length: 18\r\nConnection: close\r\n\r\n{\"sessionId\":\"s1\"}";
+    // Whoever asked may be gone.
+    drop(stream.write_all(answer.as_bytes()).await);
 }
 
 impl Peer {

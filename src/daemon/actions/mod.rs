@@ -145,8 +145,12 @@ impl HubSide {
     fn look_at(&self, state: &SessionState, memory: &mut Memory, todo: &mut Vec<Do>) {
         let turn = state.running.map(|(turn, _)| turn);
         if memory.turn != turn {
+            // Of a turn that goes on after the death of a daemon the Hub may have spoken before
+            // it runs again.
+            if memory.turn.is_some() || state.is_idle() {
+                memory.consent.turn_over(todo);
+            }
             memory.turn = turn;
-            memory.consent.turn_over(todo);
             Refused::turn_over(memory, turn, todo);
         }
         let person = |asked: &_| self.approval.settled(asked) == Ruling::Ask;
@@ -247,6 +251,10 @@ impl HubSide {
                     self.unheld(word, memory, todo).await;
                 } else {
                     memory.consent.hub_said(word, todo);
+                    if self.session.state().borrow().is_idle() {
+                        // It is about a turn that is over.
+                        memory.consent.turn_over(todo);
+                    }
                 }
             }
             Some(Point::Result { call_id }) => {

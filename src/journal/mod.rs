@@ -17,6 +17,7 @@
 
 mod apply;
 mod ballast;
+mod change;
 mod digest;
 mod error;
 mod lock;

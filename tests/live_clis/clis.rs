@@ -11,7 +11,7 @@ pub(crate) struct Cli {
     /// Its executable, below `tests/tools/node_modules`.
     pub(crate) program: &'static str,
     pub(crate) model: &'static str,
-    /// Its environment; `$URL` stands for the model server.
+    /// Its environment; `$URL` stands for the model server, `$SILENT` for one that answers nothing.
     pub(crate) env: &'static [(&'static str, &'static str)],
     /// A file of its home, with `$URL` likewise.
     pub(crate) home_file: Option<(&'static str, &'static str)>,
@@ -45,8 +45,8 @@ pub(crate) const OPENCODE: Cli = Cli {
         ("OPENCODE_CONFIG_CONTENT", OPENCODE_CONFIG),
         ("OPENCODE_DISABLE_MODELS_FETCH", "1"),
         ("OPENCODE_DISABLE_DEFAULT_PLUGINS", "1"),
-        // it looks for plugins at each start; there is no registry at this port
-        ("npm_config_registry", "http://127.0.0.1:9/"),
+        // one that answers nothing: whoever asked it at the start would wait
+        ("npm_config_registry", "$SILENT"),
     ],
     home_file: None,
 };

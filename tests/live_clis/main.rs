@@ -7,6 +7,7 @@ mod clis;
 mod talk;
 
 use std::fs;
+use std::io::ErrorKind;
 
 use agent_runner::agent::live::{Answer, Command as Wish, Phase, Refused, Told};
 use agent_runner::agent::{Evidence, by_name};
@@ -14,7 +15,7 @@ use agent_runner::event::Event;
 use serde_json::{Value, json};
 
 use self::clis::{CLAUDE, CODEX, Cli, GEMINI, OPENCODE};
-use self::talk::{Talk, message};
+use self::talk::{Talk, message, silent};
 
 fn texts(told: &[Told]) -> String {
     let texts = told.iter().filter_map(|told| match told {
@@ -243,6 +244,16 @@ fn codex_asks_a_question() {
 #[test]
 fn opencode_takes_several_turns() {
     turns(&OPENCODE);
+}
+
+#[test]
+fn opencode_asks_no_registry_in_a_home_of_ours() {
+    let Some(mut talk) = Talk::with(&OPENCODE, false) else {
+        return;
+    };
+    hello(&mut talk, 1);
+    let asked = silent().accept().map(drop).unwrap_err();
+    assert_eq!(asked.kind(), ErrorKind::WouldBlock);
 }
 
 #[test]

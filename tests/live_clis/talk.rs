@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use agent_runner::agent::live::{Command as Wish, Heard, LivePlan, LiveReader, Message, Told};
@@ -200,13 +201,20 @@ fn start(
     let spec = spec(cli, dir, agent_session);
     let form = by_name(cli.agent).unwrap().live.as_ref().unwrap();
     let LivePlan { launch, spec } = (form.plan)(&spec, asks).unwrap();
-    let filled = |text: &str| text.replace("$URL", url);
+    let nobody = silent().local_addr().unwrap();
+    let filled = |text: &str| {
+        text.replace("$URL", url)
+            .replace("$SILENT", &format!("http://{nobody}/"))
+    };
     let write = |file: PathBuf, content: &[u8]| {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(file, content).unwrap();
     };
     let home = dir.join("home");
     for (place, content) in &launch.home_files {
+        write(home.join(place), content);
+    }
+    for (place, content) in &launch.home_defaults {
         write(home.join(place), content);
     }
     for (name, content) in &launch.files {
@@ -244,6 +252,16 @@ fn start(
     };
     let redactor = Arc::new(Redactor::none());
     (process, LiveReader::new(form, &spec, redactor))
+}
+
+/// A server that is there and never answers.
+pub(crate) fn silent() -> &'static TcpListener {
+    static SILENT: OnceLock<TcpListener> = OnceLock::new();
+    SILENT.get_or_init(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        listener
+    })
 }
 
 fn lines_of(output: ChildStdout) -> Receiver<Vec<u8>> {

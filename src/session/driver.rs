@@ -361,6 +361,7 @@ impl Driver {
             let steer = TurnCommand::Steer {
                 text: prompt.text.clone(),
                 prompt_id: prompt.command_id.clone(),
+                author: prompt.author.as_ref().map(ToString::to_string),
                 accepted,
             };
             // A turn that has just ended takes no message: it becomes a turn of its own.
@@ -403,6 +404,7 @@ impl Driver {
             let prompt = Event::Prompt {
                 text: turn.prompt,
                 prompt_id: turn.command_id,
+                author: turn.author.as_ref().map(ToString::to_string),
             };
             let end = Event::End {
                 outcome,

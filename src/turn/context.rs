@@ -266,6 +266,8 @@ pub enum TurnCommand {
         text: String,
         /// The asker's own id for it.
         prompt_id: Option<String>,
+        /// On whose behalf, as an event says it.
+        author: Option<String>,
         /// Told once the message is in the journal; dropped when the turn takes it no more.
         accepted: oneshot::Sender<()>,
     },

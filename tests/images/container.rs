@@ -567,10 +567,7 @@ impl Made {
 }
 
 fn shell(script: &str) {
-    let output = std::process::Command::new("sh")
-        .args(["-ec", script])
-        .output()
-        .unwrap();
+    let output = Command::new("sh").args(["-ec", script]).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{script}: {errors}");
 }

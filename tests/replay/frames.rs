@@ -23,6 +23,7 @@ fn frames(agent: &str, turns: Vec<Vec<Event>>) -> Vec<(String, Value)> {
         let prompt = Event::Prompt {
             text: "go".to_owned(),
             prompt_id: None,
+            author: None,
         };
         for event in [prompt].into_iter().chain(events) {
             seq += 1;

@@ -11,10 +11,7 @@ mod consent;
 mod mcp;
 mod relay;
 
-use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +19,6 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{UnixListener, UnixStream};
 
 use self::consent::People;
 use self::mcp::{Asked, Call};
@@ -32,6 +27,8 @@ use crate::clock::Clock;
 use crate::files;
 use crate::hub::HubTool;
 use crate::hub::link::{LinkHandle, ToolAnswer, ToolCall};
+use crate::ids::SessionId;
+use crate::private_socket::{Caller, PrivateSocket};
 use crate::turn::TurnContext;
 
 /// The name of the hidden command that is the server.
@@ -43,26 +40,19 @@ pub(super) const SERVER: &str = "coder_hub";
 /// asked about what it has given.
 pub(super) const TIMEOUT: Duration = Duration::from_mins(15);
 
-/// The socket's name within its folder: an address holds 107 bytes only, so that it is reached by
-/// way of a descriptor of the folder.
+/// The socket's name within its folder.
 const SOCKET: &str = "tools.sock";
 /// The longest request and answer, in bytes.
 const LONGEST: u64 = 4 << 20;
-/// Whoever asks writes at once.
-const ASK_LIMIT: Duration = Duration::from_secs(5);
 /// Connections that are served at once; more wait to be taken.
 const AT_ONCE: usize = 64;
 
 /// Answers the agent's CLI.
 pub(super) struct HubTools {
-    listener: UnixListener,
-    /// Held so that the socket's address stays good.
-    _folder: File,
+    socket: PrivateSocket,
     tools: Vec<HubTool>,
     link: Arc<LinkHandle>,
     clock: Clock,
-    /// The agent's user.
-    uid: u32,
 }
 
 impl HubTools {
@@ -74,22 +64,11 @@ impl HubTools {
         clock: Clock,
         uid: u32,
     ) -> io::Result<Self> {
-        let path = folder.join(SOCKET);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let open = File::open(folder)?;
-        let listener = UnixListener::bind(address(&open))?;
-        // Who asks is known by the connection.
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
         Ok(Self {
-            listener,
-            _folder: open,
+            socket: PrivateSocket::open(folder, SOCKET, uid)?,
             tools,
             link,
             clock,
-            uid,
         })
     }
 
@@ -99,9 +78,9 @@ impl HubTools {
         let mut at_work = FuturesUnordered::new();
         loop {
             tokio::select! {
-                accepted = self.listener.accept(), if at_work.len() < AT_ONCE => {
-                    if let Ok((stream, _)) = accepted {
-                        at_work.push(self.answer(stream, context));
+                accepted = self.socket.accept(), if at_work.len() < AT_ONCE => {
+                    if let Ok(caller) = accepted {
+                        at_work.push(self.answer(caller, context));
                     }
                 }
                 Some(answered) = at_work.next() => {
@@ -113,13 +92,11 @@ impl HubTools {
         }
     }
 
-    async fn answer(&self, mut stream: UnixStream, context: &TurnContext) -> io::Result<()> {
-        if stream.peer_cred()?.uid() != self.uid {
+    async fn answer(&self, mut caller: Caller, context: &TurnContext) -> io::Result<()> {
+        if !caller.is_own() {
             return Err(io::Error::from(io::ErrorKind::PermissionDenied));
         }
-        let mut request = Vec::new();
-        let mut asked = (&mut stream).take(LONGEST);
-        tokio::time::timeout(ASK_LIMIT, asked.read_to_end(&mut request)).await??;
+        let request = caller.request(LONGEST).await?;
         let answer = match mcp::read(&request, &self.tools) {
             Asked::Answer(answer) => answer,
             Asked::Call(call) => self.call(call, context).await,
@@ -127,7 +104,7 @@ impl HubTools {
         };
         let mut text = answer.to_string();
         text.push('\n');
-        stream.write_all(text.as_bytes()).await
+        caller.answer(text.as_bytes()).await
     }
 
     async fn call(&self, call: Call, context: &TurnContext) -> Value {
@@ -173,22 +150,16 @@ fn shown(value: Option<Value>) -> String {
     }
 }
 
-fn address(folder: &File) -> PathBuf {
-    format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()).into()
+/// The folder of a session's socket.
+pub(super) fn folder(state_dir: &Path, session: &SessionId) -> PathBuf {
+    state_dir.join("hub-tools").join(session.as_str())
 }
 
-/// The folder of a session's socket, made so that the agent's user gets through.
-pub(super) fn folder(
-    state_root: &Path,
-    state_dir: &Path,
-    session: &str,
-    is_other_user: bool,
-) -> io::Result<PathBuf> {
-    let folder = state_dir.join("hub-tools").join(session);
-    files::create_private_dir(&folder)?;
+/// Makes it, so that the agent's user gets through.
+pub(super) fn make_folder(state_root: &Path, folder: &Path, is_other_user: bool) -> io::Result<()> {
+    files::create_private_dir(folder)?;
     if is_other_user {
-        files::let_pass(state_root, &folder)?;
+        files::let_pass(state_root, folder)?;
     }
-    files::create_passable_dir(&folder)?;
-    Ok(folder)
+    files::create_passable_dir(folder)
 }

@@ -35,7 +35,6 @@ impl Lead {
         let config = setup.config;
         let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let mut spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
-        let sandbox = sandbox::sandbox(setup, &self.session, &ground.workspace, &spec.home)?;
         let git = self.agents_git(setup, ground);
         git.make_folder()?;
         let places = (ground.workspace.as_path(), spec.home.as_path());
@@ -51,6 +50,7 @@ impl Lead {
         }
         let approval = approval(setup, &self.hub, &ground.workspace);
         let offer = self.take_offer(setup, &mut spec, &mut reach, approval.asks())?;
+        let sandbox = sandbox::sandbox(setup, &self.session, &ground.workspace, &spec.home)?;
         let expected = ground.expected(setup)?;
         let hands = config.git.push == Some(Push::Agent);
         let authorship = git.authorship(&mut plain)?;

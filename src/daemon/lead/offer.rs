@@ -6,7 +6,7 @@
 
 use std::io;
 use std::os::unix::fs::lchown;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ use crate::event::NoticeLevel;
 use crate::files;
 use crate::hub::{HubAgent, Offer};
 use crate::process::Reach;
+use crate::sandbox::docker;
 
 /// What was offered, as it is kept.
 const KEPT: &str = "offer.json";
@@ -51,8 +52,8 @@ impl Lead {
         reach: &mut Option<Reach>,
         asks: bool,
     ) -> Result<Taken, DaemonError> {
-        let kept = setup.config.state_dir.join("hub-tools");
-        let kept = kept.join(self.session.as_str()).join(KEPT);
+        let folder = hub_tools::folder(&setup.config.state_dir, &self.session);
+        let kept = folder.join(KEPT);
         let before = read(&kept);
         let mut taken = Taken::default();
         let offer = match self.link.joined() {
@@ -71,9 +72,9 @@ impl Lead {
         if offer.is_empty() && before.is_none() {
             return Ok(taken);
         }
-        let folder = self
-            .offer_folder(setup)
-            .map_err(|error| fault(&kept, &error))?;
+        let is_other = self.chosen.other_user().is_some();
+        hub_tools::make_folder(setup.state_root, &folder, is_other)
+            .map_err(|error| fault(&folder, &error))?;
         let text = serde_json::to_vec(&offer).map_err(|error| fault(&kept, &error.into()))?;
         files::replace_durably(&kept, &text).map_err(|error| fault(&kept, &error))?;
         if before.as_ref() != Some(&offer) && !offer.is_empty() {
@@ -85,12 +86,6 @@ impl Lead {
             self.take_tools(setup, &folder, offer, spec, reach, &mut taken)?;
         }
         Ok(taken)
-    }
-
-    fn offer_folder(&self, setup: &Setup<'_>) -> io::Result<PathBuf> {
-        let is_other = self.chosen.other_user().is_some();
-        let (root, state_dir) = (setup.state_root, &setup.config.state_dir);
-        hub_tools::folder(root, state_dir, self.session.as_str(), is_other)
     }
 
     /// Agents become those of the CLI, where it has such; else they are described to it.
@@ -114,16 +109,11 @@ impl Lead {
         reach: &mut Option<Reach>,
         taken: &mut Taken,
     ) -> Result<(), DaemonError> {
-        if setup.config.sandbox.kind == SandboxKind::Docker {
-            taken.warn(
-                "the Hub's tools are not offered to an agent in a container beside the daemon: they \
-                 are reached over a socket of this machine; run the daemon in the container"
-                    .to_owned(),
-            );
-            return Ok(());
-        }
         let at = |error: io::Error| fault(folder, &error);
-        let program = std::env::current_exe().map_err(at)?;
+        let program = match setup.config.sandbox.kind {
+            SandboxKind::Local => std::env::current_exe().map_err(at)?,
+            SandboxKind::Docker => docker::PROGRAM.into(),
+        };
         let list = match with_server(spec.mcp_servers.as_deref(), &program, folder) {
             Ok(list) => list,
             Err(why) => {

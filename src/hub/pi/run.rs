@@ -25,6 +25,9 @@ const MAX_OUTPUT_LINES: usize = 5_000;
 /// messages' own ends, which stand between them, say more.
 const HINT: usize = 256;
 
+/// What somebody says to the agent, and who, as the event has it.
+type Words<'a> = (&'a str, Option<&'a str>);
+
 /// Between `agent_start` and `agent_end`.
 #[derive(Debug)]
 pub(super) struct Run {
@@ -89,8 +92,8 @@ pub(super) struct ToolResult<'a> {
 
 impl Run {
     /// Begins a run; `prompt` is absent when its begin was not seen.
-    pub(super) fn start(prompt: Option<&str>, out: &mut Sink<'_>) -> Self {
-        if let Some(prompt) = prompt {
+    pub(super) fn start(prompt: Option<Words<'_>>, out: &mut Sink<'_>) -> Self {
+        if let Some((prompt, _)) = prompt {
             out.state(
                 "before_agent_start",
                 &json!({"prompt": prompt, "systemPrompt": "", "systemPromptOptions": {}}),
@@ -116,23 +119,23 @@ impl Run {
     }
 
     /// What a person said: at the run's begin, or in the middle of it (a steer).
-    pub(super) fn user_message(&mut self, text: &str, out: &mut Sink<'_>) {
+    fn user_message(&mut self, (text, author): Words<'_>, out: &mut Sink<'_>) {
         self.model_turn(out);
         let id = out.next_id();
-        let message = user(&id, self.next_stamp(out.at), text);
+        let message = user(&id, self.next_stamp(out.at), text, author);
         self.transcript.push(shortened(&message));
         out.state("message_start", &Shown { message: &message });
         out.state("message_end", &Shown { message: &message });
     }
 
     /// A person has said something in the middle of the run. Calls that run go on running.
-    pub(super) fn steered(&mut self, text: &str, by: &Speaker, out: &mut Sink<'_>) {
+    pub(super) fn steered(&mut self, words: Words<'_>, by: &Speaker, out: &mut Sink<'_>) {
         self.end_message(by, Stop::Done, None, out);
         let is_answered = |turn: &ModelTurn| turn.tools.is_empty() && turn.last.is_some();
         if self.model_turn.as_ref().is_some_and(is_answered) {
             self.end_model_turn(by, out);
         }
-        self.user_message(text, out);
+        self.user_message(words, out);
     }
 
     /// A timestamp that no other message of the run has.

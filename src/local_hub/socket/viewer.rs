@@ -236,7 +236,13 @@ impl Viewer<'_> {
             && let Some(prompt) = text("message").or_else(|| text("text"))
         {
             let at = Clock.wall();
-            let data = json!({"content": prompt, "text": prompt, "timestamp": at});
+            let mut data = json!({"content": prompt, "text": prompt, "timestamp": at});
+            if let (Some(author), Some(fields)) = (
+                command.get("author").filter(|author| author.is_object()),
+                data.as_object_mut(),
+            ) {
+                fields.insert("author".into(), author.clone());
+            }
             let event = HubEvent::new(&self.room, "user_prompt", &data, at).but(&self.who);
             self.hub.sessions.store.push(Box::new(event)).await.ok()?;
         }

@@ -49,7 +49,7 @@ pub struct TurnSpec {
     pub extra_args: Vec<OsString>,
     /// The home folder that holds the CLI's settings, login and conversations.
     pub home: PathBuf,
-    /// Whether the CLI will run as root.
+    /// Whether the CLI runs as root, or may find itself to.
     pub is_root: bool,
     /// The folder that it works in.
     pub workspace: PathBuf,

@@ -1,49 +1,19 @@
 //! What turns did to a workspace: shown, and undone.
 
+mod place;
+
 use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::printing::print;
+use self::place::Place;
+use super::printing::{print, say};
 use super::{CliError, Exit};
 use crate::clock::Timestamp;
 use crate::clock::iso;
-use crate::process::become_user;
 use crate::workspace::{CheckpointError, Checkpoints, Form, Listed, START};
 
 /// The name of what `restore` keeps before it changes anything.
 const BEFORE: &str = "before-restore";
-
-/// Where the checkpoints are.
-#[derive(Debug, clap::Args)]
-struct Place {
-    /// The session; without it, the one that took the newest checkpoint
-    #[arg(long, value_name = "ID")]
-    session: Option<String>,
-    /// The workspace, or a folder in it; without it, this folder
-    #[arg(long, value_name = "DIR")]
-    workspace_dir: Option<PathBuf>,
-}
-
-impl Place {
-    fn open(&self) -> Result<Checkpoints, CliError> {
-        let here = match &self.workspace_dir {
-            Some(path) => path.clone(),
-            None => std::env::current_dir().map_err(|error| {
-                CliError::new(Exit::Usage, format!("this folder cannot be used: {error}"))
-            })?,
-        };
-        let unusable =
-            |error: io::Error| CliError::new(Exit::Repo, format!("{}: {error}", here.display()));
-        // What another user wrote there must not lead root's hands elsewhere.
-        let owner = here.metadata().map_err(unusable)?;
-        if rustix::process::getuid().is_root() && owner.uid() != 0 {
-            become_user(owner.uid(), owner.gid(), &[]).map_err(unusable)?;
-        }
-        Checkpoints::around(&here).map_err(|error| repo(&error))
-    }
-}
 
 /// What `diff` takes.
 #[derive(Debug, clap::Args)]
@@ -75,7 +45,7 @@ pub(super) struct RestoreArguments {
 /// Shows what changed.
 pub(super) fn diff(arguments: &DiffArguments) -> Result<ExitCode, CliError> {
     let checkpoints = arguments.place.open()?;
-    let session = arguments.place.session.as_deref();
+    let session = arguments.place.session();
     let mut out = io::stdout().lock();
     let shown = if arguments.list {
         list(&checkpoints, session, &mut out)
@@ -104,7 +74,7 @@ pub(super) fn diff(arguments: &DiffArguments) -> Result<ExitCode, CliError> {
 /// Makes the files what they were.
 pub(super) fn restore(arguments: &RestoreArguments) -> Result<ExitCode, CliError> {
     let checkpoints = arguments.place.open()?;
-    let session = arguments.place.session.as_deref();
+    let session = arguments.place.session();
     let to = checkpoints.find(&arguments.checkpoint, session);
     let to = to.map_err(|error| repo(&error))?;
     let next = checkpoints
@@ -147,7 +117,12 @@ fn list(
     session: Option<&str>,
     out: &mut dyn io::Write,
 ) -> Result<(), CheckpointError> {
-    for listed in checkpoints.list(session)? {
+    let kept = checkpoints.list(session)?;
+    if kept.is_empty() {
+        // an empty list is an answer, for scripts; people want to know that it is one
+        say!("{}", checkpoints.without(session));
+    }
+    for listed in kept {
         let Listed {
             session,
             ordinal,

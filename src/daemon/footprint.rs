@@ -40,6 +40,14 @@ pub(super) fn journal_path(state_dir: &Path) -> PathBuf {
     state_dir.join("journal.db")
 }
 
+/// The journals below a state dir: that of its daemon, and one for each run in the foreground.
+pub fn journals(state_dir: &Path) -> Vec<PathBuf> {
+    let runs = state_dir.join("runs").read_dir();
+    let runs = runs.into_iter().flatten().flatten();
+    let folders = std::iter::once(state_dir.to_owned()).chain(runs.map(|entry| entry.path()));
+    folders.map(|folder| journal_path(&folder)).collect()
+}
+
 impl Footprint {
     pub(super) fn new(
         journal: Journal,

@@ -18,7 +18,7 @@ use crate::redact::Redactor;
 use crate::sandbox::Sandbox;
 use crate::turn::CHECKPOINT_FAILED;
 use crate::turn::report::Expected;
-use crate::workspace::{CheckpointRequest, Credentials, START, checkpoint_apart};
+use crate::workspace::{CheckpointRequest, Credentials, START, checkpoint_apart, lfs_size_apart};
 
 /// Where a session works, made and prepared.
 #[derive(Debug)]
@@ -96,12 +96,13 @@ impl Lead {
         self.agents_git(setup, &ground).make_folder()?;
         let home = agent_home(setup, &self.chosen.runs_as);
         let sandbox = sandbox::sandbox(setup, &self.session, &ground.workspace, &home)?;
-        sandbox::prepare(&sandbox, program, log).await?;
+        sandbox::prepare(setup.command, &sandbox, program, log).await?;
         let sent = detail.and_then(|detail| detail.rest.get("setupScript")?.as_str());
         let script = setup_script::text(setup, sent)?;
         let has_clones = !ground.made.repositories.is_empty();
         if setup.config.git.lfs && has_clones && !ground.made.lfs_done {
-            let text = lfs_script(&ground.repositories());
+            bound_lfs(setup, &ground.made.repositories).await?;
+            let text = lfs_script(&ground.made.repositories);
             self.prepare(setup, "lfs", text, &ground, &sandbox, log)
                 .await?;
             ground.made.lfs_done = true;
@@ -229,17 +230,47 @@ fn masked(error: DaemonError, redactor: &Redactor) -> DaemonError {
     }
 }
 
-/// Fetches what Git LFS keeps elsewhere, with its own program: the agent's git needs that as well, to
-/// commit such files as what they are.
-fn lfs_script(repositories: &[PathBuf]) -> String {
+/// Refuses what would take more room than a repository may. git-lfs fetches whatever its pointers say.
+async fn bound_lfs(setup: &Setup<'_>, repositories: &[MadeRepository]) -> Result<(), DaemonError> {
+    let most = setup.config.git.max_size;
+    for repository in repositories {
+        let size = lfs_size_apart(&repository.path).await;
+        let size = size.map_err(|error| DaemonError::Workspace(error.to_string()))?;
+        if size > most {
+            return Err(DaemonError::Workspace(format!(
+                "the files of Git LFS of {} take {} MiB, more than {} MiB; where that is meant, \
+                 raise git.max_size, or leave git.lfs out",
+                repository.url,
+                size >> 20,
+                most >> 20
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Fetches what Git LFS keeps elsewhere, from each repository's own server: another one that its
+/// `.lfsconfig` names was checked by nobody.
+fn lfs_script(repositories: &[MadeRepository]) -> String {
     let mut text = String::from(
         "set -e\nexport GIT_TERMINAL_PROMPT=0\ngit lfs version >/dev/null 2>&1 || {\n\
          echo 'git.lfs needs git-lfs on the PATH of the agent: install it' >&2\nexit 1\n}\n",
     );
+    let quoted = |text: &str| agents_git::quoted(Path::new(text));
     for repository in repositories {
-        text.push_str("cd ");
-        text.push_str(&agents_git::quoted(repository));
-        text.push_str("\ngit lfs install --local --skip-repo\ngit lfs pull\n");
+        let Some(url) = repository.address() else {
+            continue;
+        };
+        let (own, server) = (quoted(&url.lfs_endpoint()), quoted(&url.lfs_server()));
+        let folder = agents_git::quoted(&repository.path);
+        text.push_str(&format!(
+            "cd {folder}\ngit lfs install --local --skip-repo\nurl={own}\n\
+             named=$(git config --blob HEAD:.lfsconfig --get lfs.url 2>/dev/null || :)\n\
+             case $named in\n'') ;;\n{server}*) url=$named ;;\n\
+             *) echo \"$named is not asked for the files of Git LFS, although .lfsconfig names it: it \
+             is not the repository's own server\" >&2 ;;\nesac\n\
+             git -c \"lfs.url=$url\" lfs pull\n"
+        ));
     }
     text
 }

@@ -16,6 +16,16 @@ use crate::redact::settings::{in_json, in_variable};
 /// A name and a value.
 type Variable = (OsString, OsString);
 
+/// Whether the CLI may find itself to be root. An engine without root's rights shows us as root in its
+/// containers.
+fn may_be_root(setup: &Setup<'_>, runs_as: &RunsAs) -> bool {
+    match runs_as {
+        RunsAs::Root => true,
+        RunsAs::Ourselves => setup.config.sandbox.kind == SandboxKind::Docker,
+        RunsAs::Other { .. } => false,
+    }
+}
+
 /// What the settings ask of every turn.
 pub(super) fn turn_spec(
     setup: &Setup<'_>,
@@ -41,7 +51,7 @@ pub(super) fn turn_spec(
         settings: text_of("the agent's own settings", settings)?,
         variables: Vec::new(),
         home,
-        is_root: *runs_as == RunsAs::Root,
+        is_root: may_be_root(setup, runs_as),
         workspace: PathBuf::new(),
         files: PathBuf::new(),
     })

@@ -55,7 +55,7 @@ mod workspace;
 use std::path::{Path, PathBuf};
 
 pub use self::error::DaemonError;
-pub use self::footprint::Footprint;
+pub use self::footprint::{Footprint, journals};
 pub use self::hosted::Hosted;
 pub use self::hub::{HubAccess, HubTarget, credentials, reach_hub, rest_error};
 pub use self::hub_tools::{HUB_TOOLS, relay as relay_tools};

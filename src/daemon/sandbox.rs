@@ -6,8 +6,8 @@ use nix::unistd;
 use tokio::sync::mpsc;
 
 use super::workspace::SetupLog;
-use super::{DaemonError, Setup, agents_git};
-use crate::config::{EnvMap, SandboxKind};
+use super::{DaemonError, Setup, agents_git, hub_tools};
+use crate::config::{CommandKind, EnvMap, SandboxKind};
 use crate::ids::SessionId;
 use crate::sandbox::docker::{DockerSandbox, Engine, Mounted, Policy};
 use crate::sandbox::{LocalSandbox, Sandbox};
@@ -48,6 +48,7 @@ pub(super) fn sandbox(
 
 /// Makes sure that runs can be started, and tells how far that is. Its steps are the session's.
 pub(super) async fn prepare(
+    command: CommandKind,
     sandbox: &Sandbox,
     program: &Path,
     log: &SetupLog,
@@ -77,7 +78,10 @@ pub(super) async fn prepare(
         Ok(()) => Ok(()),
         Err(error) => {
             let message = error.to_string();
-            log.setup(STEP, "stderr", message.clone()).await?;
+            // `run` says it itself, to the only one who listens.
+            if command != CommandKind::Run {
+                log.setup(STEP, "stderr", message.clone()).await?;
+            }
             Err(unusable(message))
         }
     }
@@ -96,14 +100,18 @@ fn is_news(last: &str, step: &str) -> bool {
 /// What the agent finds at the same path as here. The rest of the state is none of its business.
 fn mounted(setup: &Setup<'_>, session: &SessionId, workspace: &Path, home: &Path) -> Vec<Mounted> {
     let agent = &setup.config.agent;
-    let git = agents_git::folder(&setup.config.state_dir, session);
+    let state_dir = &setup.config.state_dir;
+    let git = agents_git::folder(state_dir, session);
+    let tools = hub_tools::folder(state_dir, session);
     let folders = [workspace, home].map(|path| (path.to_owned(), true));
     let files = [&agent.system_prompt_file, &agent.mcp_config];
     let files = files
         .into_iter()
         .flatten()
         .map(|path| (path.clone(), false))
-        .chain([(git, false)]);
+        .chain([(git, false)])
+        // Where the Hub offers any.
+        .chain(tools.is_dir().then_some((tools, false)));
     let all = folders.into_iter().chain(files);
     let all = all.map(|(path, writable)| Mounted { path, writable });
     all.collect()

@@ -1,5 +1,7 @@
 //! What readers ask of the journal besides events: turns without their work, and what is kept.
 
+use std::path::{Path, PathBuf};
+
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::store::{outcome_from, parse, signed, unsigned, whole};
@@ -53,6 +55,19 @@ const COLUMNS: &str = "id, command_id, substr(prompt, 1, 500), length(prompt), s
                        run_id, outcome, first_seq, created_at, ended_at";
 
 impl Journal {
+    /// The workspace of a session in the journal at `path`, which another process may have open and
+    /// which stays as it is. None where there is no such journal or session, or no workspace yet.
+    pub fn workspace_in(path: &Path, session: &SessionId) -> Result<Option<PathBuf>, JournalError> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let connection = super::store::open_reader(path)?;
+        let query = "SELECT workspace FROM session WHERE id = ?1";
+        let found = connection.query_row(query, [session.as_str()], |row| row.get(0));
+        let found: Option<String> = found.optional()?;
+        Ok(found.filter(|path| !path.is_empty()).map(PathBuf::from))
+    }
+
     /// The newest `limit` turns of a session, in order of acceptance.
     pub async fn newest_turns(
         &self,

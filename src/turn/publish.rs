@@ -5,7 +5,7 @@
 
 use crate::event::{Event, NoticeLevel};
 use crate::turn::context::TurnContext;
-use crate::workspace::{Credentials, PushRequest, Pushed, push};
+use crate::workspace::{Brought, Credentials, PushRequest, Pushed, Uploaded, push};
 
 /// What is pushed after each turn.
 #[derive(Debug, Clone)]
@@ -46,29 +46,46 @@ type Told = (NoticeLevel, &'static str, String);
 fn without_content(request: &PushRequest, pushed: &Pushed) -> Option<Told> {
     let count = match pushed {
         Pushed::Done {
-            without_content, ..
-        } => *without_content,
+            contents: Brought::None(count),
+            ..
+        } => *count,
         _ => 0,
     };
     let PushRequest { branch, url, .. } = request;
     let what = if count == 1 { "file" } else { "files" };
     let text = format!(
-        "the content of {count} {what} of Git LFS was not uploaded with {branch} of {url}: the daemon \
-         uploads to HTTP servers only; run git lfs push origin HEAD in {}, and set \
-         git.push = \"agent\" for the next time",
+        "the content of {count} {what} of Git LFS was not uploaded with {branch} of {url}: its server \
+         says that it has no git-lfs-authenticate; run git lfs push origin HEAD in {} where git-lfs \
+         knows another way, and set git.push = \"agent\" for the next time",
         request.workspace.display()
     );
     (count > 0).then_some((NoticeLevel::Warning, "push_without_lfs", text))
+}
+
+fn brought(contents: Brought) -> String {
+    match contents {
+        Brought::All(Uploaded { files: 0, .. }) | Brought::None(_) => String::new(),
+        Brought::All(Uploaded { files, bytes }) => {
+            let what = if files == 1 { "file" } else { "files" };
+            let kib = bytes.div_ceil(1024);
+            format!(" with {files} {what} of Git LFS ({kib} KiB)")
+        }
+    }
 }
 
 fn words(request: &PushRequest, pushed: Pushed) -> Option<Told> {
     let PushRequest { branch, url, .. } = request;
     Some(match pushed {
         Pushed::Nothing => return None,
-        Pushed::Done { commits, head, .. } => {
+        Pushed::Done {
+            commits,
+            head,
+            contents,
+        } => {
             let what = if commits == 1 { "commit" } else { "commits" };
             let head = head.get(..10).unwrap_or(&head);
-            let text = format!("pushed {commits} {what} to {branch} of {url}, now at {head}");
+            let with = brought(contents);
+            let text = format!("pushed {commits} {what}{with} to {branch} of {url}, now at {head}");
             (NoticeLevel::Info, "pushed", text)
         }
         Pushed::Diverged { rescue } => {

@@ -30,10 +30,12 @@ use tokio::sync::mpsc;
 
 use super::cache::Cache;
 use super::checkpoint::{self, Checkpoint, CheckpointRequest};
-use super::push::{self, ContentRequest, PackRequest, Packed, Target, WorkerPush};
+use super::push::{
+    self, ContentRequest, PackRequest, Packed, SshLogin, StoreRequest, Target, WorkerPush,
+};
 use super::{CloneRequest, Extent, Progress, Reach, RepoUrl, Revision, Workspace, clone};
 use crate::clock::Clock;
-use crate::process;
+use crate::process::{self, Reach as Files};
 
 /// The name of the hidden command that is the worker.
 pub const COMMAND: &str = "git-worker";
@@ -48,6 +50,10 @@ enum Job {
     Pack(PackRequest),
     /// The content goes to stderr.
     LfsContent(ContentRequest),
+    LfsSize(PathBuf),
+    LfsStore(StoreRequest),
+    /// At the address as it was typed.
+    LfsLogin(String),
     Refs(Target),
     Push(WorkerPush),
 }
@@ -129,6 +135,28 @@ pub(super) async fn content_apart(request: &ContentRequest, file: File) -> Resul
     };
     let job = Job::LfsContent(request.clone());
     bounded(work(&job, ground, &what, None), &what).await
+}
+
+/// How much the files of a workspace leave to Git LFS, in bytes.
+pub async fn lfs_size_apart(workspace: &Path) -> Result<u64, WorkerError> {
+    let what = format!("looked for Git LFS in {}", workspace.display());
+    let ground = Ground::Workspace(owner(workspace)?);
+    let job = Job::LfsSize(workspace.to_owned());
+    bounded(work(&job, ground, &what, None), &what).await
+}
+
+/// Stores a content in a repository of this machine; whether it was not there.
+pub(super) async fn store_apart(request: &StoreRequest) -> Result<bool, WorkerError> {
+    let what = format!("stored a file of Git LFS in {}", request.folder.display());
+    let job = Job::LfsStore(request.clone());
+    bounded(work(&job, Ground::Nothing, &what, None), &what).await
+}
+
+/// Where a server that is reached by ssh takes what Git LFS keeps; none where it has no Git LFS.
+pub(super) async fn login_apart(address: &str) -> Result<Option<SshLogin>, WorkerError> {
+    let what = format!("asked {address} for its Git LFS");
+    let job = Job::LfsLogin(address.to_owned());
+    bounded(work(&job, Ground::Nothing, &what, None), &what).await
 }
 
 /// The refs of a repository of this machine, or of one that is reached by ssh.
@@ -319,12 +347,23 @@ fn run(job: Job) -> Result<Report, String> {
             serde_json::to_value(checkpoint::take(&request).map_err(|error| words(&error))?)
         }
         Job::Pack(request) => {
+            keep_to(&request.workspace).map_err(|error| words(&error))?;
             let packed = push::pack(&request, &mut BufWriter::new(io::stderr().lock()));
             serde_json::to_value(packed.map_err(|error| words(&error))?)
         }
         Job::LfsContent(request) => {
+            keep_to(&request.workspace).map_err(|error| words(&error))?;
             let copied = push::copy_content(&request, &mut io::stderr().lock());
             serde_json::to_value(copied.map_err(|error| words(&error))?)
+        }
+        Job::LfsSize(workspace) => {
+            serde_json::to_value(push::size_at_head(&workspace).map_err(|error| words(&error))?)
+        }
+        Job::LfsStore(request) => {
+            serde_json::to_value(push::store(&request).map_err(|error| words(&error))?)
+        }
+        Job::LfsLogin(address) => {
+            serde_json::to_value(push::ssh_login(&address).map_err(|error| words(&error))?)
         }
         Job::Refs(target) => {
             serde_json::to_value(push::worker_refs(&target).map_err(|error| words(&error))?)
@@ -334,6 +373,28 @@ fn run(job: Job) -> Result<Report, String> {
         }
     };
     Ok(Report::Done(answer.map_err(|error| words(&error))?))
+}
+
+/// From here on this process reads the workspace and nothing else. An agent that is kept in there may
+/// have put a link to other repositories of its user in the place of what was cloned: what these hold
+/// would be pushed.
+fn keep_to(workspace: &Path) -> io::Result<()> {
+    rustix::thread::set_no_new_privs(true)?;
+    let reach = Files {
+        read: vec![workspace.to_owned()],
+        write: Vec::new(),
+    };
+    match process::restrict_files(&reach) {
+        // An older kernel: the ends of links are looked at at least.
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+            let root = workspace.canonicalize()?;
+            let inside = workspace.join(".git").canonicalize()?.starts_with(&root);
+            inside.then_some(()).ok_or_else(|| {
+                io::Error::other("its `.git` leads out of the workspace, and is not followed")
+            })
+        }
+        restricted => restricted,
+    }
 }
 
 fn request(job: CloneJob) -> Result<CloneRequest, String> {

@@ -186,7 +186,8 @@ impl Credentials {
         }
     }
 
-    fn masked(&self, token: SecretString) -> Result<SecretString, String> {
+    /// The secret, from now on masked in all that is told.
+    pub(super) fn masked(&self, token: SecretString) -> Result<SecretString, String> {
         if let Some(redactor) = &self.redactor {
             redactor.learn(&token).map_err(|error| error.to_string())?;
         }

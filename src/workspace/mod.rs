@@ -29,7 +29,8 @@ mod submodules;
 mod url;
 
 pub use apart::{
-    COMMAND as WORKER_COMMAND, WorkerError, checkpoint_apart, clone_apart, serve as serve_worker,
+    COMMAND as WORKER_COMMAND, WorkerError, checkpoint_apart, clone_apart, lfs_size_apart,
+    serve as serve_worker,
 };
 pub use authorship::Authorship;
 pub use cache::Cache;
@@ -42,6 +43,6 @@ pub use credentials::{Ask, Credentials, TokenError, host_of};
 pub use error::CloneError;
 pub use handing::{HELPER, Handing, ask as ask_token};
 pub use policy::{AllowList, InvalidAllowed};
-pub use push::{PushError, PushRequest, Pushed, push};
+pub use push::{Brought, PushError, PushRequest, Pushed, Uploaded, push};
 pub use revision::{InvalidRevision, Revision};
 pub use url::{InvalidRepoUrl, Reach, RepoUrl};

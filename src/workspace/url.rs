@@ -158,6 +158,27 @@ impl RepoUrl {
         }
     }
 
+    /// Where git-lfs itself looks for its contents.
+    pub fn lfs_endpoint(&self) -> String {
+        match &self.kind {
+            Kind::Remote(url) => {
+                let url = url.as_str().trim_end_matches('/');
+                format!("{}.git/info/lfs", url.strip_suffix(".git").unwrap_or(url))
+            }
+            Kind::Ssh(address) => address.to_string(),
+            Kind::Local(path) => format!("file://{}", path.display()),
+        }
+    }
+
+    /// How addresses begin that are on its own server.
+    pub fn lfs_server(&self) -> String {
+        match &self.kind {
+            Kind::Remote(url) => format!("{}/", url.origin().ascii_serialization()),
+            Kind::Ssh(address) => format!("https://{}/", address.host()),
+            Kind::Local(_) => self.lfs_endpoint(),
+        }
+    }
+
     /// The address, where it is reached by ssh.
     pub(super) fn ssh(&self) -> Option<&SshAddress> {
         match &self.kind {

@@ -46,6 +46,27 @@ fn a_cli_that_is_not_installed_is_named_with_what_installs_it() {
 }
 
 #[test]
+fn a_container_engine_that_is_not_there_is_named_once() {
+    let bench = Bench::new();
+    let config = bench.config_with_cli(NEVER);
+    let socket = format!("unix://{}", bench.path("no.sock").display());
+    let mut command = bench.command(&["run", "--config", &config, "--sandbox", "docker", "Do it."]);
+    command.env("DOCKER_HOST", &socket);
+    let finished = bench.start(&mut command).finish();
+    let text = finished.fails_with(68);
+    let all = format!("{}\n{text}", finished.out.join("\n"));
+    assert_eq!(
+        all.matches("no container engine answers").count(),
+        1,
+        "{all}"
+    );
+    assert!(
+        text.contains(&socket) && text.contains("DOCKER_HOST"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_command_that_is_no_program_is_named() {
     let bench = Bench::new();
     let config = bench.file("config.toml", "[agents.claude]\ncommand = \"./nothing\"\n");

@@ -41,6 +41,43 @@ fn an_agent_of_another_user_works_in_its_workspace_and_reads_nothing_else() {
     let told = told.unwrap();
     assert!(told.starts_with("nobody\n"), "{told}");
     assert!(told.ends_with("closed"), "{told}");
+    // From a folder that has nothing to do with it, and that is in no repository.
+    let session = finished.events()[0]["session_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let said = |words: &[&str]| {
+        let mut command = bench.command(words);
+        let finished = bench.start(command.args(["--session", &session])).finish();
+        assert_eq!(finished.code(), 0, "{words:?}: {finished:#?}");
+        finished.out.join("\n")
+    };
+    assert!(said(&["diff"]).contains("+by me"), "the session's changes");
+    assert!(said(&["restore", "start"]).starts_with("restored "));
+    assert!(!made.exists());
+    bench.assert_no_process_left();
+}
+
+#[test]
+fn root_that_is_asked_for_by_its_name_is_root_and_the_cli_is_told() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("needs root, to start an agent as root");
+    }
+    let Some(bench) = Bench::with_claude() else {
+        return;
+    };
+    let model = bench.model(SCRIPT);
+    let words = ["run", "--agent-user", "root", "--output", "jsonl", "me"];
+    let finished = bench.start(&mut bench.agent(&model, &words)).finish();
+    assert_eq!(finished.code(), 0, "{finished:#?}");
+    let events = finished.events();
+    let has = |name: &str, value: &str| events.iter().any(|event| event[name] == value);
+    assert!(has("code", "runs_as_root"), "{events:#?}");
+    let told = events
+        .iter()
+        .find(|event| event["name"] == "shell" && event["type"] == "tool_end");
+    let told = told.unwrap()["output"].as_str().unwrap();
+    assert!(told.starts_with("root\n"), "{told}");
     bench.assert_no_process_left();
 }
 

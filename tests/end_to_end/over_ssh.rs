@@ -9,6 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::bench::{Bench, skip};
+use crate::git_server::{Behaviour, GitServer};
 use crate::ground::{config_with_work, git, of_type, repository};
 use crate::running::{Finished, Running, eventually};
 
@@ -47,7 +48,8 @@ impl Sshd {
             fs::create_dir_all("/run/sshd").unwrap();
         }
         let (host, key) = (keygen(bench, "host"), keygen(bench, "key"));
-        let path = std::env::var("PATH").unwrap();
+        // What a forge has beside git, where a test has made it.
+        let path = format!("{}:{}", bench.text("forge"), std::env::var("PATH").unwrap());
         let config = format!(
             "HostKey {host}\nAuthorizedKeysFile {key}.pub\n\
              PidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n\
@@ -92,8 +94,12 @@ impl Sshd {
 }
 
 /// `run` with an ssh whose keys and known hosts are the test's own.
-fn run(bench: &Bench, url: &str, (key, hosts): (&str, &str)) -> Finished {
-    let config = config_with_work(bench, WORK, "[git]\npush = \"daemon\"\n");
+fn run(bench: &Bench, url: &str, pair: (&str, &str)) -> Finished {
+    run_with(bench, url, WORK, pair)
+}
+
+fn run_with(bench: &Bench, url: &str, work: &str, (key, hosts): (&str, &str)) -> Finished {
+    let config = config_with_work(bench, work, "[git]\npush = \"daemon\"\n");
     // A configuration that would forward the agent and take any host.
     let client = format!(
         "IdentityFile {}\nIdentitiesOnly yes\nUserKnownHostsFile {}\nForwardAgent yes\n\
@@ -188,4 +194,81 @@ fn a_machine_without_ssh_says_so() {
         said.contains("no program `ssh`") && said.contains("https"),
         "{said}"
     );
+}
+
+/// A commit with a file of Git LFS that holds `new` and a line's end.
+const LFS_WORK: &str = "git lfs install --local --skip-repo >&2; git lfs track '*.bin' >&2; \
+                        echo new >more.bin; git add .; \
+                        git -c user.name=B -c user.email=b@c.d commit -q -m more";
+const LFS_OID: &str = "7aa7a5359173d05b63cfd682e3c38487f3cb4f7f1d60659fe59fab1505977d4c";
+
+#[test]
+fn what_a_push_over_ssh_leaves_to_lfs_goes_where_the_server_says() {
+    const TOKEN: &str = "t-of-the-forge-needle";
+    let bench = Bench::new();
+    let Some(sshd) = Sshd::start(&bench) else {
+        return;
+    };
+    if Command::new("git-lfs").arg("version").output().is_err() {
+        return skip("needs git-lfs (Debian: apt install git-lfs)");
+    }
+    let folder = repository(&bench, "served/r");
+    let behaviour = Behaviour {
+        token: Some(TOKEN),
+        ..Behaviour::default()
+    };
+    let server = GitServer::start(&bench.path("served"), behaviour);
+    let pair = format!("x-access-token:{TOKEN}");
+    let pair = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pair);
+    let login = serde_json::json!({
+        "href": format!("{}.git/info/lfs", server.url("r")),
+        "header": {"Authorization": format!("Basic {pair}")},
+        "expires_in": 600,
+    });
+    fs::create_dir(bench.path("forge")).unwrap();
+    let program = bench.path("forge/git-lfs-authenticate");
+    let asked = bench.text("asked");
+    let answers = format!("#!/bin/sh\necho \"$@\" >{asked}\necho '{login}'\n");
+    let refuses = "#!/bin/sh\necho 'ERROR: you may not write here' >&2\nexit 1\n";
+    let names_others = r#"#!/bin/sh
+        echo '{"href": "http://169.254.169.254/latest", "header": {}}'"#;
+    let url = sshd.url(&folder);
+    for (script, code, words) in [
+        (None, "push_without_lfs", "has no git-lfs-authenticate"),
+        (Some(refuses), "push_failed", "you may not write here"),
+        (
+            Some(names_others),
+            "push_failed",
+            "`169.254.169.254`, which is refused",
+        ),
+        (
+            Some(answers.as_str()),
+            "pushed",
+            "with 1 file of Git LFS (1 KiB)",
+        ),
+    ] {
+        if let Some(script) = script {
+            fs::write(&program, script).unwrap();
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let done = run_with(&bench, &url, LFS_WORK, ("key", "known_hosts"));
+        assert_eq!(done.code(), 0, "{done:#?}");
+        let all = format!("{}{}", done.out.join("\n"), done.err);
+        assert!(!all.contains(&pair) && !all.contains(TOKEN), "{all}");
+        let events = events(&done);
+        let told = of_type(&events, "notice").into_iter();
+        let told = told.filter(|told| told["code"] == code);
+        let told: Vec<_> = told.map(|told| told["text"].to_string()).collect();
+        assert_eq!(told.len(), 1, "{code}: {events:#?}");
+        assert!(told[0].contains(words), "{told:?}");
+        fs::remove_dir_all(bench.path("w")).unwrap();
+    }
+    let stored = bench.path("served/lfs").join(LFS_OID);
+    assert_eq!(fs::read_to_string(stored).unwrap(), "new\n");
+    let asked = fs::read_to_string(asked).unwrap();
+    assert_eq!(asked, format!("{} upload\n", folder.display()));
+    // Without Git LFS, and with it; not where it was refused.
+    let refs = "refs/heads/agent-runner";
+    let branches = git(&folder, &["for-each-ref", "--format=%(refname)", refs]);
+    assert_eq!(branches.lines().count(), 2, "{branches}");
 }

@@ -411,30 +411,136 @@ fn a_branch_does_not_move_to_commits_whose_lfs_content_is_not_uploaded() {
 }
 
 #[test]
-fn lfs_content_that_is_not_uploaded_to_a_folder_is_told() {
+fn what_a_push_to_a_folder_leaves_to_lfs_is_stored_there_and_a_clone_has_it() {
+    if !git_lfs() {
+        return crate::bench::skip("needs git-lfs (Debian: apt install git-lfs)");
+    }
     let bench = Bench::new();
     let folder = repository(&bench, "r");
-    let work = format!(
-        "printf 'version https://git-lfs.github.com/spec/v1\\noid sha256:{LARGE_OID}\\nsize 4\\n' \
-         >more.bin\n{WORK}"
-    );
-    let config = config_with_work(&bench, &work, "[git]\npush = \"daemon\"\n");
+    let settings = "[git]\npush = \"daemon\"\npush_branch = \"work\"\n";
+    let track = "git lfs install --local --skip-repo >&2; git lfs track '*.bin' >&2; git add .;";
+    let gone = format!("{track} {LARGE_WORK} rm -rf .git/lfs/objects");
+    let there = format!("{track} {LARGE_WORK}");
     let (from, into) = (folder.to_str().unwrap(), bench.text("w"));
-    let words = [
-        "--config",
-        &config,
-        "--repo",
-        from,
-        "--workspace-dir",
-        &into,
-        "Go.",
+    for (work, code, words) in [
+        (&gone, "push_failed", LARGE_OID),
+        (&there, "pushed", "with 1 file of Git LFS (1 KiB)"),
+    ] {
+        let config = config_with_work(&bench, work, settings);
+        let place = ["--repo", from, "--workspace-dir", &into];
+        let words_of_run = [&["--config", &config], &place[..], &["Go."]].concat();
+        let (status, events, said) = run(&bench, &words_of_run);
+        assert_eq!(status, 0, "{said}");
+        let told = notice(&events, code);
+        assert!(told.contains(words), "{told}");
+        fs::remove_dir_all(&into).unwrap();
+    }
+    let fresh = bench.path("fresh");
+    let clone = [
+        "clone",
+        "-q",
+        "-b",
+        "work",
+        &format!("file://{from}"),
+        "fresh",
     ];
-    let (code, events, said) = run(&bench, &words);
-    assert_eq!(code, 0, "{said}");
-    notice(&events, "pushed");
-    let told = notice(&events, "push_without_lfs");
-    assert!(told.contains("1 file of Git LFS"), "{told}");
-    assert!(told.contains("git.push = \"agent\""), "{told}");
+    git(&bench.path(""), &clone);
+    git(&fresh, &["lfs", "install", "--local", "--skip-repo"]);
+    git(&fresh, &["lfs", "pull"]);
+    assert_eq!(fs::read_to_string(fresh.join("more.bin")).unwrap(), "new\n");
+    bench.assert_no_process_left();
+}
+
+#[test]
+fn a_server_that_a_repository_names_for_lfs_is_asked_only_where_it_is_its_own() {
+    if !git_lfs() {
+        return crate::bench::skip("needs git-lfs (Debian: apt install git-lfs)");
+    }
+    let origin = Origin::new();
+    store_large(&origin, "a large file\n");
+    let elsewhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    elsewhere.set_nonblocking(true).unwrap();
+    let other = format!("http://{}/x", elsewhere.local_addr().unwrap());
+    let own = format!("{}.git/info/lfs", origin.server.url("r"));
+    for (named, is_own) in [(&other, false), (&own, true)] {
+        let text = format!("[lfs]\n\turl = {named}\n[remote \"origin\"]\n\tlfsurl = {other}\n");
+        fs::write(origin.folder.join(".lfsconfig"), text).unwrap();
+        git(&origin.folder, &["add", ".lfsconfig"]);
+        let who = ["-c", "user.name=A", "-c", "user.email=a@b.c"];
+        git(
+            &origin.folder,
+            &[&who[..], &["commit", "-q", "-m", "lfs"]].concat(),
+        );
+        let (code, events, said) = origin.run("cat large.bin >seen", "[git]\nlfs = true\n");
+        assert_eq!(code, 0, "{said}");
+        let seen = fs::read_to_string(origin.bench.path("w/seen")).unwrap();
+        assert_eq!(seen, "a large file\n");
+        let told = events.iter().any(|event| {
+            let text = event["text"].as_str().unwrap_or_default();
+            text.contains("is not asked") && text.contains(&other)
+        });
+        assert_eq!(told, !is_own, "{events:#?}");
+        assert!(elsewhere.accept().is_err(), "nobody went there");
+        fs::remove_dir_all(origin.bench.path("w")).unwrap();
+    }
+}
+
+#[test]
+fn files_of_lfs_that_are_larger_than_a_repository_may_be_are_not_fetched() {
+    let origin = Origin::new();
+    let oid = "0".repeat(64);
+    let size = 30_u64 << 30;
+    let pointer =
+        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {size}\n");
+    fs::write(origin.folder.join("huge.bin"), pointer).unwrap();
+    git(&origin.folder, &["add", "huge.bin"]);
+    let who = ["-c", "user.name=A", "-c", "user.email=a@b.c"];
+    git(
+        &origin.folder,
+        &[&who[..], &["commit", "-q", "-m", "huge"]].concat(),
+    );
+    let (code, _, said) = origin.run("true", "[git]\nlfs = true\n");
+    assert_eq!(code, 66, "{said}");
+    let told = said.contains("take 30720 MiB") && said.contains("git.max_size");
+    assert!(told, "{said}");
+}
+
+#[test]
+fn what_an_agent_links_into_the_place_of_its_repository_is_not_pushed() {
+    let origin = Origin::new();
+    let private = repository(&origin.bench, "private");
+    fs::write(private.join("secret"), "private-needle").unwrap();
+    git(&private, &["add", "."]);
+    let who = ["-c", "user.name=A", "-c", "user.email=a@b.c"];
+    git(
+        &private,
+        &[&who[..], &["commit", "-q", "-m", "private"]].concat(),
+    );
+    let at = private.display();
+    let head = git(&private, &["rev-parse", "HEAD"]);
+    for work in [
+        format!("rm -rf .git; ln -s {at}/.git .git"),
+        format!("rm -rf .git; echo 'gitdir: {at}/.git' >.git"),
+        format!(
+            "rm -rf .git/objects; ln -s {at}/.git/objects .git/objects; git update-ref --no-deref HEAD {head}"
+        ),
+        format!(
+            "echo {at}/.git/objects >.git/objects/info/alternates; git update-ref --no-deref HEAD {head}"
+        ),
+        format!("echo {at}/.git >.git/commondir; git update-ref --no-deref HEAD {head}"),
+    ] {
+        let (code, events, said) = origin.run(&work, "");
+        assert_eq!(code, 0, "{said}");
+        assert_eq!(origin.branches(), ["main"], "{work}: {events:#?}");
+        for rescue in walk(&origin.bench.path("state/rescue")) {
+            let kept = fs::read(&rescue).unwrap();
+            assert!(
+                memchr::memmem::find(&kept, head.as_bytes()).is_none(),
+                "{work}"
+            );
+        }
+        fs::remove_dir_all(origin.bench.path("w")).unwrap();
+    }
 }
 
 #[test]

@@ -229,9 +229,16 @@ fn keeps_its_secrets(mode: &str) {
     let end = daemon.event("end of the turn", |event| event["type"] == "end");
     assert_eq!(end["outcome"], "completed", "{end}");
     all.broadcast("agent_end", 1);
-    let status = bench
-        .start(&mut bench.command(&["status", "--json"]))
-        .finish();
+    for process in bench.processes() {
+        for secret in [HUB_KEY, MODEL_KEY, MCP_TOKEN, ODD_KEY] {
+            assert!(!process.arguments.contains(secret), "{process:?}");
+        }
+    }
+    for process in bench.descendants() {
+        let environment = String::from_utf8_lossy(&process.environment);
+        assert!(!environment.contains(HUB_KEY), "{}", process.arguments);
+    }
+    let around = asked_around(&bench, &session);
     daemon.signal(Signal::SIGTERM);
     let finished = daemon.finish();
     assert!(workspace.join("shown").exists(), "the tool ran");
@@ -251,12 +258,12 @@ fn keeps_its_secrets(mode: &str) {
         ("events".to_owned(), events.into_bytes()),
         ("log".to_owned(), finished.err.into_bytes()),
         ("frames".to_owned(), frames.into_bytes()),
-        ("status".to_owned(), status.out.join("\n").into_bytes()),
         (
             "attach".to_owned(),
             attached.unwrap_or_default().into_bytes(),
         ),
     ];
+    places.extend(around);
     // All that the daemon and the Hub keep, but for what the CLI keeps for itself.
     let kept = ["state", "hub"]
         .into_iter()
@@ -271,6 +278,53 @@ fn keeps_its_secrets(mode: &str) {
     }
     assert!(places.len() > 5, "the databases are among them");
     assert_nothing_told(&places);
+}
+
+/// What the commands say that look at a daemon, at a machine and at settings, and at a session that is
+/// refused.
+fn asked_around(bench: &Bench, session: &str) -> Vec<(String, Vec<u8>)> {
+    let literal = |text: &str| serde_json::to_string(text).unwrap();
+    let settings = format!(
+        "[agents.claude.env]\nODD_SECRET_KEY = {}\n[hub]\nkey_env = \"AGENT_RUNNER_HUB_KEY\"\n",
+        literal(ODD_KEY)
+    );
+    let config = bench.file("around.toml", &settings);
+    let proxy = format!("http://me:{MCP_TOKEN}@127.0.0.1:9");
+    let refused = json!({"settings": {"nonsense": [HUB_KEY], "model": 1}, "env": {"X": ODD_KEY}});
+    bench.file("refused.json", &refused.to_string());
+    let mut said = Vec::new();
+    for words in [
+        &["status", "--json"][..],
+        &["status", "--json", "--session", session],
+        &["sessions", "--json", "--all"],
+        &["set", "--session", session],
+        &["events", "--session", session],
+        &["doctor", "--json"],
+        &["doctor"],
+        &["doctor", "--config", &config],
+        &["run", "--config", &config, "--print-config", "Go."],
+    ] {
+        let mut command = bench.command(words);
+        command
+            .env("AGENT_RUNNER_HUB_KEY", HUB_KEY)
+            .env("ODD_SECRET_KEY", ODD_KEY)
+            .env("ANTHROPIC_API_KEY", MODEL_KEY)
+            .env("HTTPS_PROXY", &proxy)
+            .env("https_proxy", &proxy);
+        let done = bench.start(&mut command).finish();
+        assert!(!done.out.is_empty() || !done.err.is_empty(), "{words:?}");
+        let text = format!("{}\n{}", done.out.join("\n"), done.err);
+        said.push((words.join(" "), text.into_bytes()));
+    }
+    // Its answer is the asker's own; the log is looked through later.
+    let socket = bench.text("state/api.sock");
+    let body = format!("@{}", bench.text("refused.json"));
+    let asked = std::process::Command::new("curl")
+        .args(["--silent", "--unix-socket", &socket, "--json", &body])
+        .arg("http://localhost/v1/sessions")
+        .output();
+    assert!(!asked.unwrap().stdout.is_empty());
+    said
 }
 
 fn assert_nothing_told(places: &[(String, Vec<u8>)]) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use agent_runner::config::{EnvMap, SandboxConfig, SandboxKind};
@@ -179,7 +180,10 @@ fn policy_of(inspected: &Value, bench: &Bench) -> Value {
         own.iter()
             .any(|own| name == &format!("com.agentuity.agent-runner.{own}"))
     });
-    if let Some(binds) = picked["host"]["Binds"].as_array_mut() {
+    if let Some(binds) = picked["host"]
+        .get_mut("Binds")
+        .and_then(Value::as_array_mut)
+    {
         for bind in binds.iter_mut() {
             let words = bind.as_str().unwrap();
             let (source, rest) = words.split_once(':').unwrap();
@@ -196,7 +200,10 @@ fn policy_of(inspected: &Value, bench: &Bench) -> Value {
     let mut picked = without_empty(serde_json::from_str(&text).unwrap());
     // Podman gives them in no order; sorted by their names here, as the
     // machine's own paths would sort otherwise on every machine.
-    if let Some(binds) = picked["host"]["Binds"].as_array_mut() {
+    if let Some(binds) = picked["host"]
+        .get_mut("Binds")
+        .and_then(Value::as_array_mut)
+    {
         binds.sort_by_key(Value::to_string);
     }
     picked
@@ -288,6 +295,108 @@ async fn a_run_in_a_container_has_its_output_its_end_and_no_rights() {
     );
     assert_eq!(fs::read_to_string(bench.dir.shim_log()).unwrap(), "");
     assert!(!bench.is_there(), "the container is gone");
+}
+
+#[tokio::test]
+async fn volumes_of_the_image_are_in_memory_bounded_and_gone_with_the_container() {
+    let Some(image) = image("base") else { return };
+    let script = "grep -E ' (/workspace|/var/lib/agent-runner) ' /proc/mounts; \
+        echo kept >/workspace/file; cat /workspace/file; touch here; exec sleep 300";
+    let bench = Bench::new(&image, script);
+    let mut run = bench.start().await;
+    bench.marked("here");
+    let kinds: Vec<_> = bench.inspect()["Mounts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|mount| mount["Type"].as_str().unwrap().to_owned())
+        .collect();
+    assert!(!kinds.contains(&"volume".to_owned()), "{kinds:?}");
+    run.control().unwrap().stop(Stop::NOW).await.unwrap();
+    exited(&mut run).await;
+    let output = bench.output();
+    let mounts = output.lines().filter(|line| line.starts_with("tmpfs "));
+    let mounts: Vec<_> = mounts.collect();
+    assert_eq!(mounts.len(), 2, "{output}");
+    for mount in mounts {
+        assert!(mount.contains("size=1048576k"), "bounded: {mount}");
+    }
+    // Podman gives it to nobody but root.
+    assert!(output.contains("kept") || is_podman(), "{output}");
+    assert!(!bench.is_there());
+}
+
+/// An image of a file system that holds nothing but one file.
+struct Scratch(String);
+
+impl Scratch {
+    /// As `docker save` writes one.
+    fn load(name: &str, architecture: &str, file: (&str, &str)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let packed = |archive: &str, names: &[&str]| {
+            let mut tar = Command::new("tar");
+            tar.arg("-C").arg(folder.path()).arg("-cf");
+            let done = tar.arg(at(archive)).args(names).status();
+            assert!(done.unwrap().success());
+        };
+        let path = at(file.0);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, file.1).unwrap();
+        packed("layer.tar", &[file.0]);
+        let layer = fs::read(at("layer.tar")).unwrap();
+        let digest = ring::digest::digest(&ring::digest::SHA256, &layer);
+        let digits = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
+        let digest = format!("sha256:{}", digits.collect::<String>());
+        let image = format!("agent-runner-test-{name}:{}", std::process::id());
+        let config = json!({
+            "architecture": architecture, "os": "linux", "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [digest]},
+        });
+        let manifest =
+            json!([{"Config": "config.json", "RepoTags": [image], "Layers": ["layer.tar"]}]);
+        fs::write(at("config.json"), config.to_string()).unwrap();
+        fs::write(at("manifest.json"), manifest.to_string()).unwrap();
+        let names = ["config.json", "manifest.json", "layer.tar"];
+        packed("image.tar", &names);
+        docker(&["load", "--input", at("image.tar").to_str().unwrap()]);
+        Self(image)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _gone = try_docker(&["rmi", "--force", &self.0]);
+    }
+}
+
+#[tokio::test]
+async fn an_image_that_cannot_run_the_program_is_refused_with_the_reason() {
+    if image("base").is_none() {
+        return;
+    }
+    let (own, other) = match std::env::consts::ARCH {
+        "aarch64" => ("arm64", "amd64"),
+        _ => ("amd64", "arm64"),
+    };
+    // As Alpine has it: another loader than the one that our program asks the kernel for.
+    let musl = Scratch::load("musl", own, ("lib/ld-musl-x86_64.so.1", "\u{7f}ELF"));
+    let foreign = Scratch::load("foreign", other, ("etc/os-release", "ID=debian"));
+    let platforms = (format!("linux/{other}"), format!("linux/{own}"));
+    for (image, words) in [
+        (&musl, ["musl", "glibc", "Debian"]),
+        (&foreign, ["made for", &platforms.0, &platforms.1]),
+    ] {
+        let bench = Bench::new(&image.0, "true");
+        let (steps, _told) = mpsc::channel(16);
+        let prepared = bench.docker.prepare(Path::new("sh"), &steps);
+        let refused = tokio::time::timeout(LIMIT, prepared).await.unwrap();
+        let why = refused.unwrap_err().to_string();
+        assert!(why.contains(&image.0), "{why}");
+        for word in words {
+            assert!(why.contains(word), "no {word} in: {why}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -458,10 +567,7 @@ impl Made {
 }
 
 fn shell(script: &str) {
-    let output = std::process::Command::new("sh")
-        .args(["-ec", script])
-        .output()
-        .unwrap();
+    let output = Command::new("sh").args(["-ec", script]).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{script}: {errors}");
 }

@@ -30,6 +30,29 @@ pub struct Engine {
     client: Arc<OnceCell<Docker>>,
 }
 
+/// What an engine does in a way of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Manner {
+    pub(super) users: Users,
+    /// Whether a file system in memory can be a user's. Podman knows no such option.
+    pub(super) owned_tmpfs: bool,
+}
+
+/// Who a container's users are on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Users {
+    /// The same.
+    Same,
+    /// Podman without root's rights maps them to others, and can be told to leave its own user as it
+    /// is.
+    Kept,
+    /// An engine of root's that maps them to others can be told not to.
+    OfHost,
+    /// Docker without root's rights maps them to others, all but its own user: that is root in its
+    /// containers, with rights over nothing but its own.
+    WeAreRoot,
+}
+
 /// Why an engine did not do as it was told.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -57,14 +80,12 @@ pub enum EngineError {
     },
     /// Its containers' users are not this machine's.
     #[error(
-        "the container engine at {endpoint} runs as uid {owner} and gives users other ids in its \
-         containers; use root's engine, or as that user Podman's"
+        "the container engine at {endpoint} runs without root's rights, as another user, and gives \
+         users other ids in its containers; use root's engine, or run agent-runner as that user"
     )]
     OtherUsers {
         /// Where it is.
         endpoint: String,
-        /// Whose it is.
-        owner: u32,
     },
     /// It did not do so in time.
     #[error("the container engine did not {step} within {limit:?}")]
@@ -116,29 +137,53 @@ impl Engine {
         })
     }
 
-    /// The user namespace in which a container's users are those of this machine; none where they
-    /// are anyway. An engine without root's rights, which is known by whose its socket is, maps them
-    /// to others; Podman can be told to leave its own user as it is.
-    pub(super) async fn user_namespace(
-        &self,
-        own: u32,
-    ) -> Result<Option<&'static str>, EngineError> {
-        let socket = self.endpoint.strip_prefix("unix://");
-        let owner = socket.and_then(|path| Some(std::fs::metadata(path).ok()?.uid()));
-        let Some(owner) = owner.filter(|uid| *uid != 0) else {
-            return Ok(None);
-        };
-        let version = self.client().await?.version().await;
+    /// How to make its containers; their users are those of this machine, or at least ours, `own`, is
+    /// itself there.
+    pub(super) async fn manner(&self, own: u32) -> Result<Manner, EngineError> {
+        let client = self.client().await?;
+        let version = client.version().await;
         let parts = version.map_err(refused("tell its version"))?.components;
         let mut parts = parts.into_iter().flatten();
         let is_podman = parts.any(|part| part.name == "Podman Engine");
-        if is_podman && owner == own {
-            return Ok(Some("keep-id"));
-        }
-        Err(EngineError::OtherUsers {
-            endpoint: self.endpoint.clone(),
-            owner,
+        let info = client.info().await.map_err(refused("tell of itself"))?;
+        let options = info.security_options.unwrap_or_default();
+        // `name=rootless`, and `name=userns` for one that shifts its containers' users.
+        let has = |wanted: &str| {
+            let mut words = options.iter().flat_map(|option| option.split(','));
+            words.any(|word| word == wanted)
+        };
+        // Whose it is, where that can be seen.
+        let socket = self.endpoint.strip_prefix("unix://");
+        let owner = socket.and_then(|path| Some(std::fs::metadata(path).ok()?.uid()));
+        let is_ours = owner == Some(own);
+        let users = match (is_podman, has("name=rootless")) {
+            (true, _) if owner.is_none_or(|uid| uid == 0) => Users::Same,
+            (true, _) if is_ours => Users::Kept,
+            (false, true) if is_ours => Users::WeAreRoot,
+            (false, false) if has("name=userns") => Users::OfHost,
+            (false, false) => Users::Same,
+            _ => {
+                let endpoint = self.endpoint.clone();
+                return Err(EngineError::OtherUsers { endpoint });
+            }
+        };
+        Ok(Manner {
+            users,
+            owned_tmpfs: !is_podman,
         })
+    }
+
+    /// Which of the limits it does not set on this machine; the containers are then without.
+    pub(super) async fn missing_limits(&self) -> Result<Vec<&'static str>, EngineError> {
+        let info = self.client().await?.info().await;
+        let info = info.map_err(refused("tell of itself"))?;
+        let limits = [
+            ("memory", info.memory_limit),
+            ("processes", info.pids_limit),
+            ("processors", info.cpu_cfs_quota),
+        ];
+        let missing = limits.into_iter().filter(|(_, is)| *is == Some(false));
+        Ok(missing.map(|(name, _)| name).collect())
     }
 
     /// Kills a container and all in it, and removes it; without effect on one that is gone.

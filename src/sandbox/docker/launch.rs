@@ -11,11 +11,11 @@ use bollard::query_parameters::{AttachContainerOptionsBuilder, CreateContainerOp
 use futures_util::StreamExt as _;
 use tokio::io::AsyncWriteExt as _;
 
-use super::DockerSandbox;
-use super::engine::{EngineError, refused};
+use super::engine::{EngineError, Users, refused};
+use super::{DockerSandbox, policy};
 use crate::process::Environment;
 use crate::sandbox::place::ContainerName;
-use crate::spool::RunDir;
+use crate::spool::{Plan, RunDir};
 
 /// A busy engine takes seconds; the shim itself has 30 s for its `execve`.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(90);
@@ -35,12 +35,15 @@ pub(super) async fn launch(
     sandbox: &DockerSandbox,
     dir: &RunDir,
     name: &ContainerName,
+    plan: &Plan,
     environment: &Environment,
 ) -> Result<String, EngineError> {
     let client = sandbox.engine.client().await?;
     crash_point!("docker.before_create");
     let body = sandbox.policy.of_run(dir.path());
-    create(sandbox, name.as_str(), body).await?;
+    let user = plan.user.as_ref().map(|user| (user.uid, user.gid));
+    let user = user.unwrap_or(sandbox.policy.owner);
+    create(sandbox, name.as_str(), body, user).await?;
     crash_point!("docker.created");
     let block = environment.to_block();
     let talk = talk(client, name.as_str(), Some(&block), Until::Line);
@@ -57,19 +60,36 @@ pub(super) async fn launch(
     }
 }
 
+/// Creates a container as `body` says, with what this engine and the image's volumes take; these are
+/// for the user with these ids.
 pub(super) async fn create(
     sandbox: &DockerSandbox,
     name: &str,
     mut body: ContainerCreateBody,
+    user: (u32, u32),
 ) -> Result<(), EngineError> {
     let client = sandbox.engine.client().await?;
-    let users = sandbox
-        .engine
-        .user_namespace(sandbox.policy.owner.0)
-        .await?;
-    if let (Some(users), Some(host)) = (users, &mut body.host_config) {
-        host.userns_mode = Some(users.to_owned());
-    }
+    let image = client.inspect_image(&sandbox.policy.image).await;
+    let image = image.map_err(refused("look at the image"))?;
+    let volumes = image.config.and_then(|config| config.volumes);
+    let manner = sandbox.engine.manner(sandbox.policy.owner.0).await?;
+    let user = match manner.users {
+        Users::Same => user,
+        Users::Kept => {
+            policy::in_users(&mut body, "keep-id");
+            user
+        }
+        Users::OfHost => {
+            policy::in_users(&mut body, "host");
+            user
+        }
+        Users::WeAreRoot => {
+            body.user = Some("0:0".to_owned());
+            (0, 0)
+        }
+    };
+    let user = manner.owned_tmpfs.then_some(user);
+    policy::cover(&mut body, &volumes.unwrap_or_default(), user);
     let named = CreateContainerOptionsBuilder::new().name(name).build();
     let created = client.create_container(Some(named), body).await;
     created.map(drop).map_err(refused("create the container"))

@@ -70,7 +70,7 @@ impl DockerSandbox {
         // Before there is a container: whoever finds the folder knows where to look.
         Place::container(self.engine.clone(), dir).write(dir)?;
         let name = ContainerName::of(dir);
-        let answer = launch::launch(self, dir, &name, environment).await;
+        let answer = launch::launch(self, dir, &name, plan, environment).await;
         let answer = answer.map_err(|error| super::local::shim_error(dir, error.to_string()))?;
         let started = super::local::answered(dir, &answer).await;
         if started.is_err() {

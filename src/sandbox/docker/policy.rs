@@ -167,6 +167,35 @@ impl Policy {
     }
 }
 
+/// Covers the volumes that the image declares: the engine would put each on this machine's disk,
+/// without a bound. In memory they are as other folders that programs write to, and `user`'s where the
+/// engine can do that: else as writable as in the image. One that is mounted anyway stays as it is.
+pub(super) fn cover(body: &mut ContainerCreateBody, volumes: &[String], user: Option<(u32, u32)>) {
+    let Some(host) = &mut body.host_config else {
+        return;
+    };
+    let mounts = host.mounts.iter().flatten();
+    let taken: Vec<String> = mounts.filter_map(|mount| mount.target.clone()).collect();
+    let owned = user.map(|(uid, gid)| format!("{SCRATCH_OPTIONS},uid={uid},gid={gid}"));
+    let options = owned.unwrap_or_else(|| SCRATCH_OPTIONS.to_owned());
+    let scratch = host.tmpfs.get_or_insert_default();
+    for volume in volumes {
+        let path = volume.trim_end_matches('/');
+        if path.starts_with('/') && !taken.iter().any(|taken| taken == path) {
+            scratch
+                .entry(path.to_owned())
+                .or_insert_with(|| options.clone());
+        }
+    }
+}
+
+/// Puts a container into that user namespace.
+pub(super) fn in_users(body: &mut ContainerCreateBody, namespace: &str) {
+    if let Some(host) = &mut body.host_config {
+        host.userns_mode = Some(namespace.to_owned());
+    }
+}
+
 impl Mounted {
     fn to_mount(&self) -> Mount {
         let path = self.path.display().to_string();
@@ -181,5 +210,30 @@ impl Mounted {
             }),
             ..Mount::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn volumes_of_an_image_are_in_memory_but_where_something_is_mounted() {
+        let workspace = Mounted {
+            path: "/workspace".into(),
+            writable: true,
+        };
+        let mut body = ContainerCreateBody {
+            host_config: Some(HostConfig {
+                mounts: Some(vec![workspace.to_mount()]),
+                ..HostConfig::default()
+            }),
+            ..ContainerCreateBody::default()
+        };
+        let volumes = ["/data/", "/workspace", "", "relative"].map(str::to_owned);
+        cover(&mut body, &volumes, Some((7, 8)));
+        let scratch = body.host_config.and_then(|host| host.tmpfs).unwrap();
+        let options = format!("{SCRATCH_OPTIONS},uid=7,gid=8");
+        assert_eq!(scratch, HashMap::from([("/data".to_owned(), options)]));
     }
 }

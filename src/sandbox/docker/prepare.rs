@@ -66,6 +66,14 @@ impl DockerSandbox {
         };
         let found = found.map_err(refused("look at the image"))?;
         self.fits(found.os.as_deref(), found.architecture.as_deref())?;
+        let missing = self.engine.missing_limits().await?;
+        if !missing.is_empty() {
+            tell(format!(
+                "the container engine sets no limit of {} on this machine (without root it takes \
+                 control groups of version 2)",
+                missing.join(", ")
+            ));
+        }
         let path = self.probe(program).await?;
         tell(format!("{image} has {path}"));
         Ok(())
@@ -119,7 +127,8 @@ impl DockerSandbox {
     async fn probe(&self, program: &Path) -> Result<String, PrepareError> {
         let client = self.engine.client().await?;
         let name = format!("agent-runner-probe-{}", uuid::Uuid::new_v4().simple());
-        create(self, &name, self.policy.of_probe(&name, program)).await?;
+        let body = self.policy.of_probe(&name, program);
+        create(self, &name, body, self.policy.owner).await?;
         let talk = talk(client, &name, None, Until::End);
         let heard = within(START_LIMIT, "try the image", talk).await;
         self.engine.remove(&name).await;

@@ -26,6 +26,8 @@ const SILENCE: Duration = Duration::from_mins(1);
 /// A request up to this size is sent whole, a larger one in pieces, as git itself does: some servers
 /// want to know a small request's length.
 const WHOLE: usize = 1 << 20;
+/// What a server may say of its refs: a million of them take as much. All of it is held in memory.
+const LARGEST_LISTING: u64 = 128 << 20;
 /// Pieces on their way to the socket, each of libgit2's size (64 KiB at most).
 const PIECES: usize = 4;
 
@@ -96,6 +98,8 @@ pub(super) struct Exchange {
     stage: Stage,
     /// What the answer has to be.
     expected: String,
+    /// So much of the answer may still come, in bytes.
+    left: u64,
 }
 
 impl Exchange {
@@ -115,6 +119,7 @@ impl Exchange {
             line,
             stage: Stage::Receiving(answer, Bytes::new()),
             expected,
+            left: LARGEST_LISTING,
         })
     }
 
@@ -131,6 +136,8 @@ impl Exchange {
             line,
             stage: Stage::Gathering(request, Vec::new()),
             expected: format!("application/x-{service}-result"),
+            // A pack is counted where it is taken in.
+            left: u64::MAX,
         }
     }
 
@@ -222,6 +229,11 @@ impl Read for Exchange {
             *rest = next
                 .map_err(|error| io::Error::other(described(&error)))?
                 .unwrap_or_default();
+            let left = self.left.checked_sub(rest.len() as u64);
+            self.left = left.ok_or_else(|| {
+                let most = LARGEST_LISTING >> 20;
+                io::Error::other(format!("the server lists more than {most} MiB of refs"))
+            })?;
         }
         let count = rest.len().min(into.len());
         let given = rest.split_to(count);

@@ -8,22 +8,18 @@
 //! the agent writes, are left out.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Body, RequestBuilder, Response, StatusCode};
-use ring::digest::{Context, SHA256};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::pointer::{ContentRequest, Pointer};
-use super::receive::{self, CHUNK, LIMIT, Server};
-use super::{PushError, apart, remove};
-use crate::files;
+use super::content::{Contents, Uploaded, refused};
+use super::pointer::Pointer;
+use super::receive::{self, LIMIT, Server};
+use super::{PushError, remove};
 use crate::workspace::policy::private_name;
 use crate::workspace::url::Reach;
 
@@ -33,15 +29,15 @@ const BATCH: usize = 100;
 const SLOWEST: u64 = 128 * 1024;
 const JSON: &str = "application/vnd.git-lfs+json";
 
-/// The contents of a push, on their way to its server.
-pub(super) struct Contents<'a> {
+/// A server's side of Git LFS.
+pub(super) struct Store<'a> {
     pub(super) server: &'a Server,
-    pub(super) workspace: &'a Path,
+    /// Where its API is, without a slash at its end.
+    pub(super) endpoint: String,
+    pub(super) contents: Contents<'a>,
     pub(super) reference: &'a str,
-    /// All of them together, in bytes.
+    /// All of a push together, in bytes.
     pub(super) most: u64,
-    /// Where one is while it is checked and sent.
-    pub(super) temporary: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -77,10 +73,10 @@ struct Refusal {
     message: String,
 }
 
-impl Contents<'_> {
+impl Store<'_> {
     /// Uploads what the server does not have.
-    pub(super) async fn upload(&self, pointers: &[Pointer]) -> Result<(), PushError> {
-        let mut left = self.most;
+    pub(super) async fn upload(&self, pointers: &[Pointer]) -> Result<Uploaded, PushError> {
+        let mut uploaded = Uploaded::default();
         for some in pointers.chunks(BATCH) {
             let answers = self.batch(some).await?;
             for pointer in some {
@@ -97,21 +93,16 @@ impl Contents<'_> {
                 let Some(action) = &actions.upload else {
                     continue;
                 };
-                left = left.checked_sub(pointer.size).ok_or_else(|| {
-                    let most = self.most >> 20;
-                    let why =
-                        format!("more than {most} MiB; where that is meant, raise git.max_size");
-                    PushError::Lfs(why)
-                })?;
+                uploaded = uploaded.and(pointer, self.most)?;
                 let sent = self.send(pointer, answer, action).await;
-                remove(&self.temporary);
+                remove(&self.contents.temporary);
                 sent?;
                 if let Some(verify) = &actions.verify {
                     self.verify(pointer, answer, verify).await?;
                 }
             }
         }
-        Ok(())
+        Ok(uploaded)
     }
 
     /// What the server wants of these.
@@ -126,13 +117,8 @@ impl Contents<'_> {
             "objects": objects.collect::<Vec<_>>(),
             "hash_algo": "sha256",
         });
-        // Where Git LFS itself looks for it.
-        let url = &self.server.url;
-        let url = url.strip_suffix(".git").unwrap_or(url);
-        let request = self
-            .server
-            .client
-            .post(format!("{url}.git/info/lfs/objects/batch"));
+        let url = format!("{}/objects/batch", self.endpoint);
+        let request = self.server.client.post(url);
         let request = self.server.authorized(request).header(header::ACCEPT, JSON);
         let answer = with_json(request, &asked).send().await;
         let answer = taken(answer.map_err(receive::network)?, true).await?;
@@ -141,7 +127,8 @@ impl Contents<'_> {
         match batch.transfer.as_deref() {
             None | Some("basic") => Ok(batch.objects),
             Some(other) => Err(PushError::Lfs(format!(
-                "the server wants the transfer `{}`, which only git-lfs may know",
+                "the server wants the transfer `{}`, which only git-lfs may know; git.push = \"agent\" \
+                 has the agent's git push with it",
                 shown(other)
             ))),
         }
@@ -153,7 +140,7 @@ impl Contents<'_> {
         answer: &Answered,
         action: &Action,
     ) -> Result<(), PushError> {
-        let content = self.checked(pointer).await?;
+        let content = self.contents.checked(pointer).await?;
         let url = self.address(action)?;
         let slow = Duration::from_secs(pointer.size / SLOWEST);
         let request = self.server.client.put(url.clone()).timeout(LIMIT + slow);
@@ -177,40 +164,6 @@ impl Contents<'_> {
         let asked = json!({"oid": pointer.oid, "size": pointer.size});
         let sent = with_json(request, &asked).send().await;
         taken(sent.map_err(receive::network)?, own).await.map(drop)
-    }
-
-    /// The content as its pointer says, and nothing else.
-    async fn checked(&self, pointer: &Pointer) -> Result<File, PushError> {
-        remove(&self.temporary);
-        let request = ContentRequest {
-            workspace: self.workspace.to_owned(),
-            pointer: pointer.clone(),
-        };
-        let file = files::create_private(&self.temporary)?;
-        let copied = apart::content_apart(&request, file).await;
-        copied.map_err(|error| PushError::Lfs(error.to_string()))?;
-        let mut content = File::open(&self.temporary)?;
-        let mut digest = Context::new(&SHA256);
-        let mut chunk = vec![0; CHUNK];
-        let mut size = 0;
-        loop {
-            let count = content.read(&mut chunk)?;
-            if count == 0 {
-                break;
-            }
-            size += count as u64;
-            digest.update(chunk.get(..count).unwrap_or_default());
-            // Others go on in between.
-            tokio::task::yield_now().await;
-        }
-        if size != pointer.size || hex(digest.finish().as_ref()) != pointer.oid {
-            return Err(refused(
-                pointer,
-                "the workspace holds something else under that name",
-            ));
-        }
-        io::Seek::rewind(&mut content)?;
-        Ok(content)
     }
 
     /// Where the server sends us, if we may go there.
@@ -264,6 +217,36 @@ impl Contents<'_> {
     }
 }
 
+/// Where a repository's server has Git LFS, as git-lfs itself looks for it.
+pub(super) fn endpoint(repository: &str) -> String {
+    let url = repository.strip_suffix(".git").unwrap_or(repository);
+    format!("{url}.git/info/lfs")
+}
+
+/// Where a server that is reached by ssh has contents taken to, if we may go there: by https, or to
+/// itself where it is of one's own network.
+pub(super) fn named_by_ssh(host: &str, href: &str) -> Result<Url, PushError> {
+    let host = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    };
+    let odd = |_| PushError::Lfs("the server names no address".to_owned());
+    let own = Url::parse(&format!("https://{host}/")).map_err(odd)?;
+    let url = Url::parse(href.trim_end_matches('/')).map_err(odd)?;
+    let is_near = own.host() == url.host() && private_name(&own).is_some();
+    if is_near && url.scheme() == "http" {
+        return Ok(url);
+    }
+    match elsewhere(&own, Reach::Anywhere, &url) {
+        None => Ok(url),
+        Some(why) => Err(PushError::Lfs(format!(
+            "the server names `{}`, which is refused: {why}",
+            url.host_str().unwrap_or_default()
+        ))),
+    }
+}
+
 fn with_json(request: RequestBuilder, value: &Value) -> RequestBuilder {
     let json = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(JSON))]);
     request.headers(json).body(value.to_string())
@@ -304,20 +287,9 @@ async fn taken(answer: Response, with_token: bool) -> Result<Vec<u8>, PushError>
     Err(PushError::Lfs(format!("the server answers {status}{said}")))
 }
 
-fn refused(pointer: &Pointer, why: &str) -> PushError {
-    PushError::Lfs(format!("{}: {why}", pointer.oid))
-}
-
 /// A stranger's words, in one line.
 fn shown(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(500).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
 //! A push to a repository of this machine: its objects, and one branch that moves forward.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use git2::{Oid, Repository};
 use serde::{Deserialize, Serialize};
 
+use super::pointer::{self, Pointer};
 use crate::workspace::git_library::prepare_git;
 use crate::workspace::source::open;
 
@@ -28,6 +30,17 @@ impl fmt::Display for Target {
             Self::Ssh(typed) => typed.fmt(f),
         }
     }
+}
+
+/// A content for a repository of this machine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct StoreRequest {
+    /// The repository.
+    pub folder: PathBuf,
+    /// The content.
+    pub pointer: Pointer,
+    /// Its file; without one, it is only asked whether it is missing there.
+    pub content: Option<PathBuf>,
 }
 
 /// What goes where.
@@ -91,6 +104,31 @@ fn move_branch(repository: &Repository, job: &WorkerPush) -> Result<(), git2::Er
         }
     };
     Ok(())
+}
+
+/// Puts a content where Git LFS keeps it in that repository; whether it was not there.
+pub(super) fn store(job: &StoreRequest) -> io::Result<bool> {
+    let repository = opened(&job.folder)?;
+    let path = pointer::place(&repository, &job.pointer)?;
+    if path
+        .metadata()
+        .is_ok_and(|file| file.len() == job.pointer.size)
+    {
+        return Ok(false);
+    }
+    let Some(content) = &job.content else {
+        return Ok(true);
+    };
+    let folder = path.parent().unwrap_or(&job.folder);
+    // As git-lfs makes them, whatever the mask here: other users fetch from there.
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o755).create(folder)?;
+    let new = path.with_added_extension("new");
+    std::fs::copy(content, &new)?;
+    std::fs::set_permissions(&new, Permissions::from_mode(0o444))?;
+    File::open(&new)?.sync_all()?;
+    std::fs::rename(&new, &path)?;
+    Ok(true)
 }
 
 fn opened(target: &Path) -> io::Result<Repository> {

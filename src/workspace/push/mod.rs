@@ -11,26 +11,31 @@
 //! Nothing is ever forced. A branch that has commits of somebody else's stays as it is; the bundle
 //! holds all that was to be pushed, for `git fetch`.
 
+mod content;
 mod lfs;
 mod local;
 mod over_ssh;
 mod pack;
 mod pointer;
 mod receive;
+mod ssh_login;
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub(super) use local::{Target, WorkerPush};
+pub use content::Uploaded;
+pub(super) use local::{StoreRequest, Target, WorkerPush};
 pub(super) use pack::{PackRequest, Packed};
-pub(super) use pointer::{ContentRequest, copy_content};
+pub(super) use pointer::{ContentRequest, copy_content, size_at_head};
 
 pub(super) use pack::pack;
+pub(super) use ssh_login::SshLogin;
 
 use reqwest::StatusCode;
 
-use self::lfs::Contents;
+use self::content::Contents;
+use self::lfs::Store;
 use self::receive::{Server, Update};
 use super::apart::{self, WorkerError};
 use super::credentials::Credentials;
@@ -66,8 +71,8 @@ pub enum Pushed {
         commits: u64,
         /// The newest.
         head: String,
-        /// So many files of Git LFS are named there whose content was not brought along.
-        without_content: usize,
+        /// What Git LFS keeps apart of them.
+        contents: Brought,
     },
     /// The branch has commits that the workspace does not; nothing was changed.
     Diverged {
@@ -81,6 +86,15 @@ pub enum Pushed {
         /// The bundle that holds what was to be pushed, where it could be made.
         rescue: Option<PathBuf>,
     },
+}
+
+/// What became of the files that commits leave to Git LFS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Brought {
+    /// The other side has all of them; these it did not have before.
+    All(Uploaded),
+    /// It has no Git LFS; so many are named there that nobody gets from it.
+    None(usize),
 }
 
 /// Why a push did not come about.
@@ -159,10 +173,6 @@ pub async fn push(request: &PushRequest, credentials: &Credentials) -> Pushed {
             },
         };
     }
-    let without_content = match &remote {
-        Ok(Remote::Worker(_)) => packed.pointers.len(),
-        Ok(Remote::Server(_)) | Err(_) => 0,
-    };
     let sent = match remote {
         Ok(remote) => {
             let sending = Sending {
@@ -179,13 +189,13 @@ pub async fn push(request: &PushRequest, credentials: &Credentials) -> Pushed {
         Err(error) => Err(error),
     };
     match sent {
-        Ok(()) => {
+        Ok(contents) => {
             remove(&bundle);
             remove(&request.rescue);
             Pushed::Done {
                 commits: packed.commits,
                 head,
-                without_content,
+                contents,
             }
         }
         Err(error) => Pushed::Failed {
@@ -240,6 +250,16 @@ fn address(typed: &str) -> io::Result<SshAddress> {
     address.ok_or_else(|| io::Error::other("it is no ssh address"))
 }
 
+/// Puts a content into a repository of this machine, in the worker.
+pub(super) fn store(request: &StoreRequest) -> io::Result<bool> {
+    local::store(request)
+}
+
+/// Asks a server for its Git LFS by ssh, in the worker.
+pub(super) fn ssh_login(typed: &str) -> io::Result<Option<SshLogin>> {
+    ssh_login::ask(&address(typed)?)
+}
+
 async fn make_bundle(job: &PackRequest, path: &Path) -> Result<Packed, PushError> {
     if let Some(folder) = path.parent() {
         files::create_private_dir(folder)?;
@@ -261,9 +281,10 @@ struct Sending<'a> {
 }
 
 impl Sending<'_> {
-    async fn to(&self, remote: Remote) -> Result<(), PushError> {
+    async fn to(&self, remote: Remote) -> Result<Brought, PushError> {
         match remote {
             Remote::Worker(target) => {
+                let brought = self.contents_to(&target).await?;
                 let job = WorkerPush {
                     target,
                     bundle: self.bundle.to_owned(),
@@ -272,7 +293,8 @@ impl Sending<'_> {
                     old: self.old.clone(),
                     new: self.head.to_owned(),
                 };
-                Ok(apart::push_apart(&job).await?)
+                apart::push_apart(&job).await?;
+                Ok(brought)
             }
             Remote::Server(server) => match self.to_server(server).await {
                 // One that lives for minutes may have gone while the pack was on its way.
@@ -283,14 +305,16 @@ impl Sending<'_> {
     }
 
     /// With the token that its source gives now: packing has taken its time.
-    async fn to_server(&self, server: Server) -> (Server, Result<(), PushError>) {
+    async fn to_server(&self, server: Server) -> (Server, Result<Brought, PushError>) {
         let server = match self.credentials.token(&self.request.url).await {
             Ok(token) => server.with_token(token),
             Err(error) => return (server, Err(error.into())),
         };
-        if let Err(error) = self.contents(&server).upload(&self.packed.pointers).await {
-            return (server, Err(error));
-        }
+        let store = self.store(&server, lfs::endpoint(&server.url));
+        let uploaded = match store.upload(&self.packed.pointers).await {
+            Ok(uploaded) => uploaded,
+            Err(error) => return (server, Err(error)),
+        };
         let pack = match File::open(self.bundle) {
             Ok(pack) => pack,
             Err(error) => return (server, Err(error.into())),
@@ -303,15 +327,78 @@ impl Sending<'_> {
             pack_at: self.packed.pack_at,
         };
         let sent = server.update(update).await;
-        (server, sent)
+        (server, sent.map(|()| Brought::All(uploaded)))
     }
 
-    fn contents<'a>(&'a self, server: &'a Server) -> Contents<'a> {
-        Contents {
+    /// Brings along what Git LFS keeps apart.
+    async fn contents_to(&self, target: &Target) -> Result<Brought, PushError> {
+        let pointers = &self.packed.pointers;
+        match target {
+            _ if pointers.is_empty() => Ok(Brought::All(Uploaded::default())),
+            Target::Folder(folder) => {
+                let stored = self.contents_to_folder(folder).await;
+                remove(&self.contents().temporary);
+                stored.map(Brought::All)
+            }
+            Target::Ssh(typed) => self.contents_by_ssh(typed).await,
+        }
+    }
+
+    async fn contents_to_folder(&self, folder: &Path) -> Result<Uploaded, PushError> {
+        let mut uploaded = Uploaded::default();
+        let contents = self.contents();
+        for pointer in &self.packed.pointers {
+            let mut job = StoreRequest {
+                folder: folder.to_owned(),
+                pointer: pointer.clone(),
+                content: None,
+            };
+            if apart::store_apart(&job).await? {
+                uploaded = uploaded.and(pointer, self.request.max_size)?;
+                contents.checked(pointer).await?;
+                job.content = Some(contents.temporary.clone());
+                apart::store_apart(&job).await?;
+            }
+        }
+        Ok(uploaded)
+    }
+
+    async fn contents_by_ssh(&self, typed: &str) -> Result<Brought, PushError> {
+        let asked = apart::login_apart(typed).await;
+        let login = asked.map_err(|error| {
+            PushError::Lfs(format!(
+                "{error}; git.push = \"agent\" has the agent's git push, with git-lfs itself"
+            ))
+        })?;
+        let Some(login) = login else {
+            return Ok(Brought::None(self.packed.pointers.len()));
+        };
+        for secret in login.secrets() {
+            let masked = self.credentials.masked(secret.into());
+            masked.map_err(PushError::Lfs)?;
+        }
+        let host = address(typed)?.host().to_owned();
+        let url = lfs::named_by_ssh(&host, &login.href)?;
+        let odd = || PushError::Lfs("the server gives a header that is none".to_owned());
+        let server = Server::new(&url, None, self.request.url.reach())?;
+        let server = server.with_headers(login.headers().ok_or_else(odd)?);
+        let store = self.store(&server, server.url.clone());
+        store.upload(&self.packed.pointers).await.map(Brought::All)
+    }
+
+    fn store<'a>(&'a self, server: &'a Server, endpoint: String) -> Store<'a> {
+        Store {
             server,
-            workspace: &self.request.workspace,
+            endpoint,
+            contents: self.contents(),
             reference: self.reference,
             most: self.request.max_size,
+        }
+    }
+
+    fn contents(&self) -> Contents<'_> {
+        Contents {
+            workspace: &self.request.workspace,
             temporary: beside(self.bundle, ".lfs"),
         }
     }

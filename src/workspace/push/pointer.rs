@@ -6,9 +6,9 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Read as _, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use git2::{Commit, FileMode, ObjectType, Oid, Repository, Tree};
+use git2::{Commit, FileMode, ObjectType, Oid, Repository, Tree, TreeWalkMode, TreeWalkResult};
 use serde::{Deserialize, Serialize};
 
 use crate::files;
@@ -84,6 +84,35 @@ pub(super) fn in_commits(
     Ok(found.into_iter().collect())
 }
 
+/// How much content the files at HEAD leave to Git LFS, in bytes.
+pub(in crate::workspace) fn size_at_head(workspace: &Path) -> io::Result<u64> {
+    prepare_git().map_err(io::Error::other)?;
+    let repository = open(workspace).map_err(io::Error::other)?;
+    let Ok(tree) = repository.head().and_then(|head| head.peel_to_tree()) else {
+        return Ok(0);
+    };
+    let mut found = BTreeSet::new();
+    let mut fault = None;
+    let walked = tree.walk(TreeWalkMode::PreOrder, |_, entry| {
+        if entry.kind() == Some(ObjectType::Blob) {
+            match pointer(&repository, entry.id()) {
+                Ok(pointer) => found.extend(pointer),
+                Err(error) => {
+                    fault = Some(error);
+                    return TreeWalkResult::Abort;
+                }
+            }
+        }
+        TreeWalkResult::Ok
+    });
+    match fault {
+        Some(error) => return Err(io::Error::other(error)),
+        None => walked.map_err(io::Error::other)?,
+    }
+    let sizes = found.iter().map(|pointer| pointer.size);
+    Ok(sizes.fold(0, u64::saturating_add))
+}
+
 fn pointer(repository: &Repository, blob: Oid) -> Result<Option<Pointer>, git2::Error> {
     let objects = repository.odb()?;
     let (size, kind) = objects.read_header(blob)?;
@@ -126,6 +155,17 @@ fn changed(
     Ok(blobs)
 }
 
+/// Where Git LFS keeps a content in a repository.
+pub(super) fn place(repository: &Repository, pointer: &Pointer) -> io::Result<PathBuf> {
+    let oid = &pointer.oid;
+    let (one, two) = (oid.get(..2), oid.get(2..4));
+    let (Some(one), Some(two)) = (one, two) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let store = repository.commondir().join("lfs/objects");
+    Ok(store.join(one).join(two).join(oid))
+}
+
 /// Copies a content out of the repository's store, in the worker; no more of it than it may have.
 pub(in crate::workspace) fn copy_content(
     request: &ContentRequest,
@@ -133,13 +173,8 @@ pub(in crate::workspace) fn copy_content(
 ) -> io::Result<()> {
     prepare_git().map_err(io::Error::other)?;
     let repository = open(&request.workspace).map_err(io::Error::other)?;
-    let Pointer { oid, size } = &request.pointer;
-    let (one, two) = (oid.get(..2), oid.get(2..4));
-    let (Some(one), Some(two)) = (one, two) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    let store = repository.commondir().join("lfs/objects");
-    let path = store.join(one).join(two).join(oid);
+    let size = request.pointer.size;
+    let path = place(&repository, &request.pointer)?;
     let named = |error: io::Error| {
         let why = format!("{} cannot be read: {error}", path.display());
         io::Error::new(error.kind(), why)

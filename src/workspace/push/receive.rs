@@ -8,7 +8,8 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::{Body, Client, RequestBuilder, Response, StatusCode, header};
+use reqwest::header::{self, HeaderMap};
+use reqwest::{Body, Client, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
@@ -35,7 +36,21 @@ pub(super) struct Server {
     pub(super) url: String,
     pub(super) address: Url,
     pub(super) reach: Reach,
-    token: Option<SecretString>,
+    login: Login,
+}
+
+/// What shows a server who asks.
+enum Login {
+    Nothing,
+    Token(SecretString),
+    /// As the server itself said.
+    Headers(HeaderMap),
+}
+
+impl Login {
+    fn of(token: Option<SecretString>) -> Self {
+        token.map_or(Self::Nothing, Self::Token)
+    }
 }
 
 /// A ref that the server has.
@@ -74,13 +89,19 @@ impl Server {
             url: url.as_str().trim_end_matches('/').to_owned(),
             address: url.clone(),
             reach,
-            token,
+            login: Login::of(token),
         })
     }
 
     /// The same, asked with another token.
     pub(super) fn with_token(mut self, token: Option<SecretString>) -> Self {
-        self.token = token;
+        self.login = Login::of(token);
+        self
+    }
+
+    /// The same, asked with these headers.
+    pub(super) fn with_headers(mut self, headers: HeaderMap) -> Self {
+        self.login = Login::Headers(headers);
         self
     }
 
@@ -113,10 +134,13 @@ impl Server {
     }
 
     pub(super) fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
-        match &self.token {
+        match &self.login {
             // Hosts take any user name beside a token; this one is GitHub's own.
-            Some(token) => request.basic_auth("x-access-token", Some(token.expose_secret())),
-            None => request,
+            Login::Token(token) => {
+                request.basic_auth("x-access-token", Some(token.expose_secret()))
+            }
+            Login::Headers(headers) => request.headers(headers.clone()),
+            Login::Nothing => request,
         }
     }
 }

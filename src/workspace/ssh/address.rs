@@ -84,8 +84,8 @@ impl SshAddress {
         &self.host
     }
 
-    /// What ssh is given to begin `service` on the other side.
-    pub(super) fn words(&self, service: &str) -> Vec<String> {
+    /// What ssh is given to begin `service` on the other side, with a plain word behind the path.
+    pub(super) fn words(&self, service: &str, operation: &str) -> Vec<String> {
         let mut words = Vec::new();
         if let Some(port) = self.port {
             words.extend(["-p".to_owned(), port.to_string()]);
@@ -97,7 +97,8 @@ impl SshAddress {
         });
         // The other side's shell reads it.
         let path = self.path.replace('\'', r"'\''").replace('!', r"'\!'");
-        words.push(format!("{service} '{path}'"));
+        let call = format!("{service} '{path}' {operation}");
+        words.push(call.trim_end().to_owned());
         words
     }
 }
@@ -134,7 +135,7 @@ mod tests {
         } else {
             SshAddress::of_scp(text).unwrap()
         };
-        Ok(address?.words("git-upload-pack").join(" "))
+        Ok(address?.words("git-upload-pack", "").join(" "))
     }
 
     #[test]

@@ -55,12 +55,23 @@ pub(super) struct Call {
 impl Call {
     /// Begins `service` (`git-upload-pack`, `git-receive-pack`) on the other side.
     pub(super) fn begin(address: &SshAddress, service: &str) -> io::Result<Self> {
+        Self::with_words(address, address.words(service, ""))
+    }
+
+    /// Asks `service` for what it says of `operation`; it is told nothing else.
+    pub(super) fn ask(address: &SshAddress, service: &str, operation: &str) -> io::Result<Self> {
+        let mut call = Self::with_words(address, address.words(service, operation))?;
+        call.finish_writing();
+        Ok(call)
+    }
+
+    fn with_words(address: &SshAddress, words: Vec<String>) -> io::Result<Self> {
         let mut command = program();
         for option in OPTIONS {
             command.args(["-o", option]);
         }
         command
-            .args(address.words(service))
+            .args(words)
             // Its words are read for what they mean.
             .env("LC_ALL", "C")
             .stdin(Stdio::piped())

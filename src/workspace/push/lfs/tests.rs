@@ -1,3 +1,5 @@
+use std::path::{Path, PathBuf};
+
 use super::*;
 
 /// What goes to the address of an answer beside the content.
@@ -5,12 +7,15 @@ fn sent(answer: &str) -> HeaderMap {
     let own = Url::parse("https://git.example.com/a/b.git").unwrap();
     let token = Some("t0ken".to_owned().into());
     let server = Server::new(&own, token, Reach::Public).unwrap();
-    let contents = Contents {
+    let contents = Store {
         server: &server,
-        workspace: Path::new("/"),
+        endpoint: endpoint(own.as_str()),
+        contents: Contents {
+            workspace: Path::new("/"),
+            temporary: PathBuf::new(),
+        },
         reference: "refs/heads/a",
         most: 1,
-        temporary: PathBuf::new(),
     };
     let answer: Answered = serde_json::from_str(answer).unwrap();
     let action = answer.actions.as_ref().unwrap().upload.as_ref().unwrap();
@@ -83,4 +88,27 @@ fn a_server_names_itself_or_what_the_policy_allows() {
     ));
     assert!(is_taken(local, Reach::Anywhere, "https://10.0.0.7:9000/x"));
     assert!(!is_taken(local, Reach::Anywhere, "http://127.0.0.1:3001/x"));
+}
+
+#[test]
+fn a_server_that_is_reached_by_ssh_names_https_or_itself_where_it_is_near() {
+    let is_taken = |host: &str, href: &str| named_by_ssh(host, href).is_ok();
+    assert!(is_taken("github.com", "https://lfs.github.com/a/b"));
+    assert!(is_taken("github.com", "https://github.com:8443/a"));
+    assert!(is_taken(
+        "127.0.0.1",
+        "http://127.0.0.1:3000/r.git/info/lfs"
+    ));
+    assert!(is_taken("::1", "http://[::1]:3000/r"));
+    assert!(is_taken("10.0.0.7", "https://10.0.0.8/r"));
+    for (host, href) in [
+        ("github.com", "http://github.com/a"),
+        ("github.com", "https://169.254.169.254/latest"),
+        ("github.com", "https://localhost/a"),
+        ("127.0.0.1", "http://127.0.0.2/a"),
+        ("127.0.0.1", "file:///etc"),
+        ("127.0.0.1", ""),
+    ] {
+        assert!(!is_taken(host, href), "{host}: {href}");
+    }
 }

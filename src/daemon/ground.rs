@@ -188,7 +188,8 @@ impl Lead {
                 name: START.to_owned(),
                 author: None,
             };
-            if let Err(error) = checkpoint_apart(&request).await {
+            // The agent has not been there yet.
+            if let Err(error) = checkpoint_apart(&request, false).await {
                 let text = error.to_string();
                 log.notice(NoticeLevel::Warning, CHECKPOINT_FAILED, text)
                     .await?;

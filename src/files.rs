@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, lchown};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 const O_NOFOLLOW: i32 = 0o400_000;
@@ -136,25 +136,6 @@ pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Gives a folder and all in it to another user, and lets that user pass through the folders
-/// between `top` and it. Those stay closed to reading, and what else is in them stays private.
-/// Symlinks are given, never followed.
-pub fn hand_over(top: &Path, path: &Path, (uid, gid): (u32, u32)) -> io::Result<()> {
-    let mut pending = vec![path.to_owned()];
-    while let Some(next) = pending.pop() {
-        if next.symlink_metadata()?.is_dir() {
-            for entry in std::fs::read_dir(&next)? {
-                pending.push(entry?.path());
-            }
-        }
-        lchown(&next, Some(uid), Some(gid))?;
-    }
-    match path.parent() {
-        Some(above) => let_pass(top, above),
-        None => Ok(()),
-    }
-}
-
 /// Lets other users pass through `path` and the folders between `top` and it; they stay closed to
 /// reading.
 pub fn let_pass(top: &Path, path: &Path) -> io::Result<()> {
@@ -208,25 +189,5 @@ mod tests {
         assert!(append_private(&link).is_err());
         assert!(create_private(&link).is_err());
         assert_eq!(std::fs::read(&target).unwrap(), b"kept");
-    }
-
-    #[test]
-    fn a_folder_that_is_handed_over_can_be_passed_to_and_not_read_above() {
-        let dir = tempfile::tempdir().unwrap();
-        let top = dir.path().join("state");
-        let home = top.join("agents/claude");
-        create_private_dir(&home).unwrap();
-        std::os::unix::fs::symlink("/", home.join("link")).unwrap();
-        let own = dir.path().metadata().unwrap();
-        let owner = {
-            use std::os::unix::fs::MetadataExt as _;
-            (own.uid(), own.gid())
-        };
-        hand_over(&top, &home, owner).unwrap();
-        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
-        assert_eq!(
-            [mode(&top), mode(&top.join("agents")), mode(&home)],
-            [0o711, 0o711, 0o700]
-        );
     }
 }

@@ -66,6 +66,11 @@ impl fmt::Display for SessionId {
     }
 }
 
+/// Text that is no UUID.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is no id; write it as it is shown, as 0198f2c1-5a3e-7c44-9d0b-2f6c1e8a7b90")]
+pub struct InvalidId(String);
+
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -94,10 +99,11 @@ macro_rules! uuid_id {
         }
 
         impl FromStr for $name {
-            type Err = uuid::Error;
+            type Err = InvalidId;
 
-            fn from_str(text: &str) -> Result<Self, uuid::Error> {
-                Uuid::from_str(text).map(Self)
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                let uuid = Uuid::from_str(text);
+                uuid.map(Self).map_err(|_| InvalidId(text.escape_debug().to_string()))
             }
         }
     };

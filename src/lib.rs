@@ -22,6 +22,7 @@ pub mod hub;
 pub mod turn;
 // tier 3: what is durable, and the kernel
 pub mod journal;
+pub mod private_socket;
 #[allow(unsafe_code)]
 pub mod process;
 pub mod spool;

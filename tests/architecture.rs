@@ -37,6 +37,7 @@ const TIERS: &[(&str, u8)] = &[
     ("turn::recap", 6),
     ("turn::policy", 6),
     ("journal", 3),
+    ("private_socket", 3),
     ("process", 3),
     // The runtime's seam: no tier below the first effects may spawn.
     ("tasks", 3),

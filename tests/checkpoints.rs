@@ -236,6 +236,20 @@ fn a_repository_without_a_commit_and_a_plain_folder_are_no_faults() {
     assert_eq!(output.status.code(), Some(66));
     assert!(String::from_utf8_lossy(&output.stderr).contains("is in no git repository"));
     bench.git(&["init", "-q"]);
+    let commands = [
+        (&["diff"][..], 66),
+        (&["restore", "start"], 66),
+        (&["diff", "--list"], 0),
+    ];
+    for (command, code) in commands {
+        let output = bench.runner(command);
+        assert_eq!(output.status.code(), Some(code), "{command:?}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            said.contains("has no checkpoint yet"),
+            "{command:?}: {said}"
+        );
+    }
     bench.write("a.txt", "a\n");
     assert_eq!(bench.take(START).insertions, 1);
     let output = bench.runner(&["restore", "turn-9"]);

@@ -178,6 +178,15 @@ fn a_config_file_that_was_asked_for_must_be_there() {
         faults.starts_with("--config: cannot read ~/none.toml: "),
         "{faults}"
     );
+    let desk = Desk::new();
+    fs::write(desk.path("bytes.toml"), b"model = '\xff'").unwrap();
+    for (file, why) in [
+        (".", "it is a folder, not a file"),
+        ("bytes.toml", "it is not UTF-8 text"),
+    ] {
+        let faults = desk.faults(&["--config", file, "x"]);
+        assert!(faults.ends_with(why), "{faults}");
+    }
     let desk = Desk::new().env("AGENT_RUNNER_CONFIG", "mine.toml");
     fs::write(desk.path("mine.toml"), "model = 'mine'").unwrap();
     let config = desk.type_in(&["x"]).unwrap();

@@ -6,6 +6,10 @@
 mod corpus;
 #[path = "replay/dialogs.rs"]
 mod dialogs;
+#[path = "replay/frames.rs"]
+mod frames;
+#[path = "support/viewer.rs"]
+mod viewer;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -404,4 +408,6 @@ fn bad_input_to_the_command_is_an_error_that_says_what_to_do() {
     assert!(failed(&["--agent", "clod"]).contains("unknown agent `clod`; known: claude, "));
     assert!(failed(&["--agent", "claude", "/no/such"]).contains("cannot open /no/such"));
     failed(&["--agent", "claude", "--exit-code", "1", "--signal", "2"]);
+    assert!(failed(&["--agent", "claude", "--exit-code", "256"]).contains("is not in 0..=255"));
+    assert!(failed(&["--agent", "claude", "--signal", "0"]).contains("is not in 1..=64"));
 }

@@ -106,6 +106,9 @@ pub struct LaunchPlan {
     pub home_links: Vec<HomeLink>,
     /// A conversation of the home that has to go by another name before it is resumed.
     pub home_rename: Option<HomeRename>,
+    /// What a home of the runner's own begins with, by its place there: where anything has that
+    /// name, it stays as it is. A user's own home gets nothing.
+    pub home_defaults: Vec<(&'static str, &'static [u8])>,
     /// The vendor's variables, to be passed through where they are set. A name that ends in `*`
     /// stands for all that begin so.
     pub env_pass: &'static [&'static str],

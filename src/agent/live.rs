@@ -143,6 +143,20 @@ pub struct Asked {
     pub input: Value,
 }
 
+impl Asked {
+    /// The event that tells of it. Whoever answers says yes or no: what else a CLI offers (always,
+    /// for this session) would go round the rules.
+    pub(crate) fn event(&self) -> Event {
+        Event::PermissionRequest {
+            request_id: self.request_id.clone(),
+            call_id: self.call_id.clone(),
+            tool: self.tool.clone(),
+            input: self.input.clone(),
+            options: vec!["allow".to_owned(), "deny".to_owned()],
+        }
+    }
+}
+
 /// What a line or a frame came to, in order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Told {

@@ -201,7 +201,8 @@ impl Parser {
     }
 }
 
-fn cut(loss: Loss) -> Cut {
+/// Where masking has to look for secrets that a cut has left the beginning of.
+pub(super) fn cut(loss: Loss) -> Cut {
     match loss {
         Loss::None => Cut::Nowhere,
         Loss::Capped(_) => Cut::Marked,
@@ -216,3 +217,6 @@ fn tail(text: &str, limit: usize) -> &str {
         .find_map(|at| text.get(at..))
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,6 +131,7 @@ pub fn request_waiting(waiting: Waiting, now: u64) -> RequestWaiting {
         asked,
         since,
         until,
+        matters: _,
     } = waiting;
     let questions = questions(&asked).into_iter().map(question).collect();
     RequestWaiting {

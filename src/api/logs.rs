@@ -29,6 +29,9 @@ use crate::spool::{RunDir, Tail};
 /// How often a growing file is looked at while somebody follows it.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// The longest last line that is shown whole where fewer bytes were asked for.
+const LONGEST: u64 = 1 << 20;
+
 /// Turns that are looked through for the newest one with a run.
 const TURNS: u32 = 100;
 
@@ -128,7 +131,10 @@ fn pages(path: &std::path::Path, stderr: bool, tail: Option<u64>) -> io::Result<
             break;
         }
         let length = file.metadata()?.len();
-        let from = length.saturating_sub(wanted);
+        let mut from = length.saturating_sub(wanted);
+        if pages.is_empty() && wanted > 0 {
+            from = from.min(last_line(file, length)?);
+        }
         wanted = wanted.saturating_sub(length);
         // From the byte before: if that ends a line, nothing is skipped.
         let from = from.saturating_sub(1);
@@ -138,6 +144,27 @@ fn pages(path: &std::path::Path, stderr: bool, tail: Option<u64>) -> io::Result<
         });
     }
     Ok(pages)
+}
+
+/// Where the last line begins: a record of a CLI may be longer than what was asked for. Of one that
+/// is longer than [`LONGEST`], nothing is shown.
+fn last_line(path: &std::path::Path, length: u64) -> io::Result<u64> {
+    let begins = length.saturating_sub(LONGEST);
+    let mut tail = Tail::open(path, SpoolOffset::new(begins))?;
+    let mut found = if begins == 0 { 0 } else { length };
+    loop {
+        let at = tail.offset().get();
+        let chunk = tail.read()?;
+        let chunk = chunk
+            .get(..usize::try_from(length.saturating_sub(at)).unwrap_or(usize::MAX))
+            .unwrap_or(chunk);
+        if chunk.is_empty() {
+            return Ok(found);
+        }
+        // the line end of the last line itself begins no other
+        let ends = memchr::memrchr_iter(b'\n', chunk).map(|end| at + end as u64 + 1);
+        found = ends.clone().find(|end| *end < length).unwrap_or(found);
+    }
 }
 
 /// A file that is read.
@@ -237,6 +264,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_last_line_longer_than_was_asked_for_is_shown_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spool.raw");
+        let last = "x".repeat(600_000);
+        for text in [
+            format!("first\n{last}\n"),
+            format!("first\n{last}"),
+            last.clone(),
+        ] {
+            std::fs::write(&path, &text).unwrap();
+            let begins = u64::try_from(text.find('x').unwrap()).unwrap();
+            let length = u64::try_from(text.len()).unwrap();
+            assert_eq!(last_line(&path, length).unwrap(), begins);
+        }
+    }
+
+    #[test]
     fn the_tail_of_a_log_begins_with_a_whole_line() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("stderr.log");
@@ -254,7 +298,8 @@ mod tests {
         assert_eq!(read(None), "old\nthe key is secret\nnew\n");
         assert_eq!(read(Some(8)), "new\n");
         assert_eq!(read(Some(4)), "new\n");
-        assert_eq!(read(Some(3)), "");
+        assert_eq!(read(Some(3)), "new\n");
+        assert_eq!(read(Some(0)), "");
         assert_eq!(read(Some(24)), "the key is secret\nnew\n");
     }
 }

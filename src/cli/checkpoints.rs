@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use self::place::Place;
-use super::printing::print;
+use super::printing::{print, say};
 use super::{CliError, Exit};
 use crate::clock::Timestamp;
 use crate::clock::iso;
@@ -117,7 +117,12 @@ fn list(
     session: Option<&str>,
     out: &mut dyn io::Write,
 ) -> Result<(), CheckpointError> {
-    for listed in checkpoints.list(session)? {
+    let kept = checkpoints.list(session)?;
+    if kept.is_empty() {
+        // an empty list is an answer, for scripts; people want to know that it is one
+        say!("{}", checkpoints.without(session));
+    }
+    for listed in kept {
         let Listed {
             session,
             ordinal,

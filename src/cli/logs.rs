@@ -24,7 +24,7 @@ pub(super) struct Arguments {
     /// What the CLI wrote to stderr
     #[arg(long)]
     stderr: bool,
-    /// Only the last so many bytes, from the start of a line
+    /// Only the last so many bytes, from the start of a line; the last line in any case
     #[arg(long, value_name = "BYTES")]
     tail: Option<u64>,
     /// Wait for more until the turn has ended

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use clap::value_parser;
 use serde::Serialize;
 
 use super::printing::say;
@@ -44,10 +45,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     stderr: Option<PathBuf>,
     /// The exit code that the process ended with
-    #[arg(long, value_name = "N", conflicts_with = "signal")]
+    #[arg(long, value_name = "N", conflicts_with = "signal", value_parser = value_parser!(i32).range(0..=255))]
     exit_code: Option<i32>,
     /// The signal that killed the process
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = value_parser!(i32).range(1..=64))]
     signal: Option<i32>,
     /// The recorded output of the process before, in the same conversation; for several, the oldest
     /// first

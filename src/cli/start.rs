@@ -11,15 +11,17 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 
 use super::background::{self, LOG, READY};
-use super::client::{create_session, daemon_status};
+use super::client::{create_session, daemon_status, session_settled};
 use super::lead::Context;
 use super::printing::{print, say};
+use super::sessions::state_words;
 use super::{CliError, Exit};
 use crate::api;
-use crate::api::wire::{CreateRequest, DaemonStatus};
+use crate::api::wire::{CreateRequest, DaemonStatus, SessionState};
 use crate::config::{CommandKind, HubOptions, Options};
 use crate::files;
 use crate::hub::HubAddress;
+use crate::ids::SessionId;
 use crate::journal::StateLock;
 
 /// A daemon is ready within a second, or after the Hub was discovered; one that is not by then
@@ -48,7 +50,7 @@ const DAEMONS_OWN: [&str; 6] = [
 #[command(mut_arg("once", |once| once.hide(true)))]
 pub(super) struct Arguments {
     /// What the agent is to do; `-` reads it from stdin. Without it, only the daemon is started,
-    /// and goes on with its sessions
+    /// and goes on with its sessions; with --session, that one must be among them
     #[arg(value_name = "TASK")]
     task: Option<String>,
     #[command(flatten)]
@@ -81,9 +83,38 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     let answer = if let Some(request) = request {
         json!(create_session(state_dir, &request)?)
     } else {
+        if let Some(session) = context
+            .config
+            .hub
+            .as_ref()
+            .and_then(|hub| hub.session.as_ref())
+        {
+            goes_on(state_dir, session)?;
+        }
         json!({"pid": daemon.pid})
     };
     print(&format!("{answer}\n"))
+}
+
+/// The session that was named goes on.
+fn goes_on(state_dir: &Path, session: &SessionId) -> Result<(), CliError> {
+    let dir = state_dir.display();
+    let why = match session_settled(state_dir, session)? {
+        None => format!("there is no session {session} in the state dir {dir}"),
+        Some(found) if matches!(found.state, SessionState::Failed | SessionState::Ended) => {
+            let detail = found.detail.map(|detail| format!(": {detail}"));
+            let state = state_words(found.state);
+            format!(
+                "the session {session} in {dir} has {state}{}",
+                detail.unwrap_or_default()
+            )
+        }
+        Some(_) => return Ok(()),
+    };
+    Err(CliError::new(
+        Exit::Usage,
+        format!("{why}; see `agent-runner sessions --all`"),
+    ))
 }
 
 /// A daemon has one Hub for all its sessions.

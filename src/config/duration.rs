@@ -38,7 +38,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         rest = after;
     }
     match total {
-        Duration::ZERO => Err(wrong()),
+        Duration::ZERO if text.is_empty() => Err(wrong()),
+        Duration::ZERO => Err(format!(
+            "`{text}` is no time at all; write a longer one, as 90s, 10m or 2h"
+        )),
         _ if total > MAX => Err(format!("`{text}` is longer than a year")),
         _ => Ok(total),
     }
@@ -83,6 +86,10 @@ mod tests {
         }
         assert!(parse_duration("90").unwrap_err().contains("90s"));
         assert!(parse_duration("9000h").unwrap_err().contains("a year"));
+        for nothing in ["0s", "0h0m"] {
+            let error = parse_duration(nothing).unwrap_err();
+            assert!(error.contains("longer"), "{error}");
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub enum Origin {
         /// From 1, in characters.
         column: usize,
     },
+    /// The config file that is read where none was asked for.
+    DefaultFile,
     /// Nowhere: the program's own choice.
     Default,
 }
@@ -30,6 +32,7 @@ impl fmt::Display for Origin {
             Self::File { path, line, column } => {
                 write!(f, "{}:{line}:{column}", path.display())
             }
+            Self::DefaultFile => f.write_str("the config file"),
             Self::Default => f.write_str("default"),
         }
     }

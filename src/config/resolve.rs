@@ -178,8 +178,13 @@ fn read_file(layers: &mut Layers<'_>, place: &Place) {
         }
         Err(error) if asked.is_none() && error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => {
-            let origin = asked.map_or(Origin::Default, |raw| raw.origin);
-            layers.fault(origin, format!("cannot read {}: {error}", path.display()));
+            let origin = asked.map_or(Origin::DefaultFile, |raw| raw.origin);
+            let why = match error.kind() {
+                std::io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+                std::io::ErrorKind::IsADirectory => "it is a folder, not a file".to_owned(),
+                _ => error.to_string(),
+            };
+            layers.fault(origin, format!("cannot read {}: {why}", path.display()));
         }
     }
 }
@@ -295,7 +300,7 @@ fn task(layers: &mut Layers<'_>) -> Option<Task> {
     let rank = |origin: &Origin| match origin {
         Origin::Flag(_) => 2,
         Origin::Env(_) => 1,
-        Origin::File { .. } | Origin::Default => 0,
+        Origin::File { .. } | Origin::DefaultFile | Origin::Default => 0,
     };
     let text = layers.raw(&setting::TASK);
     let file = layers.raw(&setting::TASK_FILE);

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::FutureExt as _;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -74,6 +75,24 @@ struct Held {
     sessions: HashMap<SessionId, Arc<Hosted>>,
     /// Each tells whether it left a turn open.
     running: Vec<JoinHandle<bool>>,
+    /// Whether one of those that are over did.
+    left_open: bool,
+}
+
+impl Held {
+    /// Lets go of the tasks that are over: they would keep their memory as long as the daemon lives.
+    fn reap(&mut self) {
+        let left_open = &mut self.left_open;
+        self.running
+            .retain_mut(|running| match running.now_or_never() {
+                Some(open) => {
+                    // One that died leaves its turn open as well.
+                    *left_open |= open.unwrap_or(true);
+                    false
+                }
+                None => true,
+            });
+    }
 }
 
 impl Registry {
@@ -364,6 +383,7 @@ impl Registry {
             open
         });
         let mut held = self.held();
+        held.reap();
         held.sessions.insert(hosted.id.clone(), Arc::clone(hosted));
         held.running.push(running);
     }
@@ -408,10 +428,11 @@ impl Registry {
 
     /// Waits until all sessions are left; whether a turn is open in any.
     pub async fn left(&self) -> bool {
-        let running = std::mem::take(&mut self.held().running);
-        let mut open = false;
+        let (running, mut open) = {
+            let mut held = self.held();
+            (std::mem::take(&mut held.running), held.left_open)
+        };
         for session in running {
-            // One that died leaves its turn open as well.
             open |= session.await.unwrap_or(true);
         }
         self.inner.farewells.stop().await;

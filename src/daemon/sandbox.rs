@@ -6,7 +6,7 @@ use nix::unistd;
 use tokio::sync::mpsc;
 
 use super::workspace::SetupLog;
-use super::{DaemonError, Setup, agents_git};
+use super::{DaemonError, Setup, agents_git, hub_tools};
 use crate::config::{CommandKind, EnvMap, SandboxKind};
 use crate::ids::SessionId;
 use crate::sandbox::docker::{DockerSandbox, Engine, Mounted, Policy};
@@ -100,14 +100,18 @@ fn is_news(last: &str, step: &str) -> bool {
 /// What the agent finds at the same path as here. The rest of the state is none of its business.
 fn mounted(setup: &Setup<'_>, session: &SessionId, workspace: &Path, home: &Path) -> Vec<Mounted> {
     let agent = &setup.config.agent;
-    let git = agents_git::folder(&setup.config.state_dir, session);
+    let state_dir = &setup.config.state_dir;
+    let git = agents_git::folder(state_dir, session);
+    let tools = hub_tools::folder(state_dir, session);
     let folders = [workspace, home].map(|path| (path.to_owned(), true));
     let files = [&agent.system_prompt_file, &agent.mcp_config];
     let files = files
         .into_iter()
         .flatten()
         .map(|path| (path.clone(), false))
-        .chain([(git, false)]);
+        .chain([(git, false)])
+        // Where the Hub offers any.
+        .chain(tools.is_dir().then_some((tools, false)));
     let all = folders.into_iter().chain(files);
     let all = all.map(|(path, writable)| Mounted { path, writable });
     all.collect()

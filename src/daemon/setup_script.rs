@@ -200,7 +200,7 @@ fn place(setup: &Setup<'_>, script: &Script<'_>, folder: &Path) -> Result<PathBu
     file.set_permissions(std::fs::Permissions::from_mode(0o700))?;
     drop(file);
     if let Some(user) = &script.user {
-        files::hand_over(setup.state_root, &own, (user.uid, user.gid))?;
+        crate::process::hand_over(setup.state_root, &own, (user.uid, user.gid))?;
     }
     Ok(path)
 }

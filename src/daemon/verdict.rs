@@ -33,6 +33,7 @@ pub(super) async fn end_turn(
     let prompt = (turn.state == TurnState::Queued).then_some(Event::Prompt {
         text: turn.prompt,
         prompt_id: turn.command_id,
+        author: turn.author.as_ref().map(ToString::to_string),
     });
     let end = Event::End {
         outcome,

@@ -1,8 +1,10 @@
 //! The session's workspace, and what its participants hear of its making.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::{getegid, geteuid};
 use secrecy::SecretString;
 use tokio::sync::mpsc;
 
@@ -13,10 +15,10 @@ use super::{DaemonError, Setup};
 use crate::clock::Clock;
 use crate::config::{CommandKind, Depth};
 use crate::event::{Event, NoticeLevel};
-use crate::files;
 use crate::ids::{EventId, SessionId};
 use crate::journal::{Batch, Journal, NewEvent};
 use crate::workspace::{self, Cache, CloneRequest, Credentials, Extent, Progress, Workspace};
+use crate::{files, process};
 
 /// A clone that takes longer is stuck.
 const CLONE_LIMIT: Duration = Duration::from_mins(30);
@@ -120,27 +122,41 @@ pub(super) async fn make(
         });
     }
     let path = config.workspace_dir.clone().unwrap_or_else(own);
-    let mut repositories = Vec::new();
-    let several = repos.len() > 1;
-    if several {
-        match owner {
-            Some(owner) => make_for(setup, &path, owner)?,
-            None => make_folder(&path)?,
-        }
+    let shared = match owner {
+        Some(owner) if repos.len() > 1 => Shared::open(setup, &path, owner)?,
+        _ => None,
+    };
+    let made = make_all(setup, repos, &path, &credentials, log, owner).await;
+    if let Some(shared) = shared {
+        shared.close(setup)?;
     }
-    for repo in repos {
-        let into = if several {
-            path.join(&repo.folder)
-        } else {
-            path.clone()
-        };
-        repositories.push(make_one(setup, repo, into, &credentials, log, owner).await?);
-    }
+    let repositories = made?;
     Ok(Place {
         path,
         repositories,
         credentials,
     })
+}
+
+async fn make_all(
+    setup: &Setup<'_>,
+    repos: Vec<Repo>,
+    path: &Path,
+    credentials: &Credentials,
+    log: &SetupLog,
+    owner: Option<(u32, u32)>,
+) -> Result<Vec<MadeRepository>, DaemonError> {
+    let several = repos.len() > 1;
+    let mut repositories = Vec::new();
+    for repo in repos {
+        let into = if several {
+            path.join(&repo.folder)
+        } else {
+            path.to_owned()
+        };
+        repositories.push(make_one(setup, repo, into, credentials, log, owner).await?);
+    }
+    Ok(repositories)
 }
 
 async fn make_one(
@@ -151,8 +167,8 @@ async fn make_one(
     log: &SetupLog,
     owner: Option<(u32, u32)>,
 ) -> Result<MadeRepository, DaemonError> {
-    let parent = into.parent().unwrap_or(Path::new("/"));
-    make_folder(parent)?;
+    let parent = into.parent().unwrap_or(Path::new("/")).to_owned();
+    make_folder(&parent)?;
     // Within a workspace it may be the agent that has put something there.
     if owner.is_some() && into.is_symlink() {
         let error = std::io::Error::other("it is a link");
@@ -163,8 +179,9 @@ async fn make_one(
     let token = credentials.token(&repo.url).await;
     let token = token.map_err(|error| DaemonError::Workspace(error.to_string()))?;
     let made = clone(setup, repo, token, into, log, owner).await?;
-    if let Some(owner) = owner.filter(|_| !made.reused) {
-        give(setup, &made.path, owner)?;
+    if owner.is_some() {
+        let passed = files::let_pass(setup.state_root, &parent);
+        passed.map_err(|error| folder_error(&made.path, &error))?;
     }
     log.step(describe(&made)).await?;
     Ok(MadeRepository {
@@ -223,7 +240,7 @@ async fn clone(
             },
             submodules: git.submodules.then(|| allowed(setup)).transpose()?,
             most: git.max_size,
-            linked: owner.is_none(),
+            owner,
         },
     };
     let mut throttle = Throttle {
@@ -284,13 +301,62 @@ fn make_folder(path: &Path) -> Result<(), DaemonError> {
     files::create_private_dir(path).map_err(|error| folder_error(path, &error))
 }
 
-/// Makes a folder for the agent's user; one that is there stays as it is.
+/// Makes a folder for the agent's user; one that is there stays as it is, unless a crash came before
+/// it was given.
 fn make_for(setup: &Setup<'_>, path: &Path, owner: (u32, u32)) -> Result<(), DaemonError> {
-    if path.exists() {
-        return Ok(());
-    }
     make_folder(path)?;
-    give(setup, path, owner)
+    let is_empty = || std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    if is_of(path, geteuid().as_raw()) && is_empty() {
+        give(setup, path, owner)?;
+    }
+    Ok(())
+}
+
+fn is_of(path: &Path, uid: u32) -> bool {
+    let found = path.symlink_metadata();
+    found.is_ok_and(|found| found.uid() == uid)
+}
+
+/// The agent's folder of several repositories. While we clone into it nobody else may change what
+/// is in it: a name there could be a link by the time that we write to it.
+struct Shared {
+    path: PathBuf,
+    owner: (u32, u32),
+}
+
+impl Shared {
+    /// None where it is somebody's who had it before: that one stays as it is.
+    fn open(
+        setup: &Setup<'_>,
+        path: &Path,
+        owner: (u32, u32),
+    ) -> Result<Option<Self>, DaemonError> {
+        let is_ours = !path.exists() || path.starts_with(setup.state_root);
+        let is_theirs = is_of(path, owner.0);
+        if !is_ours && !is_theirs {
+            return Ok(None);
+        }
+        make_folder(path)?;
+        let path = path.to_owned();
+        let shared = Self { path, owner };
+        if is_theirs {
+            shared.give(setup, (geteuid().as_raw(), getegid().as_raw()))?;
+        }
+        Ok(Some(shared))
+    }
+
+    /// It is theirs from now on.
+    fn close(&self, setup: &Setup<'_>) -> Result<(), DaemonError> {
+        self.give(setup, self.owner)
+    }
+
+    fn give(&self, setup: &Setup<'_>, owner: (u32, u32)) -> Result<(), DaemonError> {
+        let above = self.path.parent().unwrap_or(&self.path);
+        let given = process::give_alone(&self.path, owner);
+        given
+            .and_then(|()| files::let_pass(setup.state_root, above))
+            .map_err(|error| folder_error(&self.path, &error))
+    }
 }
 
 /// Makes the folder that the CLI has as its home, where that is one of ours.
@@ -308,7 +374,7 @@ pub(super) fn make_home(
 
 /// Gives a folder to the agent's user.
 fn give(setup: &Setup<'_>, path: &Path, owner: (u32, u32)) -> Result<(), DaemonError> {
-    files::hand_over(setup.state_root, path, owner).map_err(|error| folder_error(path, &error))
+    process::hand_over(setup.state_root, path, owner).map_err(|error| folder_error(path, &error))
 }
 
 fn folder_error(path: &Path, error: &std::io::Error) -> DaemonError {

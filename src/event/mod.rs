@@ -18,11 +18,14 @@ pub const NEW_CONVERSATION: &str = "new_conversation";
 #[serde(tag = "type", rename_all = "snake_case")]
 #[allow(missing_docs)] // the fields are the contract's own words, explained in docs/events.md
 pub enum Event {
-    /// A turn begins: what the agent is asked. First event of every turn.
+    /// What the agent is asked: first event of every turn, and again for each message into it.
+    /// `author` is on whose behalf, as `Name <address>`, where the asker says so.
     Prompt {
         text: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         prompt_id: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        author: Option<String>,
     },
     /// The CLI says who it is; `id` is its own session id.
     Session {

@@ -20,7 +20,7 @@ use string_cap::StringCap;
 pub const MAX_DEPTH: usize = 96;
 
 /// How much of an oversized line is given.
-const HEAD: usize = 4096;
+pub(crate) const HEAD: usize = 4096;
 
 /// A buffer that grew for one long line is given back down to this size.
 const KEPT_CAPACITY: usize = 256 * 1024;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::owner;
 use crate::files;
 
 /// How often a lock that another has is tried, and the pause between: a second in all, in which even
@@ -36,6 +37,19 @@ pub enum StateLockError {
         /// What the system said.
         source: io::Error,
     },
+    /// Its owner is neither this user nor root, and could put other files in the place of ours.
+    #[error(
+        "state dir {path} belongs to user {owner}, who could read and change what is in it; give \
+         it to the daemon's user (chown -R {own} {path}), or give another with --state-dir"
+    )]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// The user of this process.
+        own: u32,
+    },
     /// Another daemon has it.
     #[error(
         "state dir {path} is in use by another daemon (pid {pid}); talk to that one, stop it, or \
@@ -50,13 +64,21 @@ pub enum StateLockError {
 }
 
 impl StateLock {
-    /// Creates the state dir (0700) where it is missing, and takes it.
+    /// Creates the state dir (0700) where it is missing, closes it to writing by others, and takes
+    /// it.
     pub fn take(state_dir: &Path) -> Result<Self, StateLockError> {
         let unusable = |source| StateLockError::Unusable {
             path: state_dir.to_owned(),
             source,
         };
         files::create_private_dir(state_dir).map_err(unusable)?;
+        if let Some(owner) = owner::take_over(state_dir).map_err(unusable)? {
+            return Err(StateLockError::Foreign {
+                path: state_dir.to_owned(),
+                owner,
+                own: rustix::process::geteuid().as_raw(),
+            });
+        }
         let path = state_dir.join("state.lock");
         let mut file = files::append_private(&path).map_err(unusable)?;
         if !lock(&file) {

@@ -17,6 +17,7 @@
 
 mod apply;
 mod ballast;
+mod change;
 mod digest;
 mod error;
 mod lock;
@@ -24,6 +25,7 @@ mod open;
 mod options;
 mod overview;
 mod own;
+mod owner;
 mod places;
 mod prune;
 mod room;
@@ -43,6 +45,7 @@ pub use error::JournalError;
 pub use lock::{StateLock, StateLockError};
 pub use options::Options;
 pub use overview::{TurnSpan, TurnSummary};
+pub use owner::stranger;
 pub use room::Room;
 pub use rows::{Batch, Change, NewEvent, SessionRow, TurnRow, TurnState};
 pub use tail::{StoredBatch, Tail};

@@ -253,6 +253,40 @@ fn the_journal_is_private_and_refuses_a_newer_version() {
 }
 
 #[tokio::test]
+async fn a_prompt_or_a_place_that_was_altered_is_never_acted_on() {
+    for damage in [
+        "UPDATE turn SET prompt = 'do more'",
+        "UPDATE turn SET command_id = 'other'",
+        "UPDATE turn SET spool_offset = spool_offset + 1",
+        "UPDATE turn SET ordinal_next = ordinal_next + 1",
+        "UPDATE session SET acked_seq = acked_seq + 1",
+        "UPDATE session SET workspace = '/elsewhere'",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.db");
+        let journal = Journal::open(&path).unwrap();
+        open_session(&journal).await;
+        let accepted = tokens(0..1).with(queue(turn_id(1), Some("c")));
+        journal.commit(accepted).await.unwrap();
+        journal.close().await;
+        let connection = Connection::open(&path).unwrap();
+        assert!(connection.execute(damage, []).unwrap() > 0, "{damage}");
+        drop(connection);
+        let journal = Journal::open(&path).unwrap();
+        assert!(
+            journal.turns(&session()).await.unwrap().is_empty(),
+            "{damage}"
+        );
+        let names = std::fs::read_dir(dir.path()).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let aside = names
+            .filter(|name| name.starts_with("journal.corrupt-"))
+            .count();
+        assert!(aside > 0, "{damage}: nothing was set aside");
+    }
+}
+
+#[tokio::test]
 async fn a_journal_of_the_first_version_is_brought_up_to_date() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal.db");

@@ -124,6 +124,9 @@ fn append_message(recorded: &Recorded<'_>, out: &mut Vec<Value>) {
         Some("user") => {
             let mut entry = entry(recorded, "user_prompt");
             entry.insert("content".into(), plain_text(message.get("content")).into());
+            if let Some(author) = message.get("author").and_then(author) {
+                entry.insert("author".into(), author.into());
+            }
             out.push(Value::Object(entry));
         }
         Some("assistant") => {
@@ -141,6 +144,22 @@ fn append_message(recorded: &Recorded<'_>, out: &mut Vec<Value>) {
         // Tool results come as `tool_result` events too; anything else is not conversation.
         _ => {}
     }
+}
+
+/// Who said something, as far as viewers' schemas admit it.
+fn author(author: &Value) -> Option<Map<String, Value>> {
+    const TEXTS: [&str; 5] = ["userId", "displayName", "email", "avatarUrl", "apiKeyLabel"];
+    const ACTORS: [&str; 3] = ["user", "api_key", "service"];
+    let fits = |(name, value): &(&String, &Value)| {
+        let text = value.as_str();
+        TEXTS.contains(&name.as_str()) && text.is_some()
+            || *name == "actorType" && text.is_some_and(|actor| ACTORS.contains(&actor))
+    };
+    let fields = author.as_object()?.iter().filter(fits);
+    let kept: Map<_, _> = fields
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    (!kept.is_empty()).then_some(kept)
 }
 
 fn append_block(recorded: &Recorded<'_>, block: &Value, out: &mut Vec<Value>) {
@@ -277,7 +296,9 @@ mod tests {
         let shown = entries(&[
             (
                 "message_end",
-                json!({"message": {"role": "user", "content": "fix it"}, "agentRole": "lead"}),
+                json!({"message": {"role": "user", "content": "fix it", "author":
+                    {"displayName": "Ada", "email": 7, "actorType": "robot"}},
+                    "agentRole": "lead"}),
             ),
             (
                 "message_end",
@@ -313,6 +334,7 @@ mod tests {
             ]
         );
         assert_eq!(shown[0]["content"], "fix it");
+        assert_eq!(shown[0]["author"], json!({"displayName": "Ada"}));
         assert_eq!(shown[1]["agent"], "lead");
         assert_eq!(shown[2]["toolArgs"]["command"], "ls");
         assert_eq!(shown[3]["content"], "a.rs");

@@ -22,6 +22,7 @@ mod file_entries;
 mod filter;
 mod frame;
 mod loops;
+mod questions;
 mod rest;
 mod room;
 mod server;

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::activity::Activity;
 use super::filter::Filter;
 use super::frame::{self, Frame};
+use super::questions::Questions;
 use crate::clock::Timestamp;
 use crate::hub::protocol::{CloseCode, Role};
 
@@ -143,6 +144,8 @@ pub(crate) struct Snapshot {
     pub(crate) lead_connected: bool,
     pub(crate) activity: Activity,
     pub(crate) participants: Vec<Participant>,
+    /// Frames of the lead's questions that wait for a person.
+    pub(crate) questions: Vec<Utf8Bytes>,
 }
 
 impl Snapshot {
@@ -175,6 +178,7 @@ struct State {
     viewers: Vec<Viewer>,
     published: i64,
     activity: Activity,
+    questions: Questions,
     closed: Option<(CloseCode, &'static str)>,
 }
 
@@ -189,6 +193,7 @@ impl Room {
                 viewers: Vec::new(),
                 published,
                 activity,
+                questions: Questions::default(),
                 closed: None,
             }),
         }
@@ -206,15 +211,32 @@ impl Room {
         let mut state = self.state();
         state.published = id;
         state.activity.apply(event, data.get(), at);
+        if matches!(event, "agent_end" | "session_start" | "session_shutdown") {
+            state.questions.clear();
+        }
         if state.viewers.iter().any(|viewer| viewer.wants(event)) {
             let frame = frame::broadcast(&self.id, Some(id), event, data, at);
             state.deliver(&frame, except);
         }
     }
 
-    /// Shows viewers a frame that is not stored, but for the one who caused it.
-    pub(crate) fn publish(&self, frame: &Frame, except: Option<&str>) {
-        self.state().deliver(frame, except);
+    /// Shows viewers a frame of the remote control from the lead; a question waits for whoever comes
+    /// later, and is shown once.
+    pub(crate) fn relay(&self, event: &'static str, data: &RawValue, at: Timestamp) {
+        let frame = frame::broadcast(&self.id, None, event, data, at);
+        let mut state = self.state();
+        if event != "rpc_ui_request" || state.questions.hear(data, &frame.text) {
+            state.deliver(&frame, None);
+        }
+    }
+
+    /// Hands the lead a controller's answer to a question; false when there is nobody to hear it.
+    pub(crate) fn answer_lead(&self, response: &Utf8Bytes) -> bool {
+        let heard = self.tell_lead(response.clone());
+        if heard {
+            self.state().questions.answer(response.as_str());
+        }
+        heard
     }
 
     /// Lets a lead in. One with the id of the connected driver replaces its own old socket.
@@ -250,7 +272,9 @@ impl Room {
 
     /// A different driver leads from here on: what the last one had open will never be closed.
     pub(crate) fn reset_activity(&self) {
-        self.state().activity.interrupt();
+        let mut state = self.state();
+        state.activity.interrupt();
+        state.questions.clear();
     }
 
     /// Removes a lead, unless another connection has replaced it.
@@ -259,6 +283,7 @@ impl Room {
         let present = state.lead.as_ref().map(|lead| lead.participant.id.as_str());
         if present == Some(participant.id.as_str()) {
             state.lead = None;
+            state.questions.clear();
             self.announce(&mut state, "session_leave", participant);
         }
     }
@@ -400,6 +425,7 @@ impl State {
             lead_connected: self.lead.is_some(),
             activity: self.activity.clone(),
             participants: lead.chain(viewers).cloned().collect(),
+            questions: self.questions.frames(),
         }
     }
 }

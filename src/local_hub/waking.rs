@@ -25,6 +25,10 @@ const PATIENCE: Duration = Duration::from_mins(2);
 /// How long nothing is started for a session after a start that failed.
 const PAUSE: Duration = Duration::from_secs(10);
 
+/// How long whoever asked for a start waits for word of it: official clients give up after 5 s at
+/// the earliest.
+const MOMENT: Duration = Duration::from_secs(3);
+
 /// How often it is looked whether what was started is still there, and the lead has come.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -132,6 +136,19 @@ impl Waking {
     fn attempts(&self) -> MutexGuard<'_, HashMap<String, Attempt>> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Waits a moment for what becomes of a start, so that whoever asked for it hears of one that fails
+/// at once: why it has failed, and nothing where the lead is there or may still come.
+pub(crate) async fn settle(hub: &Hub, session: &str) -> Result<(), String> {
+    let deadline = Clock.now() + MOMENT;
+    while hub.waking.is_running(session) && Clock.now() < deadline {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = hub.tasks.stopping().cancelled() => return Ok(()),
+        }
+    }
+    hub.waking.failure(session).map_or(Ok(()), Err)
 }
 
 /// Has a session that nobody leads started again; returns at once.

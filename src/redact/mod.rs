@@ -154,6 +154,15 @@ impl Redactor {
         }
     }
 
+    /// The end of a text that was cut off before it, masked. What it begins with may be the end of a
+    /// secret, which nobody could recognise: as much as a secret is long is left out.
+    pub fn end_of_text(&self, end: &[u8]) -> Vec<u8> {
+        let known = self.known();
+        let from = known.matcher.as_ref().map_or(0, |of| of.clear_of(end));
+        drop(known);
+        self.text(end.get(from..).unwrap_or_default()).into_owned()
+    }
+
     /// Text that comes in pieces: what may go on, masked, and the end that may yet turn out to be
     /// a secret's start, to be put in front of the next piece.
     pub fn streamed(&self, text: &str) -> (String, String) {
@@ -220,6 +229,20 @@ impl Matcher {
         }
         masked.extend_from_slice(line.get(from..).unwrap_or_default());
         *line = masked;
+    }
+
+    /// From where on `text` holds nothing of a secret that began before it.
+    fn clear_of(&self, text: &[u8]) -> usize {
+        let mut from = (self.longest - 1).min(text.len());
+        let mut search = 0;
+        // A whole one that reaches beyond goes as a whole.
+        while let Some(found) = self.text.find(Input::new(text).range(search..))
+            && found.start() < from
+        {
+            from = from.max(found.end());
+            search = found.start() + 1;
+        }
+        from
     }
 
     /// How many bytes at the end of `text` are the start of a secret, and not all of it.

@@ -97,6 +97,23 @@ fn a_secret_that_a_cut_went_through_is_masked() {
 }
 
 #[test]
+fn what_is_left_of_a_secret_at_the_start_of_a_texts_end_is_left_out() {
+    let secret = "supersecretvalue";
+    let redactor = redactor(secret);
+    let log = format!("{secret} {secret} {secret} then all went well\n");
+    for at in 0..log.len() {
+        let shown = redactor.end_of_text(&log.as_bytes()[at..]);
+        let shown = String::from_utf8(shown).unwrap();
+        let mut pieces = secret.as_bytes().windows(4);
+        let leaked = pieces.find(|piece| shown.contains(std::str::from_utf8(piece).unwrap()));
+        assert_eq!(leaked, None, "from {at}: {shown}");
+    }
+    let shown = redactor.end_of_text(format!("{:200}{secret}.", "").as_bytes());
+    assert!(shown.ends_with(b" ***."));
+    assert_eq!(Redactor::none().end_of_text(b"all"), b"all");
+}
+
+#[test]
 fn text_full_of_markers_costs_no_more_than_its_length() {
     let redactor = redactor("supersecretvalue");
     let line = format!("{{{}", "s…[+".repeat(200_000));

@@ -24,11 +24,14 @@ use crate::event::{Event, NEW_CONVERSATION, NoticeLevel, Outcome};
 use crate::ids::{EventId, TurnId};
 use crate::journal::{Batch, Change, JournalError, NewEvent, TurnRow, TurnState};
 use crate::tasks::Tasks;
-use crate::turn::approval::{AnswerError, Answered};
+use crate::turn::approval::{AnswerError, Answered, Waiting};
 use crate::turn::choices::{Choice, Choices};
 use crate::turn::{
     LiveProcess, Rest, RestFrom, Showing, Shown, Turn, TurnCommand, TurnContext, TurnEnd, TurnFault,
 };
+
+/// What whoever waits for people is told when the turn ends before they answer.
+const OVER: &str = "the turn has ended before anybody answered";
 
 pub(super) struct Running {
     turn: TurnId,
@@ -145,6 +148,7 @@ impl Driver {
 
     async fn serve(&mut self, inbox: &mut mpsc::Receiver<Request>) -> Result<(), TurnFault> {
         let mut showing = self.showing.clone();
+        let mut asides = self.context.asides.waiting();
         loop {
             if self.running.is_none() {
                 if !self.pausing.is_empty() {
@@ -160,10 +164,18 @@ impl Driver {
                 ended = finished(&mut self.running) => self.turn_ended(ended?),
                 answer = answered(&mut self.changing) => self.chosen(answer).await,
                 Ok(()) = showing.changed() => {
-                    let Showing { doing, asked } = showing.borrow_and_update().clone();
+                    let Showing { doing, mut asked } = showing.borrow_and_update().clone();
+                    asked.extend_from_slice(&asides.borrow());
                     self.publish.send_modify(|state| {
                         state.doing = doing;
                         state.asked = asked;
+                    });
+                }
+                Ok(()) = asides.changed() => {
+                    let beside = asides.borrow_and_update().clone();
+                    self.publish.send_modify(|state| {
+                        state.asked.retain(|waiting| waiting.matters.is_empty());
+                        state.asked.extend(beside);
                     });
                 }
                 request = inbox.recv() => match request {
@@ -194,6 +206,7 @@ impl Driver {
 
     fn turn_ended(&mut self, end: TurnEnd) {
         crash_point!("session.turn_ended");
+        self.context.asides.deny_all(OVER);
         self.running = None;
         self.left_open = end.outcome.is_none();
         self.rest(end.process, end.outcome);
@@ -242,13 +255,24 @@ impl Driver {
                 let error = AnswerError::FixedInput(self.context.agent.name);
                 drop(done.send(Err(error)));
             }
-            Request::Answer(answer, done) => match &self.running {
-                Some(running) => {
-                    let order = TurnCommand::Answer { answer, done };
-                    drop(running.commands.send(order).await);
+            Request::Answer(answer, done) => {
+                let ends = answer.answer == Answer::Stop;
+                match (self.context.asides.answer(answer), &self.running) {
+                    (Ok(()), _) => {
+                        drop(done.send(Ok(())));
+                        if ends {
+                            self.order(TurnCommand::Abort { at_once: false }).await;
+                        }
+                    }
+                    (Err(answer), Some(running)) => {
+                        let order = TurnCommand::Answer { answer, done };
+                        drop(running.commands.send(order).await);
+                    }
+                    (Err(answer), None) => {
+                        drop(done.send(Err(AnswerError::NotWaiting(answer.request_id))));
+                    }
                 }
-                None => drop(done.send(Err(AnswerError::NotWaiting(answer.request_id)))),
-            },
+            }
             Request::Choose(choice, reply) => {
                 self.choosing.push_back((choice, reply));
                 self.choose_next().await;
@@ -284,10 +308,11 @@ impl Driver {
         let changes = matches!(answered.answer, Answer::Allow { input: Some(_) });
         let can_change = self.context.live.is_some_and(|live| live.can_change_input);
         let state = self.publish.borrow();
-        let mut asked = state.asked.iter().map(|waiting| &waiting.asked);
-        let is_question =
-            asked.any(|asked| asked.request_id == answered.request_id && asked.is_question());
-        changes && !can_change && !is_question
+        let is_it = |waiting: &&Waiting| waiting.asked.request_id == answered.request_id;
+        let asked = state.asked.iter().find(is_it);
+        let is_aside = asked.is_some_and(|waiting| !waiting.matters.is_empty());
+        let is_question = asked.is_some_and(|waiting| waiting.asked.is_question());
+        changes && (is_aside || !(can_change || is_question))
     }
 
     async fn accept(&mut self, prompt: Prompt) -> Result<TurnId, SessionError> {
@@ -336,6 +361,7 @@ impl Driver {
             let steer = TurnCommand::Steer {
                 text: prompt.text.clone(),
                 prompt_id: prompt.command_id.clone(),
+                author: prompt.author.as_ref().map(ToString::to_string),
                 accepted,
             };
             // A turn that has just ended takes no message: it becomes a turn of its own.
@@ -378,6 +404,7 @@ impl Driver {
             let prompt = Event::Prompt {
                 text: turn.prompt,
                 prompt_id: turn.command_id,
+                author: turn.author.as_ref().map(ToString::to_string),
             };
             let end = Event::End {
                 outcome,

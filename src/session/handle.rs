@@ -26,7 +26,7 @@ pub struct Prompt {
     /// What is asked.
     pub text: String,
     /// On whose behalf, where the asker says so: who authors the commits of its turn. A message
-    /// that a running turn takes leaves that turn's as it is.
+    /// that a running turn takes is told with its own, and leaves that turn's as it is.
     pub author: Option<Author>,
     /// The asker's own id: the same id twice does one thing.
     pub command_id: Option<String>,

@@ -1,8 +1,9 @@
 //! Requests of the agent that wait for somebody's answer: calls that need consent, and questions.
 //!
-//! [`Approval`] says what becomes of a request before anybody is asked; the rest is data about those
-//! that wait.
+//! [`Approval`] says what becomes of a request before anybody is asked, [`Asides`] holds those that
+//! are not the agent's; the rest is data about those that wait.
 
+mod aside;
 mod places;
 mod question;
 mod ruling;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::agent::live::{Answer, Asked};
 use crate::clock::Timestamp;
 
+pub use aside::{Asides, Matter};
 pub use question::{Choice, Question, answered, questions};
 pub use ruling::{Approval, Ruling};
 
@@ -25,6 +27,9 @@ pub struct Waiting {
     pub since: Timestamp,
     /// When it is denied for want of an answer; none: it waits as long as the turn.
     pub until: Option<Timestamp>,
+    /// What people are asked in the words of somebody else than the agent; empty: it is the
+    /// agent's own.
+    pub matters: Vec<Matter>,
 }
 
 /// Who answered.

@@ -344,6 +344,7 @@ impl Attempt {
             TurnCommand::Steer {
                 text,
                 prompt_id,
+                author,
                 accepted,
             } => {
                 if prompt_id
@@ -362,7 +363,11 @@ impl Attempt {
                 }
                 // What came before it is stored before it.
                 self.settle().await?;
-                let prompt = Event::Prompt { text, prompt_id };
+                let prompt = Event::Prompt {
+                    text,
+                    prompt_id,
+                    author,
+                };
                 let promise = self.pump.own(prompt)?.with(journal::Change::TakePrompt);
                 self.context.journal.commit(promise).await?;
                 crash_point!("attempt.message_stored");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use super::approval::{AnswerError, Answered, Approval};
+use super::approval::{AnswerError, Answered, Approval, Asides};
 use super::briefing::Briefings;
 use super::choices::Choices;
 use super::live::LiveProcess;
@@ -44,6 +44,8 @@ pub struct TurnContext {
     pub choices: watch::Sender<Choices>,
     /// What the Hub says before a run begins.
     pub briefings: Briefings,
+    /// What people are asked beside what the agent asks.
+    pub asides: Asides,
     /// Its environment, complete but for what the launch plan adds.
     pub environment: Environment,
     /// Where it works.
@@ -264,6 +266,8 @@ pub enum TurnCommand {
         text: String,
         /// The asker's own id for it.
         prompt_id: Option<String>,
+        /// On whose behalf, as an event says it.
+        author: Option<String>,
         /// Told once the message is in the journal; dropped when the turn takes it no more.
         accepted: oneshot::Sender<()>,
     },

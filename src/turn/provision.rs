@@ -12,7 +12,7 @@ use super::context::TurnContext;
 use super::history;
 use crate::agent::{HomeRename, LaunchPlan};
 use crate::files;
-use crate::process::as_user;
+use crate::process::{self, as_user};
 use crate::spool::RunDir;
 
 /// Writes all of them.
@@ -22,15 +22,38 @@ pub(super) fn write(context: &TurnContext, dir: &RunDir, launch: &LaunchPlan) ->
         !launch.home_files.is_empty(),
         !launch.home_links.is_empty(),
         launch.home_rename.is_some(),
+        !launch.home_defaults.is_empty(),
     ];
     if !needs_home.contains(&true) {
         return Ok(());
     }
     let home = &context.spec.home;
+    let is_ours = home.starts_with(&context.state_dir);
+    let write = || {
+        if is_ours {
+            write_defaults(home, launch)?;
+        }
+        write_home_files(home, launch)
+    };
     match &context.user {
-        Some(user) => as_user((user.uid, user.gid), || write_home_files(home, launch)),
-        None => write_home_files(home, launch),
+        Some(user) => as_user((user.uid, user.gid), write),
+        None => write(),
     }
+}
+
+/// Another turn may be writing them right now, with the same content.
+fn write_defaults(home: &Path, launch: &LaunchPlan) -> io::Result<()> {
+    for (place, content) in &launch.home_defaults {
+        let path = home.join(place);
+        if let Some(folder) = path.parent() {
+            files::create_private_dir(folder)?;
+        }
+        match files::create_private(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made?.write_all(content)?,
+        }
+    }
+    Ok(())
 }
 
 fn write_files(context: &TurnContext, dir: &RunDir, launch: &LaunchPlan) -> io::Result<()> {
@@ -43,7 +66,7 @@ fn write_files(context: &TurnContext, dir: &RunDir, launch: &LaunchPlan) -> io::
         files::create_private(&folder.join(name))?.write_all(content)?;
     }
     if let Some(user) = &context.user {
-        files::hand_over(&context.state_root, &folder, (user.uid, user.gid))?;
+        process::hand_over(&context.state_root, &folder, (user.uid, user.gid))?;
     }
     Ok(())
 }
@@ -112,6 +135,7 @@ mod tests {
             home_files: vec![("folder/file".into(), b"ours".to_vec())],
             home_links: Vec::new(),
             home_rename: None,
+            home_defaults: Vec::new(),
             env_pass: &[],
             env_fallback: Vec::new(),
         }
@@ -140,6 +164,22 @@ mod tests {
             assert_eq!(renamed, "1-abc.jsonl", "the first of them");
             assert!(chats.join("2-abc.jsonl").exists());
         }
+    }
+
+    #[test]
+    fn a_home_begins_with_its_defaults_and_keeps_what_is_made_of_them() {
+        let home = tempfile::tempdir().unwrap();
+        let mut launch = launch();
+        launch.home_defaults = vec![("settings/lock", b"ours"), ("settings/other", b"too")];
+        write_defaults(home.path(), &launch).unwrap();
+        let lock = home.path().join("settings/lock");
+        std::fs::write(&lock, "theirs").unwrap();
+        write_defaults(home.path(), &launch).unwrap();
+        assert_eq!(std::fs::read(&lock).unwrap(), b"theirs");
+        assert_eq!(
+            std::fs::read(home.path().join("settings/other")).unwrap(),
+            b"too"
+        );
     }
 
     #[test]

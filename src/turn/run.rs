@@ -192,6 +192,7 @@ impl Turn {
             let prompt = Event::Prompt {
                 text: self.row.prompt.clone(),
                 prompt_id: self.row.command_id.clone(),
+                author: self.row.author.as_ref().map(ToString::to_string),
             };
             self.seen.event(&prompt);
             events.push(prompt);
@@ -396,11 +397,16 @@ impl Turn {
                 TurnCommand::Steer {
                     text,
                     prompt_id,
+                    author,
                     accepted,
                 } => {
                     let known = prompt_id.as_deref();
                     if !known.is_some_and(|id| closing.seen.has_prompt(id)) {
-                        closing.add(&Event::Prompt { text, prompt_id })?;
+                        closing.add(&Event::Prompt {
+                            text,
+                            prompt_id,
+                            author,
+                        })?;
                         let promise = closing.take().with(Change::TakePrompt);
                         self.context.journal.commit(promise).await?;
                     }

@@ -59,7 +59,9 @@ impl Seen {
     pub fn event(&mut self, event: &Event) {
         self.activity.event(event);
         match event {
-            Event::Prompt { text, prompt_id } => {
+            Event::Prompt {
+                text, prompt_id, ..
+            } => {
                 self.prompt_ids.extend(prompt_id.clone());
                 // A turn begins with its prompt; the others come in its middle.
                 let list = if self.began {
@@ -211,6 +213,7 @@ mod tests {
         Event::Prompt {
             text: text.to_owned(),
             prompt_id: None,
+            author: None,
         }
     }
 

@@ -85,6 +85,14 @@ pub enum CheckpointError {
     /// There is no repository.
     #[error("{} is in no git repository, and checkpoints are kept in one", .0.display())]
     NoRepository(PathBuf),
+    /// The repository has no checkpoint at all.
+    #[error("{} has no checkpoint{} yet; each turn of an agent there leaves one", .path.display(), of(.session.as_deref()))]
+    None {
+        /// The workspace.
+        path: PathBuf,
+        /// Of this session.
+        session: Option<String>,
+    },
     /// The repository has no such checkpoint.
     #[error("there is no checkpoint `{wanted}`{}; `agent-runner diff --list` shows them", of(.session.as_deref()))]
     Unknown {
@@ -324,13 +332,21 @@ impl Checkpoints {
         let session = match (session, all.last()) {
             (Some(session), _) => session.to_owned(),
             (None, Some(last)) => last.session.clone(),
-            (None, None) => return Err(unknown(None)),
+            (None, None) => return Err(self.without(None)),
         };
         let ordinal: Option<u64> = wanted.parse().ok();
         let found = all.into_iter().find(|listed| {
             listed.session == session && (listed.name == wanted || Some(listed.ordinal) == ordinal)
         });
         found.ok_or_else(|| unknown(Some(&session)))
+    }
+
+    /// There is no checkpoint: of that session, or at all.
+    pub fn without(&self, session: Option<&str>) -> CheckpointError {
+        CheckpointError::None {
+            path: self.path().to_owned(),
+            session: session.map(str::to_owned),
+        }
     }
 
     /// Writes what changed from the checkpoint to the workspace as it is now.

@@ -22,7 +22,7 @@ use super::http::{Access, with_access};
 use super::policy::AllowList;
 use super::revision::Revision;
 use super::source::{from_network, from_this_machine, open, some_of};
-use super::staging::Staging;
+use super::staging::{self, Staging};
 use super::submodules;
 use super::url::RepoUrl;
 
@@ -56,9 +56,10 @@ pub struct Extent {
     pub submodules: Option<AllowList>,
     /// No more bytes than this, received or checked out.
     pub most: u64,
-    /// A repository of this machine shares its objects' files with the clone, where the file system
-    /// lets it. Not for a clone that another user is to own: the files would be theirs as well.
-    pub linked: bool,
+    /// Whose it is to be, where that is another user: it is given to them before it is there. Else a
+    /// repository of this machine shares its objects' files with the clone, where the file system
+    /// lets it; the files would be theirs as well.
+    pub owner: Option<(u32, u32)>,
 }
 
 impl Default for Extent {
@@ -68,7 +69,7 @@ impl Default for Extent {
             depth: 1,
             submodules: None,
             most: 20 << 30,
-            linked: true,
+            owner: None,
         }
     }
 }
@@ -121,13 +122,16 @@ pub fn clone(
         url: url.clone(),
         source,
     })?;
-    if let Some(workspace) = existing(&request.into, &url) {
-        return Ok(workspace);
-    }
     let folder = |source| CloneError::Folder {
         path: request.into.clone(),
         source,
     };
+    if let Some(workspace) = existing(&request.into, &url) {
+        if let Some(owner) = request.extent.owner {
+            staging::give_rest(&request.into, owner).map_err(folder)?;
+        }
+        return Ok(workspace);
+    }
     let staging = Staging::open(&request.into, clock).map_err(folder)?;
     let staging = staging.ok_or_else(|| CloneError::Occupied {
         path: request.into.clone(),
@@ -141,7 +145,7 @@ pub fn clone(
     if !watch.go_on() {
         return Err(Fault::Stopped.explain(request, &watch));
     }
-    staging.finish().map_err(folder)?;
+    staging.finish(request.extent.owner).map_err(folder)?;
     Ok(Workspace {
         path: request.into.clone(),
         commit,
@@ -209,7 +213,7 @@ pub(super) fn make(
         return Err(Fault::Stopped);
     }
     let (repository, default) = if let Some(source) = request.url.local_path() {
-        from_this_machine(source, into, request.extent.linked)?
+        from_this_machine(source, into, request.extent.owner.is_none())?
     } else {
         let access = Access {
             token: request.token.clone(),

@@ -9,33 +9,25 @@
 //! git ── host, path ──► helper ── one JSON line ──► socket ──► token of this repository, or why not
 //! ```
 
-use std::fs::File;
-use std::io::{self, Read as _, Write as _};
-use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixStream as StdStream;
-use std::path::{Path, PathBuf};
+use std::io::{self, Read as _};
+use std::path::Path;
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{UnixListener, UnixStream};
 
 use super::credentials::{Credentials, host_of};
 use super::url::RepoUrl;
 use crate::files;
+use crate::private_socket::{Caller, Door, PrivateSocket};
 
 /// The name of the hidden command that is the helper.
 pub const HELPER: &str = "git-credential";
 
-/// The socket's name within its folder: an address holds 107 bytes only, so that it is reached by
-/// way of a descriptor of the folder.
+/// The socket's name within its folder.
 const SOCKET: &str = "git.sock";
 /// A request names a host and a path.
 const LONGEST: u64 = 16 * 1024;
-/// Whoever asks writes at once.
-const ASK_LIMIT: Duration = Duration::from_secs(5);
 /// The helper's patience: longer than any source of a token has.
 const ANSWER_LIMIT: Duration = Duration::from_secs(45);
 
@@ -59,13 +51,9 @@ enum Answer {
 /// Answers the agent's git.
 #[derive(Debug)]
 pub struct Handing {
-    listener: UnixListener,
-    /// Held so that the socket's address stays good.
-    _folder: File,
+    socket: PrivateSocket,
     urls: Vec<RepoUrl>,
     credentials: Credentials,
-    /// The agent's user.
-    uid: u32,
 }
 
 impl Handing {
@@ -77,47 +65,33 @@ impl Handing {
         uid: u32,
     ) -> io::Result<Self> {
         files::create_passable_dir(folder)?;
-        let path = folder.join(SOCKET);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let open = File::open(folder)?;
-        let listener = UnixListener::bind(address(&open))?;
-        // Who asks is known by the connection.
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
         Ok(Self {
-            listener,
-            _folder: open,
+            socket: PrivateSocket::open(folder, SOCKET, uid)?,
             urls,
             credentials,
-            uid,
         })
     }
 
     /// Answers until it is dropped, one after the other: a git asks now and then.
     pub async fn serve(self) {
         loop {
-            let Ok((stream, _)) = self.listener.accept().await else {
+            let Ok(caller) = self.socket.accept().await else {
                 continue;
             };
-            if let Err(error) = self.answer(stream).await {
+            if let Err(error) = self.answer(caller).await {
                 tracing::debug!(%error, "a git got no answer");
             }
         }
     }
 
-    async fn answer(&self, mut stream: UnixStream) -> io::Result<()> {
-        let is_agent = stream.peer_cred()?.uid() == self.uid;
-        let mut line = Vec::new();
-        let mut asked = (&mut stream).take(LONGEST);
-        tokio::time::timeout(ASK_LIMIT, asked.read_to_end(&mut line)).await??;
-        let answer = if is_agent {
+    async fn answer(&self, mut caller: Caller) -> io::Result<()> {
+        let line = caller.request(LONGEST).await?;
+        let answer = if caller.is_own() {
             self.judge(&line).await
         } else {
             Answer::Refused("only the session's agent is answered".to_owned())
         };
-        stream.write_all(&serde_json::to_vec(&answer)?).await
+        caller.answer(&serde_json::to_vec(&answer)?).await
     }
 
     async fn judge(&self, line: &[u8]) -> Answer {
@@ -172,25 +146,14 @@ impl Question {
     }
 }
 
-fn address(folder: &File) -> PathBuf {
-    format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()).into()
-}
-
 /// The helper's side: reads git's question, asks the socket in `folder`, writes git's answer to
 /// `out`. An error says why there is none; git then goes on without.
 pub fn ask(folder: &Path, question: &mut dyn io::Read, out: &mut dyn io::Write) -> io::Result<()> {
     let mut text = String::new();
     question.take(LONGEST).read_to_string(&mut text)?;
-    // The agent's user may pass through the folder, and not list it.
-    let flags =
-        rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-    let open = rustix::fs::open(folder, flags, rustix::fs::Mode::empty())?;
-    let mut stream = StdStream::connect(address(&File::from(open)))?;
-    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-    stream.write_all(&serde_json::to_vec(&Question::read(&text))?)?;
-    stream.shutdown(std::net::Shutdown::Write)?;
-    let mut answer = Vec::new();
-    stream.take(LONGEST * 4).read_to_end(&mut answer)?;
+    let connection = Door::open(folder, SOCKET)?.connect()?;
+    let question = serde_json::to_vec(&Question::read(&text))?;
+    let answer = connection.ask(&question, LONGEST * 4, ANSWER_LIMIT)?;
     match serde_json::from_slice(&answer)? {
         Answer::Login { username, password } => {
             writeln!(out, "username={username}\npassword={password}")

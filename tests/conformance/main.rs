@@ -13,10 +13,12 @@ mod background;
 mod bench;
 mod expected;
 mod gaps;
+mod gate;
 #[path = "../hub_link/hub.rs"]
 #[allow(unreachable_pub)] // shared with the tests of the link
 mod hand_hub;
 mod kills;
+mod led;
 mod listing;
 mod live;
 mod offer;
@@ -218,11 +220,33 @@ fn the_docs_say_which_calls_wait_for_consent() {
     approval::the_docs();
 }
 
+macro_rules! gated {
+    ($($module:ident: $agent:ident),* $(,)?) => {$(
+        mod $module {
+            use crate::agents::$agent;
+            use crate::{gate, led};
+
+            #[test]
+            fn a_call_waits_for_the_hub() {
+                led::run(gate::waits(&$agent));
+            }
+        }
+    )*};
+}
+
+// Those whose live form lets us hold a call.
+gated! {
+    claude_is_gated: CLAUDE_LIVE,
+    codex_is_gated: CODEX_LIVE,
+    opencode_is_gated: OPENCODE_LIVE,
+    gemini_is_gated: GEMINI_LIVE,
+}
+
 macro_rules! offers {
     ($($name:ident: $agent:ident $mode:literal),* $(,)?) => {$(
         #[test]
         fn $name() {
-            offer::run(offer::offered(&agents::$agent, $mode));
+            led::run(offer::offered(&agents::$agent, $mode));
         }
     )*};
 }
@@ -239,6 +263,11 @@ offers! {
 }
 
 #[test]
+fn people_consent_to_what_a_tool_of_the_hub_gives() {
+    led::run(offer::confirmed(&agents::CLAUDE));
+}
+
+#[test]
 fn the_hubs_tools_outlive_a_daemon() {
-    offer::run(offer::kept(&agents::CLAUDE));
+    led::run(offer::kept(&agents::CLAUDE));
 }

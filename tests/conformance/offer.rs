@@ -1,17 +1,10 @@
 //! What a Hub offers the agent of a session: its own tools, run by it, and agents to delegate to.
 
-use std::future::Future;
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::agents::Agent;
-use crate::bench::Bench;
-use crate::hand_hub::{Hub, Peer, Said};
-use crate::running::Running;
-
-/// The overall limit of one test.
-const LIMIT: Duration = Duration::from_mins(3);
+use crate::led::Led;
+use crate::running::eventually;
 
 const SCRIPT: &str = r#"
 [[scenario]]
@@ -38,94 +31,12 @@ fn init() -> Value {
     })
 }
 
-/// A daemon that is led by a hand-played Hub.
-struct Led {
-    bench: Bench,
-    hub: Hub,
-    daemon: Running,
-    peer: Peer,
-}
-
-impl Led {
-    async fn start(agent: &'static Agent, mode: &'static str, words: &[&str]) -> Option<Self> {
-        let bench = Bench::playing(agent, mode, SCRIPT)?;
-        let hub = Hub::start().await;
-        let mut command = Self::command(&bench, &hub, words);
-        let daemon = Running::start(&mut command);
-        let peer = Self::join(&hub).await;
-        Some(Self {
-            bench,
-            hub,
-            daemon,
-            peer,
-        })
+/// The Hub's tool gives this result.
+fn returning(result: Value) -> impl FnMut(&Value) -> Option<Value> {
+    move |frame| {
+        let returned = json!([{"action": "RETURN", "result": result}]);
+        (frame["type"] == "tool").then_some(returned)
     }
-
-    fn command(bench: &Bench, hub: &Hub, words: &[&str]) -> std::process::Command {
-        let here = bench.path("here");
-        let here = here.to_str().unwrap();
-        let mut command = bench.agent_command(&["daemon", "--session", "s1"], false);
-        command.args(["--hub", &hub.url(), "--workspace-dir", here]);
-        command.args(words).env("AGENT_RUNNER_HUB_KEY", "agc_KEY");
-        command
-    }
-
-    async fn join(hub: &Hub) -> Peer {
-        let mut peer = hub.accept().await;
-        peer.send(&init()).await;
-        peer
-    }
-
-    async fn prompt(&mut self, text: &str, id: &str) {
-        let command = json!({"type": "prompt", "id": id, "message": text});
-        let frame = json!({"type": "rpc_command", "command": command});
-        self.peer.send(&frame).await;
-    }
-
-    /// Plays the Hub until the run is over; what it heard. Its tool says `result`.
-    async fn play(&mut self, result: &Value) -> Vec<Value> {
-        let mut heard = Vec::new();
-        loop {
-            let said = tokio::select! {
-                said = self.peer.said() => said,
-                () = self.hub.answer_rest() => continue,
-            };
-            match said {
-                Said::Event(event) => {
-                    self.peer.ack(&event.id).await;
-                    heard.push(json!({"event": event.name, "data": event.data}));
-                    if event.name == "agent_end" {
-                        return heard;
-                    }
-                }
-                Said::Other(frame) => {
-                    if frame["type"] == "tool" {
-                        let actions = json!([{"action": "RETURN", "result": result}]);
-                        let answer = json!({"id": frame["id"], "actions": actions});
-                        self.peer.send(&answer).await;
-                    }
-                    heard.push(frame);
-                }
-                end => panic!("the lead left: {end:?}; {:?}", self.daemon.err.all()),
-            }
-        }
-    }
-
-    /// All that the model was told.
-    fn told(&self) -> String {
-        Value::from(self.bench.requests()).to_string()
-    }
-}
-
-pub(crate) fn run(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        tokio::time::timeout(LIMIT, test).await.expect("in time");
-    });
 }
 
 fn tools_of(heard: &[Value]) -> Vec<&Value> {
@@ -137,11 +48,11 @@ fn tools_of(heard: &[Value]) -> Vec<&Value> {
 
 /// The tool is called by the CLI and run by the Hub; the agents are known to the model.
 pub(crate) async fn offered(agent: &'static Agent, mode: &'static str) {
-    let Some(mut led) = Led::start(agent, mode, &[]).await else {
+    let Some(mut led) = Led::start(agent, mode, SCRIPT, init(), &[]).await else {
         return;
     };
-    led.prompt("Recall the heron.", "a-unique-prompt-1").await;
-    let heard = led.play(&json!({"herons": "grey"})).await;
+    led.prompt("Recall the heron.").await;
+    let heard = led.play(returning(json!({"herons": "grey"}))).await;
     let tools = tools_of(&heard);
     assert_eq!(tools.len(), 1, "{heard:#?}");
     assert_eq!(
@@ -178,24 +89,95 @@ pub(crate) async fn offered(agent: &'static Agent, mode: &'static str) {
 
 /// The daemon is killed and started again: the CLI's own server of tools goes on with the next one.
 pub(crate) async fn kept(agent: &'static Agent) {
-    let Some(mut led) = Led::start(agent, "live", &[]).await else {
+    let Some(mut led) = Led::start(agent, "live", SCRIPT, init(), &[]).await else {
         return;
     };
     let state = json!({"type": "rpc_command", "command": {"type": "get_state", "id": "q"}});
     led.peer.send(&state).await;
-    led.prompt("Recall the heron.", "a-unique-prompt-1").await;
-    let heard = led.play(&json!("first")).await;
+    led.prompt("Recall the heron.").await;
+    let heard = led.play(returning(json!("first"))).await;
     let level = |frame: &Value| frame["response"]["data"]["thinkingLevel"] == "high";
     assert!(heard.iter().any(level), "as `init` says: {heard:#?}");
-    led.daemon.signal(nix::sys::signal::Signal::SIGKILL);
-    let again = Running::start(&mut Led::command(&led.bench, &led.hub, &[]));
-    drop(std::mem::replace(&mut led.daemon, again));
-    led.peer = Led::join(&led.hub).await;
-    led.prompt("Recall the heron.", "a-unique-prompt-2").await;
+    led.replace().await;
+    led.prompt("Recall the heron.").await;
     // The end of the first run may come again before.
     let mut calls = 0;
     while calls == 0 {
-        calls = tools_of(&led.play(&json!("second")).await).len();
+        calls = tools_of(&led.play(returning(json!("second"))).await).len();
     }
     assert!(calls == 1 && led.told().contains("second"));
+}
+
+/// What the Hub's tool gives reaches the model when people have consented: over the Hub, or at this
+/// machine. The official lead's model is told `Denied by user` where they refuse.
+pub(crate) async fn confirmed(agent: &'static Agent) {
+    let Some(mut led) = Led::start(agent, "live", SCRIPT, init(), &[]).await else {
+        return;
+    };
+    let confirm = |found: &str, more: &Value| {
+        let mut confirm =
+            json!({"action": "CONFIRM", "title": "Tell it?", "message": "It is private."});
+        confirm
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        json!([confirm, {"action": "RETURN", "result": found}])
+    };
+    // Controllers refuse, with the Hub's words and without, and consent.
+    let own = json!({"deny_reason": "it stays here"});
+    for (found, more, consents, told) in [
+        ("a goose", &json!({}), false, "Denied by user"),
+        ("a swan", &own, false, "it stays here"),
+        ("a heron", &own, true, "a heron"),
+    ] {
+        led.prompt("Recall the heron.").await;
+        let actions = confirm(found, more);
+        let heard = led
+            .play(|frame| {
+                if frame["type"] == "tool" {
+                    return Some(actions.clone());
+                }
+                let is_asked =
+                    frame["method"] == "confirm" && frame["params"]["title"] == "Tell it?";
+                is_asked.then(
+                    || json!({"type": "rpc_ui_response", "id": frame["id"], "result": consents}),
+                )
+            })
+            .await;
+        assert!(led.told().contains(told), "{heard:#?}");
+        assert_eq!(led.told().contains(found), consents);
+    }
+    // Somebody at this machine, while it waits.
+    led.prompt("Recall the heron.").await;
+    let actions = confirm("a stork", &own);
+    let mut approving = None;
+    led.play_beside(
+        |frame| {
+            if frame["type"] == "tool" {
+                return Some(actions.clone());
+            }
+            None
+        },
+        |led, frame| {
+            if frame["method"] == "confirm" {
+                let answered = led.approve(&["--list"]);
+                assert!(
+                    answered.out[0].contains("mcp__coder_hub__memory_recall"),
+                    "{answered:#?}"
+                );
+                approving = Some(led.approve(&[]));
+            }
+        },
+    )
+    .await;
+    assert_eq!(approving.unwrap().code(), 0);
+    assert!(led.told().contains("a stork"));
+    let by = |decision: &str, by: &str| format!("{decision} {by}");
+    let expected = [
+        by("deny", "controller"),
+        by("deny", "controller"),
+        by("allow", "controller"),
+        by("allow", "local"),
+    ];
+    eventually("each was answered so", || led.answers() == expected);
 }

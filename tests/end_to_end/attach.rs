@@ -50,6 +50,14 @@ fn a_terminal_watches_prompts_steers_aborts_and_leaves() {
     person.shows_since(mark, "You asked for a greeting.");
     person.shows_since(mark, "completed");
 
+    // Somebody else's prompt has their name.
+    let mark = person.mark();
+    let author = json!({"displayName": "Ada L.", "email": "ada@example.com"});
+    let prompt = json!({"type": "prompt", "message": "What did I ask?", "author": author});
+    all.command(&prompt);
+    person.shows_since(mark, "Ada L.> What did I ask?");
+    person.shows_since(mark, "completed");
+
     let mark = person.mark();
     person.press("Wait for me.\r");
     made(&led.workspace.join("waiting"));

@@ -81,6 +81,18 @@ fn four_turns(bench: &Bench, config: &str, url: Option<&str>, mode: &str) {
     all.command(&json!({"type": "prompt", "message": "Commit it."}));
     all.broadcast("agent_end", 4);
     assert_commits(&bench.path("state/workspaces").join(&session));
+    // Who asked stands in the conversation.
+    let replay = all.ask(json!({"do": "replay"}));
+    let entries = replay["entries"].as_array().unwrap().iter();
+    let names: Vec<&Value> = entries
+        .filter(|entry| entry["type"] == "user_prompt" && entry.get("sequence").is_some())
+        .map(|entry| &entry["author"]["displayName"])
+        .collect();
+    let none = &Value::Null;
+    assert_eq!(
+        names,
+        [none, &json!("Ada \"Countess\" L."), &json!("Bob"), none]
+    );
 }
 
 #[test]

@@ -294,7 +294,8 @@ fn claude() -> Option<PathBuf> {
     found
 }
 
-fn find_claude() -> Option<PathBuf> {
+/// Where it is.
+pub(crate) fn find_claude() -> Option<PathBuf> {
     let installed = "tests/tools/node_modules/.bin/claude";
     let path = match std::env::var_os("AGENT_RUNNER_TEST_CLAUDE") {
         Some(path) => PathBuf::from(path),

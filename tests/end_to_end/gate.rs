@@ -1,13 +1,13 @@
-//! A Hub that has a say: what it makes of runs and calls, with the real Claude Code in live form;
-//! what it makes of calls with OpenCode as well.
+//! A Hub that has a say: what it makes of runs and calls, with the real Claude Code in live form.
+//! What it makes of the calls of all CLIs: `tests/conformance/gate.rs`.
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, Model, skip};
+use crate::bench::{Bench, Model};
 use crate::hand_hub::{Event, Hub, Peer, Said};
 use crate::running::{Running, eventually};
 
@@ -32,30 +32,6 @@ pub(crate) fn script() -> String {
     script + "[[scenario]]\nmatch = \"From the Hub\"\n[[scenario.reply]]\n" + injected
 }
 
-/// Another agent's CLI.
-struct Other {
-    name: &'static str,
-    program: &'static str,
-    model: &'static str,
-    /// Its environment as TOML, in which `$URL` stands for the model server.
-    env: &'static str,
-}
-
-const OPENCODE: Other = Other {
-    name: "opencode",
-    program: "opencode-linux-x64/bin/opencode",
-    model: "scripted/scripted",
-    env: r#"OPENCODE_DISABLE_MODELS_FETCH = "1"
-OPENCODE_DISABLE_DEFAULT_PLUGINS = "1"
-npm_config_registry = "http://127.0.0.1:9/"
-OPENCODE_CONFIG_CONTENT = '''{"small_model": "scripted/scripted",
-    "enabled_providers": ["scripted"], "provider": {"scripted": {
-        "npm": "@ai-sdk/openai-compatible",
-        "options": {"baseURL": "$URL/v1", "apiKey": "any"},
-        "models": {"scripted": {"tool_call": true}}}}}'''
-"#,
-};
-
 /// A daemon that a hand-played Hub has a say over.
 pub(crate) struct Led {
     bench: Bench,
@@ -73,45 +49,10 @@ impl Led {
     pub(crate) async fn start_in(mode: &str, settings: &str) -> Option<Self> {
         let bench = Bench::with_claude()?;
         let model = bench.model(&script());
-        Some(Self::lead(bench, model, mode, settings, &[]).await)
+        Some(Self::lead(bench, model, mode, settings).await)
     }
 
-    /// With another CLI, which leaves out why a call was denied.
-    async fn start_other(agent: &Other) -> Option<Self> {
-        let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/node_modules");
-        let program = tools.join(agent.program);
-        if !program.exists() {
-            skip(&format!("needs {}", program.display()));
-            return None;
-        }
-        let bench = Bench::new();
-        let model = bench.model(&script());
-        let settings = format!(
-            "hub_gate = \"ask\"\nhub_gate_timeout = \"2s\"\n[agents.{}]\ncommand = \"{}\"\n\
-             [agents.{0}.env]\n{}",
-            agent.name,
-            program.display(),
-            agent.env.replace("$URL", &model.url),
-        );
-        // OpenCode would fetch ripgrep if it were missing
-        let package = "@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/codex-path";
-        let path = std::env::var("PATH").unwrap_or_default();
-        let path = format!("{}:{path}", tools.join(package).display());
-        let env = [
-            ("AGENT_RUNNER_AGENT", agent.name),
-            ("AGENT_RUNNER_MODEL", agent.model),
-            ("PATH", &path),
-        ];
-        Some(Self::lead(bench, model, "auto", &settings, &env).await)
-    }
-
-    async fn lead(
-        bench: Bench,
-        model: Model,
-        mode: &str,
-        settings: &str,
-        env: &[(&str, &str)],
-    ) -> Self {
+    async fn lead(bench: Bench, model: Model, mode: &str, settings: &str) -> Self {
         let hub = Hub::start().await;
         let config = bench.file("config.toml", settings);
         let repo = format!("file://{}", bench.text("repo"));
@@ -128,7 +69,6 @@ impl Led {
         command.args(["--repo", &repo, "--hub", &hub.url()]);
         command.env("AGENT_RUNNER_HUB_KEY", "agc_KEY");
         command.env("AGENT_RUNNER_MODE", mode);
-        command.envs(env.iter().copied());
         let daemon = bench.start(&mut command);
         let mut peer = hub.accept().await;
         let config = json!({"systemPromptSuffix": "The Hub's own suffix."});
@@ -324,33 +264,6 @@ fn a_call_waits_for_the_hub_which_permits_blocks_or_asks_people() {
         ];
         eventually("each was answered so", || led.answered_by() == expected);
     });
-}
-
-fn a_call_waits(agent: &Other) {
-    run(async {
-        let Some(mut led) = Led::start_other(agent).await else {
-            return;
-        };
-        let block = json!([{"action": "BLOCK", "reason": "not on my watch"}]);
-        led.prompt("Touch one").await;
-        led.play(|event| on(event, "tool_call", block.clone()), nobody)
-            .await;
-        assert!(!led.made("one").exists());
-        led.prompt("Touch two").await;
-        led.play(|_| None, nobody).await;
-        assert!(led.made("two").exists());
-        led.prompt("Touch three").await;
-        led.play(|event| on(event, "tool_call", json!("silent")), nobody)
-            .await;
-        assert!(!led.made("three").exists());
-        let expected = ["deny hub", "allow hub", "deny timeout"];
-        eventually("each was answered so", || led.answered_by() == expected);
-    });
-}
-
-#[test]
-fn a_call_of_opencode_waits_for_the_hub() {
-    a_call_waits(&OPENCODE);
 }
 
 #[test]

@@ -37,6 +37,7 @@ mod ends;
 mod fences;
 mod gate;
 mod ground;
+mod hub_tools;
 mod official_lead;
 mod official_tui;
 mod over_ssh;

@@ -112,3 +112,8 @@ fn the_official_tui_controls_codex_in_live_form() {
 fn the_official_tui_controls_opencode_in_live_form() {
     shows_and_controls(&agents::OPENCODE_LIVE);
 }
+
+#[test]
+fn the_official_tui_controls_gemini_cli_in_live_form() {
+    shows_and_controls(&agents::GEMINI_LIVE);
+}

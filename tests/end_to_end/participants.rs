@@ -49,6 +49,15 @@ impl Participants {
         answer["value"].clone()
     }
 
+    /// The error that a request ends in.
+    pub(crate) fn refused(&mut self, mut request: Value) -> String {
+        let answer = self.try_ask(&mut request);
+        let error = answer["error"].as_str();
+        error
+            .unwrap_or_else(|| panic!("{request}: {answer}"))
+            .to_owned()
+    }
+
     fn try_ask(&mut self, request: &mut Value) -> Value {
         let id = self.requests.get() + 1;
         self.requests.set(id);

@@ -198,7 +198,12 @@ fn steered(
     all.command(&json!({"type": "follow_up", "message": "And then this."}));
     let state = all.command(&json!({"type": "get_state"}));
     assert_eq!(state["pendingMessageCount"], 1, "{state}");
-    all.command(&json!({"type": "steer", "message": "Stop waiting."}));
+    let author = json!({"displayName": "Ada L.", "email": "ada@example.com"});
+    all.command(&json!({"type": "steer", "message": "Stop waiting.", "author": author}));
+    let message = daemon.event("message into the turn", |event| {
+        event["type"] == "prompt" && event["text"] == "Stop waiting."
+    });
+    assert_eq!(message["author"], "Ada L. <ada@example.com>");
     let turn = end(daemon, before);
     assert_eq!(turn["outcome"], "completed", "{turn}");
     let answer = daemon.event("answer to the steering", |event| {

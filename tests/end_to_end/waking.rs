@@ -4,7 +4,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, Hub, Model};
+use crate::bench::{Bench, Hub, Model, find_claude};
 use crate::participants::Participants;
 use crate::running::eventually;
 
@@ -21,6 +21,9 @@ reply = [{ steps = [{ say = "The word is heron." }] }]
 /// A setting that the session has from nobody but its first daemon.
 const ITS_OWN: &str = "claude-sonnet-4-5";
 
+/// Where it finds its CLI.
+const OWN_CLAUDE: &str = "own-claude";
+
 /// A Hub in whose environment an agent can work.
 fn hub(bench: &Bench, model: &Model, words: &[&str]) -> Hub {
     let mut command = bench.agent(model, &["hub", "--listen", "127.0.0.1:0"]);
@@ -34,6 +37,10 @@ fn paused(bench: &Bench, hub: &Hub, model: &Model, all: &mut Participants) -> St
     let words = ["daemon", "--output", "jsonl", "--session", &session];
     let mut daemon = bench.agent(model, &words);
     daemon.args(["--model", ITS_OWN]);
+    let own = bench.path(OWN_CLAUDE);
+    std::os::unix::fs::symlink(find_claude().unwrap(), &own).unwrap();
+    let config = format!("[agents.claude]\ncommand = {:?}\n", own.to_str().unwrap());
+    daemon.args(["--config", &bench.file("config.toml", &config)]);
     let daemon = bench.start(daemon.args(["--hub", &hub.url]));
     all.broadcast("agent_end", 1);
     daemon.signal(Signal::SIGTERM);
@@ -92,6 +99,11 @@ fn a_paused_session_that_is_resumed_goes_on_in_its_own_conversation() {
     bench.assert_no_process_left();
 }
 
+/// What whoever asks for it is told of a session that cannot be resumed.
+fn refused(all: &mut Participants) -> String {
+    all.refused(json!({"do": "resume"}))
+}
+
 #[test]
 fn a_session_that_cannot_be_woken_says_why() {
     let Some(bench) = Bench::with_claude() else {
@@ -110,7 +122,9 @@ fn a_session_that_cannot_be_woken_says_why() {
     };
     let session = paused(&bench, &hub, &model, &mut all);
 
-    all.ask(json!({"do": "resume"}));
+    // To whoever asks, to everybody in the conversation, and in the session's record.
+    let error = refused(&mut all);
+    assert!(error.ends_with("said: no room left"), "{error}");
     all.broadcast("session_error", 1);
     let mut record = standing(&mut all, "paused");
     let error = record["error"].take();
@@ -120,9 +134,54 @@ fn a_session_that_cannot_be_woken_says_why() {
     );
     let replay = all.ask(json!({"do": "replay"})).to_string();
     assert!(replay.contains("no room left"), "{replay}");
-    // Not again at once.
-    all.ask(json!({"do": "resume"}));
+    // Not again at once, and for the same reason.
+    assert!(refused(&mut all).ends_with("said: no room left"));
     standing(&mut all, "paused");
     let tries = std::fs::read_to_string(bench.path("here/tries")).unwrap();
     assert_eq!(tries, format!("{session}\n"));
+}
+
+/// A session of a daemon that is gone, after `damage` was done to its place: what is said to whoever
+/// resumes it.
+fn resumed_after(damage: impl FnOnce(&Bench, &str)) -> Option<String> {
+    let bench = Bench::with_claude()?;
+    let model = bench.model(SCRIPT);
+    let hub = hub(&bench, &model, &[]);
+    let mut all = Participants::start(&bench, &hub, None)?;
+    let session = paused(&bench, &hub, &model, &mut all);
+    damage(&bench, &session);
+    let error = refused(&mut all);
+    let record = standing(&mut all, "paused");
+    assert!(
+        error.contains(record["error"].as_str().unwrap()),
+        "{record}"
+    );
+    Some(error)
+}
+
+#[test]
+fn a_session_whose_state_dir_is_gone_is_not_woken() {
+    let gone = resumed_after(|bench, _| std::fs::remove_dir_all(bench.path("state")).unwrap());
+    if let Some(error) = gone {
+        assert!(error.contains("/state of its last lead is gone"), "{error}");
+    }
+}
+
+#[test]
+fn a_session_that_its_state_dir_does_not_know_is_not_woken() {
+    let gone = resumed_after(|bench, _| {
+        std::fs::remove_dir_all(bench.path("state")).unwrap();
+        std::fs::create_dir(bench.path("state")).unwrap();
+    });
+    if let Some(error) = gone {
+        assert!(error.contains("there is no session"), "{error}");
+    }
+}
+
+#[test]
+fn a_session_whose_agent_is_gone_is_not_woken() {
+    let gone = resumed_after(|bench, _| std::fs::remove_file(bench.path(OWN_CLAUDE)).unwrap());
+    if let Some(error) = gone {
+        assert!(error.contains("is no program that can be run"), "{error}");
+    }
 }

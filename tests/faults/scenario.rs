@@ -121,10 +121,6 @@ impl Scenario {
                 let waits = |record: &Record| record.count("session_error") > 0;
                 place.until("the death of the CLI", waits)?;
                 place.ask(&json!({"type": "steer", "message": STEER}))?;
-                if self == Self::LiveOrders {
-                    let other = json!({"type": "set_model", "modelId": "another"});
-                    until_answered(place, &other)?;
-                }
             }
             Self::TakeOver | Self::LiveTakeOver => {
                 place.start();
@@ -157,6 +153,10 @@ impl Scenario {
                 arm(place);
                 place.start();
                 in_the_middle(place)?;
+                if self == Self::LiveOrders {
+                    let other = json!({"type": "set_model", "modelId": "another"});
+                    until_answered(place, &other)?;
+                }
                 place.ask(&json!({"type": "follow_up", "message": LATER}))?;
                 place.ask(&json!({"type": "steer", "message": STEER}))?;
                 until_answered(place, &json!({"type": "abort"}))?;

@@ -153,7 +153,7 @@ async fn frames() -> Vec<String> {
         let call = ToolCall {
             id: "tool-1".to_owned(),
             name: "memory_recall".to_owned(),
-            call_id: "c".to_owned(),
+            told_as: Some("c".to_owned()),
             params: json!({}),
         };
         handle

@@ -218,7 +218,7 @@ fn a_tool_of_the_hub_is_run_once_and_a_lost_call_is_told() {
         let call = |id: &str| ToolCall {
             id: id.to_owned(),
             name: "memory_recall".to_owned(),
-            call_id: "toolu_1".to_owned(),
+            told_as: Some("toolu_1".to_owned()),
             params: json!({"query": "herons"}),
         };
         let limit = Duration::from_secs(20);

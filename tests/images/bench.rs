@@ -133,8 +133,12 @@ impl Bench {
 
     /// With Hub and model on another address of this machine.
     pub(crate) fn at(address: &str, command: &str) -> Self {
+        Self::playing(address, &SCRIPT.replace("$COMMAND", command))
+    }
+
+    /// With a script of the test's own.
+    pub(crate) fn playing(address: &str, script: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let script = SCRIPT.replace("$COMMAND", command);
         fs::write(dir.path().join("script.toml"), script).unwrap();
         let (hub, hub_process) = server(dir.path(), address, &["hub"]);
         let words = [

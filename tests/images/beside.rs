@@ -13,6 +13,7 @@ use crate::bench::{
 };
 use crate::engine::{LIMIT, Lines, docker, image};
 use crate::git_server::{Behaviour, GitServer};
+use crate::hand_hub::{Hub, Said};
 use crate::tls::{self, TlsFront};
 
 fn does_its_task(agent: &Agent) {
@@ -366,4 +367,61 @@ fn the_agents_git_commits_for_the_author_and_pushes_with_a_token_from_a_containe
     assert!(!read("refused").is_empty());
     assert!(!read("seen").contains(TOKEN));
     assert_eq!(containers(&bench), "");
+}
+
+#[tokio::test]
+async fn a_tool_of_the_hub_is_called_from_a_container_beside() {
+    const SCRIPT: &str = r#"
+[[reply]]
+steps = [{ mcp = "coder_hub/memory_recall", input = { query = "heron" } }]
+[[reply]]
+steps = [{ say = "I am done." }]
+"#;
+    let Some(image) = image("claude") else { return };
+    for form in FORMS {
+        let bench = Bench::playing("127.0.0.1", SCRIPT);
+        let hub = Hub::start().await;
+        let mut command = bench.beside(&image, &CLAUDE, &["daemon", "--mode", form]);
+        command.args(["--hub", &hub.url(), "--session", "s1"]);
+        let events = Lines::of(&mut command);
+        let mut peer = hub.accept().await;
+        let tool = json!({"name": "memory_recall", "description": "Recalls.",
+            "parameters": {"type": "object"}});
+        let init = json!({"type": "init", "role": "lead", "sessionId": "s1", "task": "Recall.",
+            "tools": [tool]});
+        peer.send(&init).await;
+        let mut calls = 0;
+        let play = async {
+            loop {
+                let said = tokio::select! {
+                    said = peer.said() => said,
+                    () = hub.answer_rest() => continue,
+                };
+                match said {
+                    Said::Event(event) => {
+                        peer.ack(&event.id).await;
+                        if event.name == "agent_end" {
+                            return;
+                        }
+                    }
+                    Said::Other(frame) if frame["type"] == "tool" => {
+                        calls += 1;
+                        let actions = json!([{"action": "RETURN", "result": "grey herons"}]);
+                        peer.send(&json!({"id": frame["id"], "actions": actions}))
+                            .await;
+                    }
+                    Said::Other(_) => {}
+                    end => panic!("the lead left: {end:?}"),
+                }
+            }
+        };
+        tokio::time::timeout(LIMIT, play).await.expect("in time");
+        assert_eq!(calls, 1, "{form}");
+        let told = bench.requests().pop().unwrap().to_string();
+        assert!(told.contains("grey herons"), "{form}: {told}");
+        let asked = Command::new("kill").arg(events.pid().to_string()).status();
+        assert!(asked.unwrap().success());
+        assert!(events.code().is_some());
+        assert_eq!(containers(&bench), "", "{form}");
+    }
 }

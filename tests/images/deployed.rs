@@ -161,7 +161,13 @@ impl Drop for Pod {
     fn drop(&mut self) {
         for words in [
             &["pod", "rm", "--force", "agent-session"][..],
-            &["volume", "rm", "--force", "agent-session"],
+            &[
+                "volume",
+                "rm",
+                "--force",
+                "agent-session",
+                "agent-session-state",
+            ],
             &["secret", "rm", "agent-runner"],
         ] {
             let _gone = self.ask(words);
@@ -169,7 +175,8 @@ impl Drop for Pod {
     }
 }
 
-/// The claim of the volume, and a pod as the Job makes it for that session.
+/// The claims of the volumes, and a pod as the Job makes it for that session. State and workspace are
+/// two volumes here: Podman 4.3 knows no `subPath`, and would mount one folder at both places.
 fn claim_and_pod(bench: &Bench, image: &str, session: &str) -> (String, String) {
     let manifest = read(JOB);
     let (claim, job) = manifest.split_once("---\n").unwrap();
@@ -179,6 +186,10 @@ fn claim_and_pod(bench: &Bench, image: &str, session: &str) -> (String, String) 
         .replace("https://hub.example.com", &bench.hub)
         .replace("codesess_1", session)
         .replace(
+            "{name: session, mountPath: /var/lib/agent-runner, subPath: state}",
+            "{name: state, mountPath: /var/lib/agent-runner}",
+        )
+        .replace(
             "          env:\n",
             &format!(
                 "          env:\n            - {{name: ANTHROPIC_BASE_URL, value: '{}'}}\n            \
@@ -186,13 +197,20 @@ fn claim_and_pod(bench: &Bench, image: &str, session: &str) -> (String, String) 
                 bench.model
             ),
         );
+    let state =
+        "    - name: state\n      persistentVolumeClaim: {claimName: agent-session-state}\n";
+    assert!(spec.ends_with("{claimName: agent-session}\n"), "{spec}");
     let lines = spec
         .lines()
         .map(|line| line.strip_prefix("    ").unwrap_or(line));
     let spec: Vec<&str> = lines.collect();
     let head =
         "apiVersion: v1\nkind: Pod\nmetadata: {name: agent-session}\nspec:\n  hostNetwork: true\n";
-    (claim.to_owned(), format!("{head}{}\n", spec.join("\n")))
+    let second = claim.replace("agent-session", "agent-session-state");
+    (
+        format!("{claim}---\n{second}"),
+        format!("{head}{}\n{state}", spec.join("\n")),
+    )
 }
 
 #[test]

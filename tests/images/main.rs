@@ -17,6 +17,9 @@ mod deployed;
 #[path = "../git_server/mod.rs"]
 #[allow(dead_code)] // shared with the tests of workspaces
 mod git_server;
+#[path = "../hub_link/hub.rs"]
+#[allow(unreachable_pub)] // shared with the tests of the link
+mod hand_hub;
 mod pinned;
 mod session;
 #[path = "../git_server/tls.rs"]

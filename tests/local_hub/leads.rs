@@ -198,3 +198,61 @@ async fn what_only_the_session_file_tells_is_in_replay_and_hydration() {
     let hydration = observer.until(|f| f["type"] == "session_hydration").await;
     assert_eq!(texts(&hydration["entries"]), all);
 }
+
+#[tokio::test]
+async fn a_question_that_waits_is_told_to_each_controller_once() {
+    let state = tempfile::tempdir().unwrap();
+    let hub = HubProcess::start(state.path());
+    let session = hub.session().await;
+    let mut lead = hub.lead(&session, "d1").await;
+    let mut first = hub.viewer(&session, "controller").await;
+    let is_question = |f: &serde_json::Value| f["event"] == "rpc_ui_request";
+    let ask = |id: &str, method: &str, params: serde_json::Value| json!({"type": "rpc_ui_request", "id": id, "method": method, "params": params});
+    let confirm = ask("u1", "confirm", json!({"title": "T", "message": "M"}));
+    lead.send(confirm.clone()).await;
+    let asked = first.until(is_question).await;
+
+    // Whoever comes later is asked the same, also by a lead that asks again for them.
+    let mut second = hub.viewer(&session, "controller").await;
+    assert_eq!(second.until(is_question).await["data"], asked["data"]);
+    lead.send(confirm).await;
+    lead.send(ask("u2", "input", json!({"title": "N"}))).await;
+    for viewer in [&mut first, &mut second] {
+        assert_eq!(viewer.until(is_question).await["data"]["id"], "u2");
+    }
+
+    // Null is no answer; an answer, and a word of the lead that none is needed, end the waiting.
+    for result in [json!(null), json!(true)] {
+        let answer = json!({"type": "rpc_ui_response", "id": "u1", "result": result});
+        first.send(answer).await;
+        let heard = lead.until(|f| f["type"] == "rpc_ui_response").await;
+        assert_eq!(heard["result"], result);
+    }
+    let mut third = hub.viewer(&session, "controller").await;
+    assert_eq!(third.until(is_question).await["data"]["id"], "u2");
+    let over = ask(
+        "n1",
+        "notify",
+        json!({"message": "over", "requestId": "u2"}),
+    );
+    lead.send(over).await;
+    third.until(is_question).await;
+    lead.send(ask("u3", "select", json!({"title": "S", "options": ["a"]})))
+        .await;
+    third.until(is_question).await;
+    let mut fourth = hub.viewer(&session, "controller").await;
+    assert_eq!(fourth.until(is_question).await["data"]["id"], "u3");
+
+    // Nor does any outlive its run, or its lead.
+    lead.event("e1", "agent_end", json!({"messages": []})).await;
+    lead.until(|f| f["id"] == "e1").await;
+    lead.send(ask("u4", "confirm", json!({"title": "T"}))).await;
+    let mut fifth = hub.viewer(&session, "controller").await;
+    assert_eq!(fifth.until(is_question).await["data"]["id"], "u4");
+    drop(lead);
+    fifth.until(|f| f["event"] == "session_leave").await;
+    let mut lead = hub.lead(&session, "d1").await;
+    let mut sixth = hub.viewer(&session, "controller").await;
+    lead.send(ask("u5", "confirm", json!({"title": "T"}))).await;
+    assert_eq!(sixth.until(is_question).await["data"]["id"], "u5");
+}

@@ -10,11 +10,13 @@ use std::sync::Arc;
 use agent_runner::agent::live::recording::{self, Recording};
 use agent_runner::agent::live::{Heard, LiveKind, LiveReader, LiveSpec, Since, Told};
 use agent_runner::agent::{self, Evidence};
-use agent_runner::event::Event;
+use agent_runner::event::{Event, Outcome};
 use agent_runner::ids::SpoolOffset;
 use agent_runner::redact::Redactor;
 use secrecy::SecretString;
 use serde_json::Value;
+
+use super::frames::over;
 
 /// The agents with a live form.
 const LIVE: [&str; 4] = ["claude", "codex", "opencode", "gemini"];
@@ -81,6 +83,37 @@ fn told_by(mut reader: LiveReader, recording: &Recording, chunk: usize) -> Vec<T
             evidence,
             background: false,
         });
+    }
+    all
+}
+
+/// All dialogs: agent, name, and the events of each of its turns.
+pub(crate) fn turns() -> Vec<(&'static str, String, Vec<Vec<Event>>)> {
+    let mut all = Vec::new();
+    for agent in LIVE {
+        for (name, _, recording) in dialogs(agent) {
+            let mut turns = vec![Vec::new()];
+            for told in told(agent, &recording, usize::MAX) {
+                match told {
+                    Told::Event(event) => turns.last_mut().unwrap().push(event),
+                    Told::TurnOver {
+                        evidence,
+                        background: false,
+                    } => {
+                        let outcome = match evidence {
+                            Evidence::Completed => Outcome::Completed,
+                            Evidence::Interrupted => Outcome::Cancelled,
+                            _ => Outcome::Failed,
+                        };
+                        turns.last_mut().unwrap().push(over(outcome));
+                        turns.push(Vec::new());
+                    }
+                    _ => {}
+                }
+            }
+            turns.last_mut().unwrap().push(over(Outcome::Unknown));
+            all.push((agent, name, turns));
+        }
     }
     all
 }

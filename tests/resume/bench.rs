@@ -162,6 +162,7 @@ impl Bench {
             },
             choices: tokio::sync::watch::Sender::default(),
             briefings: agent_runner::turn::briefing::Briefings::default(),
+            asides: agent_runner::turn::approval::Asides::default(),
             authorship,
             environment,
             repositories: vec![self.path("workspace")],

@@ -368,10 +368,11 @@ fn a_clone_for_another_user_shares_no_file_with_its_source() {
             .args(["-type", "f", "-links", "+1"]);
         String::from_utf8(objects.output().unwrap().stdout).unwrap()
     };
-    for linked in [false, true] {
+    let own = bench.path("origin").metadata().unwrap();
+    for owner in [Some((own.uid(), own.gid())), None] {
         let request = CloneRequest {
             extent: Extent {
-                linked,
+                owner,
                 ..Extent::default()
             },
             ..bench.request("origin")
@@ -381,9 +382,43 @@ fn a_clone_for_another_user_shares_no_file_with_its_source() {
             == bench.path("origin").metadata().unwrap().dev();
         assert_eq!(
             shared(&workspace.path).is_empty(),
-            !(linked && same),
-            "{linked}"
+            owner.is_some() || !same,
+            "{owner:?}"
         );
+        fs::remove_dir_all(&workspace.path).unwrap();
+    }
+}
+
+#[test]
+fn a_clone_for_another_user_is_there_when_all_of_it_is_theirs() {
+    const NOBODY: (u32, u32) = (65_534, 65_534);
+    let bench = Bench::new();
+    if bench.path("").metadata().unwrap().uid() != 0 {
+        return; // only root gives anything away
+    }
+    let request = CloneRequest {
+        extent: Extent {
+            owner: Some(NOBODY),
+            ..Extent::default()
+        },
+        ..bench.request("origin")
+    };
+    let left = |folder: &Path| {
+        let mut ours = Command::new("find");
+        ours.arg(folder).args(["!", "-user", "65534"]);
+        String::from_utf8(ours.output().unwrap().stdout).unwrap()
+    };
+    for is_there in [false, true] {
+        if is_there {
+            // as a mount point is
+            fs::create_dir(&request.into).unwrap();
+        }
+        let workspace = run(&request).unwrap();
+        assert_eq!(left(&workspace.path), "", "{is_there}");
+        // A crash has come before its folder was given.
+        std::os::unix::fs::chown(&workspace.path, Some(0), Some(0)).unwrap();
+        assert!(run(&request).unwrap().reused);
+        assert_eq!(left(&workspace.path), "", "{is_there}");
         fs::remove_dir_all(&workspace.path).unwrap();
     }
 }

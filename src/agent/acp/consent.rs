@@ -22,13 +22,7 @@ pub(super) struct Waiting {
 impl Waiting {
     /// The request with that id; what it is about is the open call that it names, where what that
     /// does was told.
-    pub(super) fn new<V: Vendor>(
-        id: &str,
-        params: Option<&RawValue>,
-        vendor: &V,
-        work: &Work,
-    ) -> Option<Self> {
-        let consent: Consent<'_> = typed(params)?;
+    pub(super) fn new<V: Vendor>(id: &str, consent: &Consent<'_>, vendor: &V, work: &Work) -> Self {
         let call_id = consent.tool_call.tool_call_id.as_deref();
         let open = call_id.and_then(|id| vendor.call(id).or_else(|| work.call(id)));
         let (tool, input) = if let Some(open) = open.filter(|open| open.is_told()) {
@@ -43,7 +37,7 @@ impl Waiting {
             let found = options.find(|option| option.kind == kind);
             found.map(|option| option.option_id.clone())
         };
-        Some(Self {
+        Self {
             asked: Asked {
                 request_id: id.to_owned(),
                 call_id: call_id.map(str::to_owned),
@@ -52,7 +46,7 @@ impl Waiting {
             },
             allow: option("allow_once").or_else(|| option("allow_always")),
             refuse: option("reject_once").or_else(|| option("reject_always")),
-        })
+        }
     }
 
     /// The result that stands for an answer.

@@ -4,12 +4,13 @@ use serde_json::value::RawValue;
 
 use super::consent::Waiting;
 use super::vendor::Vendor;
-use super::wire::{Fault, Notice, Opened, Update};
+use super::wire::{Consent, Fault, Notice, Opened, Update};
 use super::{Acp, Opening, Owed};
 use crate::agent::json::typed;
 use crate::agent::json_rpc::{Frame, Peer, Requests};
 use crate::agent::live::{Phase, Told, tell};
 use crate::event::Event;
+
 impl<V: Vendor> Peer for Acp<V> {
     type Fault<'a> = Fault<'a>;
 
@@ -24,23 +25,21 @@ impl<V: Vendor> Peer for Acp<V> {
         params: Option<&RawValue>,
         out: &mut Vec<Told>,
     ) -> &'static str {
-        let consent = (method == "session/request_permission")
-            .then(|| Waiting::new(id, params, &self.vendor, &self.work));
-        let Some(Some(waiting)) = consent else {
+        let consent: Option<Consent<'_>> = (method == "session/request_permission")
+            .then(|| typed(params))
+            .flatten();
+        let Some(consent) = consent else {
             let owed = Owed::Unknown(method.to_owned());
             self.owed.insert(id.to_owned(), owed);
             return "a request that the runner answers by itself";
         };
         self.taken_up(out);
-        self.work.message_ends();
-        let asked = &waiting.asked;
-        out.push(Told::Event(Event::PermissionRequest {
-            request_id: asked.request_id.clone(),
-            call_id: asked.call_id.clone(),
-            tool: asked.tool.clone(),
-            input: asked.input.clone(),
-            options: vec!["allow".to_owned(), "deny".to_owned()],
-        }));
+        let mut begun = Vec::new();
+        let call = &consent.tool_call;
+        self.work.asked_for(&self.vendor, call, &mut begun);
+        tell(&mut begun, out);
+        let waiting = Waiting::new(id, &consent, &self.vendor, &self.work);
+        out.push(Told::Event(waiting.asked.event()));
         self.asked.push(waiting);
         if !self.spec.asks {
             self.owed.insert(id.to_owned(), Owed::Allow);

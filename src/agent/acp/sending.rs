@@ -8,7 +8,7 @@ use super::wire::Sent;
 use super::{Acp, Opening, Owed, Turn};
 use crate::agent::json::typed;
 use crate::agent::json_rpc::Dialect;
-use crate::agent::live::{Answer, Command, Phase, Refused, Told};
+use crate::agent::live::{Answer, Asked, Command, Phase, Refused, Told, tell};
 
 const DIALECT: Dialect = Dialect::Versioned;
 
@@ -63,11 +63,21 @@ impl<V: Vendor> Acp<V> {
         };
         let waiting = self.asked.remove(at);
         let decision = waiting.decision(result);
-        let request_id = waiting.asked.request_id;
+        let Asked {
+            request_id,
+            call_id,
+            ..
+        } = waiting.asked;
         out.push(Told::Answered {
             request_id,
             decision,
         });
+        let silent = call_id.filter(|_| decision == "deny" && !V::TELLS_DENIED);
+        if let Some(call_id) = silent {
+            let mut ended = Vec::new();
+            self.work.denied(&call_id, &mut ended);
+            tell(&mut ended, out);
+        }
     }
 
     pub(super) fn frames_due(&self) -> Vec<Vec<u8>> {

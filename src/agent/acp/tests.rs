@@ -217,3 +217,50 @@ fn thoughts_with_subjects_stand_apart_and_one_without_goes_on() {
     assert_eq!(think("****\n, then."), ", then.");
     assert_eq!(think("**Doubt**\nOr"), "\n\n**Doubt**\nOr");
 }
+
+#[test]
+fn a_call_begins_with_the_request_and_is_over_when_it_is_denied() {
+    let spec = LiveSpec {
+        asks: true,
+        ..LiveSpec::default()
+    };
+    let mut dialog = ready(&gemini::KIND, &spec);
+    command(&mut *dialog, &prompt("p-1"));
+    let kinds = |told: &[Told]| -> Vec<&'static str> {
+        let kind = |told: &Told| match told {
+            Told::Event(Event::ToolStart { .. }) => "tool_start",
+            Told::Event(Event::ToolEnd { .. }) => "tool_end",
+            Told::Event(Event::PermissionRequest { .. }) => "permission_request",
+            Told::Answered { decision, .. } => decision,
+            Told::TakenUp { .. } => "taken up",
+            other => panic!("{other:?}"),
+        };
+        told.iter().map(kind).collect()
+    };
+    let told = receive(&mut *dialog, &ask(0));
+    assert_eq!(
+        kinds(&told),
+        ["taken up", "tool_start", "permission_request"]
+    );
+    let deny = Command::Answer {
+        request_id: "0".to_owned(),
+        answer: crate::agent::live::Answer::Deny {
+            message: "no".to_owned(),
+        },
+    };
+    let (_, told) = command(&mut *dialog, &deny);
+    assert_eq!(kinds(&told), ["deny", "tool_end"]);
+    // One that is permitted is told once, and ends when the CLI says so.
+    let told = receive(&mut *dialog, &ask(1));
+    assert_eq!(kinds(&told), ["tool_start", "permission_request"]);
+    let allow = Command::Answer {
+        request_id: "1".to_owned(),
+        answer: crate::agent::live::Answer::Allow { input: None },
+    };
+    let (_, told) = command(&mut *dialog, &allow);
+    assert_eq!(kinds(&told), ["allow"]);
+    let done = json!({"jsonrpc": "2.0", "method": "session/update", "params": {
+        "sessionId": "s", "update": {"sessionUpdate": "tool_call_update", "title": "ls",
+            "toolCallId": "run_shell_command__1", "status": "completed"}}});
+    assert_eq!(kinds(&receive(&mut *dialog, &done)), ["tool_end"]);
+}

@@ -66,6 +66,9 @@ pub(in crate::agent) trait Vendor:
     /// Whether updates of a running command have its output so far.
     const STREAMS_OUTPUT: bool;
 
+    /// Whether it says of a call that was not consented to that it is over.
+    const TELLS_DENIED: bool;
+
     /// What is to be set once there is a session.
     fn settings(spec: &LiveSpec) -> Vec<Request>;
 

@@ -57,12 +57,6 @@ impl Work {
         };
     }
 
-    /// A call that is asked for stands between what was said before and behind it.
-    pub(super) fn message_ends(&mut self) {
-        self.message = None;
-        self.thinks = false;
-    }
-
     /// What the turn has cost, in USD.
     pub(super) fn cost(&self) -> Option<f64> {
         Some(self.cost - self.cost_before).filter(|cost| *cost > 0.0)
@@ -209,29 +203,12 @@ impl Work {
         let status = call.status.as_deref().unwrap_or("in_progress");
         self.message = None;
         self.thinks = false;
-        let known = self.open.iter().position(|open| open.id == id);
-        if known.is_none() && self.open.len() >= OPEN_LIMIT {
-            return None;
-        }
-        let at = known.unwrap_or_else(|| {
-            let begun = vendor.begun(None, call);
-            let call = OpenCall::new(id, begun.native, begun.name, begun.input);
-            self.open.push(call);
-            self.open.len() - 1
-        });
+        let at = self.open(vendor, id, call)?;
         if status == "pending" {
             return Some("its input is not known yet");
         }
+        self.begin(vendor, at, call, out);
         let open = self.open.get_mut(at)?;
-        if !open.told {
-            self.calls += 1;
-            self.has_output = true;
-            self.refused = false;
-            if known.is_some() {
-                open.complete(vendor, call);
-            }
-            open.start(None, out);
-        }
         if matches!(status, "completed" | "failed") {
             let open = self.open.remove(at);
             self.refused = vendor.ended(&open, call, out);
@@ -239,6 +216,68 @@ impl Work {
             open.grow(call.text().as_deref(), out);
         }
         Some("nothing new")
+    }
+
+    /// Somebody is to consent to a call: it is told before they are asked, since they may want to
+    /// know what they are asked about, and since Gemini CLI says nothing of it before it has run.
+    pub(super) fn asked_for<V: Vendor>(
+        &mut self,
+        vendor: &V,
+        call: &CallUpdate<'_>,
+        out: &mut Vec<Event>,
+    ) {
+        self.message = None;
+        self.thinks = false;
+        let Some(id) = call.tool_call_id.as_deref() else {
+            return;
+        };
+        // Then it is told by those.
+        if vendor.tells_work() {
+            return;
+        }
+        if let Some(at) = self.open(vendor, id, call) {
+            self.begin(vendor, at, call, out);
+        }
+    }
+
+    /// Nobody consented to a call, and the CLI will say no more of it.
+    pub(super) fn denied(&mut self, id: &str, out: &mut Vec<Event>) {
+        if let Some(at) = self.open.iter().position(|open| open.id == id) {
+            let open = self.open.remove(at);
+            out.extend(Some(open).filter(|open| open.told).map(OpenCall::cut_off));
+        }
+    }
+
+    /// Where the call of that id is among the open ones; none where there are too many.
+    fn open<V: Vendor>(&mut self, vendor: &V, id: &str, call: &CallUpdate<'_>) -> Option<usize> {
+        if let Some(at) = self.open.iter().position(|open| open.id == id) {
+            return Some(at);
+        }
+        if self.open.len() >= OPEN_LIMIT {
+            return None;
+        }
+        let begun = vendor.begun(None, call);
+        let call = OpenCall::new(id, begun.native, begun.name, begun.input);
+        self.open.push(call);
+        Some(self.open.len() - 1)
+    }
+
+    /// Tells the call's start, once.
+    fn begin<V: Vendor>(
+        &mut self,
+        vendor: &V,
+        at: usize,
+        call: &CallUpdate<'_>,
+        out: &mut Vec<Event>,
+    ) {
+        let Some(open) = self.open.get_mut(at).filter(|open| !open.told) else {
+            return;
+        };
+        self.calls += 1;
+        self.has_output = true;
+        self.refused = false;
+        open.complete(vendor, call);
+        open.start(None, out);
     }
 }
 

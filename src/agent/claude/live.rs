@@ -25,7 +25,6 @@ use crate::agent::live::{
     Since, Told, tell,
 };
 use crate::agent::{Adapter as _, Evidence, Ignored, snapshot};
-use crate::event::Event;
 use crate::exit::Exit;
 use crate::frame::{Line, Loss};
 
@@ -290,18 +289,12 @@ impl ClaudeLive {
         let request_id = request.id.clone();
         if request.subtype == "can_use_tool" {
             let asked = Asked {
-                request_id: request_id.clone(),
+                request_id,
                 call_id: request.call_id.clone(),
                 tool: super::tools::name(&request.tool).to_owned(),
                 input: self.claude.calls.input(&request.tool, &request.input),
             };
-            out.push(Told::Event(Event::PermissionRequest {
-                request_id,
-                call_id: asked.call_id.clone(),
-                tool: asked.tool.clone(),
-                input: asked.input.clone(),
-                options: vec!["allow".to_owned(), "deny".to_owned()],
-            }));
+            out.push(Told::Event(asked.event()));
             self.asked.push(Waiting {
                 asked,
                 native_input: request.input.clone(),

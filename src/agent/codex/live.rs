@@ -203,14 +203,7 @@ impl Peer for CodexLive {
             return "a request that the runner answers by itself";
         }
         let waiting = Waiting::new(id, method, params, &self.work);
-        let asked = &waiting.asked;
-        out.push(Told::Event(Event::PermissionRequest {
-            request_id: asked.request_id.clone(),
-            call_id: asked.call_id.clone(),
-            tool: asked.tool.clone(),
-            input: asked.input.clone(),
-            options: vec!["allow".to_owned(), "deny".to_owned()],
-        }));
+        out.push(Told::Event(waiting.asked.event()));
         self.asked.push(waiting);
         ""
     }

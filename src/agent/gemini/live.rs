@@ -70,6 +70,7 @@ impl Vendor for GeminiAcp {
     const RESUME: &'static str = "session/load";
     const HISTORY_FOLLOWS: bool = true;
     const STREAMS_OUTPUT: bool = false;
+    const TELLS_DENIED: bool = false;
 
     fn settings(_spec: &LiveSpec) -> Vec<Request> {
         Vec::new()

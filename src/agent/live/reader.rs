@@ -13,12 +13,13 @@ use serde_json::value::RawValue;
 
 use super::{Dialog, LiveKind, LiveSpec, Told};
 use crate::agent::hold::Hold;
+use crate::agent::reader::cut;
 use crate::agent::{Evidence, Ignored, RestoreError};
 use crate::event::Event;
 use crate::exit::Exit;
-use crate::frame::{FrameLimits, Line, LineFramer, Loss};
+use crate::frame::{FrameLimits, Line, LineFramer};
 use crate::ids::SpoolOffset;
-use crate::redact::{Cut, Redactor};
+use crate::redact::Redactor;
 
 /// What one line or one frame came to.
 #[derive(Debug)]
@@ -182,11 +183,7 @@ impl Talk {
         while let Some((_, frame)) = self.waiting.pop_front_if(|(at, _)| *at < line.end) {
             self.frame(&frame, sink);
         }
-        let cut = match line.loss {
-            Loss::None => Cut::Nowhere,
-            Loss::Capped(_) => Cut::Marked,
-            Loss::Oversized => Cut::AtEnd,
-        };
+        let cut = cut(line.loss);
         let bytes = self.redactor.line(line.bytes, cut, &mut self.scratch);
         let line = Line { bytes, ..*line };
         let ignored = self.dialog.received(&line, &mut self.made);

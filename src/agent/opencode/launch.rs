@@ -163,9 +163,23 @@ pub(super) fn plan(spec: &TurnSpec) -> Result<LaunchPlan, LaunchError> {
         home_files: Vec::new(),
         home_links: Vec::new(),
         home_rename: None,
+        home_defaults: home_defaults(),
         env_pass: ENV_PASS,
         env_fallback: Vec::new(),
     })
+}
+
+/// OpenCode installs `@opencode-ai/plugin` from the npm registry into its folder of settings at
+/// each start at which it is missing there, and loads no plugin before that is done or given up;
+/// it looks no further than for a folder of packages and a lock file that names it (1.18.33). In
+/// a home of ours nothing needs it, so that there is nothing to be installed.
+pub(super) fn home_defaults() -> Vec<(&'static str, &'static [u8])> {
+    const LOCK: &[u8] = br#"{"lockfileVersion":3,"requires":true,"packages":{"":{"dependencies":{"@opencode-ai/plugin":"*"}}}}"#;
+    const WHY: &[u8] = b"Empty, so that OpenCode installs nothing here. To have it install packages for\nplugins of yours, remove this folder and the package-lock.json beside it.\n";
+    vec![
+        (".config/opencode/node_modules/README", WHY),
+        (".config/opencode/package-lock.json", LOCK),
+    ]
 }
 
 pub(super) fn environment(spec: &TurnSpec) -> Vec<(OsString, OsString)> {

@@ -94,6 +94,7 @@ impl Vendor for OpenCodeAcp {
     const RESUME: &'static str = "session/resume";
     const HISTORY_FOLLOWS: bool = false;
     const STREAMS_OUTPUT: bool = true;
+    const TELLS_DENIED: bool = true;
 
     fn settings(spec: &LiveSpec) -> Vec<Request> {
         let option = |id: &str, value: &Option<String>| {

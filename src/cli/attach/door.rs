@@ -79,13 +79,17 @@ impl Door {
         config
     }
 
-    /// Asks the Hub to have the session led again; false where it can start nothing that leads it.
-    pub(super) async fn resume(&self, session: &SessionId) -> Result<bool, RestError> {
-        let rest = self.hub.rest();
-        rest.resume(session).await?;
-        let now = rest.session(session).await?.rest;
-        let is_not = |what: &str| now.get(what) == Some(&Value::Bool(false));
-        Ok(!(is_not("runtimeAvailable") && is_not("wakeAvailable")))
+    /// Asks the Hub to have the session led again; false where it can start nothing that leads it (the
+    /// embedded one says so itself).
+    pub(super) fn resume(&self, session: SessionId) -> Resuming {
+        let rest = self.hub.rest().clone();
+        async move {
+            rest.resume(&session).await?;
+            let now = rest.session(&session).await?.rest;
+            let is_not = |what: &str| now.get(what) == Some(&Value::Bool(false));
+            Ok(!(is_not("runtimeAvailable") && is_not("wakeAvailable")))
+        }
+        .boxed()
     }
 
     /// The sessions that there are.
@@ -93,6 +97,9 @@ impl Door {
         Ok(self.hub.rest().sessions().await.map_err(rest_error)?)
     }
 }
+
+/// A Hub on its way to have a session led again: whether it can.
+pub(super) type Resuming = BoxFuture<'static, Result<bool, RestError>>;
 
 /// No Hub was named, and no daemon leads to one.
 fn no_hub(error: ClientError) -> CliError {

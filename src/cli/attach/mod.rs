@@ -20,7 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use self::choice::choose;
-use self::door::Door;
+use self::door::{Door, Resuming};
 use self::editor::{Editor, Key};
 use self::screen::{Prompt, Screen};
 use self::terminal::Terminal;
@@ -33,6 +33,7 @@ use crate::config::{CommandKind, HubOptions, Options};
 use crate::event::NoticeLevel;
 use crate::hub::StartError;
 use crate::hub::controller::{Controller, Heard, Said};
+use crate::hub::rest::RestError;
 use crate::ids::SessionId;
 use crate::tasks::Tasks;
 
@@ -103,6 +104,7 @@ async fn attach(context: &Context, session: Option<SessionId>) -> Result<ExitCod
         front: Front::open()?,
         waiting: Vec::new(),
         resuming: false,
+        asking: None,
         aborted: false,
         typing: true,
     };
@@ -220,6 +222,8 @@ struct Attached {
     waiting: Vec<Said>,
     /// The Hub was asked to have the session led for what waits.
     resuming: bool,
+    /// The Hub is being asked to.
+    asking: Option<Resuming>,
     /// The turn that runs was told to end.
     aborted: bool,
     /// There may be more on stdin.
@@ -264,7 +268,7 @@ impl Attached {
             }
             let goes = tokio::select! {
                 heard = self.heard.recv() => match heard {
-                    Some(heard) => self.hear(heard, &mut view, &mut out).await,
+                    Some(heard) => self.hear(heard, &mut view, &mut out),
                     None => break None,
                 },
                 bytes = keys.recv(), if self.typing => {
@@ -274,7 +278,11 @@ impl Attached {
                         self.typing = false;
                         self.front.rest()
                     };
-                    self.press(keys, &mut view, &mut out).await
+                    self.press(keys, &mut view, &mut out)
+                }
+                answer = asked(&mut self.asking) => {
+                    self.asking = None;
+                    resumed(answer, &mut view, &mut out).map(|()| Goes::On)
                 }
                 _ = resized.recv() => Ok(Goes::On),
                 _ = hung_up.recv() => Ok(Goes::Away),
@@ -290,28 +298,24 @@ impl Attached {
 
     /// Whether there was only so much to do, and it is done.
     fn is_done(&self, view: &View) -> bool {
-        !self.typing && view.is_there() && self.waiting.is_empty() && view.is_settled()
+        let asks = self.asking.is_some() || !self.waiting.is_empty();
+        !self.typing && view.is_there() && !asks && view.is_settled()
     }
 
-    async fn hear(&mut self, heard: Heard, view: &mut View, out: &mut Vec<u8>) -> io::Result<Goes> {
+    fn hear(&mut self, heard: Heard, view: &mut View, out: &mut Vec<u8>) -> io::Result<Goes> {
         let was_busy = view.is_busy();
         view.hear(heard, out)?;
         if was_busy && !view.is_busy() {
             self.aborted = false;
         }
-        self.say_what_waits(view, out).await?;
+        self.say_what_waits(view, out)?;
         Ok(Goes::On)
     }
 
-    async fn press(
-        &mut self,
-        keys: Vec<Key>,
-        view: &mut View,
-        out: &mut Vec<u8>,
-    ) -> io::Result<Goes> {
+    fn press(&mut self, keys: Vec<Key>, view: &mut View, out: &mut Vec<u8>) -> io::Result<Goes> {
         for key in keys {
             let goes = match key {
-                Key::Line(line) => self.line(&line, view, out).await?,
+                Key::Line(line) => self.line(&line, view, out)?,
                 Key::Interrupt => self.interrupt(view, out)?,
                 Key::End => Goes::Away,
                 Key::Redraw => {
@@ -341,12 +345,12 @@ impl Attached {
         self.say(&Said::Abort, view, out)
     }
 
-    async fn line(&mut self, line: &str, view: &mut View, out: &mut Vec<u8>) -> io::Result<Goes> {
+    fn line(&mut self, line: &str, view: &mut View, out: &mut Vec<u8>) -> io::Result<Goes> {
         let read = typed(line);
         match read {
             Typed::Prompt(text) => {
                 self.waiting.push(Said::Prompt(text));
-                self.say_what_waits(view, out).await?;
+                self.say_what_waits(view, out)?;
             }
             Typed::Steer(text) => self.say(&Said::Steer(text), view, out)?,
             Typed::Abort => self.abort(view, out)?,
@@ -357,7 +361,7 @@ impl Attached {
             Typed::Resume if view.is_led() => {
                 view.say(NoticeLevel::Info, "the session is led", out)?;
             }
-            Typed::Resume => self.resume(view, out).await?,
+            Typed::Resume => self.resume(),
             Typed::Quit => return Ok(Goes::Away),
             Typed::Help => {
                 for line in HELP.lines() {
@@ -371,26 +375,14 @@ impl Attached {
     }
 
     /// Asks the Hub to have the session led again; when it is, that is heard.
-    async fn resume(&mut self, view: &mut View, out: &mut Vec<u8>) -> io::Result<()> {
-        let why = match self.door.resume(&self.session).await {
-            Ok(true) => {
-                let words = "asked the Hub to resume the session";
-                return view.say(NoticeLevel::Info, words, out);
-            }
-            Ok(false) => {
-                "the Hub has nothing that could lead this session; start it where it ran, \
-                          with `agent-runner start`"
-                    .to_owned()
-            }
-            Err(error) => error.to_string(),
-        };
-        view.say(NoticeLevel::Error, &why, out)?;
-        view.not_woken(why);
-        Ok(())
+    fn resume(&mut self) {
+        if self.asking.is_none() {
+            self.asking = Some(self.door.resume(self.session.clone()));
+        }
     }
 
     /// Says what waits to somebody who can hear it; a session that nobody leads is resumed for it.
-    async fn say_what_waits(&mut self, view: &mut View, out: &mut Vec<u8>) -> io::Result<()> {
+    fn say_what_waits(&mut self, view: &mut View, out: &mut Vec<u8>) -> io::Result<()> {
         if !view.is_connected() || self.waiting.is_empty() {
             return Ok(());
         }
@@ -400,7 +392,7 @@ impl Attached {
                 self.say(&said, view, out)?;
             }
         } else if !std::mem::replace(&mut self.resuming, true) {
-            self.resume(view, out).await?;
+            self.resume();
         }
         Ok(())
     }
@@ -414,4 +406,30 @@ impl Attached {
             Err(error) => view.say(NoticeLevel::Error, &error.to_string(), out),
         }
     }
+}
+
+/// The Hub's answer to what it was asked; waits for ever while it was asked nothing. Cancel-safe.
+async fn asked(asking: &mut Option<Resuming>) -> Result<bool, RestError> {
+    match asking {
+        Some(answer) => answer.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Shows what the Hub makes of a session that is to be led again.
+fn resumed(answer: Result<bool, RestError>, view: &mut View, out: &mut Vec<u8>) -> io::Result<()> {
+    let why = match answer {
+        Ok(true) => {
+            let words = "asked the Hub to resume the session";
+            return view.say(NoticeLevel::Info, words, out);
+        }
+        Ok(false) => "the Hub has nothing that could lead this session; start it where it ran, \
+                      with `agent-runner start`"
+            .to_owned(),
+        Err(RestError::Failed { message, .. }) => message,
+        Err(error) => error.to_string(),
+    };
+    view.say(NoticeLevel::Error, &why, out)?;
+    view.not_woken(why);
+    Ok(())
 }

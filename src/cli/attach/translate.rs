@@ -87,7 +87,7 @@ impl Translator {
 
     fn message(&mut self, message: &Value) -> Vec<Event> {
         match text(message, "role") {
-            Some("user") => vec![prompt(plain(message.get("content")))],
+            Some("user") => vec![prompt(message)],
             Some("assistant") => {
                 self.count(message);
                 let answer = plain(message.get("content"));
@@ -144,7 +144,7 @@ impl Translator {
 pub(super) fn entry(entry: &Value) -> Vec<Event> {
     let content = || plain(entry.get("content"));
     match text(entry, "type") {
-        Some("user_prompt") => vec![prompt(content())],
+        Some("user_prompt") => vec![prompt(entry)],
         Some("message") if entry.get("isError") == Some(&Value::Bool(true)) => {
             vec![notice(NoticeLevel::Error, &content())]
         }
@@ -206,10 +206,17 @@ fn own_name(name: &str) -> &str {
     }
 }
 
-fn prompt(text: String) -> Event {
+/// What somebody asked, and who, where the Hub or the lead knows.
+fn prompt(message: &Value) -> Event {
+    let author = message.get("author");
+    let name = author.and_then(|author| {
+        let named = |key: &str| text(author, key).filter(|name| !name.is_empty());
+        named("displayName").or_else(|| named("email"))
+    });
     Event::Prompt {
-        text,
+        text: plain(message.get("content")),
         prompt_id: None,
+        author: name.map(str::to_owned),
     }
 }
 

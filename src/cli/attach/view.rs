@@ -178,7 +178,7 @@ impl View {
         if let (None, Some(task), false) =
             (seen, &history.task, history.entries.iter().any(is_prompt))
         {
-            self.prompt(task, out)?;
+            self.prompt(task, None, out)?;
             self.announced = Some(task.clone());
         }
         let news = |entry: &&Value| seen.is_none_or(|seen| stamp(entry) > seen);
@@ -224,18 +224,23 @@ impl View {
 
     fn show(&mut self, event: &Event, out: &mut Vec<u8>) -> io::Result<()> {
         match event {
-            Event::Prompt { text, .. } => match self.announced.take() {
+            Event::Prompt { text, author, .. } => match self.announced.take() {
                 Some(task) if task == *text => Ok(()),
-                _ => self.prompt(text, out),
+                _ => self.prompt(text, author.as_deref(), out),
             },
             event => self.transcript.show(event, out),
         }
     }
 
-    /// A prompt, as it would stand on a prompt line.
-    fn prompt(&mut self, text: &str, out: &mut Vec<u8>) -> io::Result<()> {
+    /// A prompt, as it would stand on a prompt line; before it the name of whose it is, which a
+    /// prompt of this terminal has not.
+    fn prompt(&mut self, text: &str, author: Option<&str>, out: &mut Vec<u8>) -> io::Result<()> {
+        let first = match author {
+            Some(name) => format!("{}>", summary(name)),
+            None => ">".to_owned(),
+        };
         for (index, line) in text.trim_end().lines().enumerate() {
-            let mark = if index == 0 { ">" } else { " " };
+            let mark = if index == 0 { &*first } else { " " };
             self.transcript
                 .line_of_others(&format!("{mark} {line}"), out)?;
         }
@@ -249,6 +254,16 @@ impl View {
             .or_else(|| text("statusText"))
             .unwrap_or_default();
         if TELLING.contains(&asked.method.as_str()) {
+            // Answered by somebody else, or taken back.
+            if let Some(over) = text("requestId") {
+                let waited = self.asked.len();
+                self.asked.retain(|asked| asked.id != over);
+                if self.asked.len() == waited {
+                    return Ok(());
+                }
+                let words = format!("the question {over} is answered, or needs no answer any more");
+                return self.say(NoticeLevel::Info, &words, out);
+            }
             let level = match text("notifyType") {
                 Some("error") => NoticeLevel::Error,
                 Some("warning") => NoticeLevel::Warning,
@@ -259,6 +274,9 @@ impl View {
                 "" => Ok(()),
                 words => self.say(level, words, out),
             };
+        }
+        if self.asked.iter().any(|known| known.id == asked.id) {
+            return Ok(()); // asked again for somebody who has just come
         }
         let mut lines = vec![format!("? {}", join(title, words))];
         let options = asked.params.get("options").and_then(Value::as_array);
@@ -369,6 +387,10 @@ mod tests {
         assert_eq!(text, "A session\n> Do it\n");
         let user = json!({"message": {"role": "user", "content": "More"}});
         assert_eq!(shown(&mut view, event("message_end", user, 2)), "> More\n");
+        let by = json!({"displayName": "Ada L.", "email": "ada@example.com"});
+        let other = json!({"message": {"role": "user", "content": "And\nthis", "author": by}});
+        let text = shown(&mut view, event("message_end", other, 2));
+        assert_eq!(text, "Ada L.> And\n  this\n");
         assert!(shown(&mut view, Heard::Lost("gone".to_owned())).contains("gone"));
         assert_eq!(view.mark(), "connecting> ");
         assert_eq!(shown(&mut view, Heard::Lost("gone".to_owned())), "");
@@ -424,6 +446,19 @@ mod tests {
             view.answer(&Typed::Answer("2".to_owned())),
             answer("b", json!("y"))
         );
+        assert!(view.answer(&Typed::Approve(None)).is_err());
+
+        // Asked again, as for somebody who has just come; then answered by them.
+        let again = ask("d", "confirm", json!({"title": "Run"}));
+        assert!(shown(&mut view, again.clone()).contains("? Run"));
+        assert_eq!(shown(&mut view, again), "");
+        let over = ask(
+            "n",
+            "setStatus",
+            json!({"statusKey": "question", "requestId": "d"}),
+        );
+        assert!(shown(&mut view, over.clone()).contains("the question d is answered"));
+        assert_eq!(shown(&mut view, over), "", "it was answered here");
         assert!(view.answer(&Typed::Approve(None)).is_err());
     }
 

@@ -29,8 +29,11 @@ use super::lead::here;
 use super::printing::say;
 use super::{CliError, Exit};
 use crate::api::socket_path;
-use crate::api::wire::{CreateAnswer, CreateRequest, DaemonStatus, Problem};
+use crate::api::wire::{
+    CreateAnswer, CreateRequest, DaemonStatus, Problem, SessionList, SessionState, SessionSummary,
+};
 use crate::config::{self, ClientConfig, ClientOptions, CommandKind, EnvMap, Output};
+use crate::ids::SessionId;
 use crate::journal::StateLock;
 use crate::tasks::Tasks;
 
@@ -92,6 +95,27 @@ impl Context {
 pub(super) fn daemon_status(state_dir: &Path) -> Result<DaemonStatus, CliError> {
     let client = Client::of_state_dir(state_dir);
     Ok(runtime()?.block_on(client.get("/v1/daemon"))?)
+}
+
+/// How a session of that state dir's daemon stands, once it is set up or has failed; none where
+/// the daemon has no such session.
+pub(super) fn session_settled(
+    state_dir: &Path,
+    id: &SessionId,
+) -> Result<Option<SessionSummary>, CliError> {
+    const LOOK: std::time::Duration = std::time::Duration::from_millis(50);
+    let client = Client::of_state_dir(state_dir);
+    runtime()?.block_on(async {
+        loop {
+            let list: SessionList = client.get("/v1/sessions?all=true").await?;
+            match list.sessions.into_iter().find(|session| session.id == *id) {
+                Some(session) if session.state == SessionState::SettingUp => {
+                    tokio::time::sleep(LOOK).await;
+                }
+                found => return Ok(found),
+            }
+        }
+    })
 }
 
 /// Has the daemon of that state dir make a session; its answer.

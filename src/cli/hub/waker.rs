@@ -61,10 +61,15 @@ impl CommandWaker {
         let mut command = match &self.command {
             WakeCommand::Own => {
                 let home = home.ok_or("its lead has not said where it lives")?;
+                if !home.is_dir() {
+                    // A daemon that is started there would know of no session.
+                    let home = home.display();
+                    return Err(format!("the state dir {home} of its last lead is gone"));
+                }
                 let own = std::env::current_exe().map_err(|error| error.to_string())?;
                 let mut command = Command::new(own);
                 command.args(["start", "--hub", &self.url, "--state-dir"]);
-                command.arg(home);
+                command.arg(home).args(["--session", session]);
                 command
             }
             WakeCommand::Words(words) => {

@@ -16,6 +16,9 @@ use serde_json::Value;
 use super::line::{duration, grouped, harmless, summary};
 use crate::event::{Event, NoticeLevel, Outcome, TurnError, Usage};
 
+/// The longest error's message that is known again, in bytes.
+const LONGEST_ERROR: usize = 4096;
+
 /// Renders events as they come.
 #[derive(Debug, Default)]
 pub(in crate::cli) struct Transcript {
@@ -23,6 +26,8 @@ pub(in crate::cli) struct Transcript {
     /// The cursor stands behind streamed text, not at the start of a line.
     mid_line: bool,
     thinking: bool,
+    /// The text that came last, as far as nothing else was shown since.
+    said: String,
     usage: Option<Usage>,
     /// Where the agent works, with a slash.
     cwd: Option<String>,
@@ -135,6 +140,10 @@ impl Transcript {
         }
         self.thinking = thinking;
         let text = harmless(text);
+        // More than this is no error's message.
+        if self.said.len() < LONGEST_ERROR {
+            self.said.push_str(&text);
+        }
         let style = if thinking { Style::Dim } else { Style::Plain };
         self.paint(out, style, &text)?;
         if !text.is_empty() {
@@ -151,7 +160,11 @@ impl Transcript {
         duration_ms: Option<u64>,
     ) -> io::Result<()> {
         if let Some(error) = error {
-            self.line(out, Style::Red, &harmless(&error.message))?;
+            let message = harmless(&error.message);
+            // Claude Code says what went wrong as if the agent had.
+            if self.said.trim() != message.trim() {
+                self.line(out, Style::Red, &message)?;
+            }
         }
         let mut text = outcome_words(outcome).to_owned();
         if let Some(millis) = duration_ms {
@@ -174,6 +187,7 @@ impl Transcript {
         if self.mid_line {
             self.new_line(out)?;
         }
+        self.said.clear();
         self.paint(out, style, text)?;
         self.new_line(out)
     }
@@ -455,6 +469,25 @@ mod tests {
         assert_eq!(
             shown(&[token("x"), end]),
             "x\nInvalid API key\nfailed in 0.9 s\n"
+        );
+    }
+
+    #[test]
+    fn an_error_that_the_agent_has_just_said_is_not_said_again() {
+        let end = || Event::End {
+            outcome: Outcome::Failed,
+            error: Some(TurnError::new(
+                crate::event::ErrorClass::Auth,
+                "Not logged in",
+            )),
+            duration_ms: None,
+        };
+        let (half, rest) = (token("Not log"), token("ged in"));
+        assert_eq!(shown(&[half, rest, end()]), "Not logged in\nfailed\n");
+        let plan = Event::Plan { items: Vec::new() };
+        assert_eq!(
+            shown(&[token("So.\n"), plan, end()]),
+            "So.\nNot logged in\nfailed\n"
         );
     }
 

@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 use super::dialogue::{Dialogue, Outcome};
 use crate::agent::live::{Answer, Asked};
 use crate::config::{Gate, GateConfig, GateDefault};
-use crate::hub::Actions;
 use crate::hub::link::UiRequest;
-use crate::turn::approval::{Answered, Answerer, Waiting};
+use crate::hub::{Actions, Confirm};
+use crate::turn::approval::{Answered, Answerer, Matter, Waiting};
 
 /// Calls about which the Hub's word is remembered until the request comes.
 const REMEMBERED: usize = 256;
@@ -113,7 +113,7 @@ impl Consent {
             }
             there
         });
-        for Waiting { asked, .. } in waiting {
+        for Waiting { asked, matters, .. } in waiting {
             let known = |request: &Request| request.asked.request_id == asked.request_id;
             if self.requests.iter().any(known) {
                 continue;
@@ -123,6 +123,17 @@ impl Consent {
                 person: person(asked),
                 stage: Stage::Answered,
             };
+            if !matters.is_empty() {
+                // The Hub wants it, and has said its word.
+                let confirm = matters.iter().map(confirm).collect();
+                let actions = Actions {
+                    confirm,
+                    ..Actions::default()
+                };
+                request.decided(actions, Answerer::Hub, out);
+                self.requests.push(request);
+                continue;
+            }
             match (self.word_of(asked), self.gate.gate) {
                 (Some(word), _) => {
                     request.decided(word.actions, Answerer::Hub, out);
@@ -282,6 +293,19 @@ impl Request {
     }
 }
 
+fn confirm(matter: &Matter) -> Confirm {
+    let Matter {
+        title,
+        message,
+        deny_reason,
+    } = matter.clone();
+    Confirm {
+        title,
+        message,
+        deny_reason,
+    }
+}
+
 fn denied(message: String) -> Answer {
     Answer::Deny { message }
 }
@@ -320,6 +344,7 @@ mod tests {
             },
             since: Timestamp::from_millis(1),
             until: None,
+            matters: Vec::new(),
         }]
     }
 
@@ -410,6 +435,28 @@ mod tests {
             [Do::TakeBack("r-b/0".to_owned())],
             "answered elsewhere"
         );
+    }
+
+    #[test]
+    fn what_the_hub_wants_confirmed_beside_is_asked_in_its_words_with_the_gate_on_or_off() {
+        for gate in [OFF, GATE] {
+            let (mut out, now) = (Vec::new(), Clock.now());
+            let mut consent = Consent::new(gate);
+            let mut beside = waiting("a");
+            beside[0].matters.push(Matter {
+                title: "Sure?".to_owned(),
+                message: "m".to_owned(),
+                deny_reason: None,
+            });
+            consent.waiting(&beside, |_| false, now, &mut out);
+            assert!(
+                matches!(&out[..], [Do::Ask(request)] if request.params["title"] == "Sure?"),
+                "{out:?}"
+            );
+            out.clear();
+            assert!(consent.people_said("r-a/0", &json!(true), &mut out));
+            assert_eq!(answers(&mut out), [("allow", Answerer::Controller)]);
+        }
     }
 
     #[test]

@@ -1,14 +1,23 @@
-//! What the Hub would have held, and what nothing can hold: it is told, and ended where it must be.
+//! What the Hub would have held, and what nothing can hold: it is told, once, and ended where it
+//! must be.
 
 use tokio::time::Instant;
 
 use super::consent::{Do, Word};
 use super::dialogue::Dialogue;
 use super::runs::CONFIRMATION;
+use super::words::notice_of;
 use super::{About, Held, HubSide, Memory, deny_reason, event_of};
 use crate::event::{Envelope, NoticeLevel};
 use crate::ids::Seq;
 use crate::journal::JournalError;
+
+/// The codes of what is told here.
+const UNHELD: &str = "hub_unheld";
+const BLOCKED: &str = "hub_blocked";
+const RETURN_UNUSED: &str = "hub_return_unused";
+/// All of them.
+pub(super) const CODES: [&str; 3] = [UNHELD, BLOCKED, RETURN_UNUSED];
 
 impl HubSide {
     /// The Hub would have held a call that runs, or has run: a refusal ends its turn, people are
@@ -20,7 +29,7 @@ impl HubSide {
             word.call
         );
         if let Some(reason) = &word.actions.block {
-            self.too_late(&event, &what, reason, memory).await;
+            self.too_late(&word.frame, &what, reason, memory).await;
             todo.push(Do::Settled(word.frame));
             return;
         }
@@ -28,23 +37,23 @@ impl HubSide {
             "the Hub wants consent for {what}: it goes on while people are asked, and a refusal \
              interrupts the turn"
         );
-        self.warn("hub_unheld", text, memory).await;
+        self.warn(UNHELD, &word.frame, text, memory).await;
         let deny_reason = word.actions.confirm.iter().find_map(deny_reason);
         let dialogue = Dialogue::before_run(&event, word.actions.confirm);
         todo.extend(dialogue.request().map(Do::Ask));
         memory.held.push(Held {
             frame: word.frame,
-            about: About::UnderWay { event, what },
+            about: About::UnderWay { what },
             dialogue,
             until: Instant::now() + CONFIRMATION,
             deny_reason,
         });
     }
 
-    /// All that is left is to end the turn, if it still is the event's own.
+    /// All that is left is to end the turn, if it still is that of the frame's event.
     pub(super) async fn too_late(
         &self,
-        event: &str,
+        frame: &str,
         what: &str,
         reason: &str,
         memory: &mut Memory,
@@ -52,7 +61,7 @@ impl HubSide {
         let Some((turn, _)) = self.session.state().borrow().running else {
             return;
         };
-        match self.turn_has(event).await {
+        match self.turn_has(event_of(frame)).await {
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => {
@@ -61,7 +70,7 @@ impl HubSide {
             }
         }
         let text = format!("the Hub blocked {what}: the turn is interrupted ({reason})");
-        self.warn("hub_blocked", text, memory).await;
+        self.warn(BLOCKED, frame, text, memory).await;
         self.session.cancel(false).await;
     }
 
@@ -71,12 +80,16 @@ impl HubSide {
             "the Hub returned another result of the call {call} ({frame}): the agent's CLI has told its \
              model already, and nothing was replaced"
         );
-        self.warn("hub_return_unused", text, memory).await;
+        self.warn(RETURN_UNUSED, frame, text, memory).await;
     }
 
-    /// What stays untold is told by the log at least.
-    async fn warn(&self, code: &'static str, text: String, memory: &mut Memory) {
-        let id = self.new_notice();
+    /// Once for each frame, however often the Hub answers it. What stays untold is told by the log
+    /// at least.
+    async fn warn(&self, code: &'static str, frame: &str, text: String, memory: &mut Memory) {
+        let id = notice_of(frame, code, 0);
+        if memory.has_echo(&id.to_string()) {
+            return;
+        }
         if let Err(error) = self
             .note(NoticeLevel::Warning, code, text, id, memory)
             .await

@@ -66,9 +66,8 @@ struct Held {
 enum About {
     /// A run that is to begin.
     Run { prompt: EventId, briefing: Briefing },
-    /// Nothing: it goes on already, and a refusal ends its turn. The event that began it, and
-    /// what it is.
-    UnderWay { event: String, what: String },
+    /// Nothing: it goes on already, and a refusal ends its turn. What it is.
+    UnderWay { what: String },
 }
 
 /// What is remembered between two words of the Hub.
@@ -177,8 +176,10 @@ impl HubSide {
                 actions,
             } => self.answered(frame, point, actions, memory, todo).await,
             News::UiResponse { id, result } => {
-                if !memory.consent.people_said(&id, &result, todo) {
-                    self.people_said(&id, &result, memory, todo).await;
+                if memory.consent.people_said(&id, &result, todo)
+                    || self.people_said(&id, &result, memory, todo).await
+                {
+                    self.tell_answered(&id);
                 }
             }
             News::Joined(Role::Controller) => self.ask_again(memory),
@@ -264,24 +265,32 @@ impl HubSide {
         self.is_live && self.approval.asks()
     }
 
-    /// People have answered what the Hub wanted them to be asked.
-    async fn people_said(&self, id: &str, result: &Value, memory: &mut Memory, todo: &mut Vec<Do>) {
+    /// Whether people have answered what the Hub wanted them to be asked.
+    async fn people_said(
+        &self,
+        id: &str,
+        result: &Value,
+        memory: &mut Memory,
+        todo: &mut Vec<Do>,
+    ) -> bool {
         for at in 0..memory.held.len() {
             let Some(held) = memory.held.get_mut(at) else {
-                return;
+                return false;
             };
             let refused = match held.dialogue.answer(id, result) {
                 None => continue,
                 Some(Outcome::Open) => {
                     todo.extend(held.dialogue.request().map(Do::Ask));
-                    return;
+                    return true;
                 }
                 Some(Outcome::Done(Answer::Deny { message })) => Some(message),
                 Some(Outcome::Done(Answer::Allow { .. } | Answer::Stop)) => None,
             };
             let held = memory.held.swap_remove(at);
-            return self.release(held, refused, memory, todo).await;
+            self.release(held, refused, memory, todo).await;
+            return true;
         }
+        false
     }
 
     /// What was held may go on, or must not.
@@ -300,8 +309,8 @@ impl HubSide {
                 };
                 self.brief(held.frame, prompt, briefing, memory, todo).await;
             }
-            (About::UnderWay { event, what }, Some(reason)) => {
-                self.too_late(&event, &what, &reason, memory).await;
+            (About::UnderWay { what }, Some(reason)) => {
+                self.too_late(&held.frame, &what, &reason, memory).await;
                 todo.push(Do::Settled(held.frame));
             }
             (About::UnderWay { .. }, None) => todo.push(Do::Settled(held.frame)),
@@ -316,7 +325,8 @@ impl HubSide {
                 // The protocol has no word for it; a late answer counts for nothing.
                 Do::TakeBack(id) => {
                     let message = format!("the question {id} needs no answer any more");
-                    self.tell_people("notify", json!({"message": message, "notifyType": "info"}));
+                    let params = json!({"message": message, "notifyType": "info", "requestId": id});
+                    self.tell_people("notify", params);
                 }
                 Do::Answer(answer) => match self.session.answer(answer).await {
                     Ok(()) => {}
@@ -337,6 +347,13 @@ impl HubSide {
                 }
             }
         }
+    }
+
+    /// One of them has answered: the others need not. A status that nobody has set shows nothing;
+    /// who knows `requestId` takes the question away.
+    fn tell_answered(&self, id: &str) {
+        let params = json!({"statusKey": "question", "requestId": id});
+        self.tell_people("setStatus", params);
     }
 
     fn tell_people(&self, method: &'static str, params: Value) {

@@ -87,7 +87,6 @@ impl HubSide {
         }
         let about = if self.context.briefings.has_begun(prompt) {
             About::UnderWay {
-                event: event.to_owned(),
                 what: "the run, which had begun already".to_owned(),
             }
         } else {
@@ -122,8 +121,7 @@ impl HubSide {
         };
         if self.context.briefings.has_begun(prompt) {
             let what = "the run, which had begun already";
-            self.too_late(&prompt.to_string(), what, &reason, memory)
-                .await;
+            self.too_late(&frame, what, &reason, memory).await;
             todo.push(Do::Settled(frame));
             return;
         }
@@ -153,8 +151,8 @@ impl HubSide {
                 continue;
             }
             let what = "the run, which had begun already";
-            let event = refused.prompt.to_string();
-            self.too_late(&event, what, &refused.reason, memory).await;
+            self.too_late(&refused.frame, what, &refused.reason, memory)
+                .await;
             todo.push(Do::Settled(refused.frame));
         }
     }

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::late::CODES;
 use super::{HubSide, Memory, event_of, remember};
 use crate::event::{Envelope, Event, NoticeLevel};
 use crate::hub::{Actions, Level, Notify};
@@ -18,6 +19,8 @@ use crate::session::{Prompt, SessionError};
 
 /// The code of a notice that repeats what the Hub said.
 const NOTIFIED: &str = "hub_notify";
+/// What every code of a notice that follows from a word of the Hub begins with.
+const MARK: &str = "hub_";
 
 impl HubSide {
     /// Notices and status go into the events and to people, messages become turns.
@@ -31,7 +34,7 @@ impl HubSide {
         for (number, notify) in actions.notices.drain(..).enumerate() {
             // A Hub that has a word for every event would hear its own words for ever.
             if !is_echo {
-                self.notify(notify, notice_of(frame, number), memory)
+                self.notify(notify, notice_of(frame, NOTIFIED, number), memory)
                     .await?;
             }
         }
@@ -99,11 +102,6 @@ impl HubSide {
         self.context.journal.commit(batch).await.map(drop)
     }
 
-    /// The id of a notice of our own.
-    pub(super) fn new_notice(&self) -> EventId {
-        EventId::derive(self.context.clock.new_uuid(), 0)
-    }
-
     /// The notices of what the Hub said to earlier daemons, as far as it may say it again: it
     /// answers again what came behind the last event that it has.
     pub(super) async fn earlier_notices(&self) -> VecDeque<String> {
@@ -126,13 +124,13 @@ impl HubSide {
             let Some(batch) = tail.try_next().await? else {
                 break;
             };
-            let mark = NOTIFIED.as_bytes();
+            let mark = MARK.as_bytes();
             let lines = batch.lines();
             for line in lines.filter(|line| memchr::memmem::find(line, mark).is_some()) {
                 let Ok(envelope) = Envelope::parse(line) else {
                     continue;
                 };
-                if matches!(&envelope.event, Event::Notice { code, .. } if code == NOTIFIED) {
+                if matches!(&envelope.event, Event::Notice { code, .. } if is_of_a_word(code)) {
                     remember(found, envelope.header.event_id.to_string());
                 }
             }
@@ -141,8 +139,13 @@ impl HubSide {
     }
 }
 
-/// The id of the notice that this answer's `number`-th asks for: the same each time.
-fn notice_of(frame: &str, number: usize) -> EventId {
-    let origin = Uuid::new_v5(&Uuid::NAMESPACE_OID, frame.as_bytes());
+fn is_of_a_word(code: &str) -> bool {
+    code == NOTIFIED || CODES.contains(&code)
+}
+
+/// The id of the `number`-th notice of this code that the answer to a frame comes to: the same each
+/// time.
+pub(super) fn notice_of(frame: &str, code: &str, number: usize) -> EventId {
+    let origin = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{code} {frame}").as_bytes());
     EventId::derive(origin, number as u64)
 }

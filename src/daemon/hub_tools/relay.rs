@@ -4,9 +4,7 @@
 //! that a daemon that is started again serves the same CLI: what it was asked while it was away
 //! waits for it a while, what it was at work on is lost and told so.
 
-use std::fs::File;
 use std::io::{self, BufRead, Read as _, Write};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,15 +12,16 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{LONGEST, address};
+use super::{LONGEST, SOCKET, TIMEOUT};
+use crate::private_socket::{Connection, Door};
 
 /// Requests at once; a further one waits with all behind it.
 const AT_ONCE: usize = 32;
 /// How long a daemon that is away is waited for, and how often it is looked for.
 const PATIENCE: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(100);
-/// Longer than any tool may take.
-const ANSWER: Duration = Duration::from_mins(11);
+/// Longer than any tool may take, and people who are asked.
+const ANSWER: Duration = TIMEOUT.saturating_add(Duration::from_mins(1));
 
 /// Serves the requests of `input` until it ends; answers go to `out`.
 pub fn relay(
@@ -30,10 +29,7 @@ pub fn relay(
     input: &mut dyn BufRead,
     out: &mut (dyn Write + Send),
 ) -> io::Result<()> {
-    // The agent's user may pass through the folder, and not list it.
-    let flags =
-        rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-    let folder = File::from(rustix::fs::open(folder, flags, rustix::fs::Mode::empty())?);
+    let door = Door::open(folder, SOCKET)?;
     let (out, at_work) = (Mutex::new(out), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         let mut line = Vec::new();
@@ -43,9 +39,9 @@ pub fn relay(
                 return Ok(());
             }
             let Some(id) = id_of(&line) else { continue };
-            let (request, folder, out, at_work) = (line.clone(), &folder, &out, &at_work);
+            let (request, door, out, at_work) = (line.clone(), &door, &out, &at_work);
             let serve = move || {
-                let answer = ask(folder, &request).unwrap_or_else(|error| failed(&id, &error));
+                let answer = ask(door, &request).unwrap_or_else(|error| failed(&id, &error));
                 at_work.fetch_sub(1, Ordering::SeqCst);
                 if let Ok(mut out) = out.lock() {
                     // A client that does not read any more is gone.
@@ -67,13 +63,8 @@ fn id_of(line: &[u8]) -> Option<Value> {
     request.get("id").filter(|id| !id.is_null()).cloned()
 }
 
-fn ask(folder: &File, request: &[u8]) -> io::Result<Vec<u8>> {
-    let mut stream = connect(folder)?;
-    stream.set_read_timeout(Some(ANSWER))?;
-    stream.write_all(request)?;
-    stream.shutdown(std::net::Shutdown::Write)?;
-    let mut answer = Vec::new();
-    stream.take(LONGEST).read_to_end(&mut answer)?;
+fn ask(door: &Door, request: &[u8]) -> io::Result<Vec<u8>> {
+    let answer = connect(door)?.ask(request, LONGEST, ANSWER)?;
     if answer.ends_with(b"\n") {
         return Ok(answer);
     }
@@ -81,10 +72,10 @@ fn ask(folder: &File, request: &[u8]) -> io::Result<Vec<u8>> {
     Err(io::Error::new(io::ErrorKind::UnexpectedEof, why))
 }
 
-fn connect(folder: &File) -> io::Result<UnixStream> {
+fn connect(door: &Door) -> io::Result<Connection> {
     let mut tries = 0;
     loop {
-        match UnixStream::connect(address(folder)) {
+        match door.connect() {
             Err(_) if tries < PATIENCE => {
                 tries += 1;
                 std::thread::sleep(PAUSE);

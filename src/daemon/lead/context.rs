@@ -14,7 +14,7 @@ use crate::daemon::{DaemonError, HubAccess, Setup, publishing, reach, sandbox};
 use crate::process::Environment;
 use crate::spool::{Stdout, Window};
 use crate::turn::TurnContext;
-use crate::turn::approval::Approval;
+use crate::turn::approval::{Approval, Asides};
 use crate::workspace::Handing;
 
 /// What the agent is served while its session is led.
@@ -35,7 +35,6 @@ impl Lead {
         let config = setup.config;
         let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let mut spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
-        let sandbox = sandbox::sandbox(setup, &self.session, &ground.workspace, &spec.home)?;
         let git = self.agents_git(setup, ground);
         git.make_folder()?;
         let places = (ground.workspace.as_path(), spec.home.as_path());
@@ -51,6 +50,7 @@ impl Lead {
         }
         let approval = approval(setup, &self.hub, &ground.workspace);
         let offer = self.take_offer(setup, &mut spec, &mut reach, approval.asks())?;
+        let sandbox = sandbox::sandbox(setup, &self.session, &ground.workspace, &spec.home)?;
         let expected = ground.expected(setup)?;
         let hands = config.git.push == Some(Push::Agent);
         let authorship = git.authorship(&mut plain)?;
@@ -67,6 +67,7 @@ impl Lead {
             spec,
             choices: watch::Sender::default(),
             briefings: self.briefings.clone(),
+            asides: Asides::default(),
             environment: plain,
             repositories: ground.repositories(),
             live: form(self.chosen.kind, &config.agent, is_gated(&self.hub))?,

@@ -36,7 +36,7 @@ impl Lead {
         let agent_version = agent_version(&context.program);
         let stop = self.tasks.stopping().child_token();
         // The CLI may be started at once, and asks for them then.
-        self.serve_agent(served, &stop);
+        self.serve_agent(served, &context, &stop);
         let (session, driver) = Session::start(Arc::clone(&context), &self.tasks).await?;
         crash_point!("daemon.session_started");
         let statuses = Statuses::default();
@@ -128,7 +128,7 @@ impl Lead {
     }
 
     /// What the agent asks the daemon for itself.
-    fn serve_agent(&self, served: Served, stop: &CancellationToken) {
+    fn serve_agent(&self, served: Served, context: &Arc<TurnContext>, stop: &CancellationToken) {
         if let Some(handing) = served.handing {
             let stop = stop.clone();
             self.tasks.spawn("git-tokens", async move {
@@ -136,9 +136,9 @@ impl Lead {
             });
         }
         if let Some(tools) = served.offer.tools {
-            let stop = stop.clone();
+            let (stop, context) = (stop.clone(), Arc::clone(context));
             self.tasks.spawn("hub-tools", async move {
-                stop.run_until_cancelled(tools.serve()).await;
+                stop.run_until_cancelled(tools.serve(context)).await;
             });
         }
     }

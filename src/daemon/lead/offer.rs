@@ -6,7 +6,7 @@
 
 use std::io;
 use std::os::unix::fs::lchown;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -14,21 +14,18 @@ use serde_json::{Value, json};
 use super::Lead;
 use crate::agent::{Subagent, TurnSpec};
 use crate::config::SandboxKind;
-use crate::daemon::hub_tools::{self, HUB_TOOLS, HubTools};
+use crate::daemon::hub_tools::{self, HUB_TOOLS, HubTools, SERVER, TIMEOUT};
 use crate::daemon::{DaemonError, Setup};
 use crate::event::NoticeLevel;
 use crate::files;
 use crate::hub::{HubAgent, Offer};
 use crate::process::Reach;
+use crate::sandbox::docker;
 
-/// The server's name among the CLI's.
-const SERVER: &str = "coder_hub";
 /// What was offered, as it is kept.
 const KEPT: &str = "offer.json";
 /// The list of servers, as the CLI gets it.
 const SERVERS: &str = "mcp.json";
-/// What the CLI's clients wait for an answer, in milliseconds: as long as the slowest tool.
-const TIMEOUT: u64 = 600_000;
 
 /// What became of the offer.
 #[derive(Default)]
@@ -55,8 +52,8 @@ impl Lead {
         reach: &mut Option<Reach>,
         asks: bool,
     ) -> Result<Taken, DaemonError> {
-        let kept = setup.config.state_dir.join("hub-tools");
-        let kept = kept.join(self.session.as_str()).join(KEPT);
+        let folder = hub_tools::folder(&setup.config.state_dir, &self.session);
+        let kept = folder.join(KEPT);
         let before = read(&kept);
         let mut taken = Taken::default();
         let offer = match self.link.joined() {
@@ -75,9 +72,9 @@ impl Lead {
         if offer.is_empty() && before.is_none() {
             return Ok(taken);
         }
-        let folder = self
-            .offer_folder(setup)
-            .map_err(|error| fault(&kept, &error))?;
+        let is_other = self.chosen.other_user().is_some();
+        hub_tools::make_folder(setup.state_root, &folder, is_other)
+            .map_err(|error| fault(&folder, &error))?;
         let text = serde_json::to_vec(&offer).map_err(|error| fault(&kept, &error.into()))?;
         files::replace_durably(&kept, &text).map_err(|error| fault(&kept, &error))?;
         if before.as_ref() != Some(&offer) && !offer.is_empty() {
@@ -89,12 +86,6 @@ impl Lead {
             self.take_tools(setup, &folder, offer, spec, reach, &mut taken)?;
         }
         Ok(taken)
-    }
-
-    fn offer_folder(&self, setup: &Setup<'_>) -> io::Result<PathBuf> {
-        let is_other = self.chosen.other_user().is_some();
-        let (root, state_dir) = (setup.state_root, &setup.config.state_dir);
-        hub_tools::folder(root, state_dir, self.session.as_str(), is_other)
     }
 
     /// Agents become those of the CLI, where it has such; else they are described to it.
@@ -118,16 +109,11 @@ impl Lead {
         reach: &mut Option<Reach>,
         taken: &mut Taken,
     ) -> Result<(), DaemonError> {
-        if setup.config.sandbox.kind == SandboxKind::Docker {
-            taken.warn(
-                "the Hub's tools are not offered to an agent in a container beside the daemon: they \
-                 are reached over a socket of this machine; run the daemon in the container"
-                    .to_owned(),
-            );
-            return Ok(());
-        }
         let at = |error: io::Error| fault(folder, &error);
-        let program = std::env::current_exe().map_err(at)?;
+        let program = match setup.config.sandbox.kind {
+            SandboxKind::Local => std::env::current_exe().map_err(at)?,
+            SandboxKind::Docker => docker::PROGRAM.into(),
+        };
         let list = match with_server(spec.mcp_servers.as_deref(), &program, folder) {
             Ok(list) => list,
             Err(why) => {
@@ -192,7 +178,8 @@ fn with_server(list: Option<&str>, program: &Path, folder: &Path) -> Result<Stri
         ));
     }
     let (program, folder) = (program.to_string_lossy(), folder.to_string_lossy());
-    let server = json!({"command": program, "args": [HUB_TOOLS, folder], "timeout": TIMEOUT});
+    let millis = u64::try_from(TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+    let server = json!({"command": program, "args": [HUB_TOOLS, folder], "timeout": millis});
     servers.insert(SERVER.to_owned(), server);
     Ok(list.to_string())
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use rustix::fs::{Access, access, statvfs};
 
 use super::super::state::StateFacts;
-use crate::journal::StateLock;
+use crate::journal::{StateLock, stranger};
 
 /// Looks at the state dir, or at the folder that it would be made in.
 pub(in super::super) fn state(path: &Path) -> StateFacts {
@@ -17,7 +17,9 @@ pub(in super::super) fn state(path: &Path) -> StateFacts {
     let usable = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
     let fault = if there.is_dir() {
         let fault = access(there, usable).err();
-        fault.map(|error| format!("{}: {error}", there.display()))
+        fault
+            .map(|error| format!("{}: {error}", there.display()))
+            .or_else(|| foreign(path))
     } else {
         Some(format!("{} is no folder", there.display()))
     };
@@ -36,6 +38,11 @@ pub(in super::super) fn state(path: &Path) -> StateFacts {
             .ok()
             .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
     }
+}
+
+fn foreign(path: &Path) -> Option<String> {
+    let owner = stranger(path).ok()??;
+    Some(format!("it belongs to user {owner}"))
 }
 
 #[cfg(test)]

@@ -65,6 +65,7 @@ fn events(line: &str) -> Vec<Event> {
         "user" => vec![Event::Prompt {
             text,
             prompt_id: None,
+            author: None,
         }],
         "toolResult" => {
             let details = message.details.unwrap_or_default();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::hub::inbound::Actions;
+use crate::hub::inbound::{Actions, Confirm};
 
 /// Calls on one connection that wait for their answers; more are told that the Hub is busy.
 const MAX_CALLS: usize = 64;
@@ -18,8 +18,8 @@ pub struct ToolCall {
     pub id: String,
     /// The tool, as the Hub calls it.
     pub name: String,
-    /// The agent's own id of the call.
-    pub call_id: String,
+    /// The agent's own id of the call, where its CLI has told it.
+    pub told_as: Option<String>,
     /// Its arguments: an object.
     pub params: Value,
 }
@@ -31,6 +31,8 @@ pub enum ToolAnswer {
     Done(Option<Value>),
     /// It was not done, for this reason.
     Refused(String),
+    /// The model gets the result when people have consented.
+    Confirm(Vec<Confirm>, Option<Value>),
 }
 
 /// Why there is no answer.
@@ -75,9 +77,10 @@ impl Calls {
         let ToolCall {
             id,
             name,
-            call_id,
+            told_as,
             params,
         } = call;
+        let call_id = told_as.unwrap_or_else(|| id.clone());
         let frame = json!({"id": id, "type": "tool", "name": name, "toolCallId": call_id,
             "params": params});
         self.0.insert(id, answer);
@@ -89,15 +92,12 @@ impl Calls {
         let Some(waiting) = self.0.remove(id) else {
             return false;
         };
-        let unasked = actions.confirm.drain(..).next().map(|confirm| {
-            let nobody = || "it needs a person's consent, which this lead cannot get".to_owned();
-            confirm.deny_reason.unwrap_or_else(nobody)
-        });
-        let refused = actions.block.take().or(unasked);
+        let confirm = std::mem::take(&mut actions.confirm);
         let returned = actions.returned.take();
-        let answer = match refused {
+        let answer = match actions.block.take() {
             Some(reason) => ToolAnswer::Refused(reason),
-            None => ToolAnswer::Done(returned),
+            None if confirm.is_empty() => ToolAnswer::Done(returned),
+            None => ToolAnswer::Confirm(confirm, returned),
         };
         // Whoever asked may be gone.
         drop(waiting.send(answer));
@@ -114,7 +114,7 @@ mod tests {
         let call = ToolCall {
             id: id.to_owned(),
             name: "memory_recall".to_owned(),
-            call_id: "toolu_1".to_owned(),
+            told_as: Some("toolu_1".to_owned()),
             params: json!({"query": "herons"}),
         };
         (calls.begin(ToolRequest { call, answer }), answered)
@@ -135,6 +135,34 @@ mod tests {
         assert!(actions.is_plain(), "nothing is left to be done");
         let done = ToolAnswer::Done(Some(json!({"found": 2})));
         assert_eq!(answered.try_recv().unwrap(), done);
+    }
+
+    #[test]
+    fn a_result_that_people_have_to_consent_to_waits_for_them_unless_it_is_refused() {
+        let mut calls = Calls::default();
+        let (_, mut answered) = begun(&mut calls, "a");
+        let confirm = Confirm {
+            title: "Sure?".to_owned(),
+            message: "m".to_owned(),
+            deny_reason: None,
+        };
+        let mut actions = Actions {
+            confirm: vec![confirm.clone()],
+            returned: Some(json!("found")),
+            ..Actions::default()
+        };
+        assert!(calls.answered("a", &mut actions) && actions.is_plain());
+        let waits = ToolAnswer::Confirm(vec![confirm.clone()], Some(json!("found")));
+        assert_eq!(answered.try_recv().unwrap(), waits);
+        let (_, mut answered) = begun(&mut calls, "b");
+        let mut actions = Actions {
+            confirm: vec![confirm],
+            block: Some("no".to_owned()),
+            ..Actions::default()
+        };
+        calls.answered("b", &mut actions);
+        let refused = ToolAnswer::Refused("no".to_owned());
+        assert_eq!(answered.try_recv().unwrap(), refused);
     }
 
     #[test]

@@ -93,7 +93,9 @@ impl Mapper {
     /// Everything but streamed pieces.
     fn step(&mut self, header: &Header, event: &Event, out: &mut Sink<'_>) {
         match event {
-            Event::Prompt { text, .. } => self.prompt(header, text, out),
+            Event::Prompt { text, author, .. } => {
+                self.prompt(header, (text, author.as_deref()), out);
+            }
             Event::Session { model, .. } => self.speaker.model.clone_from(model),
             Event::TextRetracted { message_id } => {
                 if let Some(run) = &mut self.run {
@@ -114,6 +116,15 @@ impl Mapper {
                 }
             }
             Event::ToolEnd { .. } => self.tool_end(header, event, out),
+            Event::FileChange {
+                call_id: Some(call),
+                diff: Some(diff),
+                ..
+            } => {
+                if let Some(run) = &mut self.run {
+                    run.changed(call, diff);
+                }
+            }
             Event::Usage(usage) => {
                 if let Some(run) = &mut self.run {
                     run.total = usage.clone();
@@ -156,15 +167,20 @@ impl Mapper {
         }
     }
 
-    fn prompt(&mut self, header: &Header, text: &str, out: &mut Sink<'_>) {
+    fn prompt(
+        &mut self,
+        header: &Header,
+        (text, author): (&str, Option<&str>),
+        out: &mut Sink<'_>,
+    ) {
         if let Some(run) = &mut self.run {
             // A steer: the run goes on with what a person just said. One that has interrupted the
             // agent comes with a new attempt, and what was open is closed by now.
-            run.steered(text, &self.speaker, out);
+            run.steered((text, author), &self.speaker, out);
         } else {
             // The turn's own records say which model it is: nothing may depend on earlier turns.
             self.speaker.model = None;
-            let mut run = Run::start(Some(text), out);
+            let mut run = Run::start(Some((text, author)), out);
             (run.turn, run.attempt) = (header.turn_id, header.attempt);
             self.run = Some(run);
         }

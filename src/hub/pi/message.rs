@@ -228,13 +228,20 @@ pub(super) fn share(total: &Usage, told: &Usage) -> Usage {
     }
 }
 
-pub(super) fn user(id: &str, timestamp: u64, text: &str) -> Value {
-    json!({
+/// What a person said. `author`, as `Name <address>`, is in the words of the Hub's own entries.
+pub(super) fn user(id: &str, timestamp: u64, text: &str, author: Option<&str>) -> Value {
+    let mut message = json!({
         "role": "user",
         "id": id,
         "content": [{"type": "text", "text": text}],
         "timestamp": timestamp,
-    })
+    });
+    if let Some((name, address)) = author.and_then(|author| author.rsplit_once(" <")) {
+        let address = address.trim_end_matches('>');
+        let author = json!({"displayName": name, "email": address, "actorType": "user"});
+        set(&mut message, "author", author);
+    }
+    message
 }
 
 /// The result of a tool call, as a message.

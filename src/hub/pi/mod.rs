@@ -13,6 +13,7 @@
 //! It sends nothing and knows no clock: the Hub link decides when joined deltas are due
 //! ([`Mapper::flush`]). Which event becomes what is in `docs/hub.md`.
 
+mod diff;
 mod fields;
 mod frame;
 mod mapper;

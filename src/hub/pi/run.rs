@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::diff;
 use super::fields::{AgentEndFields, EndFields, Outcome, ResultFields, Shown, TurnEndFields};
 use super::frame::{cut_strings, raw, set};
 use super::message::{
@@ -23,6 +24,9 @@ const MAX_OUTPUT_LINES: usize = 5_000;
 /// How much of a text the begin of a tool's message and the turn's end repeat, in bytes: the
 /// messages' own ends, which stand between them, say more.
 const HINT: usize = 256;
+
+/// What somebody says to the agent, and who, as the event has it.
+type Words<'a> = (&'a str, Option<&'a str>);
 
 /// Between `agent_start` and `agent_end`.
 #[derive(Debug)]
@@ -60,6 +64,22 @@ struct Tool {
     name: String,
     args: Value,
     output: Growing,
+    /// What it changed in its file, where the CLI tells.
+    diff: Option<String>,
+}
+
+impl Tool {
+    /// The details of its end: of an edit, also what it changed.
+    fn shown(&self, details: &Value, is_error: bool) -> Value {
+        let mut shown = details.clone();
+        let edited = (self.name == "edit" && !is_error)
+            .then(|| diff::details(self.diff.as_deref(), &self.args))
+            .flatten();
+        if let (Some(fields), Some(edited)) = (shown.as_object_mut(), edited) {
+            fields.extend(edited);
+        }
+        shown
+    }
 }
 
 /// How a tool call ended.
@@ -72,8 +92,8 @@ pub(super) struct ToolResult<'a> {
 
 impl Run {
     /// Begins a run; `prompt` is absent when its begin was not seen.
-    pub(super) fn start(prompt: Option<&str>, out: &mut Sink<'_>) -> Self {
-        if let Some(prompt) = prompt {
+    pub(super) fn start(prompt: Option<Words<'_>>, out: &mut Sink<'_>) -> Self {
+        if let Some((prompt, _)) = prompt {
             out.state(
                 "before_agent_start",
                 &json!({"prompt": prompt, "systemPrompt": "", "systemPromptOptions": {}}),
@@ -99,23 +119,23 @@ impl Run {
     }
 
     /// What a person said: at the run's begin, or in the middle of it (a steer).
-    pub(super) fn user_message(&mut self, text: &str, out: &mut Sink<'_>) {
+    fn user_message(&mut self, (text, author): Words<'_>, out: &mut Sink<'_>) {
         self.model_turn(out);
         let id = out.next_id();
-        let message = user(&id, self.next_stamp(out.at), text);
+        let message = user(&id, self.next_stamp(out.at), text, author);
         self.transcript.push(shortened(&message));
         out.state("message_start", &Shown { message: &message });
         out.state("message_end", &Shown { message: &message });
     }
 
     /// A person has said something in the middle of the run. Calls that run go on running.
-    pub(super) fn steered(&mut self, text: &str, by: &Speaker, out: &mut Sink<'_>) {
+    pub(super) fn steered(&mut self, words: Words<'_>, by: &Speaker, out: &mut Sink<'_>) {
         self.end_message(by, Stop::Done, None, out);
         let is_answered = |turn: &ModelTurn| turn.tools.is_empty() && turn.last.is_some();
         if self.model_turn.as_ref().is_some_and(is_answered) {
             self.end_model_turn(by, out);
         }
-        self.user_message(text, out);
+        self.user_message(words, out);
     }
 
     /// A timestamp that no other message of the run has.
@@ -260,6 +280,7 @@ impl Run {
             name,
             args,
             output: Growing::default(),
+            diff: None,
         });
     }
 
@@ -293,6 +314,15 @@ impl Run {
         let tool = tools.and_then(|tools| tools.iter_mut().find(|t| t.call == call));
         if let Some(tool) = tool {
             tool.output.push(text);
+        }
+    }
+
+    /// A running call has changed a file.
+    pub(super) fn changed(&mut self, call: &str, diff: &str) {
+        let tools = self.model_turn.as_mut().map(|t| t.tools.as_mut_slice());
+        let tool = tools.and_then(|tools| tools.iter_mut().find(|t| t.call == call));
+        if let Some(tool) = tool.filter(|tool| tool.diff.is_none()) {
+            tool.diff = Some(diff.to_owned());
         }
     }
 
@@ -351,7 +381,7 @@ impl Run {
                 is_error,
                 result: Outcome {
                     content: &content,
-                    details: &details,
+                    details: &tool.shown(&details, is_error),
                 },
             },
         );

@@ -10,6 +10,7 @@ use super::frame::set;
 use super::message::Kind;
 use super::sink::Sink;
 use super::text::cut;
+use super::tools::SOMEBODY;
 
 /// The longest result of a task, in bytes (the official lead's limit in characters).
 const MAX_RESULT: usize = 10_000;
@@ -38,10 +39,7 @@ impl SubAgents {
             return;
         }
         let field = |name: &str| args.get(name).and_then(Value::as_str).unwrap_or_default();
-        let agent = match field("subagent_type") {
-            "" => "sub-agent",
-            name => name,
-        };
+        let agent = field("subagent_type");
         out.state(
             "task_start",
             &json!({
@@ -102,7 +100,7 @@ impl SubAgents {
     /// Who works on `task`.
     pub(super) fn agent(&self, task: &str) -> String {
         self.find(task)
-            .map_or("sub-agent", |t| t.agent.as_str())
+            .map_or(SOMEBODY, |t| t.agent.as_str())
             .to_owned()
     }
 

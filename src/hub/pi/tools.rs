@@ -3,9 +3,14 @@
 use serde_json::{Map, Value, json};
 
 use super::frame::cut_strings;
+use super::text::cut;
 
 /// The largest arguments that are passed on, in bytes of JSON.
 const MAX_ARGS: usize = 64 * 1024;
+/// The longest description that is made of a prompt's first line, in bytes.
+const MAX_DESCRIPTION: usize = 120;
+/// A sub-agent whose kind its CLI does not say.
+pub(super) const SOMEBODY: &str = "sub-agent";
 
 /// A normalized tool call in the Hub's words: its name and its arguments (always an object).
 pub(super) fn translate(name: &str, input: &Value) -> (String, Value) {
@@ -17,16 +22,49 @@ pub(super) fn translate(name: &str, input: &Value) -> (String, Value) {
     let name = match name {
         "shell" => "bash",
         "glob" => "find",
-        "list" => "ls",
+        // Gemini CLI's own name: the vocabulary of events has none for it.
+        "list" | "list_directory" => "ls",
         other => own_tool(other).unwrap_or(other),
     };
-    if matches!(name, "read" | "write" | "edit")
-        && !args.contains_key("path")
-        && let Some(path) = args.remove("file_path")
-    {
-        args.insert("path".to_owned(), path);
+    match name {
+        "read" | "write" | "edit" => rename(&mut args, "file_path", "path"),
+        "ls" => rename(&mut args, "dir_path", "path"),
+        "task" => delegated(&mut args),
+        _ => {}
     }
     (name.to_owned(), bounded(Value::Object(args)))
+}
+
+fn rename(args: &mut Map<String, Value>, from: &str, to: &str) {
+    if !args.contains_key(to)
+        && let Some(value) = args.remove(from)
+    {
+        args.insert(to.to_owned(), value);
+    }
+}
+
+/// A sub-agent's call, in the words of the lead's own `task`: viewers show whose it is and what it
+/// is about. Codex and Gemini CLI say less, or by other names.
+fn delegated(args: &mut Map<String, Value>) {
+    let text = |name: &&str| {
+        let text = args.get(*name).and_then(Value::as_str);
+        text.filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    let first = |names: &[&str]| names.iter().find_map(text);
+    let prompt = first(&["prompt", "message", "objective"]).unwrap_or_default();
+    let agent = first(&["subagent_type", "agent_name", "agent"]);
+    let description = first(&["description"])
+        .or_else(|| prompt.lines().next().map(|line| cut(line, MAX_DESCRIPTION)));
+    for (name, value) in [
+        ("prompt", prompt),
+        (
+            "subagent_type",
+            agent.unwrap_or_else(|| SOMEBODY.to_owned()),
+        ),
+        ("description", description.unwrap_or_default()),
+    ] {
+        args.insert(name.to_owned(), value.into());
+    }
 }
 
 /// A tool of the Hub itself, which it knows by the name that it gave: CLIs put the name of the MCP
@@ -83,6 +121,26 @@ mod tests {
                 json!({"url": "u"}),
                 "WebFetch",
                 json!({"url": "u"}),
+            ),
+            (
+                "list_directory",
+                json!({"dir_path": "/a"}),
+                "ls",
+                json!({"path": "/a"}),
+            ),
+            (
+                "task",
+                json!({"prompt": "Look around.\nWell."}),
+                "task",
+                json!({"prompt": "Look around.\nWell.", "description": "Look around.",
+                    "subagent_type": "sub-agent"}),
+            ),
+            (
+                "task",
+                json!({"agent_name": "scout", "objective": "Look."}),
+                "task",
+                json!({"agent_name": "scout", "objective": "Look.", "prompt": "Look.",
+                    "description": "Look.", "subagent_type": "scout"}),
             ),
             ("x", json!("text"), "x", json!({"input": "text"})),
             ("x", Value::Null, "x", json!({})),

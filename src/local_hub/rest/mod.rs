@@ -219,8 +219,8 @@ pub(crate) async fn archive(State(hub): Shared, Path(id): Path<String>) -> Answe
     Ok(Json(json!({"sessionId": id, "status": "archived"})))
 }
 
-/// Has a paused session led again, where the Hub can start what leads it; else it runs again as
-/// soon as a lead connects. Answers at once: `runtimeAvailable` says when the lead is there.
+/// Has a paused session led again, where the Hub can start what leads it; where it cannot, or the
+/// start fails at once, that is the answer. `runtimeAvailable` says when the lead is there.
 pub(crate) async fn resume(State(hub): Shared, Path(id): Path<String>) -> Answer {
     let mut row = find(&hub, &id).await?;
     if row.archived {
@@ -232,12 +232,40 @@ pub(crate) async fn resume(State(hub): Shared, Path(id): Path<String>) -> Answer
     let standing = record::standing(&hub, &row);
     hub.sessions.update(row.clone()).await?;
     let mut status = standing.status();
-    if standing == Standing::Paused && waking::wake(&hub, &row).await? == Begun::Running {
-        status = record::RESUMING;
+    if standing == Standing::Paused {
+        status = match waking::wake(&hub, &row).await? {
+            Begun::Cannot => return Err(not_resumed(NOBODY)),
+            Begun::TooSoon | Begun::Running => {
+                waking::settle(&hub, &id)
+                    .await
+                    .map_err(|why| not_resumed(&why))?;
+                match record::standing(&hub, &row) {
+                    Standing::Paused => record::RESUMING,
+                    led => led.status(),
+                }
+            }
+        };
     }
     Ok(Json(
         json!({"sessionId": id, "status": status, "resumed": true}),
     ))
+}
+
+/// Why a session that has no lead from which it could be started cannot be resumed.
+const NOBODY: &str = "this Hub knows nothing that could lead it (`wakeAvailable` is false); it goes \
+                      on when its lead connects again: start that where it ran";
+
+fn not_resumed(why: &str) -> Failure {
+    // No 409 or 5xx: the official client takes those for passing and asks again.
+    let (status, code) = (
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "CODER_SESSION_NOT_RESUMED",
+    );
+    Failure::new(
+        status,
+        code,
+        format!("the session cannot be resumed: {why}"),
+    )
 }
 
 pub(crate) async fn delete(State(hub): Shared, Path(id): Path<String>) -> Answer {

@@ -415,8 +415,6 @@ impl Write for Relay {
     }
 
     fn settle(self: Box<Self>, _outcome: Result<(), StoreError>) {
-        let at = Clock.wall();
-        let frame = frame::broadcast(&self.room.id, None, self.event, &self.data, at);
-        self.room.publish(&frame, None);
+        self.room.relay(self.event, &self.data, Clock.wall());
     }
 }

@@ -156,6 +156,11 @@ impl Viewer<'_> {
             fields.insert("task".into(), self.session.task.clone().into());
         }
         writer.send(frame::text(&hydration)).await?;
+        if self.who.role == Role::Controller {
+            for question in snapshot.questions {
+                writer.send(question).await?;
+            }
+        }
         Ok(feed)
     }
 
@@ -209,7 +214,7 @@ impl Viewer<'_> {
             }
             Ok(Inbound::RpcCommand(command)) => self.forward(command).await,
             Ok(Inbound::RpcUiResponse) => {
-                let heard = self.who.role == Role::Controller && self.room.tell_lead(text.clone());
+                let heard = self.who.role == Role::Controller && self.room.answer_lead(text);
                 (!heard).then(|| frame::command_error(self.why_unheard()))
             }
             Ok(Inbound::Event { id, .. } | Inbound::Tool { id, .. } | Inbound::Other(Some(id))) => {
@@ -231,7 +236,13 @@ impl Viewer<'_> {
             && let Some(prompt) = text("message").or_else(|| text("text"))
         {
             let at = Clock.wall();
-            let data = json!({"content": prompt, "text": prompt, "timestamp": at});
+            let mut data = json!({"content": prompt, "text": prompt, "timestamp": at});
+            if let (Some(author), Some(fields)) = (
+                command.get("author").filter(|author| author.is_object()),
+                data.as_object_mut(),
+            ) {
+                fields.insert("author".into(), author.clone());
+            }
             let event = HubEvent::new(&self.room, "user_prompt", &data, at).but(&self.who);
             self.hub.sessions.store.push(Box::new(event)).await.ok()?;
         }

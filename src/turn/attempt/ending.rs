@@ -12,22 +12,21 @@ use crate::event::Event;
 use crate::exit::Exit;
 use crate::ids::{RunId, SpoolOffset};
 use crate::process::Identity;
+use crate::redact::Redactor;
 use crate::sandbox::Ending;
 use crate::spool::{RunDir, Tail};
 
-/// The end of stderr that is looked at for a reason.
-const STDERR_TAIL: u64 = 64 * 1024;
+/// What is read of the end of a file: where a reason may stand in stderr, and more than a crash
+/// report shows, since what a secret may have begun before is left out of it.
+const READ: u64 = 64 * 1024;
 /// The end of the output that a crash report shows, and of stderr.
-const OUTPUT_TAIL: usize = 8 * 1024;
-/// What is read for it: a secret that the start of this cuts in two is not recognised, and lies
-/// before what is shown.
-const OUTPUT_READ: u64 = 2 * OUTPUT_TAIL as u64;
+const SHOWN: usize = 8 * 1024;
+
 /// The end of what a process wrote, for a crash report.
 pub(in crate::turn) fn last_output(context: &TurnContext, dir: &RunDir) -> String {
     let shown = |path: &Path| {
-        let text = tail_of(path, OUTPUT_READ);
-        let text = context.redactor.text(&text);
-        end(&String::from_utf8_lossy(&text), OUTPUT_TAIL).to_owned()
+        let text = tail_of(path, &context.redactor);
+        end(&String::from_utf8_lossy(&text), SHOWN).to_owned()
     };
     let (mut output, stderr) = (shown(&dir.spool()), shown(&dir.stderr()));
     if !stderr.trim().is_empty() {
@@ -38,8 +37,8 @@ pub(in crate::turn) fn last_output(context: &TurnContext, dir: &RunDir) -> Strin
 }
 
 /// The end of a process's stderr, where a reason may stand.
-pub(in crate::turn) fn last_stderr(dir: &RunDir) -> Vec<u8> {
-    tail_of(&dir.stderr(), STDERR_TAIL)
+pub(in crate::turn) fn last_stderr(context: &TurnContext, dir: &RunDir) -> Vec<u8> {
+    tail_of(&dir.stderr(), &context.redactor)
 }
 
 /// What became of a process.
@@ -143,7 +142,7 @@ impl Attempt {
         if fate.timed_out && self.cause.is_none() {
             self.cause = Some(Stop::Timeout);
         }
-        let stderr = last_stderr(&self.dir);
+        let stderr = last_stderr(&self.context, &self.dir);
         let output = last_output(&self.context, &self.dir);
         let said_done = self.pump.finished();
         let run = self.pump.run();
@@ -193,11 +192,18 @@ fn contradiction(evidence: &Evidence, stored: &Stored) -> Option<&'static str> {
     }
 }
 
-/// The end of a file; nothing where there is none.
-fn tail_of(path: &Path, limit: u64) -> Vec<u8> {
+/// The end of a file, masked; nothing where there is none.
+fn tail_of(path: &Path, redactor: &Redactor) -> Vec<u8> {
     let length = path.metadata().map_or(0, |metadata| metadata.len());
-    let from = SpoolOffset::new(length.saturating_sub(limit));
-    let tail = Tail::open(path, from);
-    tail.and_then(|mut tail| tail.read().map(<[u8]>::to_vec))
-        .unwrap_or_default()
+    let from = length.saturating_sub(READ);
+    let mut tail = match Tail::open(path, SpoolOffset::new(from)) {
+        Ok(tail) => tail,
+        Err(_) => return Vec::new(),
+    };
+    let text = tail.read().unwrap_or_default();
+    if from > 0 {
+        redactor.end_of_text(text)
+    } else {
+        redactor.text(text).into_owned()
+    }
 }

@@ -63,7 +63,7 @@ impl LiveAttempt {
         if fate.timed_out && self.cause.is_none() {
             self.cause = Some(Stop::Timeout);
         }
-        let stderr = last_stderr(&self.process.dir);
+        let stderr = last_stderr(&self.context, &self.process.dir);
         let output = last_output(&self.context, &self.process.dir);
         let (run, ordinal) = (self.process.run, self.process.ordinal);
         let mut session = self.process.agent_session().map(str::to_owned);

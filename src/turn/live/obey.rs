@@ -38,8 +38,9 @@ impl LiveAttempt {
             TurnCommand::Steer {
                 text,
                 prompt_id,
+                author,
                 accepted,
-            } => self.steer(text, prompt_id, accepted).await?,
+            } => self.steer(text, (prompt_id, author), accepted).await?,
         }
         Ok(())
     }
@@ -90,7 +91,7 @@ impl LiveAttempt {
     async fn steer(
         &mut self,
         text: String,
-        prompt_id: Option<String>,
+        (prompt_id, author): (Option<String>, Option<String>),
         accepted: oneshot::Sender<()>,
     ) -> Result<(), TurnFault> {
         let known = prompt_id.as_deref();
@@ -108,7 +109,11 @@ impl LiveAttempt {
         self.settle().await?;
         let id = self.context.clock.new_uuid().to_string();
         self.course.add(id, text.clone());
-        self.account.add(Event::Prompt { text, prompt_id });
+        self.account.add(Event::Prompt {
+            text,
+            prompt_id,
+            author,
+        });
         let promise = self.batch()?.with(Change::TakePrompt);
         self.context.journal.commit(promise).await?;
         crash_point!("live.message_stored");
@@ -221,6 +226,7 @@ impl LiveAttempt {
             asked,
             since,
             until,
+            matters: Vec::new(),
         };
         self.waiting.push((waiting, moment));
     }

@@ -8,6 +8,7 @@ fn asked(text: &str) -> Event {
     Event::Prompt {
         text: text.to_owned(),
         prompt_id: None,
+        author: None,
     }
 }
 

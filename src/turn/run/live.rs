@@ -44,6 +44,7 @@ impl Turn {
             account.add(Event::Prompt {
                 text: self.row.prompt.clone(),
                 prompt_id: self.row.command_id.clone(),
+                author: self.row.author.as_ref().map(ToString::to_string),
             });
         }
         account.seen.begin_attempt();

@@ -1,5 +1,6 @@
 use super::*;
 use crate::agent::live::{Answer, Message};
+use crate::event::Event;
 use crate::ids::SpoolOffset;
 
 fn receive(dialog: &mut ClaudeLive, line: &Value) -> Vec<Told> {

@@ -8,11 +8,12 @@ use crate::agent::{AgentSession, LaunchError, LaunchPlan, TurnSpec};
 const PLUGIN: &[u8] = include_bytes!("plugin.mjs");
 
 /// Before it loads a plugin OpenCode waits until packages for plugins are installed in the user's
-/// folder of settings, which it does at each start and in the background where there is none.
-/// Where no registry can be reached, npm would try for 75 s (seen).
+/// folder of settings, which it does at each start and in the background where there is none; see
+/// [`launch::home_defaults`] for homes of ours. Where no registry answers, npm would try for 75 s,
+/// and OpenCode waits twice: before it answers at all, and at the conversation's begin (seen).
 const AT_START: &[(&str, &str)] = &[
     ("npm_config_fetch_retries", "0"),
-    ("npm_config_fetch_timeout", "30000"),
+    ("npm_config_fetch_timeout", "10000"),
 ];
 
 /// The flag of `opencode run` that this form takes as well.
@@ -68,6 +69,7 @@ pub(super) fn plan(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError>
             home_files: Vec::new(),
             home_links: Vec::new(),
             home_rename: None,
+            home_defaults: launch::home_defaults(),
             env_pass: launch::ENV_PASS,
             env_fallback: Vec::new(),
         },

@@ -1,11 +1,13 @@
 //! Events of turns as the frames that viewers get.
 
+#[path = "../../../../tests/support/viewer.rs"]
+mod viewer;
 mod whatever;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use self::whatever::balanced;
+use self::viewer::balanced;
 use super::*;
 use crate::clock::Timestamp;
 use crate::event::{Envelope, Header};

@@ -1,0 +1,156 @@
+//! The Hub wants people to consent before the model gets what one of its tools has given.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::SERVER;
+use crate::agent::live::{Answer, Asked};
+use crate::clock::{Clock, Timestamp};
+use crate::event::Event;
+use crate::hub::Confirm;
+use crate::hub::link::ToolCall;
+use crate::ids::EventId;
+use crate::journal::{Batch, JournalError, NewEvent};
+use crate::turn::TurnContext;
+use crate::turn::approval::{Answered, Answerer, Matter, Waiting};
+
+/// How long people are waited for at most: a CLI waits for its tools only so long.
+pub(super) const PATIENCE: Duration = Duration::from_mins(5);
+/// What the model is told where nobody says anything else.
+const DENIED: &str = "Denied by user";
+
+/// Asks the session's people.
+pub(super) struct People<'a> {
+    pub(super) context: &'a TurnContext,
+    pub(super) clock: Clock,
+}
+
+impl People<'_> {
+    /// Waits for their word on a call; why it is refused, if it is. The request and the answer are
+    /// events.
+    pub(super) async fn consent(
+        &self,
+        call: &ToolCall,
+        confirm: Vec<Confirm>,
+    ) -> Result<(), String> {
+        let limit = self.context.approval.limit();
+        let limit = limit.map_or(PATIENCE, |limit| limit.min(PATIENCE));
+        let since = self.clock.wall();
+        let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        let asked = asked(call, self.shown(call, &confirm));
+        let denied = confirm
+            .iter()
+            .find_map(|confirm| confirm.deny_reason.clone());
+        let request_id = asked.request_id.clone();
+        self.tell(&Event::PermissionRequest {
+            request_id: request_id.clone(),
+            call_id: asked.call_id.clone(),
+            tool: asked.tool.clone(),
+            input: asked.input.clone(),
+            options: vec!["allow".to_owned(), "deny".to_owned()],
+        })
+        .await;
+        let waiting = Waiting {
+            asked,
+            since,
+            until: Some(Timestamp::from_millis(
+                since.millis().saturating_add(millis),
+            )),
+            matters: confirm.into_iter().map(matter).collect(),
+        };
+        let answered = self.context.asides.ask(waiting, limit).await;
+        let (decision, by, result) = judged(answered, denied);
+        self.tell(&Event::PermissionResponse {
+            request_id,
+            decision: decision.to_owned(),
+            by: by.name().to_owned(),
+        })
+        .await;
+        result
+    }
+
+    /// What people see of it, without secrets.
+    fn shown(&self, call: &ToolCall, confirm: &[Confirm]) -> Value {
+        let matters = confirm.iter();
+        let matters = matters.map(|c| json!({"title": c.title, "message": c.message}));
+        let matters: Vec<Value> = matters.collect();
+        let shown = json!({"confirm": matters, "arguments": call.params}).to_string();
+        let masked = self.context.redactor.text(shown.as_bytes());
+        serde_json::from_slice(&masked).unwrap_or_default()
+    }
+
+    /// What cannot be stored is in the log at least; the answer counts all the same.
+    async fn tell(&self, event: &Event) {
+        if let Err(error) = self.store(event).await {
+            tracing::warn!(%error, "a request for consent is not among the events");
+        }
+    }
+
+    async fn store(&self, event: &Event) -> Result<(), JournalError> {
+        let id = EventId::derive(self.clock.new_uuid(), 0);
+        let encoded = NewEvent::encode(event, id, self.clock.wall(), None)
+            .map_err(|error| JournalError::Corrupt(error.to_string()))?;
+        let mut batch = Batch::new(&self.context.session, self.context.agent.name);
+        batch.events.push(encoded);
+        self.context.journal.commit(batch).await.map(drop)
+    }
+}
+
+fn asked(call: &ToolCall, input: Value) -> Asked {
+    Asked {
+        request_id: format!("hub-tool:{}", call.id),
+        call_id: call.told_as.clone(),
+        tool: format!("mcp__{SERVER}__{}", call.name),
+        input,
+    }
+}
+
+fn matter(confirm: Confirm) -> Matter {
+    Matter {
+        title: confirm.title,
+        message: confirm.message,
+        deny_reason: confirm.deny_reason,
+    }
+}
+
+/// What an answer, or none in time, comes to: its decision, by whom, and why the model gets nothing.
+fn judged(
+    answered: Option<Answered>,
+    denied: Option<String>,
+) -> (&'static str, Answerer, Result<(), String>) {
+    let Some(Answered { answer, by, .. }) = answered else {
+        let late = || "nobody has confirmed it in time".to_owned();
+        return ("deny", Answerer::Timeout, Err(denied.unwrap_or_else(late)));
+    };
+    let decision = answer.decision();
+    let result = match answer {
+        Answer::Allow { .. } => Ok(()),
+        Answer::Deny { message } => Err(message),
+        Answer::Stop => Err(denied.unwrap_or_else(|| DENIED.to_owned())),
+    };
+    (decision, by, result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_no_consent_and_the_hubs_reason_goes_to_the_model() {
+        let (decision, by, result) = judged(None, Some("ask again".to_owned()));
+        assert_eq!((decision, by), ("deny", Answerer::Timeout));
+        assert_eq!(result, Err("ask again".to_owned()));
+        let answered = |answer| {
+            Some(Answered {
+                request_id: "r".to_owned(),
+                answer,
+                by: Answerer::Local,
+            })
+        };
+        let (decision, _, result) = judged(answered(Answer::Allow { input: None }), None);
+        assert_eq!((decision, result), ("allow", Ok(())));
+        let (decision, _, result) = judged(answered(Answer::Stop), None);
+        assert_eq!((decision, result), ("cancel", Err(DENIED.to_owned())));
+    }
+}

@@ -188,17 +188,14 @@ impl Codex {
             Ok(bytes) => bytes,
             Err(reason) => return reason,
         };
-        if let Ok(record) = serde_json::from_slice::<Record<'_>>(bytes) {
-            return self.record(&record, bytes, out);
-        }
-        if std::str::from_utf8(bytes).is_err() {
-            let text = String::from_utf8_lossy(bytes);
-            if let Ok(record) = serde_json::from_str::<Record<'_>>(&text) {
-                return self.record(&record, text.as_bytes(), out);
+        let mut mended = String::new();
+        match lines::record::<Record<'_>>(bytes, &mut mended) {
+            Some((record, bytes)) => self.record(&record, bytes, out),
+            None => {
+                self.broken(bytes, out);
+                ""
             }
         }
-        self.broken(bytes, out);
-        ""
     }
 
     fn record(&mut self, record: &Record<'_>, bytes: &[u8], out: &mut Vec<Event>) -> &'static str {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::agents_git::{self, AgentsGit};
+use super::issued::Issued;
 use super::launch::{agent_home, environment, keys_in, setup_environment, turn_spec};
 use super::made::{Made, MadeRepository};
 use super::{
@@ -67,8 +68,7 @@ impl Lead {
         let state_dir = &setup.config.state_dir;
         let skills = skills::wanted(setup, detail)?;
         let mut wanted = repositories::wanted(setup, &self.hub.rest, detail)?;
-        let redactor = self.redactor(setup, &wanted.credentials).await?;
-        wanted.credentials = wanted.credentials.masked_by(Arc::clone(&redactor));
+        let redactor = self.mask(setup, &mut wanted.credentials).await?;
         let place = workspace::make(setup, wanted, log, owner).await;
         let place = place.map_err(|error| masked(error, &redactor))?;
         let mut made = Made::read(state_dir, &self.session)?;
@@ -101,7 +101,7 @@ impl Lead {
         let script = setup_script::text(setup, sent)?;
         let has_clones = !ground.made.repositories.is_empty();
         if setup.config.git.lfs && has_clones && !ground.made.lfs_done {
-            bound_lfs(setup, &ground.made.repositories).await?;
+            Box::pin(bound_lfs(setup, &ground.made.repositories)).await?;
             let text = lfs_script(&ground.made.repositories);
             self.prepare(setup, "lfs", text, &ground, &sandbox, log)
                 .await?;
@@ -157,18 +157,28 @@ impl Lead {
         }
     }
 
-    /// Masks everything that is secret of the session; what `credentials` gives later is added then.
-    pub(super) async fn redactor(
+    /// Masks everything that is secret of the session, what earlier daemons were given for it as
+    /// well; what `credentials` gives later is added then.
+    pub(super) async fn mask(
         &self,
         setup: &Setup<'_>,
-        credentials: &Credentials,
+        credentials: &mut Credentials,
     ) -> Result<Arc<Redactor>, DaemonError> {
         let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
-        let mut secrets: Vec<_> = self.hub.credentials.key().into_iter().collect();
-        secrets.extend(credentials.known().await);
+        let hub = &self.hub.credentials;
+        let issued = Issued::open(&setup.config.state_dir, &self.session, hub);
+        let mut secrets = issued.tokens();
+        if let Some(known) = credentials.known().await {
+            issued.keep(&known);
+            secrets.push(known);
+        }
+        secrets.extend(hub.key());
         secrets.extend(keys_in(&environment, &spec));
-        self.hub.masks.of(secrets)
+        let redactor = self.hub.masks.of(secrets)?;
+        let given = std::mem::take(credentials).masked_by(Arc::clone(&redactor));
+        *credentials = given.kept_by(move |token| issued.keep(token));
+        Ok(redactor)
     }
 
     /// The checkpoint before the first turn; once there are turns, those have their own.
@@ -188,7 +198,8 @@ impl Lead {
                 name: START.to_owned(),
                 author: None,
             };
-            if let Err(error) = checkpoint_apart(&request).await {
+            // The agent has not been there yet.
+            if let Err(error) = checkpoint_apart(&request, false).await {
                 let text = error.to_string();
                 log.notice(NoticeLevel::Warning, CHECKPOINT_FAILED, text)
                     .await?;
@@ -253,16 +264,21 @@ fn lfs_script(repositories: &[MadeRepository]) -> String {
         };
         let (own, server) = (quoted(&url.lfs_endpoint()), quoted(&url.lfs_server()));
         let folder = agents_git::quoted(&repository.path);
-        text.push_str(&format!(
-            "cd {folder}\ngit lfs install --local --skip-repo\nurl={own}\n\
-             named=$(git config --blob HEAD:.lfsconfig --get lfs.url 2>/dev/null || :)\n\
-             case $named in\n'') ;;\n{server}*) url=$named ;;\n\
-             *) echo \"$named is not asked for the files of Git LFS, although .lfsconfig names it: it \
-             is not the repository's own server\" >&2 ;;\nesac\n\
-             git -c \"lfs.url=$url\" lfs pull\n"
-        ));
+        text.push_str(&lfs_pull(&folder, &own, &server));
     }
     text
+}
+
+/// For one repository; all words are quoted.
+fn lfs_pull(folder: &str, own: &str, server: &str) -> String {
+    format!(
+        "cd {folder}\ngit lfs install --local --skip-repo\nurl={own}\n\
+         named=$(git config --blob HEAD:.lfsconfig --get lfs.url 2>/dev/null || :)\n\
+         case $named in\n'') ;;\n{server}*) url=$named ;;\n\
+         *) echo \"$named is not asked for the files of Git LFS, although .lfsconfig names it: it is \
+         not the repository's own server\" >&2 ;;\nesac\n\
+         git -c \"lfs.url=$url\" lfs pull\n"
+    )
 }
 
 /// The report that the Hub expects of each turn of the session.

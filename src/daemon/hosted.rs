@@ -61,6 +61,8 @@ pub(super) enum Begin {
     Anew(Result<Chosen, DaemonError>),
     /// In the Hub's session already.
     Joined(Box<Lead>, Arc<Joined>),
+    /// With a workspace that is there, while the Hub does not answer.
+    Apart(Box<Lead>),
 }
 
 /// What a session's task works with.
@@ -183,7 +185,7 @@ impl Hosted {
     }
 
     async fn start_or_fail(&self, begin: Begin, work: Work) -> Option<Led> {
-        match self.start(begin, &work).await {
+        match Box::pin(self.start(begin, &work)).await {
             Ok(led) => Some(led),
             Err(error) => {
                 if work.workspace.is_none() {
@@ -208,6 +210,7 @@ impl Hosted {
         let setup = work.setup.view();
         let (joining, joined) = match begin {
             Begin::Joined(joining, joined) => (*joining, Some(joined)),
+            Begin::Apart(joining) => (*joining, None),
             Begin::Anew(chosen) => {
                 let id = self.id.clone();
                 let (state, hub, tasks) = (&work.state, &work.hub, &work.tasks);

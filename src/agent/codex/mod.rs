@@ -189,13 +189,11 @@ impl Codex {
             Err(reason) => return reason,
         };
         let mut mended = String::new();
-        match lines::record::<Record<'_>>(bytes, &mut mended) {
-            Some((record, bytes)) => self.record(&record, bytes, out),
-            None => {
-                self.broken(bytes, out);
-                ""
-            }
+        if let Some((record, text)) = lines::record::<Record<'_>>(bytes, &mut mended) {
+            return self.record(&record, text, out);
         }
+        self.broken(bytes, out);
+        ""
     }
 
     fn record(&mut self, record: &Record<'_>, bytes: &[u8], out: &mut Vec<Event>) -> &'static str {

@@ -140,13 +140,11 @@ impl OpenCode {
             Err(reason) => return reason,
         };
         let mut mended = String::new();
-        match lines::record::<Record<'_>>(bytes, &mut mended) {
-            Some((record, bytes)) => self.record(&record, bytes, out),
-            None => {
-                self.broken(bytes, out);
-                ""
-            }
+        if let Some((record, text)) = lines::record::<Record<'_>>(bytes, &mut mended) {
+            return self.record(&record, text, out);
         }
+        self.broken(bytes, out);
+        ""
     }
 
     /// A line that is no record: noise, or records that were mixed up with it.

@@ -59,7 +59,7 @@ fn numbered(unified: &str) -> Option<(String, Option<u64>)> {
         }
         let number = if of_new { new.0 } else { old.0 };
         // Written to a text: that cannot fail.
-        let _ = writeln!(out, "{sign}{number:>4} {text}");
+        writeln!(out, "{sign}{number:>4} {text}").ok();
         for (side, counts) in [(&mut old, of_old), (&mut new, of_new)] {
             if counts {
                 *side = (side.0.saturating_add(1), side.1.saturating_sub(1));
@@ -99,7 +99,7 @@ fn replaced(args: &Value) -> Option<String> {
     for (old, new) in pairs {
         for (sign, text) in [('-', old), ('+', new)] {
             for line in text.lines() {
-                let _ = writeln!(out, "{sign} {line}");
+                writeln!(out, "{sign} {line}").ok();
             }
         }
     }

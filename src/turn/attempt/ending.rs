@@ -196,9 +196,8 @@ fn contradiction(evidence: &Evidence, stored: &Stored) -> Option<&'static str> {
 fn tail_of(path: &Path, redactor: &Redactor) -> Vec<u8> {
     let length = path.metadata().map_or(0, |metadata| metadata.len());
     let from = length.saturating_sub(READ);
-    let mut tail = match Tail::open(path, SpoolOffset::new(from)) {
-        Ok(tail) => tail,
-        Err(_) => return Vec::new(),
+    let Ok(mut tail) = Tail::open(path, SpoolOffset::new(from)) else {
+        return Vec::new();
     };
     let text = tail.read().unwrap_or_default();
     if from > 0 {

@@ -85,7 +85,7 @@ impl Turn {
         if attempt.is_as_wanted() {
             return self.start_live(attempt, plan).await;
         }
-        self.begin_otherwise(kind, attempt).await
+        Box::pin(self.begin_otherwise(kind, attempt)).await
     }
 
     /// The Hub has said what a process that is there does not know: another one is begun with.

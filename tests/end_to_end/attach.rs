@@ -123,7 +123,7 @@ fn watches_and_controls(agent: &Agent) {
     assert_eq!(person.finish(), 0);
     all.command(&json!({"type": "get_state"}));
     // All that the agent did, as any viewer of it had it.
-    viewer::faithful(&all.from_lead());
+    viewer::faithful(&all.told_by_lead());
     led.finish(&bench);
 }
 

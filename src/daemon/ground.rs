@@ -101,7 +101,7 @@ impl Lead {
         let script = setup_script::text(setup, sent)?;
         let has_clones = !ground.made.repositories.is_empty();
         if setup.config.git.lfs && has_clones && !ground.made.lfs_done {
-            bound_lfs(setup, &ground.made.repositories).await?;
+            Box::pin(bound_lfs(setup, &ground.made.repositories)).await?;
             let text = lfs_script(&ground.made.repositories);
             self.prepare(setup, "lfs", text, &ground, &sandbox, log)
                 .await?;
@@ -198,7 +198,8 @@ impl Lead {
                 name: START.to_owned(),
                 author: None,
             };
-            if let Err(error) = checkpoint_apart(&request).await {
+            // The agent has not been there yet.
+            if let Err(error) = checkpoint_apart(&request, false).await {
                 let text = error.to_string();
                 log.notice(NoticeLevel::Warning, CHECKPOINT_FAILED, text)
                     .await?;
@@ -263,16 +264,21 @@ fn lfs_script(repositories: &[MadeRepository]) -> String {
         };
         let (own, server) = (quoted(&url.lfs_endpoint()), quoted(&url.lfs_server()));
         let folder = agents_git::quoted(&repository.path);
-        text.push_str(&format!(
-            "cd {folder}\ngit lfs install --local --skip-repo\nurl={own}\n\
-             named=$(git config --blob HEAD:.lfsconfig --get lfs.url 2>/dev/null || :)\n\
-             case $named in\n'') ;;\n{server}*) url=$named ;;\n\
-             *) echo \"$named is not asked for the files of Git LFS, although .lfsconfig names it: it \
-             is not the repository's own server\" >&2 ;;\nesac\n\
-             git -c \"lfs.url=$url\" lfs pull\n"
-        ));
+        text.push_str(&lfs_pull(&folder, &own, &server));
     }
     text
+}
+
+/// For one repository; all words are quoted.
+fn lfs_pull(folder: &str, own: &str, server: &str) -> String {
+    format!(
+        "cd {folder}\ngit lfs install --local --skip-repo\nurl={own}\n\
+         named=$(git config --blob HEAD:.lfsconfig --get lfs.url 2>/dev/null || :)\n\
+         case $named in\n'') ;;\n{server}*) url=$named ;;\n\
+         *) echo \"$named is not asked for the files of Git LFS, although .lfsconfig names it: it is \
+         not the repository's own server\" >&2 ;;\nesac\n\
+         git -c \"lfs.url=$url\" lfs pull\n"
+    )
 }
 
 /// The report that the Hub expects of each turn of the session.

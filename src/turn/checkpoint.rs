@@ -8,6 +8,7 @@
 use super::context::TurnContext;
 use crate::event::{Event, NoticeLevel};
 use crate::journal::TurnRow;
+use crate::sandbox::Sandbox;
 use crate::workspace::{Checkpoint, CheckpointRequest, checkpoint_apart};
 
 /// The code of the notice that says why there is none.
@@ -21,6 +22,7 @@ pub(super) async fn of_turn(context: &TurnContext, turn: &TurnRow) -> Vec<Event>
         return told;
     }
     let mut sum: Option<Event> = None;
+    let is_confined = context.reach.is_some() || matches!(context.sandbox, Sandbox::Docker(_));
     for repository in &context.repositories {
         let request = CheckpointRequest {
             workspace: repository.clone(),
@@ -28,7 +30,7 @@ pub(super) async fn of_turn(context: &TurnContext, turn: &TurnRow) -> Vec<Event>
             name: turn.id.to_string(),
             author: context.authorship.of(turn.author.as_ref()),
         };
-        match checkpoint_apart(&request).await {
+        match checkpoint_apart(&request, is_confined).await {
             Ok(None) => {}
             Ok(Some(taken)) => add(&mut sum, taken),
             Err(error) => told.push(Event::Notice {

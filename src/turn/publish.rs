@@ -23,7 +23,7 @@ pub(super) async fn of_turn(context: &TurnContext) -> Vec<Event> {
         return told;
     };
     for request in &publishing.requests {
-        let pushed = push(request, &publishing.credentials).await;
+        let pushed = Box::pin(push(request, &publishing.credentials)).await;
         let without_content = without_content(request, &pushed);
         let words = words(request, pushed).into_iter().chain(without_content);
         told.extend(words.map(|(level, code, text)| Event::Notice {

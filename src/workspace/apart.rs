@@ -45,7 +45,7 @@ pub const COMMAND: &str = "git-worker";
 #[serde(rename_all = "snake_case")]
 enum Job {
     Clone(CloneJob),
-    Checkpoint(CheckpointRequest),
+    Checkpoint(CheckpointJob),
     /// The bundle goes to stderr.
     Pack(PackRequest),
     /// The content goes to stderr.
@@ -56,6 +56,13 @@ enum Job {
     LfsLogin(String),
     Refs(Target),
     Push(WorkerPush),
+}
+
+#[derive(Serialize, Deserialize)]
+struct CheckpointJob {
+    request: CheckpointRequest,
+    /// Whether the agent is kept in its workspace, and so this is.
+    is_confined: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -196,17 +203,18 @@ fn owner(workspace: &Path) -> io::Result<Option<(u32, u32)>> {
 }
 
 /// Takes a checkpoint in a worker; `None` where the workspace is no repository. The worker is the
-/// workspace's owner: another user's repository is full of paths that this user chose. It has a
-/// minute.
+/// workspace's owner: another user's repository is full of paths that this user chose. Where the agent
+/// `is_confined` to the workspace, so is the worker. It has a minute.
 pub async fn checkpoint_apart(
     request: &CheckpointRequest,
+    is_confined: bool,
 ) -> Result<Option<Checkpoint>, WorkerError> {
     const LIMIT: Duration = Duration::from_mins(1);
     if !may_be_repository(&request.workspace) {
         // a process would take longer to find that out than many a turn
         return Ok(None);
     }
-    let taken = tokio::time::timeout(LIMIT, take_apart(request)).await;
+    let taken = tokio::time::timeout(LIMIT, take_apart(request, is_confined)).await;
     taken.unwrap_or_else(|_| {
         Err(WorkerError(format!(
             "no checkpoint of {} within {} s; name what is large in .gitignore, or set \
@@ -223,10 +231,16 @@ fn may_be_repository(workspace: &Path) -> bool {
     has(".git") || (has("HEAD") && has("objects"))
 }
 
-async fn take_apart(request: &CheckpointRequest) -> Result<Option<Checkpoint>, WorkerError> {
+async fn take_apart(
+    request: &CheckpointRequest,
+    is_confined: bool,
+) -> Result<Option<Checkpoint>, WorkerError> {
     let user = owner(&request.workspace)?;
     let what = format!("took a checkpoint of {}", request.workspace.display());
-    let job = Job::Checkpoint(request.clone());
+    let job = Job::Checkpoint(CheckpointJob {
+        request: request.clone(),
+        is_confined,
+    });
     work(&job, Ground::Workspace(user), &what, None).await
 }
 
@@ -343,16 +357,22 @@ fn run(job: Job) -> Result<Report, String> {
             let made = clone(&request, Clock, &never, &mut progress);
             serde_json::to_value(made.map_err(|error| words(&error))?)
         }
-        Job::Checkpoint(request) => {
+        Job::Checkpoint(CheckpointJob {
+            request,
+            is_confined,
+        }) => {
+            if is_confined {
+                keep_to(&request.workspace, true).map_err(|error| words(&error))?;
+            }
             serde_json::to_value(checkpoint::take(&request).map_err(|error| words(&error))?)
         }
         Job::Pack(request) => {
-            keep_to(&request.workspace).map_err(|error| words(&error))?;
+            keep_to(&request.workspace, false).map_err(|error| words(&error))?;
             let packed = push::pack(&request, &mut BufWriter::new(io::stderr().lock()));
             serde_json::to_value(packed.map_err(|error| words(&error))?)
         }
         Job::LfsContent(request) => {
-            keep_to(&request.workspace).map_err(|error| words(&error))?;
+            keep_to(&request.workspace, false).map_err(|error| words(&error))?;
             let copied = push::copy_content(&request, &mut io::stderr().lock());
             serde_json::to_value(copied.map_err(|error| words(&error))?)
         }
@@ -375,15 +395,18 @@ fn run(job: Job) -> Result<Report, String> {
     Ok(Report::Done(answer.map_err(|error| words(&error))?))
 }
 
-/// From here on this process reads the workspace and nothing else. An agent that is kept in there may
+/// From here on this process gets at the workspace and nothing else. An agent that is kept in there may
 /// have put a link to other repositories of its user in the place of what was cloned: what these hold
 /// would be pushed.
-fn keep_to(workspace: &Path) -> io::Result<()> {
+fn keep_to(workspace: &Path, writes: bool) -> io::Result<()> {
     rustix::thread::set_no_new_privs(true)?;
-    let reach = Files {
-        read: vec![workspace.to_owned()],
-        write: Vec::new(),
+    let mut reach = Files::default();
+    let places = if writes {
+        &mut reach.write
+    } else {
+        &mut reach.read
     };
+    places.push(workspace.to_owned());
     match process::restrict_files(&reach) {
         // An older kernel: the ends of links are looked at at least.
         Err(error) if error.kind() == io::ErrorKind::Unsupported => {

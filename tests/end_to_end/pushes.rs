@@ -541,6 +541,23 @@ fn what_an_agent_links_into_the_place_of_its_repository_is_not_pushed() {
         }
         fs::remove_dir_all(origin.bench.path("w")).unwrap();
     }
+    if !agent_runner::process::can_restrict_files() {
+        return crate::bench::skip("needs Landlock in the kernel");
+    }
+    // An agent that is kept in its workspace writes nothing there by its checkpoints either.
+    let noted = ["for-each-ref", "refs/agent-runner"];
+    let link = format!("rm -rf .git; ln -s {at}/.git .git");
+    for (settings, is_kept) in [("landlock = true\n", true), ("", false)] {
+        for reference in git(&private, &noted).lines() {
+            let name = reference.rsplit('\t').next().unwrap();
+            git(&private, &["update-ref", "-d", name]);
+        }
+        let (code, events, said) = origin.run(&link, settings);
+        // What stands in for the CLI may not read its recording under Landlock.
+        assert!(code == 0 || is_kept, "{said}");
+        assert_eq!(git(&private, &noted).is_empty(), is_kept, "{events:#?}");
+        fs::remove_dir_all(origin.bench.path("w")).unwrap();
+    }
 }
 
 #[test]

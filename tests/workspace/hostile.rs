@@ -325,6 +325,40 @@ fn a_repository_that_grows_when_it_is_unpacked_is_refused_before_it_is() {
 }
 
 #[test]
+fn a_server_that_lists_refs_without_end_is_left() {
+    use std::io::Read as _;
+
+    let bench = Bench::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/r", listener.local_addr().unwrap());
+    let serving = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _asked = stream.read(&mut [0; 4096]).unwrap();
+        let head = "HTTP/1.1 200 OK\r\nConnection: close\r\n\
+                    Content-Type: application/x-git-upload-pack-advertisement\r\n\r\n\
+                    001e# service=git-upload-pack\n0000";
+        stream.write_all(head.as_bytes()).unwrap();
+        let name = "a".repeat(60_000);
+        let mut sent = 0_u64;
+        // Until nobody listens any more.
+        for number in 0_u64.. {
+            let line = format!("{number:040x} refs/heads/{number:020}{name}\n");
+            let line = format!("{:04x}{line}", line.len() + 4);
+            if stream.write_all(line.as_bytes()).is_err() {
+                return sent;
+            }
+            sent += line.len() as u64;
+        }
+        sent
+    });
+    let error = run(&bench.request(&url)).unwrap_err().to_string();
+    assert!(error.contains("lists more than 128 MiB of refs"), "{error}");
+    let sent = serving.join().unwrap();
+    assert!(sent < 160 << 20, "{sent}");
+    bench.assert_nothing_left();
+}
+
+#[test]
 fn a_clone_for_another_user_shares_no_file_with_its_source() {
     let bench = Bench::new();
     let shared = |folder: &Path| {

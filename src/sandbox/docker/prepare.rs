@@ -134,14 +134,21 @@ impl DockerSandbox {
         self.engine.remove(&name).await;
         let heard = match heard {
             Ok(heard) => heard,
-            Err(EngineError::Refused { source, .. }) => {
-                return Err(self.unfit(reason(&words(&source))));
+            Err(error) => {
+                let said = match &error {
+                    EngineError::Refused { source, .. } => words(source),
+                    _ => String::new(),
+                };
+                // Whatever else it is, it is not the image's fault.
+                let unfit = meaning(&said).map(|means| self.unfit(format!("{means} ({said})")));
+                return Err(unfit.unwrap_or_else(|| error.into()));
             }
-            Err(error) => return Err(error.into()),
         };
         let path = heard.stdout.trim();
         if path.is_empty() {
-            return Err(self.unfit(reason(heard.stderr.trim())));
+            let said = heard.stderr.trim();
+            let means = meaning(said).unwrap_or("agent-runner does not run in it");
+            return Err(self.unfit(format!("{means} ({said})")));
         }
         Ok(path.to_owned())
     }
@@ -154,21 +161,23 @@ impl DockerSandbox {
     }
 }
 
-/// What a program's failure to run means: kernel and loader say it in their own words.
-fn reason(said: &str) -> String {
-    let means = if said.contains("GLIBC_") {
-        "its glibc is older than the one that agent-runner was built with"
+/// What a program's failure to run means, where the image is to blame: kernel and loader say it in
+/// their own words.
+fn meaning(said: &str) -> Option<&'static str> {
+    if said.contains("GLIBC_") {
+        Some("its glibc is older than the one that agent-runner was built with")
     } else if said.contains("exec format error") || said.contains("Exec format error") {
-        "it is made for another processor"
+        Some("it is made for another processor")
     } else if said.contains("no such file or directory") || said.contains("not found") {
-        "it has no glibc (musl images as Alpine have none), or not the program; take one with \
-         glibc as Debian, Ubuntu or Fedora"
+        Some(
+            "it has no glibc (musl images as Alpine have none), or not the program; take one with \
+             glibc as Debian, Ubuntu or Fedora",
+        )
     } else if said.contains("on the PATH") {
-        "install the agent's CLI in it, or take one of scripts/build-images"
+        Some("install the agent's CLI in it, or take one of scripts/build-images")
     } else {
-        return format!("agent-runner does not run in it: {said}");
-    };
-    format!("{means} ({said})")
+        None
+    }
 }
 
 fn describe(image: &str, step: &CreateImageInfo) -> String {
@@ -193,17 +202,11 @@ mod tests {
 
     #[test]
     fn what_the_loader_says_is_told_with_its_meaning() {
-        let meaning = |said: &str| {
-            reason(said)
-                .split(" (")
-                .next()
-                .unwrap_or_default()
-                .to_owned()
-        };
+        let meaning = |said: &str| meaning(said).unwrap_or_default();
         assert!(meaning("x: version `GLIBC_2.38' not found").contains("older"));
         assert!(meaning("exec /.agent-runner: exec format error").contains("processor"));
         assert!(meaning("exec: no such file or directory").contains("no glibc"));
         assert!(meaning("there is no `claude` on the PATH /bin").contains("install"));
-        assert!(reason("odd").contains("odd"));
+        assert!(meaning("failed to create default sandbox").is_empty());
     }
 }

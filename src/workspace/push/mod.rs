@@ -184,7 +184,8 @@ pub async fn push(request: &PushRequest, credentials: &Credentials) -> Pushed {
                 packed: &packed,
                 bundle: &bundle,
             };
-            sending.to(remote).await
+            // Large, and rare.
+            Box::pin(sending.to(remote)).await
         }
         Err(error) => Err(error),
     };

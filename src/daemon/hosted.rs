@@ -185,7 +185,7 @@ impl Hosted {
     }
 
     async fn start_or_fail(&self, begin: Begin, work: Work) -> Option<Led> {
-        match self.start(begin, &work).await {
+        match Box::pin(self.start(begin, &work)).await {
             Ok(led) => Some(led),
             Err(error) => {
                 if work.workspace.is_none() {

@@ -2,6 +2,7 @@
 
 mod source;
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use source::Source;
@@ -112,6 +113,63 @@ fn what_the_documents_name_is_there() {
             .map(move |word| format!("{name}: there is no `{word}`"))
     });
     none(faults);
+}
+
+#[test]
+fn every_promise_names_the_tests_that_show_it() {
+    let tests = tests();
+    let document = source::files("docs")
+        .into_iter()
+        .find(|file| file.name() == "docs/SPECIFICATION.md");
+    let text = document.expect("the specification").text;
+    let (promises, _) = text.split_once("## Figures").expect("the figures");
+    let rows = promises.lines().filter(|line| line.starts_with("| "));
+    let rows: Vec<_> = rows.skip(1).map(|row| row.trim_end_matches(" |")).collect();
+    assert!(rows.len() > 100, "the table is read");
+    let mut faults = Vec::new();
+    let mut promised = HashSet::new();
+    for row in rows {
+        let (promise, shown_by) = row.rsplit_once(" | ").unwrap_or((row, ""));
+        if !promised.insert(promise) {
+            faults.push(format!("promised twice: {promise}"));
+        }
+        let mut names = quoted(shown_by).peekable();
+        if names.peek().is_none() {
+            faults.push(format!("shown by nothing: {promise}"));
+        }
+        let is_test = |name: &str| match name.strip_suffix('…') {
+            Some(begin) => tests.iter().any(|test| test.starts_with(begin)),
+            None if name.contains('/') => root().join(name).exists(),
+            None => tests.contains(name),
+        };
+        let gone = names.filter(|name| !is_test(name));
+        faults.extend(gone.map(|name| format!("`{name}` is no test: {promise}")));
+    }
+    none(faults);
+}
+
+/// The names of all tests: functions with the attribute in the lines before.
+fn tests() -> HashSet<String> {
+    let mut names = HashSet::new();
+    for file in source::rust_files("src")
+        .iter()
+        .chain(&source::rust_files("tests"))
+    {
+        let mut is_test = false;
+        for line in file.text.lines().map(str::trim_start) {
+            let function = line.strip_prefix("async ").unwrap_or(line);
+            if line.starts_with("#[") {
+                is_test |= line.contains("test]") || line.contains("::test(");
+            } else if let Some(rest) = function.strip_prefix("fn ") {
+                let name = rest.split('(').next().filter(|_| is_test);
+                names.extend(name.map(str::to_owned));
+                is_test = false;
+            } else if !line.starts_with("//") {
+                is_test = false;
+            }
+        }
+    }
+    names
 }
 
 #[test]

@@ -75,6 +75,13 @@ pub struct Subagent {
 }
 
 impl Subagent {
+    /// Whether anything is kept from it.
+    pub fn is_restricted(&self) -> bool {
+        ["bash", "edit", "write"]
+            .iter()
+            .any(|tool| self.lacks(tool))
+    }
+
     /// Whether it is to be without that tool (of Pi's `bash`, `edit` and `write`).
     pub(super) fn lacks(&self, tool: &str) -> bool {
         let is_named = self

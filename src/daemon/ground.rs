@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::agents_git::{self, AgentsGit};
+use super::issued::Issued;
 use super::launch::{agent_home, environment, keys_in, setup_environment, turn_spec};
 use super::made::{Made, MadeRepository};
 use super::{
@@ -67,8 +68,7 @@ impl Lead {
         let state_dir = &setup.config.state_dir;
         let skills = skills::wanted(setup, detail)?;
         let mut wanted = repositories::wanted(setup, &self.hub.rest, detail)?;
-        let redactor = self.redactor(setup, &wanted.credentials).await?;
-        wanted.credentials = wanted.credentials.masked_by(Arc::clone(&redactor));
+        let redactor = self.mask(setup, &mut wanted.credentials).await?;
         let place = workspace::make(setup, wanted, log, owner).await;
         let place = place.map_err(|error| masked(error, &redactor))?;
         let mut made = Made::read(state_dir, &self.session)?;
@@ -157,18 +157,28 @@ impl Lead {
         }
     }
 
-    /// Masks everything that is secret of the session; what `credentials` gives later is added then.
-    pub(super) async fn redactor(
+    /// Masks everything that is secret of the session, what earlier daemons were given for it as
+    /// well; what `credentials` gives later is added then.
+    pub(super) async fn mask(
         &self,
         setup: &Setup<'_>,
-        credentials: &Credentials,
+        credentials: &mut Credentials,
     ) -> Result<Arc<Redactor>, DaemonError> {
         let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
-        let mut secrets: Vec<_> = self.hub.credentials.key().into_iter().collect();
-        secrets.extend(credentials.known().await);
+        let hub = &self.hub.credentials;
+        let issued = Issued::open(&setup.config.state_dir, &self.session, hub);
+        let mut secrets = issued.tokens();
+        if let Some(known) = credentials.known().await {
+            issued.keep(&known);
+            secrets.push(known);
+        }
+        secrets.extend(hub.key());
         secrets.extend(keys_in(&environment, &spec));
-        self.hub.masks.of(secrets)
+        let redactor = self.hub.masks.of(secrets)?;
+        let given = std::mem::take(credentials).masked_by(Arc::clone(&redactor));
+        *credentials = given.kept_by(move |token| issued.keep(token));
+        Ok(redactor)
     }
 
     /// The checkpoint before the first turn; once there are turns, those have their own.

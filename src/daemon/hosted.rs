@@ -61,6 +61,8 @@ pub(super) enum Begin {
     Anew(Result<Chosen, DaemonError>),
     /// In the Hub's session already.
     Joined(Box<Lead>, Arc<Joined>),
+    /// With a workspace that is there, while the Hub does not answer.
+    Apart(Box<Lead>),
 }
 
 /// What a session's task works with.
@@ -208,6 +210,7 @@ impl Hosted {
         let setup = work.setup.view();
         let (joining, joined) = match begin {
             Begin::Joined(joining, joined) => (*joining, Some(joined)),
+            Begin::Apart(joining) => (*joining, None),
             Begin::Anew(chosen) => {
                 let id = self.id.clone();
                 let (state, hub, tasks) = (&work.state, &work.hub, &work.tasks);

@@ -27,6 +27,7 @@ mod housekeeping;
 mod hub;
 mod hub_tools;
 mod install;
+mod issued;
 mod launch;
 mod lead;
 mod link_news;

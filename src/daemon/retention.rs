@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::issued::Issued;
 use super::made::Made;
 use super::{DaemonError, Registry, agents_git, output};
 use crate::clock::Clock;
@@ -74,6 +75,8 @@ impl Registry {
         let removed = crate::hub::file::remove(dir, &row.id);
         absent(removed).map_err(|error| fault(dir, error))?;
         let forgotten = report::forget(dir, &row.id);
+        forgotten.map_err(|error| fault(&made, error))?;
+        let forgotten = Issued::forget(dir, &row.id);
         forgotten.map_err(|error| fault(&made, error))?;
         Made::forget(dir, &row.id).map_err(|error| fault(&made, error))?;
         let agent = &row.agent;

@@ -159,7 +159,7 @@ mod tests {
         let (given, kept) = (dir.path().join("given"), dir.path().join("kept"));
         fs::write(&kept, "").unwrap();
         // more than descriptors that a process may have
-        let deepest = given.join(["d"; 1_500].join("/"));
+        let deepest = given.join(vec!["d"; 1_500].join("/"));
         fs::create_dir_all(&deepest).unwrap();
         fs::write(deepest.join("file"), "").unwrap();
         symlink(&kept, given.join("link")).unwrap();

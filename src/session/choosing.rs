@@ -55,6 +55,7 @@ impl Driver {
                     drop(reply.send(stored.map(|()| since)));
                 }
                 Ok(Way::Ask(setting)) => {
+                    crash_point!("session.choice_accepted");
                     let (done, answer) = oneshot::channel();
                     let at_rest = self.running.is_none();
                     match (&self.running, &self.rest) {
@@ -78,6 +79,7 @@ impl Driver {
         let Some(changing) = self.changing.take() else {
             return;
         };
+        crash_point!("session.choice_answered");
         let loosens = matches!(&changing.choice, Choice::Approve(mode)
             if !self.context.approval.asks_in(*mode));
         let since = match answer {

@@ -40,6 +40,18 @@ pub struct Credentials {
     host: Option<String>,
     /// What masks it.
     redactor: Option<Arc<Redactor>>,
+    /// Who has to know of each.
+    keeper: Option<Keeper>,
+}
+
+/// Told of each token before it is used.
+#[derive(Clone)]
+struct Keeper(Arc<dyn Fn(&SecretString) + Send + Sync>);
+
+impl fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeper").finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -98,6 +110,7 @@ impl Credentials {
             source,
             host,
             redactor: None,
+            keeper: None,
         }
     }
 
@@ -109,6 +122,7 @@ impl Credentials {
             source: Some(Source::Asked(Asked { ask, last })),
             host: Some(host),
             redactor: None,
+            keeper: None,
         }
     }
 
@@ -116,6 +130,13 @@ impl Credentials {
     #[must_use]
     pub fn masked_by(mut self, redactor: Arc<Redactor>) -> Self {
         self.redactor = Some(redactor);
+        self
+    }
+
+    /// The same, with `keeper` told of each token before it is used; it may be told of one twice.
+    #[must_use]
+    pub fn kept_by(mut self, keeper: impl Fn(&SecretString) + Send + Sync + 'static) -> Self {
+        self.keeper = Some(Keeper(Arc::new(keeper)));
         self
     }
 
@@ -169,6 +190,9 @@ impl Credentials {
     pub(super) fn masked(&self, token: SecretString) -> Result<SecretString, String> {
         if let Some(redactor) = &self.redactor {
             redactor.learn(&token).map_err(|error| error.to_string())?;
+        }
+        if let Some(Keeper(keep)) = &self.keeper {
+            keep(&token);
         }
         Ok(token)
     }

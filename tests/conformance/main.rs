@@ -262,6 +262,23 @@ offers! {
     gemini_live_calls_a_tool_of_the_hub: GEMINI "live",
 }
 
+macro_rules! restricted {
+    ($($name:ident: $agent:ident $mode:literal),* $(,)?) => {$(
+        #[test]
+        fn $name() {
+            led::run(offer::restricted(&agents::$agent, $mode));
+        }
+    )*};
+}
+
+// Those that take sub-agents from us.
+restricted! {
+    a_sub_agent_of_claude_does_what_it_may: CLAUDE "exec",
+    a_sub_agent_of_claude_live_does_what_it_may: CLAUDE "live",
+    a_sub_agent_of_opencode_does_what_it_may: OPENCODE "exec",
+    a_sub_agent_of_opencode_live_does_what_it_may: OPENCODE "live",
+}
+
 #[test]
 fn people_consent_to_what_a_tool_of_the_hub_gives() {
     led::run(offer::confirmed(&agents::CLAUDE));

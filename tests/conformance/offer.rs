@@ -83,8 +83,11 @@ pub(crate) async fn offered(agent: &'static Agent, mode: &'static str) {
         result.to_string().contains("grey") && result["isError"] == false,
         "{result}"
     );
-    let notice = |frame: &Value| frame["data"]["code"] == "hub_offer";
-    assert!(heard.iter().any(notice), "{heard:#?}");
+    let notice = |code: &str| heard.iter().any(|frame| frame["data"]["code"] == code);
+    assert!(notice("hub_offer"), "{heard:#?}");
+    // In a role nothing keeps the agent from anything.
+    let is_role = !matches!(agent.name, "claude" | "opencode");
+    assert_eq!(notice("hub_agents_unbound"), is_role, "{heard:#?}");
 }
 
 /// The daemon is killed and started again: the CLI's own server of tools goes on with the next one.
@@ -180,4 +183,91 @@ pub(crate) async fn confirmed(agent: &'static Agent) {
         by("allow", "local"),
     ];
     eventually("each was answered so", || led.answers() == expected);
+}
+
+const DELEGATED: &str = r#"
+[[scenario]]
+match = "Delegate it"
+[[scenario.reply]]
+steps = [{ DELEGATE(scout) }]
+[[scenario.reply]]
+steps = [{ DELEGATE(maker) }]
+[[scenario.reply]]
+steps = [{ say = "They looked." }]
+[[scenario]]
+match = "Look as scout"
+[[scenario.reply]]
+steps = [{ RUN(scout) }]
+[[scenario.reply]]
+steps = [{ WRITE(scout) }]
+[[scenario.reply]]
+steps = [{ DELEGATE(HELPER) }]
+[[scenario.reply]]
+steps = [{ say = "The scout has looked." }]
+[[scenario]]
+match = "Look as HELPER"
+[[scenario.reply]]
+steps = [{ RUN(HELPER) }]
+[[scenario.reply]]
+steps = [{ say = "The helper has helped." }]
+[[scenario]]
+match = "Look as maker"
+[[scenario.reply]]
+steps = [{ RUN(maker) }]
+[[scenario.reply]]
+steps = [{ WRITE(maker) }]
+[[scenario.reply]]
+steps = [{ say = "The maker has made." }]
+"#;
+
+/// What a sub-agent is not to do is not done, by itself or through another one: the scout changes
+/// nothing, the maker runs no commands.
+pub(crate) async fn restricted(agent: &'static Agent, mode: &'static str) {
+    let (run, write, delegate) = match agent.name {
+        "claude" => (
+            r#"tool = "Bash", input = { command = "touch ran-by-NAME" }"#,
+            r#"tool = "Write", input = { file_path = "{{cwd}}/written-by-NAME", content = "x" }"#,
+            r#"tool = "Agent", input = { description = "Look", prompt = "Look as NAME.", subagent_type = "NAME" }"#,
+        ),
+        _ => (
+            r#"tool = "bash", input = { command = "touch ran-by-NAME", description = "x" }"#,
+            r#"tool = "write", input = { filePath = "{{cwd}}/written-by-NAME", content = "x" }"#,
+            r#"tool = "task", input = { description = "Look", prompt = "Look as NAME.", subagent_type = "NAME" }"#,
+        ),
+    };
+    let mut script = DELEGATED.to_owned();
+    let helper = if agent.name == "claude" {
+        "general-purpose"
+    } else {
+        "general"
+    };
+    for name in ["scout", "maker", "HELPER"] {
+        for (mark, step) in [("RUN", run), ("WRITE", write), ("DELEGATE", delegate)] {
+            script = script.replace(&format!("{mark}({name})"), &step.replace("NAME", name));
+        }
+    }
+    let script = script.replace("HELPER", helper);
+    let mut init = init();
+    init["agents"] = json!([
+        {"name": "scout", "description": "Finds out.", "systemPrompt": "You look.", "readOnly": true},
+        {"name": "maker", "description": "Makes files.", "systemPrompt": "You write.",
+            "tools": ["read", "write"]},
+    ]);
+    let Some(mut led) = Led::start(agent, mode, &script, init, &[]).await else {
+        return;
+    };
+    led.prompt("Delegate it.").await;
+    let heard = led.play(|_| None).await;
+    let told = led.told();
+    for said in ["The scout has looked.", "The maker has made."] {
+        assert!(told.contains(said), "{said}: {heard:#?}");
+    }
+    let made = [
+        "ran-by-scout",
+        "written-by-scout",
+        "ran-by-maker",
+        "written-by-maker",
+    ];
+    let made = made.map(|name| led.made(name));
+    assert_eq!(made, [false, false, false, true]);
 }

@@ -167,8 +167,8 @@ fn check(bench: &Bench, events: &[Value], names: &[&str], printed: Option<BTreeS
     let mut differences = String::new();
     let compared = |part: &&Part| !gaps::is_left_out(agent.key, &part.name);
     for Part { name, lines, .. } in parts.iter().filter(compared) {
-        let expected = expected::lines(name, agent.key);
-        if *lines != expected {
+        let (lines, expected) = (tries(lines), tries(&expected::lines(name, agent.key)));
+        if lines != expected {
             let (lines, expected) = (lines.join("\n"), expected.join("\n"));
             write!(
                 differences,
@@ -208,4 +208,20 @@ fn check(bench: &Bench, events: &[Value], names: &[&str], printed: Option<BTreeS
             raw()
         );
     }
+}
+
+/// A text that was cut, once for however often its CLI tried: that is as many as it likes where
+/// nobody bounds it.
+fn tries(lines: &[String]) -> Vec<String> {
+    const CUT: &str = "This answer is cut i";
+    let once = |line: &String| {
+        let mut line = line.clone();
+        while std::env::var_os("CONFORMANCE_FULL_RETRIES").is_some()
+            && line.matches(CUT).count() > 2
+        {
+            line = line.replacen(CUT, "", 1);
+        }
+        line
+    };
+    lines.iter().map(once).collect()
 }

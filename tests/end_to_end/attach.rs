@@ -8,11 +8,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+use crate::agents::{self, Agent};
 use crate::bench::{Bench, Hub, Model};
 use crate::conversation::{Led, SCRIPT, TASK, idle};
 use crate::participants::Participants;
 use crate::running::{eventually, made};
 use crate::terminal::Terminal;
+use crate::viewer;
 
 fn attach(bench: &Bench, hub: &Hub, words: &[&str]) -> Terminal {
     let mut command = bench.command(&["attach", "--hub", &hub.url]);
@@ -23,15 +25,39 @@ fn attach(bench: &Bench, hub: &Hub, words: &[&str]) -> Terminal {
 
 #[test]
 fn a_terminal_watches_prompts_steers_aborts_and_leaves() {
-    let Some(bench) = Bench::with_claude() else {
-        return;
-    };
+    watches_and_controls(&agents::CLAUDE);
+}
+
+#[test]
+fn a_terminal_controls_claude_code_in_live_form() {
+    watches_and_controls(&agents::CLAUDE_LIVE);
+}
+
+#[test]
+fn a_terminal_controls_codex_in_live_form() {
+    watches_and_controls(&agents::CODEX_LIVE);
+}
+
+#[test]
+fn a_terminal_controls_opencode_in_live_form() {
+    watches_and_controls(&agents::OPENCODE_LIVE);
+}
+
+#[test]
+fn a_terminal_controls_gemini_cli_in_live_form() {
+    watches_and_controls(&agents::GEMINI_LIVE);
+}
+
+fn watches_and_controls(agent: &Agent) {
+    let bench = Bench::new();
     let hub = bench.hub(None);
     let model = bench.model(SCRIPT);
     let Some(mut all) = Participants::start(&bench, &hub, None) else {
         return;
     };
-    let led = Led::by_claude(&bench, &hub, &model, &mut all);
+    let Some(led) = Led::by(agent, &bench, &hub, &model, &mut all) else {
+        return;
+    };
 
     // It is the only session that runs.
     let mut person = attach(&bench, &hub, &[]);
@@ -63,12 +89,18 @@ fn a_terminal_watches_prompts_steers_aborts_and_leaves() {
     made(&led.workspace.join("waiting"));
     person.shows_since(mark, "working> ");
     person.press("/steer Stop waiting.\r");
+    if agent.mode() == "live" {
+        // Nothing is interrupted: it is heard when the command is over.
+        let heard = |event: &Value| event["type"] == "prompt" && event["text"] == "Stop waiting.";
+        led.daemon.event("message into the turn", heard);
+        fs::write(led.workspace.join("go"), "").unwrap();
+    }
     person.shows_since(mark, "I wait no longer.");
     person.shows_since(mark, "completed");
 
     person.press("Sleep on.\r");
     made(&led.workspace.join("sleeping"));
-    all.broadcast("tool_call", 3);
+    person.shows("touch sleeping");
     let mark = person.mark();
     person.press("\x03");
     person.shows_since(mark, "cancelled");
@@ -80,6 +112,8 @@ fn a_terminal_watches_prompts_steers_aborts_and_leaves() {
     person.press("\x04");
     assert_eq!(person.finish(), 0);
     all.command(&json!({"type": "get_state"}));
+    // All that the agent did, as any viewer of it had it.
+    viewer::faithful(&all.from_lead());
     led.finish(&bench);
 }
 

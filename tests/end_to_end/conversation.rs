@@ -53,16 +53,6 @@ pub(crate) struct Led {
 }
 
 impl Led {
-    /// By the real Claude Code in exec form.
-    pub(crate) fn by_claude(
-        bench: &Bench,
-        hub: &Hub,
-        model: &Model,
-        all: &mut Participants,
-    ) -> Self {
-        Self::start(bench, hub, all, |words| bench.agent(model, words))
-    }
-
     /// By that CLI in its form.
     pub(crate) fn by(
         agent: &Agent,

@@ -50,8 +50,16 @@ fn a_daemon_that_comes_second_waits_and_leads_when_the_first_is_gone() {
     assert!(second.out.all().is_empty(), "it does nothing meanwhile");
     first.signal(Signal::SIGKILL);
     says(&second, "leading session");
+    // The first one comes back with its session, which goes on elsewhere now.
+    let first = daemon(&bench, &hub, &session, "one");
+    says(&first, "session already has a lead");
     second.signal(Signal::SIGTERM);
     assert_eq!(second.finish().code(), 0);
+    says(&first, "leading session");
+    let without = "without its Hub";
+    assert!(!first.err.all().iter().any(|line| line.contains(without)));
+    first.signal(Signal::SIGTERM);
+    assert_eq!(first.finish().code(), 0);
 }
 
 #[test]

@@ -25,6 +25,8 @@ mod participants;
 mod running;
 #[path = "../support/terminal.rs"]
 mod terminal;
+#[path = "../support/viewer.rs"]
+mod viewer;
 
 mod answers;
 mod attach;

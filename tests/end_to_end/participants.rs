@@ -157,6 +157,19 @@ impl Participants {
             .collect()
     }
 
+    /// What the lead has told of its agent, from the first prompt on: each event and its data.
+    pub(crate) fn from_lead(&self) -> Vec<(String, Value)> {
+        let frames = self.broadcasts("observer").into_iter();
+        let told = frames
+            .skip_while(|frame| frame["event"] != "before_agent_start")
+            .filter(|frame| frame["data"]["agentRole"] == "lead");
+        told.map(|mut frame| {
+            let event = frame["event"].as_str().unwrap().to_owned();
+            (event, frame["data"].take())
+        })
+        .collect()
+    }
+
     /// Asserts that each viewer got the lead's events in one and the same order, from the first
     /// prompt on: before that they may still have been joining.
     pub(crate) fn assert_same_order(&self) {

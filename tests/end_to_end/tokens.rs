@@ -10,7 +10,7 @@ use crate::bench::Bench;
 use crate::git_server::{Behaviour, GitServer};
 use crate::ground::{config_with_work, git, of_type, repository, run};
 use crate::participants::Participants;
-use crate::running::eventually;
+use crate::running::{eventually, made};
 
 const WORK: &str =
     "echo $$ >>work.txt; git add .; git -c user.name=B -c user.email=b@c.d commit -q -m work";
@@ -139,4 +139,56 @@ fn the_token_of_a_sessions_environment_is_known_to_the_next_daemon() {
         .filter(|file| !file.contains("/runs/"))
         .collect();
     assert!(outside.is_empty(), "{outside:?}");
+}
+
+/// The agent prints a token when the daemon that was given it is dead, and the Hub as well.
+#[test]
+fn a_token_is_masked_by_the_next_daemon_while_no_hub_answers() {
+    const TOKEN: &str = "t-without-hub-needle";
+    let bench = Bench::new();
+    fs::create_dir(bench.path("served")).unwrap();
+    repository(&bench, "served/r");
+    let accepted = bench.path("accepted");
+    let behaviour = Behaviour {
+        token_file: Some(accepted.clone()),
+        ..Behaviour::default()
+    };
+    let server = GitServer::start(&bench.path("served"), behaviour);
+    fs::write(&accepted, TOKEN).unwrap();
+    let (begun, go) = (bench.path("begun"), bench.path("go"));
+    let work = format!(
+        "touch {}; until test -e {}; do sleep 0.05; done; echo; cat {}",
+        begun.display(),
+        go.display(),
+        accepted.display()
+    );
+    let config = config_with_work(&bench, &work, "");
+    let hub = bench.hub(None);
+    let Some(mut all) = Participants::start(&bench, &hub, None) else {
+        return;
+    };
+    let url = server.url("r");
+    let host = url.trim_start_matches("http://").trim_end_matches("/r");
+    let body = json!({"task": "Go.", "repo": {"url": url}, "env": {"GIT_TOKEN": TOKEN}});
+    let session = all.create(&body);
+    let mut words = vec!["daemon", "--config", &config, "--hub", &hub.url];
+    words.extend(["--session", &session, "--output", "jsonl"]);
+    let mut command = bench.command(&words);
+    command.env("AGENT_RUNNER_GIT_ALLOW_HOSTS", host);
+    let daemon = bench.start(&mut command);
+    made(&begun);
+    daemon.signal(Signal::SIGKILL);
+    let mut told = format!("{:?}", daemon.finish());
+    drop(all);
+    hub.kill();
+    let daemon = bench.start(&mut command);
+    fs::write(&go, "").unwrap();
+    let raw = daemon.event("what the agent prints", |event| {
+        event["type"] == "raw" && event["text"] != ""
+    });
+    assert_eq!(raw["text"], "***", "{raw}");
+    daemon.event("end", |event| event["type"] == "end");
+    daemon.signal(Signal::SIGKILL);
+    told.extend([format!("{:?}", daemon.finish())]);
+    assert!(!told.contains(TOKEN), "{told}");
 }

@@ -1,6 +1,6 @@
 // What is kept beside sessions, through the official client: it checks every answer by its schemas.
 import assert from 'node:assert/strict';
-import { join, rest } from './client.mjs';
+import { checkFrame, join, rest } from './client.mjs';
 import { lead as connectLead } from './lead.mjs';
 
 const hub = process.argv[2];
@@ -97,6 +97,7 @@ assert.equal((await client.listUsers()).users.length, 1);
 assert.equal((await client.listUsers({ search: 'nobody' })).users.length, 0);
 assert.equal((await client.listGitHubAccounts()).connected, false);
 assert.deepEqual((await client.listGitHubRepos('1')).repositories, []);
+checkFrame(await (await fetch(`${hub}/api/hub/init`)).json());
 const todos = await (await fetch(`${hub}/api/hub/session/${session}/todos`)).json();
 assert.deepEqual([todos.ok, todos.count, todos.unavailable], [true, 0, true]);
 

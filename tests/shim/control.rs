@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt as _;
 
 use agent_runner::spool::control::{Stop, address};
 
-use crate::harness::{Harness, control, exited, skip};
+use crate::harness::{Harness, control, exited, lacks, skip};
 
 #[tokio::test]
 async fn bad_requests_are_refused_with_a_reason_and_harm_nothing() {
@@ -43,7 +43,7 @@ async fn bad_requests_are_refused_with_a_reason_and_harm_nothing() {
 #[tokio::test]
 async fn another_user_is_not_heard() {
     if !rustix::process::geteuid().is_root() {
-        skip("becoming another user needs root");
+        lacks("becoming another user needs root");
         return;
     }
     // The shim itself runs as root here, so that its socket is opened to all by hand.

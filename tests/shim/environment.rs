@@ -8,7 +8,7 @@ use agent_runner::sandbox::SandboxError;
 use agent_runner::spool::{Phase, Status, User};
 use serde_json::{Value, json};
 
-use crate::harness::{Harness, skip};
+use crate::harness::{Harness, lacks};
 
 async fn report(harness: &Harness) -> Value {
     let (_, output) = harness.run().await;
@@ -100,7 +100,7 @@ async fn every_file_of_a_run_is_private() {
 #[tokio::test]
 async fn another_user_gets_no_privileges_and_no_group_of_ours() {
     if !rustix::process::geteuid().is_root() {
-        skip("changing the user needs root");
+        lacks("changing the user needs root");
         return;
     }
     let mut harness = Harness::new("report");

@@ -173,7 +173,14 @@ pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
     );
 }
 
-/// Says that a test proves nothing here, and why.
+/// Says that a test proves nothing here, as it lacks what continuous integration has.
+#[allow(clippy::print_stderr)]
+pub(crate) fn lacks(what: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{what}");
+    eprintln!("skipped: {what}");
+}
+
+/// Says that a test proves nothing on this kernel, and why.
 #[allow(clippy::print_stderr)]
 pub(crate) fn skip(reason: &str) {
     eprintln!("skipped: {reason}");

@@ -236,13 +236,29 @@ fn agents(subagents: &[Subagent]) -> String {
         ("edit", &["Edit", "NotebookEdit"]),
         ("write", &["Write"]),
     ];
+    // By these it would do through others what it is not to do itself: an agent that it starts has
+    // every tool, a skill may start one, a message has another go on, a timer the main one.
+    const THROUGH_OTHERS: [&str; 9] = [
+        "Agent",
+        "Task",
+        "Skill",
+        "SendMessage",
+        "Workflow",
+        "CronCreate",
+        "ScheduleWakeup",
+        "EnterWorktree",
+        "ExitWorktree",
+    ];
     let mut all = Map::new();
     for agent in subagents {
         let mut told = json!({"description": agent.description, "prompt": agent.prompt});
         let without = CHANGING.iter().filter(|(tool, _)| agent.lacks(tool));
-        let without: Vec<&str> = without
+        let mut without: Vec<&str> = without
             .flat_map(|(_, names)| names.iter().copied())
             .collect();
+        if !without.is_empty() {
+            without.extend(THROUGH_OTHERS);
+        }
         let vendor = |model: &&str| !model.contains('/') && model.starts_with("claude");
         let model = agent
             .model

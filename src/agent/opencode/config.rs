@@ -67,11 +67,20 @@ fn subagent(agent: &Subagent) -> (String, Value) {
     let mut told = json!({
         "mode": "subagent", "description": agent.description, "prompt": agent.prompt,
     });
-    let without = ["bash", "edit", "write"].into_iter();
-    let without = without.filter(|tool| agent.lacks(tool));
-    let without: Map<String, Value> = without
-        .map(|tool| (tool.to_owned(), false.into()))
-        .collect();
+    let mut without = Map::new();
+    let mut lacks = |tool: &str| drop(without.insert(tool.to_owned(), false.into()));
+    if agent.lacks("bash") {
+        lacks("bash");
+    }
+    // To OpenCode both are one permission; whoever writes whole files can change them.
+    if agent.lacks("write") {
+        lacks("edit");
+        lacks("write");
+    }
+    // Else it would do through others what it is not to do itself.
+    if agent.is_restricted() {
+        lacks("task");
+    }
     let model = agent.model.as_deref().filter(|model| model.contains('/'));
     if let Some(told) = told.as_object_mut() {
         told.extend(model.map(|model| ("model".to_owned(), model.into())));

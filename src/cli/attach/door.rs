@@ -25,6 +25,8 @@ use crate::ids::SessionId;
 
 /// The longest pause before a daemon is asked again: it is on this machine.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// And before any other Hub is: somebody sits there and waits.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The way to a Hub.
 pub(super) struct Door {
@@ -72,6 +74,7 @@ impl Door {
     /// How the session is joined, also after the Hub has moved.
     pub(super) fn controller(&self, session: SessionId) -> ControllerConfig {
         let mut config = self.hub.controller(session);
+        config.timing.backoff_cap = PATIENCE;
         if let (true, Some(client)) = (self.is_daemons, &self.daemon) {
             config.timing.backoff_cap = LONGEST_PAUSE;
             config.whereabouts = Some(Arc::new(AskDaemon(client.clone())));

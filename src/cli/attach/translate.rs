@@ -35,7 +35,11 @@ impl Translator {
             "tool_execution_start" => vec![call(data, "args")],
             "tool_execution_end" => {
                 let result = data.get("result").unwrap_or(&Value::Null);
-                vec![result_of(data, plain(result.get("content")))]
+                vec![result_of(
+                    data,
+                    plain(result.get("content")),
+                    result.get("details"),
+                )]
             }
             "agent_end" => self.end(),
             "session_error" => {
@@ -155,7 +159,7 @@ pub(super) fn entry(entry: &Value) -> Vec<Event> {
             parent_call_id: None,
         }],
         Some("tool_call") => vec![call(entry, "toolArgs")],
-        Some("tool_result") => vec![result_of(entry, content())],
+        Some("tool_result") => vec![result_of(entry, content(), None)],
         Some(_) => {
             let text = content();
             (!text.is_empty())
@@ -185,15 +189,16 @@ fn call(data: &Value, arguments: &str) -> Event {
     }
 }
 
-fn result_of(data: &Value, output: String) -> Event {
+fn result_of(data: &Value, output: String, details: Option<&Value>) -> Event {
+    let number = |key: &str| details.and_then(|details| details.get(key)?.as_i64());
     let name = text(data, "toolName").unwrap_or("tool");
     Event::ToolEnd {
         call_id: text(data, "toolCallId").unwrap_or_default().to_owned(),
         name: own_name(name).to_owned(),
         output: Some(output),
         is_error: data.get("isError") == Some(&Value::Bool(true)),
-        exit_code: None,
-        duration_ms: None,
+        exit_code: number("exitCode").and_then(|code| i32::try_from(code).ok()),
+        duration_ms: number("duration").and_then(|ms| u64::try_from(ms).ok()),
     }
 }
 

@@ -345,6 +345,7 @@ fn join(title: &str, words: &str) -> String {
     match (title, words) {
         ("", words) => words.to_owned(),
         (title, "") => title.to_owned(),
+        (title, words) if title.ends_with('?') => format!("{title} {words}"),
         (title, words) => format!("{title}: {words}"),
     }
 }

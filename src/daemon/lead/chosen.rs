@@ -85,6 +85,11 @@ impl Chosen {
         }
     }
 
+    /// Whether a session that has its workspace can go on without the Hub's help.
+    pub(in crate::daemon) fn can_resume(&self) -> bool {
+        !matches!(self.program, Program::ToInstall(_))
+    }
+
     /// The agent's name.
     pub fn agent(&self) -> &'static str {
         self.kind.name

@@ -63,7 +63,7 @@ impl Lead {
 
     /// Whether a session that has its workspace can go on without the Hub's help.
     pub(super) fn can_resume(&self) -> bool {
-        !matches!(self.chosen.program, Program::ToInstall(_))
+        self.chosen.can_resume()
     }
 
     /// Installs the agent where it is missing, makes the workspace, starts the session's driver,
@@ -141,19 +141,19 @@ impl Lead {
         for text in changes.words() {
             log.setup("skills", "stdout", text).await?;
         }
-        let credentials = match &made.token_host {
+        let mut credentials = match &made.token_host {
             // In memory alone, and that was another daemon's.
             Some(host) => {
                 repositories::of_session(&self.hub.rest, &self.session, None, host.clone())
             }
             None => repositories::typed(setup)?.credentials,
         };
-        let redactor = self.redactor(setup, &credentials).await?;
+        let redactor = self.mask(setup, &mut credentials).await?;
         let ground = Ground {
-            made,
-            credentials: credentials.masked_by(Arc::clone(&redactor)),
-            redactor,
             workspace,
+            made,
+            credentials,
+            redactor,
         };
         let renewal = Renewal {
             link: self.link(),

@@ -81,7 +81,7 @@ impl Lead {
             let text = told(&offer);
             taken.notices.push((NoticeLevel::Info, "hub_offer", text));
         }
-        self.take_agents(&offer.agents, spec, asks);
+        self.take_agents(&offer.agents, spec, asks, &mut taken);
         if !offer.tools.is_empty() {
             self.take_tools(setup, &folder, offer, spec, reach, &mut taken)?;
         }
@@ -89,13 +89,17 @@ impl Lead {
     }
 
     /// Agents become those of the CLI, where it has such; else they are described to it.
-    fn take_agents(&self, agents: &[HubAgent], spec: &mut TurnSpec, asks: bool) {
+    fn take_agents(&self, agents: &[HubAgent], spec: &mut TurnSpec, asks: bool, taken: &mut Taken) {
         if agents.is_empty() {
             return;
         }
         let is_native = (self.chosen.kind.takes_subagents)(spec, asks);
+        let subagents: Vec<Subagent> = agents.iter().map(subagent).collect();
         if is_native {
-            spec.subagents = agents.iter().map(subagent).collect();
+            spec.subagents = subagents;
+        } else if let Some(text) = unbound(self.chosen.kind.name, &subagents) {
+            let code = "hub_agents_unbound";
+            taken.notices.push((NoticeLevel::Warning, code, text));
         }
         self.briefings.describe(Some(roles(agents, is_native)));
     }
@@ -195,6 +199,19 @@ fn subagent(agent: &HubAgent) -> Subagent {
     }
 }
 
+/// Which of them nothing keeps from what they are not to do: in a role the agent has all its tools.
+fn unbound(agent: &str, roles: &[Subagent]) -> Option<String> {
+    let restricted = roles.iter().filter(|role| role.is_restricted());
+    let names: Vec<&str> = restricted.map(|role| role.name.as_str()).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "the Hub's agents are roles of {agent} here, which has all its tools in each of them: what \
+             `readOnly` and `tools` say of these is asked of it, and nothing enforces it: {}",
+            names.join(", ")
+        )
+    })
+}
+
 /// What the agent is told of the others: that they are there, or who they are.
 fn roles(agents: &[HubAgent], is_native: bool) -> String {
     if is_native {
@@ -256,6 +273,27 @@ fn told(offer: &Offer) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn roles_that_nothing_binds_are_named() {
+        let agent = |name: &str, read_only, tools: &[&str]| Subagent {
+            name: name.to_owned(),
+            description: String::new(),
+            prompt: String::new(),
+            model: None,
+            tools: tools.iter().map(|&tool| tool.to_owned()).collect(),
+            read_only,
+        };
+        let free = agent("free", false, &[]);
+        assert_eq!(unbound("codex", std::slice::from_ref(&free)), None);
+        let all = [
+            free,
+            agent("scout", true, &[]),
+            agent("reader", false, &["read"]),
+        ];
+        let text = unbound("codex", &all).unwrap();
+        assert!(text.ends_with("scout, reader"), "{text}");
+    }
 
     #[test]
     fn the_hubs_server_stands_behind_the_users_own() {

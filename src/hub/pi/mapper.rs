@@ -307,7 +307,7 @@ impl Mapper {
     }
 
     fn ended(&mut self, outcome: Outcome, error: Option<&TurnError>, out: &mut Sink<'_>) {
-        let Some(mut run) = self.run.take() else {
+        let Some(run) = self.run.take() else {
             return;
         };
         let reported = run.crash_reported;
@@ -320,8 +320,7 @@ impl Mapper {
             error.map_or_else(|| default_error(outcome).to_owned(), |e| e.message.clone())
         });
         let to_say = failure.as_deref().filter(|_| !reported);
-        run.close(&self.speaker, stop, to_say, out);
-        run.end(out);
+        run.finish(&self.speaker, stop, to_say, out);
         if let Some(failure) = to_say {
             let mut fields = json!({"error": failure, "outcome": outcome});
             if let Some(error) = error {

@@ -43,6 +43,8 @@ pub(super) struct Run {
     pub(super) subagents: SubAgents,
     /// The crash that ended the run has been reported already.
     pub(super) crash_reported: bool,
+    /// How the last message ended.
+    last_stop: Option<Stop>,
     stamp: u64,
 }
 
@@ -110,6 +112,7 @@ impl Run {
             told: Usage::default(),
             subagents: SubAgents::default(),
             crash_reported: false,
+            last_stop: None,
             stamp: 0,
         };
         if let Some(prompt) = prompt {
@@ -241,6 +244,7 @@ impl Run {
         };
         let used = share(&self.total, &self.told);
         self.told = self.total.clone();
+        self.last_stop = Some(stop);
         let message = open.ended(by, stop, error, &used);
         self.transcript.push(shortened(&message));
         out.state("message_end", &Shown { message: &message });
@@ -403,6 +407,24 @@ impl Run {
         out.state("message_end", &Shown { message: &message });
         self.transcript.push(message);
         self.model_turn(out).results.push(hint);
+    }
+
+    /// Closes all that is open, and the run. That it was aborted is said by a message, as Pi does:
+    /// viewers look nowhere else for it.
+    pub(super) fn finish(
+        mut self,
+        by: &Speaker,
+        stop: Stop,
+        error: Option<&str>,
+        out: &mut Sink<'_>,
+    ) {
+        self.close(by, stop, error, out);
+        if stop == Stop::Aborted && self.last_stop != Some(stop) {
+            self.message(None, by, out);
+            self.end_message(by, stop, None, out);
+            self.end_model_turn(by, out);
+        }
+        self.end(out);
     }
 
     /// Closes all that is open but the run itself.

@@ -48,6 +48,7 @@ impl LiveProcess {
             tell(earlier.done, Err(NotSet::Silent));
         }
         self.send(frames).await?;
+        crash_point!("live.setting_sent");
         Ok(())
     }
 

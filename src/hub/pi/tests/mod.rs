@@ -345,6 +345,31 @@ fn a_run_that_ends_while_a_tool_and_a_message_are_open_closes_the_message_first(
 }
 
 #[test]
+fn an_abort_is_said_by_a_message_whatever_was_open() {
+    let interrupted = json!({"type": "tool_end", "call_id": "c", "name": "shell",
+        "is_error": true});
+    for last in [tool_start("c"), interrupted, token("x", "m1")] {
+        let mut lines = vec![json!({"type": "prompt", "text": "p"}), token("a", "m0")];
+        if last["type"] == "tool_end" {
+            lines.push(tool_start("c"));
+        }
+        lines.extend([last.clone(), end("cancelled")]);
+        let frames = map(&lines);
+        balanced(&frames);
+        let stops: Vec<&Value> = frames
+            .iter()
+            .filter(|(event, data)| {
+                event == "message_end" && data["message"]["role"] == "assistant"
+            })
+            .map(|(_, data)| &data["message"]["stopReason"])
+            .collect();
+        assert_eq!(stops.last(), Some(&&json!("aborted")), "{last}");
+        let aborted = stops.iter().filter(|stop| **stop == "aborted").count();
+        assert_eq!(aborted, 1, "{last}: {stops:?}");
+    }
+}
+
+#[test]
 fn a_retracted_draft_is_not_in_the_message() {
     let frames = map(&[
         json!({"type": "prompt", "text": "p"}),

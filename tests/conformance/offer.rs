@@ -262,8 +262,13 @@ pub(crate) async fn restricted(agent: &'static Agent, form: &'static str) {
     for said in ["The scout has looked.", "The maker has made."] {
         assert!(told.contains(said), "{said}: {heard:#?}");
     }
-    let helped = format!("ran-by-{helper}");
-    let others = ["ran-by-scout", "written-by-scout", "ran-by-maker", &helped];
+    let by_general = format!("ran-by-{helper}");
+    let others = [
+        "ran-by-scout",
+        "written-by-scout",
+        "ran-by-maker",
+        &by_general,
+    ];
     assert_eq!(others.map(|name| led.made(name)), [false; 4], "{heard:#?}");
     assert!(led.made("written-by-maker"), "{heard:#?}");
 }

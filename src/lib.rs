@@ -11,6 +11,7 @@ pub mod clock;
 pub mod exit;
 pub mod files;
 pub mod ids;
+mod loopback;
 // tier 1: settings, the event vocabulary, framing, masking
 pub mod config;
 pub mod event;

@@ -127,10 +127,10 @@ fn every_promise_names_the_tests_that_show_it() {
     let rows: Vec<_> = rows.skip(1).map(|row| row.trim_end_matches(" |")).collect();
     assert!(rows.len() > 100, "the table is read");
     let mut faults = Vec::new();
-    let mut promised = HashSet::new();
+    let mut told = HashSet::new();
     for row in rows {
         let (promise, shown_by) = row.rsplit_once(" | ").unwrap_or((row, ""));
-        if !promised.insert(promise) {
+        if !told.insert(promise) {
             faults.push(format!("promised twice: {promise}"));
         }
         let mut names = quoted(shown_by).peekable();

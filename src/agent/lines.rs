@@ -6,6 +6,7 @@
 //! cannot be put together stays as it is.
 
 use memchr::memmem;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::event::{Event, NoticeLevel, RawStream};
@@ -23,6 +24,24 @@ pub(super) enum Piece<'a> {
     Record(&'a [u8]),
     /// Bytes between records.
     Noise(&'a [u8]),
+}
+
+/// The record that a line is, and its text: the line's own, or `mended`, where a string of it is no
+/// UTF-8.
+pub(super) fn record<'l, R: Deserialize<'l>>(
+    line: &'l [u8],
+    mended: &'l mut String,
+) -> Option<(R, &'l [u8])> {
+    if let Ok(record) = serde_json::from_slice(line) {
+        return Some((record, line));
+    }
+    if std::str::from_utf8(line).is_ok() {
+        return None;
+    }
+    *mended = String::from_utf8_lossy(line).into_owned();
+    let text: &'l str = mended;
+    let record = serde_json::from_str(text).ok()?;
+    Some((record, text.as_bytes()))
 }
 
 /// What there is to read of a line; an error is the reason why that is nothing. What was cut from

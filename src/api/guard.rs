@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 
 use super::failure::Failure;
+use crate::loopback::is_loopback;
 
 /// The one route that tells nothing and is open to everyone who can connect.
 pub(super) const OPEN: &str = "/healthz";
@@ -86,7 +87,7 @@ impl Guard {
 fn check_origin(listener: IpAddr, headers: &HeaderMap) -> Result<(), Failure> {
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or(""));
     let host = text(header::HOST).unwrap_or("");
-    if listener.is_loopback() && !is_loopback_name(host) {
+    if listener.is_loopback() && !is_loopback(host) {
         return Err(forbidden(
             "the Host header does not name this machine's loopback",
             "ask http://127.0.0.1:PORT or http://localhost:PORT",
@@ -104,18 +105,6 @@ fn check_origin(listener: IpAddr, headers: &HeaderMap) -> Result<(), Failure> {
 
 pub(super) fn forbidden(message: &str, hint: &str) -> Failure {
     Failure::new(StatusCode::FORBIDDEN, "forbidden", message, hint)
-}
-
-/// Whether `host[:port]` is a loopback name.
-fn is_loopback_name(authority: &str) -> bool {
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').map_or("", |(host, _)| host),
-        None => authority
-            .rsplit_once(':')
-            .map_or(authority, |(host, _)| host),
-    };
-    host.eq_ignore_ascii_case("localhost")
-        || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]

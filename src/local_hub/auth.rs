@@ -8,11 +8,12 @@
 //! loopback too, so Host and Origin must then be loopback names (DNS rebinding, cross-site).
 
 use std::fmt;
-use std::net::IpAddr;
 
 use axum::http::{HeaderMap, header};
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
+
+use crate::loopback::is_loopback;
 
 /// A Hub's key.
 #[derive(Clone)]
@@ -106,14 +107,14 @@ impl Gate {
         }
         let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or(""));
         // HTTP/1.1 demands a Host; browsers cannot forge it.
-        if !text(header::HOST).is_some_and(is_loopback_authority) {
+        if !text(header::HOST).is_some_and(is_loopback) {
             return Err(Foreign::Host);
         }
         match text(header::ORIGIN) {
             None => Ok(()),
             Some(origin) => origin
                 .split_once("://")
-                .filter(|(_, authority)| is_loopback_authority(authority))
+                .filter(|(_, authority)| is_loopback(authority))
                 .map(|_| ())
                 .ok_or(Foreign::Origin),
         }
@@ -132,18 +133,6 @@ pub(crate) enum Foreign {
 fn bearer(value: &str) -> Option<&str> {
     let (scheme, key) = value.trim().split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(key)
-}
-
-/// Whether `host[:port]` is a loopback name.
-fn is_loopback_authority(authority: &str) -> bool {
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').map_or("", |(host, _)| host),
-        None => authority
-            .rsplit_once(':')
-            .map_or(authority, |(host, _)| host),
-    };
-    host.eq_ignore_ascii_case("localhost")
-        || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]

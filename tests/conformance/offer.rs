@@ -222,7 +222,7 @@ steps = [{ say = "The maker has made." }]
 
 /// What a sub-agent is not to do is not done, by itself or through another one: the scout changes
 /// nothing, the maker runs no commands.
-pub(crate) async fn restricted(agent: &'static Agent, mode: &'static str) {
+pub(crate) async fn restricted(agent: &'static Agent, form: &'static str) {
     let (run, write, delegate) = match agent.name {
         "claude" => (
             r#"tool = "Bash", input = { command = "touch ran-by-NAME" }"#,
@@ -253,7 +253,7 @@ pub(crate) async fn restricted(agent: &'static Agent, mode: &'static str) {
         {"name": "maker", "description": "Makes files.", "systemPrompt": "You write.",
             "tools": ["read", "write"]},
     ]);
-    let Some(mut led) = Led::start(agent, mode, &script, init, &[]).await else {
+    let Some(mut led) = Led::start(agent, form, &script, init, &[]).await else {
         return;
     };
     led.prompt("Delegate it.").await;

@@ -29,6 +29,16 @@ fn a_terminal_watches_prompts_steers_aborts_and_leaves() {
 }
 
 #[test]
+fn a_terminal_controls_codex_in_exec_form() {
+    watches_and_controls(&agents::CODEX);
+}
+
+#[test]
+fn a_terminal_controls_gemini_cli_in_exec_form() {
+    watches_and_controls(&agents::GEMINI);
+}
+
+#[test]
 fn a_terminal_controls_claude_code_in_live_form() {
     watches_and_controls(&agents::CLAUDE_LIVE);
 }
@@ -113,7 +123,7 @@ fn watches_and_controls(agent: &Agent) {
     assert_eq!(person.finish(), 0);
     all.command(&json!({"type": "get_state"}));
     // All that the agent did, as any viewer of it had it.
-    viewer::faithful(&all.from_lead());
+    viewer::faithful(&all.told_by_lead());
     led.finish(&bench);
 }
 

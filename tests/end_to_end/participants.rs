@@ -158,7 +158,7 @@ impl Participants {
     }
 
     /// What the lead has told of its agent, from the first prompt on: each event and its data.
-    pub(crate) fn from_lead(&self) -> Vec<(String, Value)> {
+    pub(crate) fn told_by_lead(&self) -> Vec<(String, Value)> {
         let frames = self.broadcasts("observer").into_iter();
         let told = frames
             .skip_while(|frame| frame["event"] != "before_agent_start")

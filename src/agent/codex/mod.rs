@@ -188,14 +188,9 @@ impl Codex {
             Ok(bytes) => bytes,
             Err(reason) => return reason,
         };
-        if let Ok(record) = serde_json::from_slice::<Record<'_>>(bytes) {
-            return self.record(&record, bytes, out);
-        }
-        if std::str::from_utf8(bytes).is_err() {
-            let text = String::from_utf8_lossy(bytes);
-            if let Ok(record) = serde_json::from_str::<Record<'_>>(&text) {
-                return self.record(&record, text.as_bytes(), out);
-            }
+        let mut mended = String::new();
+        if let Some((record, text)) = lines::record::<Record<'_>>(bytes, &mut mended) {
+            return self.record(&record, text, out);
         }
         self.broken(bytes, out);
         ""

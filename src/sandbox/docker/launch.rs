@@ -43,7 +43,8 @@ pub(super) async fn launch(
     let body = sandbox.policy.of_run(dir.path());
     let user = plan.user.as_ref().map(|user| (user.uid, user.gid));
     let user = user.unwrap_or(sandbox.policy.owner);
-    create(sandbox, name.as_str(), body, user).await?;
+    // What engines say of themselves and of images is large.
+    Box::pin(create(sandbox, name.as_str(), body, user)).await?;
     crash_point!("docker.created");
     let block = environment.to_block();
     let talk = talk(client, name.as_str(), Some(&block), Until::Line);

@@ -66,7 +66,7 @@ impl DockerSandbox {
         };
         let found = found.map_err(refused("look at the image"))?;
         self.fits(found.os.as_deref(), found.architecture.as_deref())?;
-        let missing = self.engine.missing_limits().await?;
+        let missing = Box::pin(self.engine.missing_limits()).await?;
         if !missing.is_empty() {
             tell(format!(
                 "the container engine sets no limit of {} on this machine (without root it takes \
@@ -128,7 +128,7 @@ impl DockerSandbox {
         let client = self.engine.client().await?;
         let name = format!("agent-runner-probe-{}", uuid::Uuid::new_v4().simple());
         let body = self.policy.of_probe(&name, program);
-        create(self, &name, body, self.policy.owner).await?;
+        Box::pin(create(self, &name, body, self.policy.owner)).await?;
         let talk = talk(client, &name, None, Until::End);
         let heard = within(START_LIMIT, "try the image", talk).await;
         self.engine.remove(&name).await;

@@ -209,7 +209,7 @@ match = "Look as HELPER"
 [[scenario.reply]]
 steps = [{ RUN(HELPER) }]
 [[scenario.reply]]
-steps = [{ say = "The helper has helped." }]
+steps = [{ say = "The helper has ran_by." }]
 [[scenario]]
 match = "Look as maker"
 [[scenario.reply]]
@@ -262,8 +262,8 @@ pub(crate) async fn restricted(agent: &'static Agent, form: &'static str) {
     for said in ["The scout has looked.", "The maker has made."] {
         assert!(told.contains(said), "{said}: {heard:#?}");
     }
-    let helped = format!("ran-by-{helper}");
-    let others = ["ran-by-scout", "written-by-scout", "ran-by-maker", &helped];
+    let ran_by = format!("ran-by-{helper}");
+    let others = ["ran-by-scout", "written-by-scout", "ran-by-maker", &ran_by];
     assert_eq!(others.map(|name| led.made(name)), [false; 4], "{heard:#?}");
     assert!(led.made("written-by-maker"), "{heard:#?}");
 }

@@ -209,7 +209,7 @@ match = "Look as HELPER"
 [[scenario.reply]]
 steps = [{ RUN(HELPER) }]
 [[scenario.reply]]
-steps = [{ say = "The helper has ran_by." }]
+steps = [{ say = "The helper has helped." }]
 [[scenario]]
 match = "Look as maker"
 [[scenario.reply]]

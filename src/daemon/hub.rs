@@ -242,7 +242,6 @@ pub(super) async fn create_session(
     hub: &HubAccess,
     task: Option<&str>,
 ) -> Result<SessionId, DaemonError> {
-    const PAUSE: Duration = Duration::from_millis(250);
     let mut request = json!({
         "task": task.unwrap_or_default(),
         "metadata": {"agent": setup.config.agent.name.as_str()},
@@ -254,15 +253,29 @@ pub(super) async fn create_session(
             request.insert("repos".to_owned(), repos.into());
         }
     }
-    let began = setup.clock.now();
+    let created = patiently(setup.clock, hub.wait, || hub.rest.create_session(&request));
+    Ok(created.await.map_err(rest_error)?.session_id)
+}
+
+/// Makes a call again while the Hub is away, for at most `patience`: it may be on its way up, or be
+/// started again just now.
+pub(super) async fn patiently<T, A>(
+    clock: Clock,
+    patience: Duration,
+    call: impl Fn() -> A,
+) -> Result<T, RestError>
+where
+    A: Future<Output = Result<T, RestError>>,
+{
+    const PAUSE: Duration = Duration::from_millis(250);
+    let began = clock.now();
     loop {
-        match hub.rest.create_session(&request).await {
-            Ok(created) => return Ok(created.session_id),
-            Err(error) if error.is_transient() && began.elapsed() < hub.wait => {
-                tracing::info!(%error, "the Hub is not there yet; trying again");
+        match call().await {
+            Err(error) if error.is_transient() && began.elapsed() < patience => {
+                tracing::info!(%error, "the Hub is not there; trying again");
                 tokio::time::sleep(PAUSE).await;
             }
-            Err(error) => return Err(rest_error(error)),
+            answered => return answered,
         }
     }
 }

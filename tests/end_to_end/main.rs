@@ -31,6 +31,7 @@ mod viewer;
 mod answers;
 mod attach;
 mod authors;
+mod away;
 mod bad_input;
 mod bytes;
 mod commands;

@@ -101,8 +101,13 @@ impl Hub {
     /// Hangs up on everyone.
     pub async fn hang_up(&self) {
         loop {
-            drop(self.listener.accept().await.unwrap());
+            self.hang_up_once().await;
         }
+    }
+
+    /// Hangs up on whoever comes next.
+    pub async fn hang_up_once(&self) {
+        drop(self.listener.accept().await.unwrap());
     }
 
     /// Answers every question by REST: that there is session `s1`, and nothing to say of it. One that

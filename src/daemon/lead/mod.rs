@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 pub use self::chosen::Chosen;
 pub use self::led::Led;
 use super::ground::Ground;
+use super::hub::patiently;
 use super::launch::{agent_home, notices};
 use super::made::Made;
 use super::program::Program;
@@ -195,7 +196,9 @@ impl Lead {
         };
         let runs_as = &self.chosen.runs_as;
         let owner = self.owner();
-        let detail = match self.hub.rest.session(&self.session).await {
+        let hub = &self.hub;
+        let asked = patiently(setup.clock, hub.wait, || hub.rest.session(&self.session));
+        let detail = match asked.await {
             Ok(detail) => Some(detail),
             // What to clone is known without it.
             Err(error) if !setup.config.repos.is_empty() => {

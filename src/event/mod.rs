@@ -36,6 +36,10 @@ pub enum Event {
         cwd: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         tools: Option<Vec<String>>,
+        /// Its model has begun to answer: what it was asked is in its conversation, and calls that
+        /// the CLI tells only when they are over may have begun.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        at_work: bool,
     },
     /// A piece of the agent's answer; pieces of one message join to its text.
     Token {

@@ -174,6 +174,7 @@ mod tests {
             model: None,
             cwd: None,
             tools: None,
+            at_work: false,
         }
     }
 

@@ -101,6 +101,7 @@ impl Seen {
             | Event::Thinking { .. }
             | Event::ToolDelta { .. }
             | Event::FileChange { .. }
+            | Event::Session { at_work: true, .. }
             | Event::Plan { .. } => self.heard(),
             Event::AgentCrashed { cause, .. } => self.crash(*cause),
             _ => {}
@@ -281,6 +282,23 @@ mod tests {
         assert_eq!(seen.next_prompt(), CONTINUE);
         // nor when the next attempt dies before it shows anything
         let seen = after(&[prompt("task"), token(), crashed(), crashed()]);
+        assert_eq!(seen.next_prompt(), CONTINUE);
+    }
+
+    #[test]
+    fn a_cli_that_says_that_it_is_at_work_is_not_asked_the_same_again() {
+        let session = |at_work| Event::Session {
+            id: "s".to_owned(),
+            model: None,
+            cwd: None,
+            tools: None,
+            at_work,
+        };
+        let seen = after(&[prompt("task"), session(false), prompt("stop")]);
+        assert_eq!(seen.next_prompt(), "task\n\nstop");
+        let seen = after(&[prompt("task"), session(true), prompt("stop")]);
+        assert_eq!(seen.next_prompt(), "stop");
+        let seen = after(&[prompt("task"), session(true), crashed()]);
         assert_eq!(seen.next_prompt(), CONTINUE);
     }
 

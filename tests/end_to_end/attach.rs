@@ -34,6 +34,11 @@ fn a_terminal_controls_codex_in_exec_form() {
 }
 
 #[test]
+fn a_terminal_controls_opencode_in_exec_form() {
+    watches_and_controls(&agents::OPENCODE);
+}
+
+#[test]
 fn a_terminal_controls_gemini_cli_in_exec_form() {
     watches_and_controls(&agents::GEMINI);
 }

@@ -196,6 +196,7 @@ impl<V: Vendor> Acp<V> {
             model: self.spec.model.clone().or_else(|| session.model()),
             cwd: self.spec.cwd.clone(),
             tools: None,
+            at_work: false,
         }));
         self.ready_if_open(out);
     }

@@ -67,6 +67,7 @@ impl Claude {
                 model: session.model.clone(),
                 cwd: session.cwd.clone(),
                 tools: typed(init.tools),
+                at_work: false,
             });
             self.session = Some(session);
         }

@@ -421,6 +421,7 @@ impl CodexLive {
             model: text(started.model),
             cwd: text(started.cwd),
             tools: None,
+            at_work: false,
         }));
         out.push(Told::Ready);
     }

@@ -235,6 +235,7 @@ impl Codex {
             model: None,
             cwd: None,
             tools: None,
+            at_work: false,
         });
         Some("")
     }

@@ -181,6 +181,7 @@ impl Gemini {
             model: record.model.as_deref().map(str::to_owned),
             cwd: None,
             tools: None,
+            at_work: false,
         });
         self.session = Some(id);
         Some("")

@@ -197,7 +197,7 @@ impl OpenCode {
                 out.push(raw(bytes));
                 return "";
             }
-            None => self.begin(&record.session, out),
+            None => self.begin(record, out),
         }
         let part: Option<Part<'_>> = typed(record.part);
         let reason = match (&*record.kind, part) {
@@ -215,13 +215,16 @@ impl OpenCode {
         })
     }
 
-    fn begin(&mut self, session: &str, out: &mut Vec<Event>) {
-        self.session = Some(session.to_owned());
+    fn begin(&mut self, first: &Record<'_>, out: &mut Vec<Event>) {
+        self.session = Some(first.session.to_string());
         out.push(Event::Session {
-            id: session.to_owned(),
+            id: first.session.to_string(),
             model: None,
             cwd: None,
             tools: None,
+            // It prints nothing of a call before that is over: one that is cut off in its first
+            // would otherwise be asked the same again (1.18.33).
+            at_work: &*first.kind == "step_start",
         });
     }
 

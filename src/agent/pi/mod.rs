@@ -203,6 +203,7 @@ impl Pi {
             model: None,
             cwd: record.cwd.as_deref().map(str::to_owned),
             tools: None,
+            at_work: false,
         });
         self.session = Some(id);
         Some("")

@@ -69,9 +69,19 @@ impl Lead {
         let skills = skills::wanted(setup, detail)?;
         let mut wanted = repositories::wanted(setup, &self.hub.rest, detail)?;
         let redactor = self.mask(setup, &mut wanted.credentials).await?;
+        let mut made = Made::read(state_dir, &self.session)?;
+        let gone = self.gone_workspace().await?;
         let place = workspace::make(setup, wanted, log, owner).await;
         let place = place.map_err(|error| masked(error, &redactor))?;
-        let mut made = Made::read(state_dir, &self.session)?;
+        if let Some(gone) = gone {
+            made.lost();
+            let text = format!(
+                "the workspace {} is gone, with all in it that was not pushed; it was made anew",
+                gone.display()
+            );
+            log.notice(NoticeLevel::Warning, "workspace_lost", text)
+                .await?;
+        }
         let agent = self.chosen.kind.name;
         let placed = &mut made.skills;
         let changes = skills::put(agent, &place.path, &skills, detail.is_none(), placed, owner)?;
@@ -116,6 +126,16 @@ impl Lead {
             ground.made.keep(state_dir, &self.session)?;
         }
         Ok(ground)
+    }
+
+    /// The workspace that an earlier daemon worked in, where somebody has removed it since.
+    async fn gone_workspace(&self) -> Result<Option<PathBuf>, DaemonError> {
+        let row = self.state.journal().session(&self.session).await?;
+        let folder = row.map(|row| row.workspace);
+        let folder = folder
+            .filter(|folder| !folder.is_empty())
+            .map(PathBuf::from);
+        Ok(folder.filter(|folder| !folder.exists()))
     }
 
     /// Runs a script that prepares the workspace; LFS with tokens for its repositories.

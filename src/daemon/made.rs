@@ -99,6 +99,13 @@ impl Made {
         }
     }
 
+    /// The workspace is made anew: it has to be prepared as it was, and nothing of ours is in it.
+    pub(super) fn lost(&mut self) {
+        self.lfs_done = false;
+        self.setup_done = false;
+        self.skills.clear();
+    }
+
     /// Forgets it.
     pub(super) fn forget(state_dir: &Path, session: &SessionId) -> io::Result<()> {
         match std::fs::remove_file(file(state_dir, session)) {

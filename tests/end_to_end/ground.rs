@@ -127,6 +127,47 @@ fn several_repositories_are_folders_of_the_workspace_and_are_prepared_once() {
 }
 
 #[test]
+fn a_workspace_that_was_removed_is_made_and_prepared_anew_and_told_of() {
+    let bench = Bench::new();
+    let hub = bench.hub(None);
+    let Some(mut all) = Participants::start(&bench, &hub, None) else {
+        return;
+    };
+    let origin = repository(&bench, "origin");
+    let config = config_with_work(&bench, "touch worked", "");
+    let setup = bench.file("setup.sh", "touch prepared\n");
+    let session = all.create(&json!({"task": "Go."}));
+    let workspace = bench.path("w");
+    let start = || {
+        let mut command = bench.command(&["daemon", "--output", "jsonl", "--session", &session]);
+        command.args(["--hub", &hub.url, "--config", &config, "--setup", &setup]);
+        command.args(["--repo", origin.to_str().unwrap()]);
+        command.args(["--workspace-dir", workspace.to_str().unwrap()]);
+        bench.start(&mut command)
+    };
+    let lost = |event: &Value| event["code"] == "workspace_lost";
+    let daemon = start();
+    all.broadcast("agent_end", 1);
+    daemon.signal(Signal::SIGTERM);
+    let first = daemon.finish();
+    assert!(!first.events().iter().any(lost), "{:?}", first.out);
+    assert!(workspace.join("worked").exists());
+    fs::remove_dir_all(&workspace).unwrap();
+
+    let daemon = start();
+    let told = daemon.event("word of the loss", lost);
+    let text = told["text"].as_str().unwrap();
+    assert!(text.contains(workspace.to_str().unwrap()), "{text}");
+    all.command(&json!({"type": "prompt", "message": "Go on."}));
+    all.broadcast("agent_end", 2);
+    for name in ["prepared", "worked", "file.txt"] {
+        assert!(workspace.join(name).exists(), "{name}");
+    }
+    daemon.signal(Signal::SIGTERM);
+    daemon.finish();
+}
+
+#[test]
 fn a_setup_that_fails_is_the_sessions_end_unless_it_may_go_on() {
     let bench = Bench::new();
     let setup = bench.file("setup.sh", "#!/bin/sh -e\nsleep 60 &\nfalse\n");

@@ -25,11 +25,12 @@ pub(crate) fn in_a_text(agent: &'static Agent) {
         return;
     };
     let running = Running::start(&mut bench.agent_command(&["run", TALK], false));
-    let shows = !gaps::has(agent.key, "pieces");
+    let mut shows = !gaps::has(agent.key, "pieces");
     if shows {
         running.event("text", |event| event["type"] == "token");
     } else {
-        running.event("session", |event| event["type"] == "session");
+        let session = running.event("session", |event| event["type"] == "session");
+        shows = session["at_work"] == true;
         eventually("the model talks", || {
             let asked = bench.requests();
             asked.iter().any(|body| body.to_string().contains(TALK))

@@ -77,7 +77,9 @@ fn every_command_of_a_controller_is_answered_truthfully() {
         &json!({"type": "set_thinking_level", "level": "off"}),
         "low, medium, high",
     );
-    all.command(&json!({"type": "set_thinking_level", "level": "high"}));
+    all.command(&json!({"type": "set_thinking_level", "level": "medium"}));
+    let cycled = all.command(&json!({"type": "cycle_thinking_level"}));
+    assert_eq!(cycled, json!({"level": "high"}), "the next one");
     let wanted =
         json!({"type": "set_model", "provider": "anthropic", "modelId": "claude-sonnet-4-5"});
     let chosen = all.command(&wanted);

@@ -8,6 +8,7 @@ mod offer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -197,11 +198,17 @@ impl Lead {
         let runs_as = &self.chosen.runs_as;
         let owner = self.owner();
         let hub = &self.hub;
-        let asked = patiently(setup.clock, hub.wait, || hub.rest.session(&self.session));
+        // What to clone is known without it where the settings say so.
+        let can_do_without = !setup.config.repos.is_empty();
+        let patience = if can_do_without {
+            Duration::ZERO
+        } else {
+            hub.wait
+        };
+        let asked = patiently(setup.clock, patience, || hub.rest.session(&self.session));
         let detail = match asked.await {
             Ok(detail) => Some(detail),
-            // What to clone is known without it.
-            Err(error) if !setup.config.repos.is_empty() => {
+            Err(error) if can_do_without => {
                 tracing::warn!(%error, "the session is made without what the Hub knows of it");
                 None
             }

@@ -99,9 +99,15 @@ fn watches_and_controls(agent: &Agent) {
     person.shows_since(mark, "Ada L.> What did I ask?");
     person.shows_since(mark, "completed");
 
+    // OpenCode's exec form says nothing of a call before that is over.
+    let tells_calls = agent.name != "opencode" || agent.mode() == "live";
     let mark = person.mark();
     person.press("Wait for me.\r");
     made(&led.workspace.join("waiting"));
+    if tells_calls {
+        // Whoever is cut off before is asked the same again.
+        person.shows_since(mark, "touch waiting");
+    }
     person.shows_since(mark, "working> ");
     person.press("/steer Stop waiting.\r");
     if agent.mode() == "live" {
@@ -115,7 +121,9 @@ fn watches_and_controls(agent: &Agent) {
 
     person.press("Sleep on.\r");
     made(&led.workspace.join("sleeping"));
-    person.shows("touch sleeping");
+    if tells_calls {
+        person.shows("touch sleeping");
+    }
     let mark = person.mark();
     person.press("\x03");
     person.shows_since(mark, "cancelled");

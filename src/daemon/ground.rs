@@ -70,18 +70,19 @@ impl Lead {
         let mut wanted = repositories::wanted(setup, &self.hub.rest, detail)?;
         let redactor = self.mask(setup, &mut wanted.credentials).await?;
         let mut made = Made::read(state_dir, &self.session)?;
-        let gone = self.gone_workspace().await?;
-        let place = workspace::make(setup, wanted, log, owner).await;
-        let place = place.map_err(|error| masked(error, &redactor))?;
-        if let Some(gone) = gone {
-            made.lost();
+        if let Some(gone) = self.gone_workspace().await? {
             let text = format!(
-                "the workspace {} is gone, with all in it that was not pushed; it was made anew",
+                "the workspace {} is gone, with all in it that was not pushed; it is made anew",
                 gone.display()
             );
             log.notice(NoticeLevel::Warning, "workspace_lost", text)
                 .await?;
+            // Before it is there again: whoever finds it would take it for prepared.
+            made.lost();
+            made.keep(state_dir, &self.session)?;
         }
+        let place = workspace::make(setup, wanted, log, owner).await;
+        let place = place.map_err(|error| masked(error, &redactor))?;
         let agent = self.chosen.kind.name;
         let placed = &mut made.skills;
         let changes = skills::put(agent, &place.path, &skills, detail.is_none(), placed, owner)?;

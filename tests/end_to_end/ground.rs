@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::bench::Bench;
 use crate::participants::Participants;
-use crate::running::eventually;
+use crate::running::{eventually, made};
 
 /// A CLI that does `work` in its workspace, and then prints a recording of a whole turn.
 pub(crate) fn config_with_work(bench: &Bench, work: &str, settings: &str) -> String {
@@ -135,7 +135,12 @@ fn a_workspace_that_was_removed_is_made_and_prepared_anew_and_told_of() {
     };
     let origin = repository(&bench, "origin");
     let config = config_with_work(&bench, "touch worked", "");
-    let setup = bench.file("setup.sh", "touch prepared\n");
+    let slow = bench.path("slow");
+    let script = format!(
+        "touch preparing\nwhile [ -e '{}' ]; do sleep 0.05; done\ntouch prepared\n",
+        slow.display()
+    );
+    let setup = bench.file("setup.sh", &script);
     let session = all.create(&json!({"task": "Go."}));
     let workspace = bench.path("w");
     let start = || {
@@ -154,10 +159,19 @@ fn a_workspace_that_was_removed_is_made_and_prepared_anew_and_told_of() {
     assert!(workspace.join("worked").exists());
     fs::remove_dir_all(&workspace).unwrap();
 
+    fs::write(&slow, "").unwrap();
     let daemon = start();
     let told = daemon.event("word of the loss", lost);
     let text = told["text"].as_str().unwrap();
     assert!(text.contains(workspace.to_str().unwrap()), "{text}");
+
+    // A clone that is there again is not taken for the one that was prepared.
+    made(&workspace.join("preparing"));
+    daemon.signal(Signal::SIGKILL);
+    daemon.ended();
+    fs::remove_file(&slow).unwrap();
+    let daemon = start();
+    made(&workspace.join("prepared"));
     all.command(&json!({"type": "prompt", "message": "Go on."}));
     all.broadcast("agent_end", 2);
     for name in ["prepared", "worked", "file.txt"] {

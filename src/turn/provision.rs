@@ -41,17 +41,26 @@ pub(super) fn write(context: &TurnContext, dir: &RunDir, launch: &LaunchPlan) ->
     }
 }
 
-/// Another turn may be writing them right now, with the same content.
+/// Each is there whole or not at all, also where this process dies here, or another turn writes the
+/// same right now.
 fn write_defaults(home: &Path, launch: &LaunchPlan) -> io::Result<()> {
     for (place, content) in &launch.home_defaults {
         let path = home.join(place);
+        if path.symlink_metadata().is_ok() {
+            continue;
+        }
         if let Some(folder) = path.parent() {
             files::create_private_dir(folder)?;
         }
-        match files::create_private(&path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => made?.write_all(content)?,
+        // No two threads have the same number at a time: one that is there is a dead one's.
+        let thread = rustix::thread::gettid().as_raw_nonzero();
+        let new = home.join(format!("{place}.{thread}.new"));
+        match std::fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
+        files::create_private(&new)?.write_all(content)?;
+        std::fs::rename(&new, &path)?;
     }
     Ok(())
 }
@@ -180,6 +189,8 @@ mod tests {
             std::fs::read(home.path().join("settings/other")).unwrap(),
             b"too"
         );
+        let names = std::fs::read_dir(home.path().join("settings")).unwrap();
+        assert_eq!(names.count(), 2, "nothing else is left");
     }
 
     #[test]

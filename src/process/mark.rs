@@ -95,6 +95,9 @@ impl FromStr for RunMark {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::process::Stdio;
+
     use super::*;
 
     #[test]
@@ -107,9 +110,14 @@ mod tests {
         let mut children = [own, gone].map(|shim| {
             let mark = RunMark::of(shim).unwrap();
             assert_eq!(mark.to_string().parse(), Ok(mark));
-            let mut sleep = std::process::Command::new("sleep");
-            sleep.arg("600").env(RunMark::VARIABLE, mark.to_string());
-            (mark, sleep.spawn().unwrap())
+            let mut cat = std::process::Command::new("cat");
+            cat.env(RunMark::VARIABLE, mark.to_string());
+            cat.stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut cat = cat.spawn().unwrap();
+            // Its environment can be seen when it runs, which is a moment after its start.
+            cat.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+            cat.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+            (mark, cat)
         });
         for (mark, child) in &children {
             let pid = i32::try_from(child.id()).unwrap();

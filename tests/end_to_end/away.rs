@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::bench::Bench;
 use crate::gate::run;
 use crate::ground::config_with_work;
-use crate::hand_hub::{Hub, Said};
+use crate::hand_hub::Hub;
 
 #[test]
 fn a_hub_that_hangs_up_while_a_session_is_made_is_asked_again() {
@@ -16,28 +16,13 @@ fn a_hub_that_hangs_up_while_a_session_is_made_is_asked_again() {
         let mut command = bench.command(&["daemon", "--once", "--session", "s1"]);
         command.args(["--config", &config, "--hub", &hub.url()]);
         command.env("AGENT_RUNNER_HUB_KEY", "agc_KEY");
-        let daemon = bench.start(&mut command);
+        let _daemon = bench.start(&mut command);
         let mut peer = hub.accept().await;
         let init = json!({"type": "init", "role": "lead", "sessionId": "s1", "task": "Do it."});
         peer.send(&init).await;
         for _ in 0..2 {
             hub.hang_up_once().await;
         }
-        loop {
-            let said = tokio::select! {
-                said = peer.said() => said,
-                () = hub.answer_rest() => continue,
-            };
-            match said {
-                Said::Event(event) => {
-                    peer.ack(&event.id).await;
-                    if event.name == "agent_end" {
-                        break;
-                    }
-                }
-                Said::Other(_) => {}
-                end => panic!("the lead left: {end:?}; {:?}", daemon.err.all()),
-            }
-        }
+        hub.play(&mut peer, |_| None).await;
     });
 }

@@ -3,11 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::bench::{Bench, skip};
 use crate::gate::run;
-use crate::hand_hub::{Hub, Said};
+use crate::hand_hub::Hub;
 
 const SCRIPT: &str = r#"
 [[reply]]
@@ -41,28 +41,14 @@ fn calls_a_tool(env: &[(&str, &str)], mode: &str) -> Option<String> {
         )
         .await;
         let mut calls = 0;
-        loop {
-            let said = tokio::select! {
-                said = peer.said() => said,
-                () = hub.answer_rest() => continue,
-            };
-            match said {
-                Said::Event(event) => {
-                    peer.ack(&event.id).await;
-                    if event.name == "agent_end" {
-                        break;
-                    }
-                }
-                Said::Other(frame) if frame["type"] == "tool" => {
-                    calls += 1;
-                    let actions = json!([{"action": "RETURN", "result": "grey herons"}]);
-                    let answer = json!({"id": frame["id"], "actions": actions});
-                    peer.send(&answer).await;
-                }
-                Said::Other(_) => {}
-                end => panic!("the lead left: {end:?}; {:?}", daemon.err.all()),
-            }
-        }
+        let found = |frame: &Value| {
+            let actions = json!([{"action": "RETURN", "result": "grey herons"}]);
+            (frame["type"] == "tool").then(|| {
+                calls += 1;
+                json!({"id": frame["id"], "actions": actions})
+            })
+        };
+        hub.play(&mut peer, found).await;
         assert_eq!(calls, 1, "{:?}", daemon.out.all());
     });
     let told = model.requests().pop().unwrap().to_string();

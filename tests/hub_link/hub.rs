@@ -120,6 +120,31 @@ impl Hub {
         }
     }
 
+    /// Hears a lead until its run is over: every event is taken, every question by REST answered, and
+    /// any other frame with what `answer` says to it.
+    pub async fn play(&self, peer: &mut Peer, mut answer: impl FnMut(&Value) -> Option<Value>) {
+        loop {
+            let said = tokio::select! {
+                said = peer.said() => said,
+                () = self.answer_rest() => continue,
+            };
+            match said {
+                Said::Event(event) => {
+                    peer.ack(&event.id).await;
+                    if event.name == "agent_end" {
+                        return;
+                    }
+                }
+                Said::Other(frame) => {
+                    if let Some(answer) = answer(&frame) {
+                        peer.send(&answer).await;
+                    }
+                }
+                end => panic!("the lead left: {end:?}"),
+            }
+        }
+    }
+
     /// The next connection, up to the lead's credentials.
     pub async fn accept(&self) -> Peer {
         let (stream, _) = self.listener.accept().await.unwrap();

@@ -13,7 +13,7 @@ use crate::bench::{
 };
 use crate::engine::{LIMIT, Lines, docker, image};
 use crate::git_server::{Behaviour, GitServer};
-use crate::hand_hub::{Hub, Said};
+use crate::hand_hub::Hub;
 use crate::tls::{self, TlsFront};
 
 fn does_its_task(agent: &Agent) {
@@ -391,30 +391,14 @@ steps = [{ say = "I am done." }]
             "tools": [tool]});
         peer.send(&init).await;
         let mut calls = 0;
-        let play = async {
-            loop {
-                let said = tokio::select! {
-                    said = peer.said() => said,
-                    () = hub.answer_rest() => continue,
-                };
-                match said {
-                    Said::Event(event) => {
-                        peer.ack(&event.id).await;
-                        if event.name == "agent_end" {
-                            return;
-                        }
-                    }
-                    Said::Other(frame) if frame["type"] == "tool" => {
-                        calls += 1;
-                        let actions = json!([{"action": "RETURN", "result": "grey herons"}]);
-                        peer.send(&json!({"id": frame["id"], "actions": actions}))
-                            .await;
-                    }
-                    Said::Other(_) => {}
-                    end => panic!("the lead left: {end:?}"),
-                }
-            }
+        let found = |frame: &Value| {
+            let actions = json!([{"action": "RETURN", "result": "grey herons"}]);
+            (frame["type"] == "tool").then(|| {
+                calls += 1;
+                json!({"id": frame["id"], "actions": actions})
+            })
         };
+        let play = hub.play(&mut peer, found);
         tokio::time::timeout(LIMIT, play).await.expect("in time");
         assert_eq!(calls, 1, "{form}");
         let told = bench.requests().pop().unwrap().to_string();

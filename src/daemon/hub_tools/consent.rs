@@ -43,14 +43,7 @@ impl People<'_> {
             .iter()
             .find_map(|confirm| confirm.deny_reason.clone());
         let request_id = asked.request_id.clone();
-        self.tell(&Event::PermissionRequest {
-            request_id: request_id.clone(),
-            call_id: asked.call_id.clone(),
-            tool: asked.tool.clone(),
-            input: asked.input.clone(),
-            options: vec!["allow".to_owned(), "deny".to_owned()],
-        })
-        .await;
+        self.tell(&asked.event()).await;
         let waiting = Waiting {
             asked,
             since,

@@ -50,7 +50,7 @@ pub use room::Room;
 pub use rows::{Batch, Change, NewEvent, SessionRow, TurnRow, TurnState};
 pub use tail::{StoredBatch, Tail};
 
-use crate::ids::{RunId, Seq, SessionId};
+use crate::ids::{RunId, Seq, SessionId, TurnId};
 use tail::Feeds;
 
 /// Batches that may wait for the writer; each is at most about 256 KiB, so 32 MiB at worst. When
@@ -196,6 +196,30 @@ impl Journal {
     pub async fn turns(&self, session: &SessionId) -> Result<Vec<TurnRow>, JournalError> {
         let session = session.clone();
         self.read(move |connection| store::turns(connection, &session))
+            .await
+    }
+
+    /// The turn that this id, or the command of this id, was accepted as.
+    pub async fn accepted_turn(
+        &self,
+        session: &SessionId,
+        turn: TurnId,
+        command_id: Option<String>,
+    ) -> Result<Option<TurnRow>, JournalError> {
+        let session = session.clone();
+        self.read(move |connection| {
+            store::accepted_turn(connection, &session, turn, command_id.as_deref())
+        })
+        .await
+    }
+
+    /// The adapter's state that was stored for the newest of a session's turns that has one.
+    pub async fn newest_adapter(
+        &self,
+        session: &SessionId,
+    ) -> Result<Option<Vec<u8>>, JournalError> {
+        let session = session.clone();
+        self.read(move |connection| store::newest_adapter(connection, &session))
             .await
     }
 

@@ -8,7 +8,7 @@ use super::digest::{Digest, of_batch, of_progress, of_prompt};
 use super::{JournalError, SessionRow, TurnRow, TurnState};
 use crate::clock::Timestamp;
 use crate::event::Outcome;
-use crate::ids::{RunId, Seq, SessionId, SpoolOffset};
+use crate::ids::{RunId, Seq, SessionId, SpoolOffset, TurnId};
 
 /// Opens for writing.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, JournalError> {
@@ -78,21 +78,55 @@ fn session_row(row: &Row<'_>) -> Result<SessionRow, JournalError> {
     })
 }
 
+/// A turn's row, in the order that [`turn`] reads; the conditions follow.
+macro_rules! select_turn {
+    ($conditions:literal) => {
+        concat!(
+            "SELECT id, command_id, prompt, state, attempt, run_id, spool_offset, ordinal_next,
+                    adapter, outcome, created_at, author
+             FROM turn WHERE session_id = ?1 ",
+            $conditions
+        )
+    };
+}
+
 pub(super) fn turns(
     connection: &Connection,
     session: &SessionId,
 ) -> Result<Vec<TurnRow>, JournalError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT id, command_id, prompt, state, attempt, run_id, spool_offset, ordinal_next,
-                adapter, outcome, created_at, author
-         FROM turn WHERE session_id = ?1 ORDER BY ordinal",
-    )?;
+    let mut statement = connection.prepare_cached(select_turn!("ORDER BY ordinal"))?;
     let mut rows = statement.query([session.as_str()])?;
     let mut turns = Vec::new();
     while let Some(row) = rows.next()? {
         turns.push(turn(row)?);
     }
     Ok(turns)
+}
+
+pub(super) fn accepted_turn(
+    connection: &Connection,
+    session: &SessionId,
+    id: TurnId,
+    command_id: Option<&str>,
+) -> Result<Option<TurnRow>, JournalError> {
+    let mut statement = connection.prepare_cached(select_turn!(
+        "AND (id = ?2 OR command_id = ?3) ORDER BY ordinal DESC LIMIT 1"
+    ))?;
+    let mut rows = statement.query(params![session.as_str(), id.to_string(), command_id])?;
+    rows.next()?.map(turn).transpose()
+}
+
+pub(super) fn newest_adapter(
+    connection: &Connection,
+    session: &SessionId,
+) -> Result<Option<Vec<u8>>, JournalError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT adapter FROM turn WHERE session_id = ?1 AND adapter IS NOT NULL
+         ORDER BY ordinal DESC LIMIT 1",
+    )?;
+    let mut rows = statement.query([session.as_str()])?;
+    let row = rows.next()?;
+    Ok(row.map(|row| row.get(0)).transpose()?)
 }
 
 fn turn(row: &Row<'_>) -> Result<TurnRow, JournalError> {

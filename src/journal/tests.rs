@@ -161,6 +161,37 @@ async fn a_prompt_with_a_known_command_id_is_queued_once() {
     let turns = journal.turns(&session()).await.unwrap();
     let ids: Vec<_> = turns.iter().map(|turn| turn.id).collect();
     assert_eq!(ids, [turn_id(1), turn_id(3), turn_id(4)]);
+    let accepted = async |n, command: Option<&str>| {
+        let command = command.map(str::to_owned);
+        let turn = journal.accepted_turn(&session(), turn_id(n), command).await;
+        turn.unwrap().map(|turn| turn.id)
+    };
+    assert_eq!(accepted(2, Some("c1")).await, Some(turn_id(1)));
+    assert_eq!(accepted(3, None).await, Some(turn_id(3)));
+    assert_eq!(accepted(2, None).await, None);
+}
+
+#[tokio::test]
+async fn the_newest_adapter_is_that_of_the_last_turn_which_has_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&dir.path().join("journal.db")).unwrap();
+    open_session(&journal).await;
+    let newest = async || journal.newest_adapter(&session()).await.unwrap();
+    for n in 1..=3_u64 {
+        let turn = turn_id(n.into());
+        let mut batch = Batch::new(&session(), "claude").with(queue(turn, None));
+        if n < 3 {
+            batch = batch.with(Change::Progress {
+                turn,
+                offset: SpoolOffset::new(n),
+                ordinal_next: n,
+                adapter: vec![u8::try_from(n).unwrap()],
+            });
+        }
+        assert_eq!(newest().await.is_none(), n == 1);
+        journal.commit(batch).await.unwrap();
+    }
+    assert_eq!(newest().await, Some(vec![2]));
 }
 
 #[tokio::test]

@@ -337,10 +337,12 @@ impl Driver {
             .await?;
         crash_point!("session.prompt_stored");
         // The same command id again: the journal kept the first.
-        let turns = self.context.journal.turns(&self.context.session).await?;
-        let Some(row) = turns.into_iter().rev().find(|row| {
-            row.id == turn || (row.command_id.is_some() && row.command_id == prompt.command_id)
-        }) else {
+        let accepted = self.context.journal.accepted_turn(
+            &self.context.session,
+            turn,
+            prompt.command_id.clone(),
+        );
+        let Some(row) = accepted.await? else {
             return Err(JournalError::Corrupt(format!("turn {turn} was not stored")).into());
         };
         let id = row.id;

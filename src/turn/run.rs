@@ -160,8 +160,8 @@ impl Turn {
     /// The newest adapter's state of this session: the next process of the same conversation goes
     /// on from it.
     async fn earlier(&self) -> Result<Option<Vec<u8>>, TurnFault> {
-        let turns = self.context.journal.turns(&self.context.session).await?;
-        Ok(turns.into_iter().rev().find_map(|turn| turn.adapter))
+        let (journal, session) = (&self.context.journal, &self.context.session);
+        Ok(journal.newest_adapter(session).await?)
     }
 
     fn origin(&self, run: RunId) -> Origin {

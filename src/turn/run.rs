@@ -185,15 +185,25 @@ impl Turn {
             // On the heap: large, and once an attempt.
             return Box::pin(self.launch_live(kind)).await;
         }
+        self.launch_exec().await
+    }
+
+    /// The event that a turn begins with.
+    fn prompt(&self) -> Event {
+        Event::Prompt {
+            text: self.row.prompt.clone(),
+            prompt_id: self.row.command_id.clone(),
+            author: self.row.author.as_ref().map(ToString::to_string),
+        }
+    }
+
+    /// Begins the next attempt, with a process of its own.
+    async fn launch_exec(&mut self) -> Result<Result<Going, Failed>, TurnFault> {
         let run = RunId::from_uuid(self.context.clock.new_uuid());
         let origin = self.origin(run);
         let mut events = Vec::new();
         if self.row.attempt == 1 {
-            let prompt = Event::Prompt {
-                text: self.row.prompt.clone(),
-                prompt_id: self.row.command_id.clone(),
-                author: self.row.author.as_ref().map(ToString::to_string),
-            };
+            let prompt = self.prompt();
             self.seen.event(&prompt);
             events.push(prompt);
         }
@@ -210,24 +220,8 @@ impl Turn {
         } else {
             None
         };
-        let mut ordinal = 0;
-        let mut begin = Batch::new(&origin.session, origin.agent);
-        for event in &events {
-            begin
-                .events
-                .push(number(&origin, self.context.clock, &mut ordinal, event)?);
-        }
-        let announced = begin.events.first().filter(|_| self.row.attempt == 1);
-        let announced = announced.map(|event| event.event_id);
-        let begin = begin.with(Change::BeginAttempt {
-            turn: self.row.id,
-            attempt: self.row.attempt,
-            run,
-            ordinal_next: ordinal,
-        });
-        crash_point!("turn.before_begin");
-        self.context.journal.commit(begin).await?;
-        crash_point!("turn.attempt_begun");
+        let (first, ordinal) = self.begin(&origin, &events).await?;
+        let announced = first.filter(|_| self.row.attempt == 1);
         let seen = std::mem::take(&mut self.seen);
         if let Some(prompt) = announced
             && let Err(error) = self.brief(prompt, &mut opening, run).await
@@ -252,6 +246,33 @@ impl Turn {
             closing: Closing::new(origin, self.context.clock, ordinal, seen),
             error,
         }))
+    }
+
+    /// Stores that the attempt begins, with these events: the first of them, and the next one's
+    /// ordinal.
+    async fn begin(
+        &self,
+        origin: &Origin,
+        events: &[Event],
+    ) -> Result<(Option<EventId>, u64), TurnFault> {
+        let mut ordinal = 0;
+        let mut begin = Batch::new(&origin.session, origin.agent);
+        for event in events {
+            begin
+                .events
+                .push(number(origin, self.context.clock, &mut ordinal, event)?);
+        }
+        let first = begin.events.first().map(|event| event.event_id);
+        let begin = begin.with(Change::BeginAttempt {
+            turn: self.row.id,
+            attempt: self.row.attempt,
+            run: origin.run,
+            ordinal_next: ordinal,
+        });
+        crash_point!("turn.before_begin");
+        self.context.journal.commit(begin).await?;
+        crash_point!("turn.attempt_begun");
+        Ok((first, ordinal))
     }
 
     /// The agent's commits name this turn's author from here on.

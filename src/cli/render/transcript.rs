@@ -14,7 +14,7 @@ use std::io::{self, Write};
 use serde_json::Value;
 
 use super::line::{duration, grouped, harmless, summary};
-use crate::event::{Event, NoticeLevel, Outcome, TurnError, Usage};
+use crate::event::{Event, NoticeLevel, Outcome, PlanItem, TurnError, Usage};
 
 /// The longest error's message that is known again, in bytes.
 const LONGEST_ERROR: usize = 4096;
@@ -86,18 +86,7 @@ impl Transcript {
                 };
                 self.line(out, style, format!("  {mark} {result}").trim_end())
             }
-            Event::Plan { items } => items.iter().try_for_each(|item| {
-                let mark = if item.status == "completed" {
-                    "☑"
-                } else {
-                    "☐"
-                };
-                self.line(
-                    out,
-                    Style::Plain,
-                    &format!("  {mark} {}", summary(&item.text)),
-                )
-            }),
+            Event::Plan { items } => self.plan(out, items),
             Event::Usage(usage) => {
                 self.usage = Some(usage.clone());
                 Ok(())
@@ -116,6 +105,16 @@ impl Transcript {
                 None => Ok(()),
             },
         }
+    }
+
+    fn plan(&mut self, out: &mut impl Write, items: &[PlanItem]) -> io::Result<()> {
+        for item in items {
+            let is_done = item.status == "completed";
+            let mark = if is_done { "☑" } else { "☐" };
+            let text = format!("  {mark} {}", summary(&item.text));
+            self.line(out, Style::Plain, &text)?;
+        }
+        Ok(())
     }
 
     /// Shows a whole line that is not the agent's.

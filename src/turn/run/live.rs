@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Failed, Going, Turn, blocked, launch_failure};
 use crate::agent::live::{LiveKind, LivePlan};
-use crate::event::{Event, TurnError};
+use crate::event::TurnError;
 use crate::ids::{EventId, RunId};
 use crate::journal::Change;
 use crate::turn::context::{Start, TurnFault};
@@ -41,11 +41,7 @@ impl Turn {
         let seen = std::mem::take(&mut self.seen);
         let mut account = Account::new(self.origin(run), clock, seen);
         if self.row.attempt == 1 {
-            account.add(Event::Prompt {
-                text: self.row.prompt.clone(),
-                prompt_id: self.row.command_id.clone(),
-                author: self.row.author.as_ref().map(ToString::to_string),
-            });
+            account.add(self.prompt());
         }
         account.seen.begin_attempt();
         let mut prompt = account.seen.next_prompt();

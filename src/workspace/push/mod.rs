@@ -141,14 +141,11 @@ pub async fn push(request: &PushRequest, credentials: &Credentials) -> Pushed {
     };
     let old = refs.iter().find(|(name, _)| *name == reference);
     let old = old.map(|(_, commit)| commit.clone());
+    let has = refs.into_iter().map(|(_, commit)| commit);
     let job = PackRequest {
         workspace: request.workspace.clone(),
         reference: reference.clone(),
-        has: refs
-            .into_iter()
-            .map(|(_, commit)| commit)
-            .chain(request.base.clone())
-            .collect(),
+        has: has.chain(request.base.clone()).collect(),
         old: old.clone(),
     };
     let bundle = beside(&request.rescue, ".new");
@@ -165,13 +162,7 @@ pub async fn push(request: &PushRequest, credentials: &Credentials) -> Pushed {
         return Pushed::Nothing;
     };
     if packed.diverged {
-        return match keep(&bundle, &request.rescue) {
-            Some(rescue) => Pushed::Diverged { rescue },
-            None => Pushed::Failed {
-                why: "the branch has commits of somebody else's".to_owned(),
-                rescue: None,
-            },
-        };
+        return diverged(request, &bundle);
     }
     let sent = match remote {
         Ok(remote) => {
@@ -189,19 +180,31 @@ pub async fn push(request: &PushRequest, credentials: &Credentials) -> Pushed {
         }
         Err(error) => Err(error),
     };
-    match sent {
-        Ok(contents) => {
-            remove(&bundle);
-            remove(&request.rescue);
-            Pushed::Done {
-                commits: packed.commits,
-                head,
-                contents,
-            }
+    let contents = match sent {
+        Ok(contents) => contents,
+        Err(error) => {
+            return Pushed::Failed {
+                why: error.to_string(),
+                rescue: keep(&bundle, &request.rescue),
+            };
         }
-        Err(error) => Pushed::Failed {
-            why: error.to_string(),
-            rescue: keep(&bundle, &request.rescue),
+    };
+    remove(&bundle);
+    remove(&request.rescue);
+    Pushed::Done {
+        commits: packed.commits,
+        head,
+        contents,
+    }
+}
+
+/// The other side has commits that ours do not follow: ours are kept beside the workspace.
+fn diverged(request: &PushRequest, bundle: &Path) -> Pushed {
+    match keep(bundle, &request.rescue) {
+        Some(rescue) => Pushed::Diverged { rescue },
+        None => Pushed::Failed {
+            why: "the branch has commits of somebody else's".to_owned(),
+            rescue: None,
         },
     }
 }

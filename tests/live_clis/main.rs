@@ -4,6 +4,8 @@
 #![allow(clippy::print_stdout)] // a skipped test says so
 
 mod clis;
+#[path = "../support/model.rs"]
+mod model;
 mod talk;
 
 use std::fs;

@@ -66,8 +66,8 @@ impl Transcript {
                 parent_call_id,
                 ..
             } => {
-                let nested = if parent_call_id.is_some() { "  " } else { "" };
-                let call = format!("{nested}● {name}  {}", self.argument(name, input));
+                let indent = parent_call_id.as_ref().map_or("", |_| "  ");
+                let call = format!("{indent}● {name}  {}", self.argument(name, input));
                 self.line(out, Style::Bold, call.trim_end())
             }
             Event::ToolEnd {
@@ -79,11 +79,7 @@ impl Transcript {
             } => {
                 let output = output.as_deref().unwrap_or_default();
                 let result = tool_result(name, output, *is_error, *exit_code);
-                let (mark, style) = if *is_error {
-                    ("✗", Style::Red)
-                } else {
-                    ("✓", Style::Dim)
-                };
+                let (mark, style) = end_of_call(*is_error);
                 self.line(out, style, format!("  {mark} {result}").trim_end())
             }
             Event::Plan { items } => self.plan(out, items),
@@ -201,6 +197,15 @@ impl Transcript {
             Some(code) => write!(out, "\x1b[{code}m{text}\x1b[0m"),
             None => out.write_all(text.as_bytes()),
         }
+    }
+}
+
+/// How the end of a call is marked.
+const fn end_of_call(is_error: bool) -> (&'static str, Style) {
+    if is_error {
+        ("✗", Style::Red)
+    } else {
+        ("✓", Style::Dim)
     }
 }
 

@@ -151,11 +151,7 @@ pub async fn push(request: &PushRequest, credentials: &Credentials) -> Pushed {
     let bundle = beside(&request.rescue, ".new");
     let packed = match make_bundle(&job, &bundle).await {
         Ok(packed) => packed,
-        Err(error) => {
-            remove(&bundle);
-            let why = format!("what is to be pushed cannot be packed: {error}");
-            return Pushed::Failed { why, rescue: None };
-        }
+        Err(error) => return unpacked(&bundle, &error),
     };
     let Some(head) = packed.head.clone().filter(|_| packed.commits > 0) else {
         remove(&bundle);
@@ -164,20 +160,18 @@ pub async fn push(request: &PushRequest, credentials: &Credentials) -> Pushed {
     if packed.diverged {
         return diverged(request, &bundle);
     }
+    let sending = Sending {
+        request,
+        credentials,
+        reference: &reference,
+        old,
+        head: &head,
+        packed: &packed,
+        bundle: &bundle,
+    };
     let sent = match remote {
-        Ok(remote) => {
-            let sending = Sending {
-                request,
-                credentials,
-                reference: &reference,
-                old,
-                head: &head,
-                packed: &packed,
-                bundle: &bundle,
-            };
-            // Large, and rare.
-            Box::pin(sending.to(remote)).await
-        }
+        // Large, and rare.
+        Ok(remote) => Box::pin(sending.to(remote)).await,
         Err(error) => Err(error),
     };
     let contents = match sent {
@@ -196,6 +190,13 @@ pub async fn push(request: &PushRequest, credentials: &Credentials) -> Pushed {
         head,
         contents,
     }
+}
+
+/// Nothing could be made of our commits that could be sent or kept.
+fn unpacked(bundle: &Path, error: &PushError) -> Pushed {
+    remove(bundle);
+    let why = format!("what is to be pushed cannot be packed: {error}");
+    Pushed::Failed { why, rescue: None }
 }
 
 /// The other side has commits that ours do not follow: ours are kept beside the workspace.

@@ -16,6 +16,7 @@
 mod actions;
 mod agent_version;
 mod agents_git;
+mod apart;
 mod commands;
 mod ending;
 mod error;

@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_state_comes_back_and_an_exec_adapters_is_none() {
-        let course = Course::begin("m-1".to_owned(), "do it".to_owned());
+        let course = Course::begin("m-1".to_owned(), ("do it".to_owned(), Vec::new()));
         let bytes = save(SpoolOffset::new(9), &course, br#"{"frames":3}"#);
         let saved = Saved::load(&bytes).unwrap();
         assert_eq!(saved.input, SpoolOffset::new(9));

@@ -294,7 +294,8 @@ fn lines_of_a_pipe_are_prompts_and_a_paused_session_is_woken_for_them() {
     daemon.signal(Signal::SIGTERM);
     assert_eq!(daemon.finish().code(), 0);
 
-    let words = ["attach", session.as_str(), "--hub", &hub.url];
+    let url = hub.url.clone();
+    let words = ["attach", session.as_str(), "--hub", &url];
     let mut command = bench.command(&words);
     command.env("AGENT_RUNNER_HUB_KEY", "agc_secret");
     let mut person = bench.start(&mut command);
@@ -305,9 +306,7 @@ fn lines_of_a_pipe_are_prompts_and_a_paused_session_is_woken_for_them() {
     let waits = |line: &str| line.contains("your prompts wait").then_some(());
     assert!(person.out.first(0, waits).is_some(), "it is told");
     fs::rename(&away, &state).unwrap();
-    let listen = hub.url.trim_start_matches("http://").to_owned();
-    hub.running.signal(Signal::SIGTERM);
-    hub.running.finish();
+    let listen = hub.kill();
     let mut command = bench.agent(&model, &["hub", "--listen", &listen]);
     command.env("AGENT_RUNNER_STATE_DIR", bench.path("hub"));
     command.env("AGENT_RUNNER_API_KEY", "agc_secret");

@@ -17,6 +17,7 @@ mod gate;
 #[path = "../hub_link/hub.rs"]
 #[allow(unreachable_pub)] // shared with the tests of the link
 mod hand_hub;
+mod images;
 mod kills;
 mod led;
 mod listing;

@@ -188,30 +188,21 @@ impl Turn {
         self.launch_exec().await
     }
 
-    /// The event that a turn begins with.
-    fn prompt(&self) -> Event {
-        Event::Prompt {
-            text: self.row.prompt.clone(),
-            prompt_id: self.row.command_id.clone(),
-            author: self.row.author.as_ref().map(ToString::to_string),
-        }
-    }
-
     /// Begins the next attempt, with a process of its own.
     async fn launch_exec(&mut self) -> Result<Result<Going, Failed>, TurnFault> {
         let run = RunId::from_uuid(self.context.clock.new_uuid());
         let origin = self.origin(run);
         let mut events = Vec::new();
         if self.row.attempt == 1 {
-            let prompt = self.prompt();
+            let prompt = self.row.prompt_event();
             self.seen.event(&prompt);
             events.push(prompt);
         }
         self.seen.begin_attempt();
-        let (context, task) = (&self.context, &self.row.prompt);
+        let (context, row) = (&self.context, &self.row);
         let mut opening = self
             .conversation
-            .open(context, task, &self.seen, run)
+            .open(context, row, &self.seen, run)
             .await?;
         events.extend(opening.notice.take());
         // Asked before the new attempt's row, which has none yet.
@@ -415,20 +406,14 @@ impl Turn {
                 TurnCommand::Answer { answer, done } => {
                     let _gone = done.send(Err(AnswerError::NotWaiting(answer.request_id)));
                 }
-                TurnCommand::Steer {
-                    text,
-                    prompt_id,
-                    author,
-                    accepted,
-                } => {
-                    let known = prompt_id.as_deref();
+                TurnCommand::Steer { message, accepted } => {
+                    let known = message.prompt_id.as_deref();
                     if !known.is_some_and(|id| closing.seen.has_prompt(id)) {
-                        closing.add(&Event::Prompt {
-                            text,
-                            prompt_id,
-                            author,
-                        })?;
-                        let promise = closing.take().with(Change::TakePrompt);
+                        closing.add(&message.event())?;
+                        let promise = closing.take().with(Change::TakePrompt {
+                            turn: self.row.id,
+                            images: message.images,
+                        });
                         self.context.journal.commit(promise).await?;
                     }
                     crash_point!("turn.message_stored");

@@ -168,6 +168,7 @@ pub(crate) fn message(number: u8, text: &str) -> Message {
     Message {
         id: format!("00000000-0000-4000-8000-0000000000{number:02}"),
         text: text.to_owned(),
+        images: Vec::new(),
     }
 }
 

@@ -1,6 +1,5 @@
 //! One turn in the foreground: daemon and embedded Hub in this process.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -67,10 +66,9 @@ impl Folder {
 
     /// A run that never began leaves nothing behind.
     fn remove(&self) {
-        // Where the state dir is no folder, there is nothing to remove either.
-        let absent = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
-        if let Err(error) = std::fs::remove_dir_all(&self.path)
-            && !absent.contains(&error.kind())
+        // Where the state dir is no folder, or nobody lets us in, there is nothing to remove.
+        if self.path.exists()
+            && let Err(error) = std::fs::remove_dir_all(&self.path)
         {
             say!(
                 "agent-runner: cannot remove {}: {error}",

@@ -110,7 +110,7 @@ async fn turn(setup: &Setup<'_>, folder: &Folder, task: String) -> Result<ExitCo
             started = &mut starting => break Some(started),
             batch = tail.next() => {
                 let batch = batch.map_err(|error| internal(&error))?;
-                shown.batch(&batch);
+                shown.batch(&batch, |_| {});
             }
         }
     };
@@ -118,7 +118,7 @@ async fn turn(setup: &Setup<'_>, folder: &Folder, task: String) -> Result<ExitCo
         None | Some(Err(_)) => {
             // Why it does not begin may be told there, as what a script has printed.
             while let Ok(Some(batch)) = tail.try_next().await {
-                shown.batch(&batch);
+                shown.batch(&batch, |_| {});
             }
             Err(match started {
                 Some(Err(error)) => error,
@@ -126,7 +126,11 @@ async fn turn(setup: &Setup<'_>, folder: &Folder, task: String) -> Result<ExitCo
             })
         }
         Some(Ok(led)) => {
-            let here = Here::new(led.session.state(), setup.config.agent.approval.timeout);
+            let here = Here::new(
+                led.session.state(),
+                setup.config.agent.approval.timeout,
+                shown.is_pretty(),
+            );
             follow(led, &mut tail, &mut shown, &mut stops, here, folder).await
         }
     };
@@ -159,7 +163,7 @@ async fn follow(
             fault = led.fault() => return Err(fault.into()),
             batch = tail.next() => {
                 let batch = batch.map_err(|error| internal(&error))?;
-                if let Some(outcome) = shown.batch(&batch) {
+                if let Some(outcome) = shown.batch(&batch, |envelope| here.hear(envelope)) {
                     break outcome;
                 }
             }

@@ -112,7 +112,7 @@ pub(super) async fn make(
             (None, CommandKind::Daemon) => own(),
         };
         match owner {
-            _ if path == setup.cwd => {}
+            Some(_) if path == setup.cwd => {}
             Some(owner) => make_for(setup, &path, owner)?,
             None => make_folder(&path)?,
         }

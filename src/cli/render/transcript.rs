@@ -362,8 +362,7 @@ fn tool_result(name: &str, output: &str, is_error: bool, exit_code: Option<i32>)
     let telling = match name {
         // That a file was read or changed is all there is to say.
         "read" | "write" | "edit" if !is_error => "",
-        // An error's last line tells more than its first; Claude puts `Exit code N` in front.
-        _ if is_error => output.trim().lines().last().unwrap_or_default(),
+        _ if is_error => last_words(output),
         _ => output.lines().next().unwrap_or_default(),
     };
     let mut parts = Vec::new();
@@ -378,6 +377,17 @@ fn tool_result(name: &str, output: &str, is_error: bool, exit_code: Option<i32>)
         parts.push(format!("{lines} lines"));
     }
     parts.join(" · ")
+}
+
+/// The last line of an error that says anything: it tells more than the first, where Claude Code puts
+/// `Exit code N`. Its own errors stand in a tag.
+fn last_words(output: &str) -> &str {
+    let output = output.trim();
+    let output = output.strip_prefix("<tool_use_error>").unwrap_or(output);
+    let output = output.strip_suffix("</tool_use_error>").unwrap_or(output);
+    let mut lines = output.lines().rev();
+    let says = |line: &&str| line.contains(char::is_alphanumeric);
+    lines.find(says).unwrap_or_default()
 }
 
 /// The one argument of a call that tells most.

@@ -178,3 +178,16 @@ fn calls_side_by_side_end_by_their_names() {
         "● shell  \u{fffd}[8mls\n● shell  \u{fffd}[8mls\n  ✓ b\n  ✓ shell  a\n"
     );
 }
+
+#[test]
+fn of_a_tools_error_its_last_words_are_shown() {
+    assert_eq!(last_words("Exit code 1\nFAIL: x\n"), "FAIL: x");
+    assert_eq!(
+        last_words("<tool_use_error>No such tool</tool_use_error>"),
+        "No such tool"
+    );
+    let json =
+        "<tool_use_error>Invalid: [\n  {\n    \"message\": \"Required\"\n  }\n]</tool_use_error>";
+    assert_eq!(last_words(json), "    \"message\": \"Required\"");
+    assert_eq!(last_words("]\n"), "");
+}

@@ -229,7 +229,7 @@ impl Watch<'_> {
     }
 
     fn show(&mut self, batch: &StoredBatch) {
-        self.outcome = self.stage.batch(batch).or(self.outcome);
+        self.outcome = self.stage.batch(batch, |_| {}).or(self.outcome);
     }
 
     /// The outcome of the last turn, when the session's work was all done before this start.

@@ -9,7 +9,7 @@ use crate::cli::{CliError, Exit};
 #[derive(Debug, thiserror::Error)]
 pub(in crate::cli) enum ClientError {
     /// No daemon is there.
-    #[error("no daemon answers at {place}: {source}; start one with `agent-runner start`")]
+    #[error("no daemon answers at {place}: {source}; {}", way_in(.source))]
     Absent {
         /// Where it was looked for.
         place: String,
@@ -80,6 +80,15 @@ impl ClientError {
                 _ => Exit::Usage,
             },
         }
+    }
+}
+
+/// What to do where no daemon answers.
+fn way_in(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        "it is another user's: run this as that user, or give your own --state-dir"
+    } else {
+        "start one with `agent-runner start`"
     }
 }
 

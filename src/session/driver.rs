@@ -161,7 +161,10 @@ impl Driver {
             }
             tokio::select! {
                 biased;
-                ended = finished(&mut self.running) => self.turn_ended(ended?),
+                ended = finished(&mut self.running) => {
+                    self.turn_ended(ended?);
+                    self.choose_next().await;
+                }
                 answer = answered(&mut self.changing) => self.chosen(answer).await,
                 Ok(()) = showing.changed() => {
                     let Showing { doing, mut asked } = showing.borrow_and_update().clone();

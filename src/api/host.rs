@@ -165,6 +165,9 @@ pub struct Created {
 /// Why a session was not ended.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EndError {
+    /// The disk is full, or the journal at its quota.
+    #[error("{0}")]
+    NoRoom(String),
     /// The daemon is going.
     #[error("the daemon is stopping; ask again when it is back")]
     Stopping,

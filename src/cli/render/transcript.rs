@@ -29,6 +29,8 @@ pub(in crate::cli) struct Transcript {
     /// The text that came last, as far as nothing else was shown since.
     said: String,
     usage: Option<Usage>,
+    /// Prompts are shown, as their reader has not typed them.
+    prompts: bool,
     /// Where the agent works, with a slash.
     cwd: Option<String>,
     /// The call whose line was shown last: what ends next is that one, where nothing else is said.
@@ -44,9 +46,21 @@ impl Transcript {
         }
     }
 
+    /// The same, for a reader who has not typed the prompts.
+    pub(in crate::cli) fn with_prompts(self) -> Self {
+        Self {
+            prompts: true,
+            ..self
+        }
+    }
+
     /// Shows one event.
     pub(in crate::cli) fn show(&mut self, event: &Event, out: &mut impl Write) -> io::Result<()> {
         match event {
+            Event::Prompt { text, author, .. } if self.prompts => {
+                let whose = author.as_deref().map(summary).unwrap_or_default();
+                self.line(out, Style::Bold, &format!("{whose}> {}", summary(text)))
+            }
             Event::Session { model, cwd, .. } => {
                 self.cwd = cwd.as_ref().map(|cwd| format!("{cwd}/"));
                 let model = model.as_deref().unwrap_or("its default model");

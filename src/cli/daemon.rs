@@ -116,7 +116,7 @@ async fn with(
     let watch = Watch {
         registry: &registry,
         once,
-        stage: Stage::new(output),
+        stage: Stage::new(output).with_prompts(),
         outcome: None,
     };
     watch.serve(primary, signals).await

@@ -14,7 +14,7 @@ use crate::config::{
 };
 use crate::daemon::{DaemonError, Setup, Surroundings};
 use crate::event::Outcome;
-use crate::process::return_large_buffers;
+use crate::process::{is_ignored, return_large_buffers};
 
 /// The settings of a command, and where it runs.
 pub(super) struct Context {
@@ -155,10 +155,12 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
         .map_err(|error| CliError::new(Exit::Internal, format!("no runtime: {error}")))
 }
 
-/// Requests to stop: SIGINT and SIGTERM.
+/// Requests to stop: SIGINT, SIGTERM, and SIGHUP of a terminal that is gone.
 pub(super) struct Stops {
     interrupt: Signal,
     terminate: Signal,
+    /// None where it is ignored (`nohup`): that is to outlive the terminal.
+    hangup: Option<Signal>,
 }
 
 /// Which signal asked to stop.
@@ -183,6 +185,9 @@ impl Stops {
         Ok(Self {
             interrupt,
             terminate: listen(SignalKind::terminate())?,
+            hangup: (!is_ignored(rustix::process::Signal::HUP))
+                .then(|| listen(SignalKind::hangup()))
+                .transpose()?,
         })
     }
 
@@ -191,6 +196,7 @@ impl Stops {
         tokio::select! {
             _ = self.interrupt.recv() => StopSignal::Interrupt,
             _ = self.terminate.recv() => StopSignal::Terminate,
+            Some(_) = async { self.hangup.as_mut()?.recv().await } => StopSignal::Terminate,
         }
     }
 }

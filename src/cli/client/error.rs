@@ -75,7 +75,7 @@ impl ClientError {
                 "agent" => Exit::Agent,
                 "hub_unreachable" => Exit::HubUnreachable,
                 "hub_refused" | "unauthorized" | "forbidden" => Exit::HubRefused,
-                "session_failed" | "answered" | "unknown_request" => Exit::TryAgain,
+                "session_failed" | "no_room" | "answered" | "unknown_request" => Exit::TryAgain,
                 "internal" | "journal" => Exit::Internal,
                 _ => Exit::Usage,
             },
@@ -99,6 +99,7 @@ fn hint(problem: &Problem) -> String {
         "unknown_turn" => "`agent-runner events` shows the turns",
         "unknown_request" => "`agent-runner approve --list` shows those that wait",
         "unauthorized" => "check --api-token-file",
+        "no_room" => "ask again when there is room",
         "invalid_request" => return String::new(),
         _ => &problem.hint,
     };

@@ -29,6 +29,14 @@ impl Stage {
         }
     }
 
+    /// The same, for a reader who has not typed the prompts.
+    pub(in crate::cli) fn with_prompts(self) -> Self {
+        Self {
+            renderer: self.renderer.with_prompts(),
+            ..self
+        }
+    }
+
     /// Shows a batch, and hands each event that a person is shown to `seen`; how the last turn ended
     /// that ended in it.
     pub(in crate::cli) fn batch(

@@ -29,6 +29,8 @@ pub(in crate::cli) struct Transcript {
     /// The text that came last, as far as nothing else was shown since.
     said: String,
     usage: Option<Usage>,
+    /// Prompts are shown, as their reader has not typed them.
+    prompts: bool,
     /// Where the agent works, with a slash.
     cwd: Option<String>,
     /// The model that it said it runs.
@@ -46,6 +48,14 @@ impl Transcript {
         }
     }
 
+    /// The same, for a reader who has not typed the prompts.
+    pub(in crate::cli) fn with_prompts(self) -> Self {
+        Self {
+            prompts: true,
+            ..self
+        }
+    }
+
     /// Shows one event.
     pub(in crate::cli) fn show(&mut self, event: &Event, out: &mut impl Write) -> io::Result<()> {
         match event {
@@ -59,6 +69,10 @@ impl Transcript {
                     return Ok(());
                 }
                 self.line(out, Style::Dim, &format!("with {}", summary(model)))
+            }
+            Event::Prompt { text, author, .. } if self.prompts => {
+                let whose = author.as_deref().map(summary).unwrap_or_default();
+                self.line(out, Style::Bold, &format!("{whose}> {}", summary(text)))
             }
             Event::Session { model, cwd, .. } => {
                 self.model.clone_from(model);

@@ -191,3 +191,28 @@ fn of_a_tools_error_its_last_words_are_shown() {
     assert_eq!(last_words(json), "    \"message\": \"Required\"");
     assert_eq!(last_words("]\n"), "");
 }
+
+#[test]
+fn prompts_are_shown_to_whom_did_not_type_them() {
+    let prompt = |author: Option<&str>| Event::Prompt {
+        text: "Fix \x1b]0;t\x07the tests\nand more".to_owned(),
+        prompt_id: None,
+        author: author.map(str::to_owned),
+        images: Vec::new(),
+    };
+    let events = [
+        token("Done."),
+        prompt(None),
+        prompt(Some("Ada <a@example.com>")),
+    ];
+    assert_eq!(shown(&events), "Done.");
+    let mut transcript = Transcript::new(false).with_prompts();
+    let mut out = Vec::new();
+    for event in &events {
+        transcript.show(event, &mut out).unwrap();
+    }
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        "Done.\n> Fix the tests…\nAda <a@example.com>> Fix the tests…\n"
+    );
+}

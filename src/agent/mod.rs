@@ -28,6 +28,7 @@ mod store;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Timestamp;
 use crate::event::{ErrorClass, Event, Outcome, TurnError};
 use crate::exit::Exit;
 use crate::frame::Line;
@@ -155,6 +156,9 @@ pub struct AgentKind {
     pub conversation: Option<fn(&Homes<'_>, &str) -> ConversationFile>,
     /// Where it stores how its turns ended; none where its output alone says so.
     pub store: Option<Store>,
+    /// Whether a conversation's file, or the end of it, shows that the agent has answered in a turn
+    /// that began at that time or later; none where the output tells of a call before it begins.
+    pub has_answered: Option<fn(&[u8], Timestamp) -> bool>,
     /// Whether it exits with 0, and without its terminal record, when a signal ends it: then an exit
     /// like that is a death and not a way to end a turn.
     pub exits_well_by_signal: bool,

@@ -15,6 +15,10 @@ pub use envelope::{Envelope, EnvelopeError, Header};
 /// The code of the notice behind which the agent knows nothing of what was before.
 pub const NEW_CONVERSATION: &str = "new_conversation";
 
+/// The code of the notice that the agent has taken up what it was asked, although its output showed
+/// nothing of it before it was cut off.
+pub const TAKEN_UP: &str = "taken_up";
+
 /// One normalized event, without its envelope.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -2,7 +2,7 @@
 //! calls are open. What a turn goes on with after an interruption follows from that. Pure: the
 //! same events give the same, whether they come from an agent or from the journal.
 
-use crate::event::{CrashCause, Event};
+use crate::event::{CrashCause, Event, TAKEN_UP};
 use crate::image::ImageNote;
 use crate::turn::activity::Activity;
 use crate::turn::call::one_line;
@@ -119,6 +119,7 @@ impl Seen {
             | Event::FileChange { .. }
             | Event::Session { at_work: true, .. }
             | Event::Plan { .. } => self.heard(),
+            Event::Notice { code, .. } if code == TAKEN_UP => self.heard(),
             Event::AgentCrashed { cause, .. } => self.crash(*cause),
             _ => {}
         }
@@ -182,6 +183,11 @@ impl Seen {
     /// Whether the agent has shown anything in the current attempt.
     pub fn showed(&self) -> bool {
         self.shown == Shown::InThisAttempt
+    }
+
+    /// Whether the attempt was told something that the agent has not shown to have taken up.
+    pub fn awaits_answer(&self) -> bool {
+        !self.told.is_empty()
     }
 
     /// The prompts that the agent has not shown to have taken up.

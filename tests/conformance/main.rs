@@ -27,6 +27,7 @@ mod offer;
 mod running;
 mod scenarios;
 mod session;
+mod setting_deaths;
 mod settings;
 
 macro_rules! conformance {

@@ -62,6 +62,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     restore: |snapshot| Ok(Box::new(Claude::restore(snapshot)?)),
     conversation: Some(launch::conversation),
     store: None,
+    has_answered: None,
     exits_well_by_signal: false,
     compacts: Compacts::AsAsked,
     live: Some(live::LIVE),

@@ -18,6 +18,7 @@ mod live;
 
 mod mcp;
 mod record;
+mod rollout;
 mod verdict;
 
 use std::borrow::Cow;
@@ -55,6 +56,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     restore: |snapshot| Ok(Box::new(Codex::restore(snapshot)?)),
     conversation: Some(launch::conversation),
     store: None,
+    has_answered: Some(rollout::has_answered),
     exits_well_by_signal: false,
     compacts: Compacts::Live,
     live: Some(live::LIVE),

@@ -50,6 +50,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     // The CLI itself says when it has no such conversation.
     conversation: None,
     store: None,
+    has_answered: None,
     // 0.61.0, at SIGTERM, SIGINT and SIGHUP
     exits_well_by_signal: true,
     compacts: Compacts::Never(

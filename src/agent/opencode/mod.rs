@@ -60,6 +60,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     // In its database: the CLI itself says when it has no such session.
     conversation: None,
     store: Some(store::STORE),
+    has_answered: None,
     exits_well_by_signal: false,
     compacts: Compacts::Live,
     live: Some(live::LIVE),

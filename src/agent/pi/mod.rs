@@ -47,6 +47,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     // The CLI itself says when it has no such conversation.
     conversation: None,
     store: None,
+    has_answered: None,
     exits_well_by_signal: false,
     compacts: Compacts::Never(
         "its `/compact` is a command of its own terminal and its RPC mode; in the print mode that it \

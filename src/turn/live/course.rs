@@ -32,6 +32,9 @@ pub(in crate::turn) struct Course {
     /// started since is its tools'. What came before (its own helpers, MCP servers) serves other
     /// turns.
     since: Option<u64>,
+    /// When the turn began; not known of one that an older program began.
+    #[serde(default)]
+    began: Option<Timestamp>,
     /// An interrupt was sent into the CLI's turn.
     interrupted: bool,
     /// What went on in the background was stopped: the turn did not come to its own end.
@@ -101,9 +104,16 @@ pub(super) enum News {
 }
 
 impl Course {
-    /// A turn that begins with this message.
-    pub(in crate::turn) fn begin(id: String, said: (String, Vec<ImageNote>)) -> Self {
-        let mut course = Self::default();
+    /// A turn that begins now, with this message.
+    pub(in crate::turn) fn begin(
+        id: String,
+        said: (String, Vec<ImageNote>),
+        now: Timestamp,
+    ) -> Self {
+        let mut course = Self {
+            began: Some(now),
+            ..Self::default()
+        };
         course.add(id, said);
         for message in &mut course.messages {
             message.opens = true;
@@ -125,6 +135,11 @@ impl Course {
     /// The kernel's clock at the turn's first tool call.
     pub(super) const fn since(&self) -> Option<u64> {
         self.since
+    }
+
+    /// When the turn began, where that is known.
+    pub(super) const fn began(&self) -> Option<Timestamp> {
+        self.began
     }
 
     /// Takes the next of what was told; `phase` is where the dialog is now.

@@ -67,7 +67,7 @@ impl Turn {
             (Box::new(process), Some(plan))
         };
         process.last_turn = Some((self.row.id, self.row.attempt));
-        let course = Course::begin(clock.new_uuid().to_string(), prompt);
+        let course = Course::begin(clock.new_uuid().to_string(), prompt, clock.wall());
         let mut attempt = LiveAttempt::begin(process, course, account);
         let announced = self.begin_live(&mut attempt, run).await?;
         let Some(prompt) = announced.filter(|_| self.row.attempt == 1) else {
@@ -109,7 +109,7 @@ impl Turn {
         let mut process = LiveProcess::new(context, kind, run, &plan.spec);
         process.last_turn = Some((self.row.id, self.row.attempt));
         let said = (opening.prompt, opening.images);
-        let course = Course::begin(clock.new_uuid().to_string(), said);
+        let course = Course::begin(clock.new_uuid().to_string(), said, clock.wall());
         let mut attempt = LiveAttempt::begin(Box::new(process), course, account);
         self.begin_live(&mut attempt, run).await?;
         self.start_live(attempt, Some(plan)).await

@@ -9,7 +9,11 @@ const NOW: Now = Now {
 };
 
 fn begun() -> Course {
-    Course::begin("m-1".to_owned(), ("do it".to_owned(), Vec::new()))
+    Course::begin(
+        "m-1".to_owned(),
+        ("do it".to_owned(), Vec::new()),
+        Timestamp::from_millis(1),
+    )
 }
 
 fn message(id: &str, text: &str) -> Message {

@@ -9,65 +9,44 @@
 //! place of installed CLIs. What belongs to a session is its own, and stays with it: the agent and
 //! everything about it, the repository, the workspace, the time limit.
 //!
+//! Where to look:
+//!
+//! | Room | What is in it |
+//! |---|---|
+//! | `agent` | which program the agent is, its installation, its sandbox, what it is started with |
+//! | `hub` | which Hub; what it and the session's people ask for, decide and offer as tools |
+//! | `lead` | one session's lead: from its settings to a driver that takes prompts |
+//! | `sessions` | which sessions there are, what is stored of each, how each ends |
+//! | `state` | the state dir: its lock and journal, a turn's output file, what is cleared away |
+//! | `workspace` | its repositories, the script that prepares it, skills, what the agent's git is told |
+//!
 //! Each step of a session's start fails with its own error, leaves nothing behind that the next
 //! start would trip over, and touches no other session. The commands (`run`, `daemon`) decide when
 //! to stop; nothing here reads a signal.
 
-mod actions;
-mod agent_version;
-mod agents_git;
-mod apart;
-mod commands;
-mod ending;
+mod agent;
 mod error;
-mod footprint;
-mod ground;
-mod host;
-mod hosted;
-mod housekeeping;
 mod hub;
-mod hub_tools;
-mod install;
-mod issued;
-mod launch;
 mod lead;
-mod link_news;
-mod made;
-mod masks;
-mod output;
-mod own_hub;
-mod program;
-mod publishing;
-mod reach;
-mod record;
-mod registry;
-mod renewal;
-mod repositories;
-mod retention;
-mod sandbox;
-mod setup_script;
-mod skills;
-mod source;
+mod sessions;
 mod state;
-mod survey;
-mod verdict;
 mod workspace;
 
 use std::path::{Path, PathBuf};
 
+pub use self::agent::launch::environment_to_send;
+pub use self::agent::program::{FoundBy, Program, RunsAs, runs_as};
+pub use self::agent::survey::{Survey, survey};
 pub use self::error::DaemonError;
-pub use self::footprint::{Footprint, journals};
-pub use self::hosted::Hosted;
+pub use self::hub::own_hub::OwnHub;
+pub use self::hub::tools::{HUB_TOOLS, relay as relay_tools};
 pub use self::hub::{HubAccess, HubTarget, credentials, reach_hub, rest_error};
-pub use self::hub_tools::{HUB_TOOLS, relay as relay_tools};
-pub use self::launch::environment_to_send;
 pub use self::lead::{Chosen, Lead, Led};
-pub use self::output::output_file;
-pub use self::own_hub::OwnHub;
-pub use self::program::{FoundBy, Program, RunsAs, runs_as};
-pub use self::registry::{Named, Primary, Registry};
+pub use self::sessions::hosted::Hosted;
+pub use self::sessions::registry::{Named, Primary, Registry};
 pub use self::state::State;
-pub use self::survey::{Survey, survey};
+pub use self::state::footprint::{Footprint, journals};
+pub use self::state::output::output_file;
 use crate::clock::Clock;
 use crate::config::{CommandKind, Config, EnvMap};
 

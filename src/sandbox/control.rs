@@ -1,6 +1,7 @@
-//! Commands to a running shim, each over a connection of its own.
+//! Commands to a running shim, one at a time over a connection that is kept for the next.
 
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -29,6 +30,23 @@ pub struct RunControl {
     dir: RunDir,
     place: Place,
     shim: Identity,
+    line: Arc<Line>,
+}
+
+/// The connection that the next command goes over. It is not here while a command is under way, and
+/// comes back only with a whole answer: one that was given up leaves none that a later command
+/// would take for its own.
+#[derive(Debug, Default)]
+struct Line(Mutex<Option<UnixStream>>);
+
+impl Line {
+    fn take(&self) -> Option<UnixStream> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn keep(&self, stream: UnixStream) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
+    }
 }
 
 /// What a shim says of its run.
@@ -55,6 +73,7 @@ impl RunControl {
             dir: dir.clone(),
             place: place.clone(),
             shim,
+            line: Arc::default(),
         }
     }
 
@@ -190,15 +209,28 @@ impl RunControl {
                 format!("the frame is too large: {} bytes of {MAX_LINE}", line.len()),
             ));
         }
-        let mut stream = self.reach().await?;
-        stream.write_all(&line).await?;
+        let mut stream = self.told(&line).await?;
         let mut answer = Vec::new();
         while !answer.ends_with(b"\n") {
             if stream.read_buf(&mut answer).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
+        self.line.keep(stream);
         Ok(serde_json::from_slice(&answer)?)
+    }
+
+    /// The connection over which the shim was told this line.
+    async fn told(&self, line: &[u8]) -> io::Result<UnixStream> {
+        // One that the shim has closed has taken nothing: a line counts when it is whole.
+        if let Some(mut kept) = self.line.take()
+            && kept.write_all(line).await.is_ok()
+        {
+            return Ok(kept);
+        }
+        let mut stream = self.reach().await?;
+        stream.write_all(line).await?;
+        Ok(stream)
     }
 
     /// Connects. A shim makes its socket a moment after it has let its CLI go.

@@ -1,6 +1,9 @@
 //! What the CLI reads: a file, nothing, or a pipe fed over the control socket.
 
-use agent_runner::spool::{Stdin, read_inputs};
+use std::time::Duration;
+
+use agent_runner::spool::{Status, Stdin, read_inputs};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{Harness, control, exited, grown};
 
@@ -49,6 +52,29 @@ async fn frames_reach_a_pipe_in_order_and_are_recorded_with_their_place() {
     assert_eq!(inputs.len(), 2);
     assert_eq!((inputs[0].at.get(), inputs[1].at.get()), (0, 8));
     assert!(inputs[1].frame == large);
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_waited_for_is_not_taken_for_the_next_commands() {
+    let mut harness = Harness::new("echo exit 0");
+    harness.plan.stdin = Stdin::Pipe;
+    let mut run = harness.start().await;
+    let control = control(&run);
+    control.stat().await.unwrap();
+    let shim = Status::read(&harness.dir).unwrap().unwrap().shim.unwrap();
+    let shim = Pid::from_raw(shim.pid).unwrap();
+    kill_process(shim, Signal::STOP).unwrap();
+    let given_up = tokio::time::timeout(Duration::from_millis(50), control.stat());
+    assert!(
+        given_up.await.is_err(),
+        "a shim that is stopped does not answer"
+    );
+    kill_process(shim, Signal::CONT).unwrap();
+    let sent = control.write_stdin(b"one\n").await.unwrap();
+    assert_eq!(sent.at.get(), 0);
+    control.close_stdin().await.unwrap();
+    exited(&mut run).await;
+    assert_eq!(harness.output(), b"one\n");
 }
 
 #[tokio::test]

@@ -31,6 +31,8 @@ pub(in crate::cli) struct Transcript {
     usage: Option<Usage>,
     /// Where the agent works, with a slash.
     cwd: Option<String>,
+    /// The model that it said it runs.
+    model: Option<String>,
 }
 
 impl Transcript {
@@ -45,7 +47,19 @@ impl Transcript {
     /// Shows one event.
     pub(in crate::cli) fn show(&mut self, event: &Event, out: &mut impl Write) -> io::Result<()> {
         match event {
+            // Pi says which model it runs once that speaks.
+            Event::Session {
+                model: Some(model),
+                cwd: None,
+                ..
+            } if self.cwd.is_some() => {
+                if self.model.replace(model.clone()).as_ref() == Some(model) {
+                    return Ok(());
+                }
+                self.line(out, Style::Dim, &format!("with {}", summary(model)))
+            }
             Event::Session { model, cwd, .. } => {
+                self.model.clone_from(model);
                 self.cwd = cwd.as_ref().map(|cwd| format!("{cwd}/"));
                 let model = model.as_deref().unwrap_or("its default model");
                 self.line(out, Style::Dim, &format!("agent ready, {}", summary(model)))

@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::apart;
 use super::context::Served;
 use super::offer::Taken;
 use super::{Lead, Led};
-use crate::daemon::actions::HubSide;
-use crate::daemon::agent_version::agent_version;
-use crate::daemon::commands::{self, Commands, Statuses};
-use crate::daemon::ground::Ground;
-use crate::daemon::housekeeping::Housekeeping;
-use crate::daemon::{DaemonError, Setup, apart, hub_tools, link_news};
+use crate::daemon::agent::version::agent_version;
+use crate::daemon::hub::actions::HubSide;
+use crate::daemon::hub::commands::{self, Commands, Statuses};
+use crate::daemon::hub::{link_news, tools};
+use crate::daemon::state::housekeeping::Housekeeping;
+use crate::daemon::workspace::ground::Ground;
+use crate::daemon::{DaemonError, Setup};
 use crate::event::NoticeLevel;
 use crate::session::{Prompt, Session};
 use crate::turn::TurnContext;
@@ -93,6 +95,7 @@ impl Lead {
             let prompt = Prompt {
                 text,
                 author: None,
+                images: Vec::new(),
                 command_id: None,
                 is_task: true,
             };
@@ -147,8 +150,7 @@ impl Lead {
             let (stop, context) = (stop.clone(), Arc::clone(context));
             self.tasks.spawn("hub-tools", async move {
                 if is_known {
-                    stop.run_until_cancelled(hub_tools::end_left(&context))
-                        .await;
+                    stop.run_until_cancelled(tools::end_left(&context)).await;
                 }
                 if let Some(tools) = tools {
                     tools.serve(&context, &stop).await;

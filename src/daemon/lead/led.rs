@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::DropGuard;
 
-use crate::daemon::housekeeping::Housekeeping;
+use crate::daemon::state::housekeeping::Housekeeping;
 use crate::daemon::{DaemonError, State};
 use crate::hub::link::LinkHandle;
 use crate::ids::{Seq, SessionId};

@@ -1,10 +1,12 @@
 //! One session's lead: from its settings to a driver that takes prompts.
 
+mod apart;
 mod chosen;
 mod context;
 mod drive;
 mod led;
 mod offer;
+mod renewal;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,14 +16,16 @@ use tokio::sync::mpsc;
 
 pub use self::chosen::Chosen;
 pub use self::led::Led;
-use super::ground::Ground;
-use super::hub::patiently;
-use super::launch::{agent_home, notices};
-use super::made::Made;
-use super::program::Program;
-use super::renewal::Renewal;
-use super::skills::{self, Changes};
-use super::{DaemonError, HubAccess, Setup, State, install, repositories, workspace};
+use self::renewal::Renewal;
+use crate::daemon::agent::install;
+use crate::daemon::agent::launch::{agent_home, notices};
+use crate::daemon::agent::program::Program;
+use crate::daemon::hub::patiently;
+use crate::daemon::workspace::ground::Ground;
+use crate::daemon::workspace::made::Made;
+use crate::daemon::workspace::repositories;
+use crate::daemon::workspace::skills::{self, Changes};
+use crate::daemon::{DaemonError, HubAccess, Setup, State, workspace};
 use crate::event::NoticeLevel;
 use crate::hub::StartError;
 use crate::hub::link::{Inbound, Joined, LinkHandle};
@@ -213,7 +217,7 @@ impl Lead {
                 tracing::warn!(%error, "the session is made without what the Hub knows of it");
                 None
             }
-            Err(error) => return Err(super::hub::rest_error(error)),
+            Err(error) => return Err(crate::daemon::hub::rest_error(error)),
         };
         workspace::make_home(setup, &agent_home(setup, runs_as), owner)?;
         let (detail, log) = (detail.as_ref(), &log);

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::Lead;
 use crate::agent::{Subagent, TurnSpec};
 use crate::config::SandboxKind;
-use crate::daemon::hub_tools::{self, HUB_TOOLS, HubTools, SERVER, TIMEOUT};
+use crate::daemon::hub::tools::{self, HUB_TOOLS, HubTools, SERVER, TIMEOUT};
 use crate::daemon::{DaemonError, Setup};
 use crate::event::NoticeLevel;
 use crate::files;
@@ -54,7 +54,7 @@ impl Lead {
         reach: &mut Option<Reach>,
         asks: bool,
     ) -> Result<Taken, DaemonError> {
-        let folder = hub_tools::folder(&setup.config.state_dir, &self.session);
+        let folder = tools::folder(&setup.config.state_dir, &self.session);
         let kept = folder.join(KEPT);
         let before = read(&kept);
         let mut taken = Taken {
@@ -78,7 +78,7 @@ impl Lead {
             return Ok(taken);
         }
         let is_other = self.chosen.other_user().is_some();
-        hub_tools::make_folder(setup.state_root, &folder, is_other)
+        tools::make_folder(setup.state_root, &folder, is_other)
             .map_err(|error| fault(&folder, &error))?;
         let text = serde_json::to_vec(&offer).map_err(|error| fault(&kept, &error.into()))?;
         files::replace_durably(&kept, &text).map_err(|error| fault(&kept, &error))?;

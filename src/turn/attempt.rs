@@ -190,8 +190,8 @@ impl Attempt {
                 }
             }
         };
-        let mut pump = Pump::new(origin, context.clock, reader, offset, ordinal, seen)
-            .with_model(context.spec_now().model);
+        let pump = Pump::new(origin, context.clock, reader, offset, ordinal, seen);
+        let mut pump = pump.with_model(context.spec_now().model);
         if let Some(error) = lost {
             // Bytes that were read once are not read again by another version: its events could
             // differ under the same ids.

@@ -101,12 +101,13 @@ fn raw_output_that_is_gone_is_told_and_the_rest_is_read() {
         let bench = Bench::new();
         let hub = bench.hub(None);
         let config = bench.config_with_cli(&TALKER.replace("DIR", &bench.text("")));
+        let task = bench.file("task", "Talk.");
         let words = ["daemon", "--output", "jsonl", "--once", "--config", &config];
         let start = || {
             bench.start(
                 bench
                     .command(&words)
-                    .args(["--hub", &hub.url, "--task", "Talk."]),
+                    .args(["--hub", &hub.url, "--task-file", &task]),
             )
         };
         let first = start();

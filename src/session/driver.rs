@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::choosing::{Changing, answered, in_force};
 use super::handle::{Prompt, Request, SessionError};
+use super::holding::Hold;
 use super::state::SessionState;
 use crate::agent::live::{Answer, Since};
 use crate::event::{Event, NEW_CONVERSATION, NoticeLevel, Outcome};
@@ -47,7 +48,9 @@ pub(super) type Choosing = (Choice, oneshot::Sender<Result<Since, SessionError>>
 pub(super) struct Driver {
     pub(super) context: Arc<TurnContext>,
     tasks: Tasks,
-    queue: VecDeque<TurnRow>,
+    pub(super) queue: VecDeque<TurnRow>,
+    /// What is not done for now.
+    pub(super) hold: Hold,
     pub(super) running: Option<Running>,
     idle_waiters: Vec<oneshot::Sender<Result<(), SessionError>>>,
     /// Who waits for each pause that was asked for; not empty while pausing.
@@ -119,6 +122,7 @@ impl Driver {
             tasks: tasks.clone(),
             rest,
             queue,
+            hold: Hold::Nothing,
             running: None,
             idle_waiters: Vec::new(),
             pausing: Vec::new(),
@@ -155,14 +159,17 @@ impl Driver {
                 if !self.pausing.is_empty() {
                     return Ok(());
                 }
-                match self.queue.pop_front() {
+                match self.next_turn() {
                     Some(turn) => self.start_turn(turn),
                     None => self.tell_idle(),
                 }
             }
             tokio::select! {
                 biased;
-                ended = finished(&mut self.running) => self.turn_ended(ended?),
+                ended = finished(&mut self.running) => {
+                    self.turn_ended(ended?).await?;
+                    self.choose_next().await;
+                }
                 answer = answered(&mut self.changing) => self.chosen(answer).await,
                 Ok(()) = showing.changed() => {
                     let Showing { doing, mut asked } = showing.borrow_and_update().clone();
@@ -205,11 +212,15 @@ impl Driver {
         self.publish_queue();
     }
 
-    fn turn_ended(&mut self, end: TurnEnd) {
+    async fn turn_ended(&mut self, end: TurnEnd) -> Result<(), TurnFault> {
         crash_point!("session.turn_ended");
         self.context.asides.deny_all(OVER);
-        self.running = None;
         self.left_open = end.outcome.is_none();
+        if let Some(ended) = self.running.take()
+            && self.left_open
+        {
+            self.keep_paused(ended.turn).await?;
+        }
         self.rest(end.process, end.outcome);
         self.publish.send_modify(|state| {
             state.running = None;
@@ -222,6 +233,8 @@ impl Driver {
                 state.last_end = end.last_seq;
             }
         });
+        self.publish_queue();
+        Ok(())
     }
 
     /// Until the next turn the live process rests; a new one is made ready where the turn's was
@@ -295,6 +308,7 @@ impl Driver {
                     self.rest = Some(Rest::begin(context, &self.tasks, RestFrom::Warm));
                 }
             }
+            Request::Hold(hold) => self.hold_back(hold).await,
             Request::Pause { at_once, done } => {
                 self.order(TurnCommand::Pause { at_once }).await;
                 self.pausing.push(done);
@@ -415,6 +429,7 @@ impl Driver {
 
     /// Every accepted prompt has an honest end, also one that never ran.
     async fn cancel_queue(&mut self) -> Result<(), TurnFault> {
+        let paused = self.cancel_paused().await?;
         while let Some(turn) = self.queue.pop_front() {
             let at = self.context.clock.wall();
             let outcome = Outcome::Cancelled;
@@ -438,6 +453,7 @@ impl Driver {
             self.context.journal.commit(batch).await?;
             crash_point!("session.prompt_cancelled");
         }
+        self.queue.extend(paused);
         self.publish_queue();
         Ok(())
     }

@@ -6,6 +6,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::driver::Driver;
+use super::holding::Hold;
 use super::state::SessionState;
 use crate::agent::live::Since;
 use crate::config::Author;
@@ -105,6 +106,7 @@ pub(super) enum Request {
     Answer(Answered, oneshot::Sender<Result<(), AnswerError>>),
     Choose(Choice, oneshot::Sender<Result<Since, SessionError>>),
     Renew(oneshot::Sender<Result<(), SessionError>>),
+    Hold(Hold),
 }
 
 /// A handle to a running session; clones share it.
@@ -197,6 +199,12 @@ impl Session {
     /// Lets the next turn begin a conversation of the agent's CLI anew. Only at rest.
     pub async fn renew(&self) -> Result<(), SessionError> {
         self.ask(Request::Renew).await
+    }
+
+    /// Holds the session back, or lets it go on.
+    pub async fn hold(&self, hold: Hold) {
+        // A driver that is gone does nothing any more.
+        drop(self.requests.send(Request::Hold(hold)).await);
     }
 
     /// The state, and news of it.

@@ -46,6 +46,8 @@ pub(super) struct Shim {
     signals: SignalFd,
     ladder: Ladder,
     timeout: Option<Instant>,
+    /// The process that it is run for, while that one lives.
+    lead: Option<PidFd>,
     stage: Stage,
     oom: Option<OomWatch>,
     group: Option<RunGroup>,
@@ -75,6 +77,7 @@ enum Source {
     Stdin,
     Signals,
     Listener,
+    Lead,
     Connection(Slot),
 }
 
@@ -101,7 +104,10 @@ impl Shim {
             Watched::SIGQUIT,
         ];
         let timeout = plan.timeout_ms.map(Duration::from_millis);
-        Ok(Self {
+        let lead = plan.ends_with.map(PidFd::open).transpose();
+        let lead = lead.step("watch the process that it runs for")?;
+        let is_alone = matches!(lead, Some(None));
+        let mut shim = Self {
             own: rustix::process::getpid(),
             identity: launched.shim,
             agent: launched.agent,
@@ -120,7 +126,12 @@ impl Shim {
             group: launched.group,
             record: Stopped::default(),
             dir: dir.clone(),
-        })
+            lead: lead.flatten(),
+        };
+        if is_alone {
+            shim.stop(Stop::ORDERLY);
+        }
+        Ok(shim)
     }
 
     /// Supervises until the run is over and recorded.
@@ -175,10 +186,11 @@ impl Shim {
             ),
             (Source::Stdin, stdin, PollFlags::OUT),
             (
-                Source::Listener,
-                Some(self.control.listener()),
+                Source::Lead,
+                self.lead.as_ref().map(PidFd::as_fd),
                 PollFlags::IN,
             ),
+            (Source::Listener, self.control.listener(), PollFlags::IN),
         ];
         let mut sources: Vec<_> = fixed
             .into_iter()
@@ -223,7 +235,11 @@ impl Shim {
                 }
             }
             Source::Signals => self.take_signals(),
-            Source::Listener => self.control.accept(),
+            Source::Listener => self.control.accept(Clock.now()),
+            Source::Lead => {
+                self.lead = None;
+                self.stop(Stop::ORDERLY);
+            }
             Source::Connection(slot) if flags.contains(PollFlags::OUT) => self.control.write(slot),
             Source::Connection(slot) => {
                 for request in self.control.read(slot) {
@@ -285,6 +301,7 @@ impl Shim {
         if self.output.deadline().is_some_and(|at| now >= at) {
             self.pump();
         }
+        self.control.tick(now);
         match self.stage {
             Stage::Killing { until } if now >= until => self.give_up(),
             Stage::Running | Stage::Over | Stage::Killing { .. } => {}

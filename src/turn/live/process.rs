@@ -25,6 +25,7 @@ use crate::sandbox::{self, Attach, Change, Ending, RunControl, RunHandle, Sandbo
 use crate::spool::control::Stop as Ladder;
 use crate::spool::{Reclaimer, RunDir, Stdin, Tail, read_inputs};
 use crate::turn::attempt::describe;
+use crate::turn::attempt::left::Left;
 use crate::turn::context::{TurnContext, TurnFault};
 use crate::turn::provision;
 use crate::turn::spool_room::SpoolRoom;
@@ -202,10 +203,16 @@ impl LiveProcess {
         let (input, course) = place.map_or((SpoolOffset::START, Course::default()), |place| {
             (place.saved.input, place.saved.course)
         });
+        let left = Left::of(&dir.spool(), offset, handle.is_some());
+        let restored = match left.lost {
+            // Frames stand at places of the output: those would be others.
+            Some(lost) => Err(lost),
+            None => restored.map_err(|error| error.to_string()),
+        };
         let (reader, is_mute) = match restored {
             Ok(reader) => (reader, false),
             Err(error) => {
-                tracing::warn!(%run, %error, "a live process cannot be gone on with");
+                tracing::warn!(%run, error, "a live process cannot be gone on with");
                 let spec = LiveSpec::default();
                 let redactor = Arc::clone(&context.redactor);
                 (LiveReader::new(kind, &spec, redactor), true)
@@ -214,7 +221,7 @@ impl LiveProcess {
         let mut process = Self {
             room: SpoolRoom::new(&context, &dir),
             input_room: input_room(&context, &dir),
-            tail: Tail::open(&dir.spool(), offset).ok().filter(|_| !is_mute),
+            tail: left.tail.filter(|_| !is_mute),
             context,
             kind,
             run,

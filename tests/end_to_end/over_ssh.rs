@@ -203,7 +203,7 @@ const LFS_WORK: &str = "git lfs install --local --skip-repo >&2; git lfs track '
 const LFS_OID: &str = "7aa7a5359173d05b63cfd682e3c38487f3cb4f7f1d60659fe59fab1505977d4c";
 
 /// A user's name and token in base64, and what a forge's `git-lfs-authenticate` prints with it.
-fn login(token: &str, url: &str) -> (String, serde_json::Value) {
+fn login(token: &str, url: &str) -> (String, Value) {
     let pair = format!("x-access-token:{token}");
     let pair = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pair);
     let login = serde_json::json!({

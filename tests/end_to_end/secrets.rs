@@ -303,7 +303,7 @@ fn asked_around(bench: &Bench, session: &str) -> Vec<(String, Vec<u8>)> {
     // Its answer is the asker's own; the log is looked through later.
     let socket = bench.text("state/api.sock");
     let body = format!("@{}", bench.text("refused.json"));
-    let asked = std::process::Command::new("curl")
+    let asked = Command::new("curl")
         .args(["--silent", "--unix-socket", &socket, "--json", &body])
         .arg("http://localhost/v1/sessions")
         .output();

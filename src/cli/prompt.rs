@@ -9,10 +9,10 @@ use serde_json::json;
 use tokio::signal::ctrl_c;
 
 use super::client::{Client, ClientError, Context, Follower, Step, Which, runtime};
-use super::lead::{exit_code, read_text};
+use super::lead::exit_code;
 use super::printing::{print, say};
 use super::render::Stage;
-use super::{CliError, Exit};
+use super::{CliError, Exit, task};
 use crate::api::wire::{PromptAnswer, PromptRequest};
 use crate::clock::Clock;
 use crate::config::{Author, ClientOptions};
@@ -62,16 +62,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
 }
 
 fn text(arguments: &Arguments) -> Result<String, CliError> {
-    let (from, read) = match (&arguments.task_file, arguments.text.as_deref()) {
-        (Some(path), _) => (path.display().to_string(), std::fs::read(path)),
-        (None, Some("-")) => {
-            let mut bytes = Vec::new();
-            let read = io::stdin().read_to_end(&mut bytes);
-            ("stdin".to_owned(), read.map(|_| bytes))
-        }
-        (None, text) => return Ok(text.unwrap_or_default().to_owned()),
-    };
-    read_text(&from, read)
+    match (&arguments.task_file, arguments.text.as_deref()) {
+        (Some(path), _) => task::from_file(path),
+        (None, Some("-")) => task::from_stdin(),
+        (None, text) => Ok(text.unwrap_or_default().to_owned()),
+    }
 }
 
 /// The images, in base64.

@@ -499,3 +499,28 @@ async fn a_session_that_is_forgotten_leaves_nothing_and_hurts_no_other() {
     assert_eq!(journal.last_seq(&session()).await.unwrap(), 0);
     assert_eq!(journal.last_seq(&other).await.unwrap(), 1);
 }
+
+#[tokio::test]
+async fn a_journal_that_was_removed_or_replaced_takes_nothing_more() {
+    for replaced in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        std::fs::create_dir(&state).unwrap();
+        let path = state.join("journal.db");
+        let journal = Journal::open(&path).unwrap();
+        open_session(&journal).await;
+        std::fs::rename(&state, dir.path().join("moved")).unwrap();
+        let other = replaced.then(|| {
+            std::fs::create_dir(&state).unwrap();
+            Journal::open(&path).unwrap()
+        });
+        let error = journal.commit(tokens(0..1)).await.unwrap_err();
+        assert!(matches!(error, JournalError::Removed { .. }), "{error}");
+        let error = journal.commit(tokens(1..2)).await.unwrap_err();
+        assert!(matches!(error, JournalError::Poisoned), "{error}");
+        if let Some(other) = other {
+            assert!(other.sessions().await.unwrap().is_empty());
+            open_session(&other).await;
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! One process of a turn: started or taken over, followed to its end.
 
 pub(super) mod ending;
+pub(super) mod left;
 pub(super) mod vigil;
 
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use self::left::Left;
 use super::context::{TurnCommand, TurnContext, TurnFault};
 use super::live::LiveProcess;
 use super::outcome::{Process, Stop};
@@ -168,19 +170,20 @@ impl Attempt {
             Attach::Ended(ending) => (None, Some(ending)),
         };
         let redactor = || Arc::clone(&context.redactor);
+        let left = Left::of(&dir.spool(), row.offset, run.is_some());
+        let (offset, ordinal) = (left.offset, row.ordinal_next);
         let (reader, lost) = match row.adapter.as_deref() {
             None => (fresh(&context, earlier), None),
             Some(snapshot) => {
-                match OutputReader::restore(context.agent, redactor(), snapshot, row.offset) {
+                match OutputReader::restore(context.agent, redactor(), snapshot, offset) {
                     Ok(reader) => (reader, None),
                     Err(error) => (
-                        OutputReader::resync(context.agent, redactor(), row.offset),
+                        OutputReader::resync(context.agent, redactor(), offset),
                         Some(error),
                     ),
                 }
             }
         };
-        let (offset, ordinal) = (row.offset, row.ordinal_next);
         let pump = Pump::new(origin, context.clock, reader, offset, ordinal, seen);
         let mut pump = pump.with_model(context.spec_now().model);
         if let Some(error) = lost {
@@ -190,7 +193,10 @@ impl Attempt {
             let notice = warning("adapter_restarted", text);
             context.journal.commit(pump.own(notice)?).await?;
         }
-        let tail = Tail::open(&dir.spool(), row.offset).ok();
+        if let Some(text) = left.lost {
+            let notice = warning("output_lost", text);
+            context.journal.commit(pump.own(notice)?).await?;
+        }
         Ok(Self {
             control: run.as_ref().and_then(RunHandle::control),
             silence: vigil::begin(&context, &pump),
@@ -202,7 +208,7 @@ impl Attempt {
             left_behind: run.is_none(),
             run,
             ending,
-            tail,
+            tail: left.tail,
             pump,
             cause: None,
             hang: None,

@@ -21,7 +21,7 @@ use crate::event::{Event, Outcome};
 use crate::ids::{RunId, Seq, SessionId};
 use crate::image::{self, Image};
 use crate::journal::{Journal, JournalError};
-use crate::process::{Environment, Reach};
+use crate::process::{Environment, Identity, Reach};
 use crate::redact::Redactor;
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::spool::{Plan, RunDir, Stdout, User};
@@ -72,6 +72,8 @@ pub struct TurnContext {
     pub reach: Option<Reach>,
     /// Whether we are in a container.
     pub in_container: bool,
+    /// This process, where no other one goes on with the session when it dies.
+    pub alone: Option<Identity>,
     /// How long a turn may take.
     pub timeout: Option<Duration>,
     /// How long its agent may be silent.
@@ -215,6 +217,7 @@ impl TurnContext {
         );
         plan.stdout = self.stdout;
         plan.user.clone_from(&self.user);
+        plan.ends_with = self.alone;
         plan.reach.clone_from(&self.reach);
         if let Some(reach) = &mut plan.reach {
             reach.read.push(dir.launch_files());

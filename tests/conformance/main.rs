@@ -11,6 +11,7 @@ mod appears;
 mod approval;
 mod background;
 mod bench;
+mod deaths;
 mod expected;
 mod gaps;
 mod gate;

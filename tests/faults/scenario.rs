@@ -235,8 +235,12 @@ pub(crate) fn finish(place: &mut Place) -> Result<(), Fault> {
     settle(place, wanted)?;
     if comparable && place.pid() == daemon {
         // The last of a run's may be closing.
-        place.seen("as many descriptors as before", |place| {
-            place.pid() != daemon || place.descriptors() <= descriptors
+        let no_more = place.seen("as many descriptors as before", |place| {
+            place.pid() != daemon || place.descriptors().len() <= descriptors.len()
+        });
+        no_more.map_err(|fault| {
+            let now = place.descriptors();
+            format!("{fault}: there were {descriptors:?}, and there are {now:?}")
         })?;
     }
     loop {

@@ -172,6 +172,7 @@ impl Bench {
             state_root: self.path("state"),
             live: None,
             idle_timeout: None,
+            alone: None,
             approval: Approval::new(&approval, &self.path("workspace")),
             stdout: Stdout::Pipe,
             user: None,

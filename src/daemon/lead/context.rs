@@ -77,6 +77,9 @@ impl Lead {
             user,
             reach,
             in_container: setup.in_container,
+            alone: setup
+                .alone()
+                .map_err(|error| DaemonError::Internal(error.to_string()))?,
             timeout: config.timeout,
             patience: config.patience,
             spool_quota: config.keeping.spool_quota,

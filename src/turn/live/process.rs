@@ -25,6 +25,7 @@ use crate::sandbox::{self, Attach, Change, Ending, RunControl, RunHandle, Sandbo
 use crate::spool::control::Stop as Ladder;
 use crate::spool::{Reclaimer, RunDir, Stdin, Tail, read_inputs};
 use crate::turn::attempt::describe;
+use crate::turn::attempt::left::Left;
 use crate::turn::context::{TurnContext, TurnFault};
 use crate::turn::provision;
 use crate::turn::spool_room::SpoolRoom;
@@ -185,10 +186,17 @@ impl LiveProcess {
         let (offset, ordinal) = place.as_ref().map_or((SpoolOffset::START, 0), |place| {
             (place.offset, place.ordinal)
         });
-        let restored = restore(&context, kind, &dir, place.as_ref());
+        let left = Left::of(&dir.spool(), offset, handle.is_some());
+        let restored = match left.lost {
+            // Frames stand at places of the output: those would be others.
+            Some(lost) => Err(lost),
+            None => {
+                restore(&context, kind, &dir, place.as_ref()).map_err(|error| error.to_string())
+            }
+        };
         let is_mute = restored.is_err();
         let reader = restored.unwrap_or_else(|error| {
-            tracing::warn!(%run, %error, "a live process cannot be gone on with");
+            tracing::warn!(%run, error, "a live process cannot be gone on with");
             let redactor = Arc::clone(&context.redactor);
             LiveReader::new(kind, &LiveSpec::default(), redactor)
         });
@@ -199,7 +207,7 @@ impl LiveProcess {
         let mut process = Self {
             room: SpoolRoom::new(&context, &dir),
             input_room: input_room(&context, &dir),
-            tail: Tail::open(&dir.spool(), offset).ok().filter(|_| !is_mute),
+            tail: left.tail.filter(|_| !is_mute),
             context,
             kind,
             run,

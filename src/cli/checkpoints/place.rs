@@ -137,9 +137,10 @@ fn closed(path: &Path) -> Option<(PathBuf, io::Error)> {
     let git = git.into_iter().find(|git| git.exists());
     let looked_at = [Some(path.to_owned()), git];
     looked_at.into_iter().flatten().find_map(|place| {
-        let readable = match place.is_dir() {
-            true => Access::READ_OK | Access::EXEC_OK,
-            false => Access::READ_OK,
+        let readable = if place.is_dir() {
+            Access::READ_OK | Access::EXEC_OK
+        } else {
+            Access::READ_OK
         };
         let error = access(&place, readable).err()?;
         Some((place, error.into()))

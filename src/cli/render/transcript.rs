@@ -21,6 +21,7 @@ const LONGEST_ERROR: usize = 4096;
 
 /// Renders events as they come.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own, in any combination
 pub(in crate::cli) struct Transcript {
     colour: bool,
     /// The cursor stands behind streamed text, not at the start of a line.
@@ -57,6 +58,7 @@ impl Transcript {
     }
 
     /// Shows one event.
+    #[expect(clippy::too_many_lines, reason = "a part for each kind of event")]
     pub(in crate::cli) fn show(&mut self, event: &Event, out: &mut impl Write) -> io::Result<()> {
         match event {
             // Pi says which model it runs once that speaks.

@@ -118,6 +118,15 @@ uuid_id! {
     RunId
 }
 
+impl RunId {
+    /// When it was made, in milliseconds since 1970; none of one that is no UUIDv7.
+    pub fn made_at(self) -> Option<u64> {
+        let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
+        let millis = seconds.checked_mul(1_000)?;
+        millis.checked_add(u64::from(nanos / 1_000_000))
+    }
+}
+
 uuid_id! {
     /// One event; the same for every parse of the same bytes.
     EventId

@@ -7,6 +7,7 @@
 use super::Evidence;
 use crate::event::{ErrorClass, TurnError};
 use crate::exit::Exit;
+use crate::frame::uncoloured;
 
 /// How much of a message becomes the error's message, in bytes.
 const MESSAGE_LIMIT: usize = 2000;
@@ -65,6 +66,8 @@ pub(super) fn of_stderr(table: &[Row], exit: Option<Exit>, stderr: &[u8]) -> Evi
         return Evidence::None;
     }
     let stderr = String::from_utf8_lossy(stderr);
+    // Claude Code colours its errors also where stderr is no terminal, as its stdout is one.
+    let stderr = uncoloured(&stderr);
     let message = stderr.trim();
     let failure = Failure {
         message,
@@ -165,6 +168,10 @@ mod tests {
             of_stderr(exit(Some(1), None), stderr),
             Evidence::Failed(_)
         ));
+        assert_eq!(
+            of_stderr(exit(Some(1), None), b"\x1b[0m\x1b[31mError: bad\x1b[39m\n"),
+            Evidence::Failed(TurnError::new(ErrorClass::Unknown, "Error: bad"))
+        );
         assert_eq!(
             of_stderr(exit(Some(1), None), b"panic: oh no"),
             Evidence::None

@@ -87,6 +87,12 @@ impl Failure {
         let hint = "ask again in a moment";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message, hint)
     }
+
+    /// Nothing can be stored until there is room.
+    fn no_room(message: impl Into<String>) -> Self {
+        let hint = "ask again when there is room; `GET /v1/daemon` says how much there is";
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, "no_room", message, hint)
+    }
 }
 
 impl IntoResponse for Failure {
@@ -104,6 +110,7 @@ impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Self {
         match error {
             JournalError::Closed => Self::later("stopping", "the daemon is stopping"),
+            JournalError::Full(room) => Self::no_room(room.to_string()),
             error => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "journal",
@@ -154,6 +161,7 @@ impl From<CreateError> for Failure {
             CreateError::Agent(_) => (StatusCode::UNPROCESSABLE_ENTITY, "agent", AGENT),
             CreateError::HubUnreachable(_) => (StatusCode::BAD_GATEWAY, "hub_unreachable", HUB),
             CreateError::HubRefused(_) => (StatusCode::BAD_GATEWAY, "hub_refused", HUB),
+            CreateError::NoRoom(_) => return Self::no_room(error.to_string()),
             CreateError::Stopping => return Self::later("stopping", error.to_string()),
             CreateError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", LOG),
         };

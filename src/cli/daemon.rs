@@ -116,7 +116,7 @@ async fn with(
     let watch = Watch {
         registry: &registry,
         once,
-        stage: Stage::new(output),
+        stage: Stage::new(output).with_prompts(),
         outcome: None,
     };
     watch.serve(primary, signals).await
@@ -229,7 +229,7 @@ impl Watch<'_> {
     }
 
     fn show(&mut self, batch: &StoredBatch) {
-        self.outcome = self.stage.batch(batch).or(self.outcome);
+        self.outcome = self.stage.batch(batch, |_| {}).or(self.outcome);
     }
 
     /// The outcome of the last turn, when the session's work was all done before this start.

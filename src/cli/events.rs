@@ -55,7 +55,7 @@ async fn show(context: &Context, arguments: &Arguments) -> Result<ExitCode, CliE
         arguments.after,
         arguments.follow,
     );
-    let mut renderer = Renderer::new(context.output);
+    let mut renderer = Renderer::new(context.output).with_prompts();
     loop {
         let line = match follower.next().await? {
             Step::Line(line) => line,

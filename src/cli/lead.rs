@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::printing::{print, say};
-use super::{CliError, Exit, log};
+use super::{CliError, Exit, log, task};
 use crate::agent::AGENTS;
 use crate::clock::Clock;
 use crate::config::{
@@ -14,7 +14,7 @@ use crate::config::{
 };
 use crate::daemon::{DaemonError, Setup, Surroundings};
 use crate::event::Outcome;
-use crate::process::return_large_buffers;
+use crate::process::{is_ignored, return_large_buffers};
 
 /// The settings of a command, and where it runs.
 pub(super) struct Context {
@@ -104,25 +104,13 @@ impl Context {
 
     /// The task's text, from wherever it is.
     pub(super) fn task(&self) -> Result<Option<String>, CliError> {
-        let (text, from) = match &self.config.task {
+        let text = match &self.config.task {
             None => return Ok(None),
-            Some(Task::Text(text)) => (text.clone(), "the task".to_owned()),
-            Some(Task::File(path)) => {
-                let from = path.display().to_string();
-                (read_text(&from, std::fs::read(path))?, from)
-            }
-            Some(Task::Stdin) => {
-                let mut bytes = Vec::new();
-                let read = std::io::Read::read_to_end(&mut std::io::stdin(), &mut bytes);
-                (read_text("stdin", read.map(|_| bytes))?, "stdin".to_owned())
-            }
+            // The settings refuse an empty one.
+            Some(Task::Text(text)) => text.clone(),
+            Some(Task::File(path)) => task::from_file(path)?,
+            Some(Task::Stdin) => task::from_stdin()?,
         };
-        if text.trim().is_empty() {
-            return Err(CliError::new(
-                Exit::Usage,
-                format!("{from} is empty: say what to do"),
-            ));
-        }
         Ok(Some(text))
     }
 }
@@ -156,12 +144,6 @@ fn prefix(env: &EnvMap, config: &Config) -> PathBuf {
     )
 }
 
-pub(super) fn read_text(from: &str, read: std::io::Result<Vec<u8>>) -> Result<String, CliError> {
-    let fault = |why: String| CliError::new(Exit::Usage, format!("cannot read {from}: {why}"));
-    let bytes = read.map_err(|error| fault(error.to_string()))?;
-    String::from_utf8(bytes).map_err(|_| fault("it is not UTF-8 text".to_owned()))
-}
-
 /// The runtime of a lead: two workers, as the machine's other work belongs to the agent.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
     return_large_buffers();
@@ -173,10 +155,12 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
         .map_err(|error| CliError::new(Exit::Internal, format!("no runtime: {error}")))
 }
 
-/// Requests to stop: SIGINT and SIGTERM.
+/// Requests to stop: SIGINT, SIGTERM, and SIGHUP of a terminal that is gone.
 pub(super) struct Stops {
     interrupt: Signal,
     terminate: Signal,
+    /// None where it is ignored (`nohup`): that is to outlive the terminal.
+    hangup: Option<Signal>,
 }
 
 /// Which signal asked to stop.
@@ -201,6 +185,9 @@ impl Stops {
         Ok(Self {
             interrupt,
             terminate: listen(SignalKind::terminate())?,
+            hangup: (!is_ignored(rustix::process::Signal::HUP))
+                .then(|| listen(SignalKind::hangup()))
+                .transpose()?,
         })
     }
 
@@ -209,6 +196,7 @@ impl Stops {
         tokio::select! {
             _ = self.interrupt.recv() => StopSignal::Interrupt,
             _ = self.terminate.recv() => StopSignal::Terminate,
+            Some(_) = async { self.hangup.as_mut()?.recv().await } => StopSignal::Terminate,
         }
     }
 }

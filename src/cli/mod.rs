@@ -33,6 +33,7 @@ mod set;
 mod shim;
 mod start;
 mod status;
+mod task;
 
 use std::process::ExitCode;
 
@@ -114,7 +115,7 @@ pub fn main() -> ExitCode {
     }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return error::usage(&error),
+        Err(error) => return error::usage(error, std::env::args_os()),
     };
     let result = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),

@@ -1,6 +1,5 @@
 //! One turn in the foreground: daemon and embedded Hub in this process.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -67,10 +66,9 @@ impl Folder {
 
     /// A run that never began leaves nothing behind.
     fn remove(&self) {
-        // Where the state dir is no folder, there is nothing to remove either.
-        let absent = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
-        if let Err(error) = std::fs::remove_dir_all(&self.path)
-            && !absent.contains(&error.kind())
+        // Where the state dir is no folder, or nobody lets us in, there is nothing to remove.
+        if self.path.exists()
+            && let Err(error) = std::fs::remove_dir_all(&self.path)
         {
             say!(
                 "agent-runner: cannot remove {}: {error}",
@@ -112,7 +110,7 @@ async fn turn(setup: &Setup<'_>, folder: &Folder, task: String) -> Result<ExitCo
             started = &mut starting => break Some(started),
             batch = tail.next() => {
                 let batch = batch.map_err(|error| internal(&error))?;
-                shown.batch(&batch);
+                shown.batch(&batch, |_| {});
             }
         }
     };
@@ -120,7 +118,7 @@ async fn turn(setup: &Setup<'_>, folder: &Folder, task: String) -> Result<ExitCo
         None | Some(Err(_)) => {
             // Why it does not begin may be told there, as what a script has printed.
             while let Ok(Some(batch)) = tail.try_next().await {
-                shown.batch(&batch);
+                shown.batch(&batch, |_| {});
             }
             Err(match started {
                 Some(Err(error)) => error,
@@ -128,7 +126,11 @@ async fn turn(setup: &Setup<'_>, folder: &Folder, task: String) -> Result<ExitCo
             })
         }
         Some(Ok(led)) => {
-            let here = Here::new(led.session.state(), setup.config.agent.approval.timeout);
+            let here = Here::new(
+                led.session.state(),
+                setup.config.agent.approval.timeout,
+                shown.is_pretty(),
+            );
             follow(led, &mut tail, &mut shown, &mut stops, here, folder).await
         }
     };
@@ -161,7 +163,7 @@ async fn follow(
             fault = led.fault() => return Err(fault.into()),
             batch = tail.next() => {
                 let batch = batch.map_err(|error| internal(&error))?;
-                if let Some(outcome) = shown.batch(&batch) {
+                if let Some(outcome) = shown.batch(&batch, |envelope| here.hear(envelope)) {
                     break outcome;
                 }
             }

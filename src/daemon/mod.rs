@@ -48,7 +48,8 @@ pub use self::state::State;
 pub use self::state::footprint::{Footprint, journals};
 pub use self::state::output::output_file;
 use crate::clock::Clock;
-use crate::config::{CommandKind, Config, EnvMap};
+use crate::config::{CommandKind, Config, EnvMap, SandboxKind};
+use crate::process::Identity;
 
 /// What a lead starts from: settings, and the facts of this process.
 #[derive(Debug)]
@@ -69,6 +70,17 @@ pub struct Setup<'a> {
     pub in_container: bool,
     /// The clocks.
     pub clock: Clock,
+}
+
+impl Setup<'_> {
+    /// This process, where nobody takes over from it when it dies: a `run` has a state dir of its own,
+    /// and what it started would work on unseen, and sit idle for ever. In a container the runtime
+    /// sees to that.
+    fn alone(&self) -> std::io::Result<Option<Identity>> {
+        let is_alone =
+            self.command == CommandKind::Run && self.config.sandbox.kind == SandboxKind::Local;
+        is_alone.then(Identity::own).transpose()
+    }
 }
 
 /// The facts of a daemon's process, the same for all its sessions.

@@ -50,6 +50,28 @@ pub fn without_sequences(tail: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(kept)
 }
 
+/// `text` without the escape sequences that are whole, as its terminal would have shown it. The rest
+/// stays: what is shown to a person must still be made harmless.
+pub fn uncoloured(text: &str) -> Cow<'_, str> {
+    let mut kept = String::new();
+    let mut rest = text;
+    while let Some(at) = memchr::memchr(ESC, rest.as_bytes()) {
+        let (plain, escaped) = rest.split_at(at);
+        kept.push_str(plain);
+        // A sequence ends within a character where there is none: an ESC in front of text.
+        let after = sequence(escaped.as_bytes()).and_then(|len| escaped.get(len..));
+        rest = after.unwrap_or_else(|| {
+            kept.push('\u{1b}');
+            escaped.get(1..).unwrap_or_default()
+        });
+    }
+    if kept.is_empty() && rest.len() == text.len() {
+        return Cow::Borrowed(text);
+    }
+    kept.push_str(rest);
+    Cow::Owned(kept)
+}
+
 fn skip_controls(mut bytes: &[u8]) -> &[u8] {
     loop {
         bytes = match bytes {
@@ -107,6 +129,17 @@ mod tests {
         assert_eq!(without_sequences(RESET).as_ref(), b"");
         let cut = [b"{\"a\":".as_slice(), RESET, b"\x1b]0;tit"].concat();
         assert_eq!(without_sequences(&cut).as_ref(), b"{\"a\":");
+    }
+
+    #[test]
+    fn coloured_text_loses_its_colours_and_nothing_else() {
+        let coloured = "\x1b[0m\x1b[1;31mError:\x1b[39m a\x1b(Bb \x1b]0;title\x07\x1b]8;;u\x1b\\c";
+        assert_eq!(uncoloured(coloured), "Error: ab c");
+        assert_eq!(uncoloured("plain é"), "plain é");
+        for cut in ["a\x1b", "a\x1b[3", "a\x1b]0;title", "a\x1bé"] {
+            assert_eq!(uncoloured(cut), cut);
+        }
+        assert_eq!(uncoloured("\x1b[31m"), "");
     }
 
     #[test]

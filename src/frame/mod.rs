@@ -11,7 +11,7 @@ mod string_cap;
 
 use crate::ids::SpoolOffset;
 
-pub use ansi::without_sequences;
+pub use ansi::{uncoloured, without_sequences};
 pub use depth::nesting;
 use string_cap::StringCap;
 

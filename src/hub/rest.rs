@@ -400,14 +400,19 @@ async fn read<T: DeserializeOwned>(
     if status.is_success() {
         return serde_json::from_slice(&body).map_err(|e| nonsense(url, &e.to_string()));
     }
-    let (url, message) = (shown(url), message(&body));
+    let (url, reason) = (shown(url), reason(&body));
+    if status == StatusCode::NOT_FOUND {
+        // A Hub says why; a server of another kind has no such page.
+        let message = reason.unwrap_or_else(|| "what answers there is no Coder Hub".to_owned());
+        return Err(RestError::NotFound { url, message });
+    }
+    let message = reason.unwrap_or_else(|| "no reason given".to_owned());
     Err(match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RestError::Refused {
             url,
             status,
             message,
         },
-        StatusCode::NOT_FOUND => RestError::NotFound { url, message },
         _ => RestError::Failed {
             url,
             status,
@@ -417,14 +422,11 @@ async fn read<T: DeserializeOwned>(
 }
 
 /// What a Hub says in an error body: `error` when it is text, else `message`.
-fn message(body: &[u8]) -> String {
+fn reason(body: &[u8]) -> Option<String> {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |name: &str| body.get(name).and_then(Value::as_str);
-    let text = text("error").or_else(|| text("message"));
-    text.unwrap_or("no reason given")
-        .chars()
-        .take(500)
-        .collect()
+    let text = text("error").or_else(|| text("message"))?;
+    Some(text.chars().take(500).collect())
 }
 
 fn unreachable(url: &Url, source: reqwest::Error) -> RestError {

@@ -36,7 +36,9 @@ pub use memory::{release_program_pages, return_large_buffers};
 pub use name::{SHIM_NAME, is_named, set_own_name};
 pub use pidfd::PidFd;
 pub use reach::{Reach, can_restrict_files, restrict_files};
-pub use signals::{block_all_and_watch, block_and_watch, reset_all, signal_everyone, signal_group};
+pub use signals::{
+    block_all_and_watch, block_and_watch, is_ignored, reset_all, signal_everyone, signal_group,
+};
 pub use tree::{Member, descendants, reap, session_members, trees_of};
 pub use usage::{TreeUsage, clock_ticks, tree_usage};
 pub use user::{become_user, forget_capabilities};

@@ -50,6 +50,23 @@ pub fn reset_all() -> io::Result<()> {
     Ok(())
 }
 
+/// Whether this process was started to ignore that signal, as by `nohup`.
+pub fn is_ignored(signal: Signal) -> bool {
+    // The kernel's own `struct sigaction`, whose first word is the handler.
+    let mut found = [0_u64; 4];
+    // SAFETY: the kernel installs nothing and writes 32 bytes to `found`.
+    let asked = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal.as_raw(),
+            std::ptr::null::<u64>(),
+            found.as_mut_ptr(),
+            size_of::<u64>(),
+        )
+    };
+    asked == 0 && found.first() == Some(&(libc::SIG_IGN as u64))
+}
+
 /// The last real-time signal.
 const HIGHEST: libc::c_int = 64;
 

@@ -28,7 +28,8 @@ use crate::tasks::Tasks;
 use crate::turn::approval::{AnswerError, Answered, Waiting};
 use crate::turn::choices::{Choice, Choices};
 use crate::turn::{
-    LiveProcess, Rest, RestFrom, Showing, Shown, Turn, TurnCommand, TurnContext, TurnEnd, TurnFault,
+    LiveProcess, Rest, RestFrom, Showing, Shown, Steering, Turn, TurnCommand, TurnContext, TurnEnd,
+    TurnFault,
 };
 
 /// What whoever waits for people is told when the turn ends before they answer.
@@ -329,10 +330,22 @@ impl Driver {
         changes && (is_aside || !(can_change || is_question))
     }
 
-    async fn accept(&mut self, prompt: Prompt) -> Result<TurnId, SessionError> {
+    /// Whether the agent can be given that, in the form that the session runs in.
+    fn can_be_told(&self, prompt: &Prompt) -> Result<(), SessionError> {
         if prompt.text.trim().is_empty() {
             return Err(SessionError::EmptyPrompt);
         }
+        let agent = self.context.agent;
+        match (self.context.live, &agent.live) {
+            _ if prompt.images.is_empty() => Ok(()),
+            (Some(_), _) => Ok(()),
+            (None, Some(_)) => Err(SessionError::ImagesNeedLive { agent: agent.name }),
+            (None, None) => Err(SessionError::NoImages { agent: agent.name }),
+        }
+    }
+
+    async fn accept(&mut self, prompt: Prompt) -> Result<TurnId, SessionError> {
+        self.can_be_told(&prompt)?;
         if !self.pausing.is_empty() {
             return Err(SessionError::Stopping);
         }
@@ -342,6 +355,7 @@ impl Driver {
             command_id: prompt.command_id.clone(),
             prompt: prompt.text,
             author: prompt.author,
+            images: prompt.images,
             is_task: prompt.is_task,
             at: self.context.clock.wall(),
         };
@@ -369,15 +383,16 @@ impl Driver {
     }
 
     async fn steer(&mut self, prompt: Prompt) -> Result<(), SessionError> {
-        if prompt.text.trim().is_empty() {
-            return Err(SessionError::EmptyPrompt);
-        }
+        self.can_be_told(&prompt)?;
         if let Some(running) = &self.running {
             let (accepted, taken) = oneshot::channel();
             let steer = TurnCommand::Steer {
-                text: prompt.text.clone(),
-                prompt_id: prompt.command_id.clone(),
-                author: prompt.author.as_ref().map(ToString::to_string),
+                message: Steering {
+                    text: prompt.text.clone(),
+                    images: prompt.images.clone(),
+                    prompt_id: prompt.command_id.clone(),
+                    author: prompt.author.as_ref().map(ToString::to_string),
+                },
                 accepted,
             };
             // A turn that has just ended takes no message: it becomes a turn of its own.
@@ -418,11 +433,7 @@ impl Driver {
         while let Some(turn) = self.queue.pop_front() {
             let at = self.context.clock.wall();
             let outcome = Outcome::Cancelled;
-            let prompt = Event::Prompt {
-                text: turn.prompt,
-                prompt_id: turn.command_id,
-                author: turn.author.as_ref().map(ToString::to_string),
-            };
+            let prompt = turn.prompt_event();
             let end = Event::End {
                 outcome,
                 error: None,

@@ -28,11 +28,10 @@ pub(super) struct Stdio {
 /// Becomes the CLI; returns the exit code of a child that could not.
 pub(super) fn become_agent(plan: &Plan, environment: &Environment, stdio: Stdio, shim: Pid) -> i32 {
     let failure = match prepare(plan, &stdio, shim) {
-        Ok(true) => failure(
-            "execute",
-            &plan.program,
-            &process::replace_image(plan.program.as_os_str(), &plan.args, environment),
-        ),
+        Ok(true) => {
+            let error = process::replace_image(plan.program.as_os_str(), &plan.args, environment);
+            not_executed(&plan.program, &error)
+        }
         Ok(false) => return RELEASE_LOST,
         Err(failure) => failure,
     };
@@ -101,6 +100,23 @@ fn wait_for_release(stdio: &Stdio) -> io::Result<bool> {
     let mut byte = [0];
     let count = rustix::io::retry_on_intr(|| rustix::io::read(&stdio.release, &mut byte))?;
     Ok(count == 1)
+}
+
+/// Why `program` could not be executed. The kernel says of a file that is there that there is none,
+/// and means another one.
+fn not_executed(program: &Path, error: &io::Error) -> SpawnFailure {
+    let mut failure = failure("execute", program, error);
+    let hint = match error.kind() {
+        io::ErrorKind::NotFound if program.exists() => {
+            "; the file is there, but not the interpreter of its first line, or its loader"
+        }
+        _ if error.raw_os_error() == Some(nix::libc::ENOEXEC) => {
+            "; it is no program for this machine"
+        }
+        _ => "",
+    };
+    failure.message.push_str(hint);
+    failure
 }
 
 /// A failure at `step`, on `path`.

@@ -46,6 +46,8 @@ pub(super) struct Shim {
     signals: SignalFd,
     ladder: Ladder,
     timeout: Option<Instant>,
+    /// The process that it is run for, while that one lives.
+    lead: Option<PidFd>,
     stage: Stage,
     oom: Option<OomWatch>,
     group: Option<RunGroup>,
@@ -75,6 +77,7 @@ enum Source {
     Stdin,
     Signals,
     Listener,
+    Lead,
     Connection(Slot),
 }
 
@@ -101,7 +104,10 @@ impl Shim {
             Watched::SIGQUIT,
         ];
         let timeout = plan.timeout_ms.map(Duration::from_millis);
-        Ok(Self {
+        let lead = plan.ends_with.map(PidFd::open).transpose();
+        let lead = lead.step("watch the process that it runs for")?;
+        let is_alone = matches!(lead, Some(None));
+        let mut shim = Self {
             own: rustix::process::getpid(),
             identity: launched.shim,
             agent: launched.agent,
@@ -120,7 +126,12 @@ impl Shim {
             group: launched.group,
             record: Stopped::default(),
             dir: dir.clone(),
-        })
+            lead: lead.flatten(),
+        };
+        if is_alone {
+            shim.stop(Stop::ORDERLY);
+        }
+        Ok(shim)
     }
 
     /// Supervises until the run is over and recorded.
@@ -174,6 +185,11 @@ impl Shim {
                 PollFlags::IN,
             ),
             (Source::Stdin, stdin, PollFlags::OUT),
+            (
+                Source::Lead,
+                self.lead.as_ref().map(PidFd::as_fd),
+                PollFlags::IN,
+            ),
             (Source::Listener, self.control.listener(), PollFlags::IN),
         ];
         let mut sources: Vec<_> = fixed
@@ -220,6 +236,10 @@ impl Shim {
             }
             Source::Signals => self.take_signals(),
             Source::Listener => self.control.accept(Clock.now()),
+            Source::Lead => {
+                self.lead = None;
+                self.stop(Stop::ORDERLY);
+            }
             Source::Connection(slot) if flags.contains(PollFlags::OUT) => self.control.write(slot),
             Source::Connection(slot) => {
                 for request in self.control.read(slot) {

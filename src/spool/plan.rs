@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::process::Reach;
+use crate::process::{Identity, Reach};
 
 /// A run as it is written to `plan.json`. The environment is not in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,10 @@ pub struct Plan {
     /// After this many milliseconds it is stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// The process that it is run for, where nobody takes the run over from that one: when it is
+    /// gone the run is stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_with: Option<Identity>,
     /// When the spool holds this many bytes the shim stops reading, and the CLI soon blocks.
     pub spool_quota: u64,
     /// The user that it becomes; none means that it stays the shim's.
@@ -99,6 +103,7 @@ impl Plan {
             stdin: Stdin::Prompt,
             stdout: Stdout::Pty(Window::default()),
             timeout_ms: None,
+            ends_with: None,
             spool_quota,
             user: None,
             reach: None,

@@ -17,10 +17,11 @@ use crate::agent::live::{LiveKind, LivePlan, Setting, Since};
 use crate::agent::{AgentKind, AgentSession, LaunchError, LaunchPlan, TurnSpec};
 use crate::clock::Clock;
 use crate::config::Patience;
-use crate::event::Outcome;
+use crate::event::{Event, Outcome};
 use crate::ids::{RunId, Seq, SessionId};
+use crate::image::{self, Image};
 use crate::journal::{Journal, JournalError};
-use crate::process::{Environment, Reach};
+use crate::process::{Environment, Identity, Reach};
 use crate::redact::Redactor;
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::spool::{Plan, RunDir, Stdout, User};
@@ -71,6 +72,8 @@ pub struct TurnContext {
     pub reach: Option<Reach>,
     /// Whether we are in a container.
     pub in_container: bool,
+    /// This process, where no other one goes on with the session when it dies.
+    pub alone: Option<Identity>,
     /// How long a turn may take.
     pub timeout: Option<Duration>,
     /// How long its agent may be silent.
@@ -214,6 +217,7 @@ impl TurnContext {
         );
         plan.stdout = self.stdout;
         plan.user.clone_from(&self.user);
+        plan.ends_with = self.alone;
         plan.reach.clone_from(&self.reach);
         if let Some(reach) = &mut plan.reach {
             reach.read.push(dir.launch_files());
@@ -257,17 +261,38 @@ pub enum NotSet {
 /// From when on a setting counts, in the CLI's own form, or why it is as it was.
 pub type SetAnswer = Result<Since, NotSet>;
 
+/// A message into the running turn.
+#[derive(Debug)]
+pub struct Steering {
+    /// What the user says.
+    pub text: String,
+    /// The images that go with it.
+    pub images: Vec<Image>,
+    /// The asker's own id for it.
+    pub prompt_id: Option<String>,
+    /// On whose behalf, as an event says it.
+    pub author: Option<String>,
+}
+
+impl Steering {
+    /// The event that tells of it.
+    pub(super) fn event(&self) -> Event {
+        Event::Prompt {
+            text: self.text.clone(),
+            prompt_id: self.prompt_id.clone(),
+            author: self.author.clone(),
+            images: image::notes(&self.images),
+        }
+    }
+}
+
 /// An order to a running turn.
 #[derive(Debug)]
 pub enum TurnCommand {
     /// Interrupt, and go on with this message.
     Steer {
         /// What the user says.
-        text: String,
-        /// The asker's own id for it.
-        prompt_id: Option<String>,
-        /// On whose behalf, as an event says it.
-        author: Option<String>,
+        message: Steering,
         /// Told once the message is in the journal; dropped when the turn takes it no more.
         accepted: oneshot::Sender<()>,
     },

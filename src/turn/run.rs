@@ -185,23 +185,24 @@ impl Turn {
             // On the heap: large, and once an attempt.
             return Box::pin(self.launch_live(kind)).await;
         }
+        self.launch_exec().await
+    }
+
+    /// Begins the next attempt, with a process of its own.
+    async fn launch_exec(&mut self) -> Result<Result<Going, Failed>, TurnFault> {
         let run = RunId::from_uuid(self.context.clock.new_uuid());
         let origin = self.origin(run);
         let mut events = Vec::new();
         if self.row.attempt == 1 {
-            let prompt = Event::Prompt {
-                text: self.row.prompt.clone(),
-                prompt_id: self.row.command_id.clone(),
-                author: self.row.author.as_ref().map(ToString::to_string),
-            };
+            let prompt = self.row.prompt_event();
             self.seen.event(&prompt);
             events.push(prompt);
         }
         self.seen.begin_attempt();
-        let (context, task) = (&self.context, &self.row.prompt);
+        let (context, row) = (&self.context, &self.row);
         let mut opening = self
             .conversation
-            .open(context, task, &self.seen, run)
+            .open(context, row, &self.seen, run)
             .await?;
         events.extend(opening.notice.take());
         // Asked before the new attempt's row, which has none yet.
@@ -210,24 +211,8 @@ impl Turn {
         } else {
             None
         };
-        let mut ordinal = 0;
-        let mut begin = Batch::new(&origin.session, origin.agent);
-        for event in &events {
-            begin
-                .events
-                .push(number(&origin, self.context.clock, &mut ordinal, event)?);
-        }
-        let announced = begin.events.first().filter(|_| self.row.attempt == 1);
-        let announced = announced.map(|event| event.event_id);
-        let begin = begin.with(Change::BeginAttempt {
-            turn: self.row.id,
-            attempt: self.row.attempt,
-            run,
-            ordinal_next: ordinal,
-        });
-        crash_point!("turn.before_begin");
-        self.context.journal.commit(begin).await?;
-        crash_point!("turn.attempt_begun");
+        let (first, ordinal) = self.begin(&origin, &events).await?;
+        let announced = first.filter(|_| self.row.attempt == 1);
         let seen = std::mem::take(&mut self.seen);
         if let Some(prompt) = announced
             && let Err(error) = self.brief(prompt, &mut opening, run).await
@@ -252,6 +237,33 @@ impl Turn {
             closing: Closing::new(origin, self.context.clock, ordinal, seen),
             error,
         }))
+    }
+
+    /// Stores that the attempt begins, with these events: the first of them, and the next one's
+    /// ordinal.
+    async fn begin(
+        &self,
+        origin: &Origin,
+        events: &[Event],
+    ) -> Result<(Option<EventId>, u64), TurnFault> {
+        let mut ordinal = 0;
+        let mut begin = Batch::new(&origin.session, origin.agent);
+        for event in events {
+            begin
+                .events
+                .push(number(origin, self.context.clock, &mut ordinal, event)?);
+        }
+        let first = begin.events.first().map(|event| event.event_id);
+        let begin = begin.with(Change::BeginAttempt {
+            turn: self.row.id,
+            attempt: self.row.attempt,
+            run: origin.run,
+            ordinal_next: ordinal,
+        });
+        crash_point!("turn.before_begin");
+        self.context.journal.commit(begin).await?;
+        crash_point!("turn.attempt_begun");
+        Ok((first, ordinal))
     }
 
     /// The agent's commits name this turn's author from here on.
@@ -394,20 +406,14 @@ impl Turn {
                 TurnCommand::Answer { answer, done } => {
                     let _gone = done.send(Err(AnswerError::NotWaiting(answer.request_id)));
                 }
-                TurnCommand::Steer {
-                    text,
-                    prompt_id,
-                    author,
-                    accepted,
-                } => {
-                    let known = prompt_id.as_deref();
+                TurnCommand::Steer { message, accepted } => {
+                    let known = message.prompt_id.as_deref();
                     if !known.is_some_and(|id| closing.seen.has_prompt(id)) {
-                        closing.add(&Event::Prompt {
-                            text,
-                            prompt_id,
-                            author,
-                        })?;
-                        let promise = closing.take().with(Change::TakePrompt);
+                        closing.add(&message.event())?;
+                        let promise = closing.take().with(Change::TakePrompt {
+                            turn: self.row.id,
+                            images: message.images,
+                        });
                         self.context.journal.commit(promise).await?;
                     }
                     crash_point!("turn.message_stored");

@@ -18,6 +18,9 @@ mod gate;
 #[path = "../hub_link/hub.rs"]
 #[allow(unreachable_pub)] // shared with the tests of the link
 mod hand_hub;
+mod images;
+#[path = "../support/in_time.rs"]
+mod in_time;
 mod kills;
 mod led;
 mod listing;

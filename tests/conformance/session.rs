@@ -68,6 +68,14 @@ impl Session {
         self.command(command).await;
     }
 
+    /// Sends a prompt, or a message, with a PNG image in base64.
+    pub(crate) async fn show(&mut self, kind: &str, text: &str, image: &str) {
+        let image = json!({"type": "image", "data": image, "mimeType": "image/png"});
+        let command = json!({"type": kind, "message": text, "images": [image], "id": "4"});
+        self.send(json!({"type": "rpc_command", "command": command}))
+            .await;
+    }
+
     /// Ends the running turn.
     pub(crate) async fn abort(&mut self) {
         let command = json!({"type": "abort", "id": "3"});

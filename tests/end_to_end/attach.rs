@@ -76,14 +76,10 @@ fn watches_and_controls(agent: &Agent) {
 
     // It is the only session that runs.
     let mut person = attach(&bench, &hub, &[]);
-    for part in [
-        "> Write the greeting.",
-        "I write it.",
-        "● shell  echo hello > greeting.txt",
-        "The greeting is written.",
-    ] {
-        person.shows(part);
-    }
+    person.shows("> Write the greeting.");
+    person.shows("I write it.");
+    person.shows("● shell  echo hello > greeting.txt");
+    person.shows("The greeting is written.");
 
     let mark = person.mark();
     person.press("What did I ax\x7fsk?\r");
@@ -98,6 +94,9 @@ fn watches_and_controls(agent: &Agent) {
     all.command(&prompt);
     person.shows_since(mark, "Ada L.> What did I ask?");
     person.shows_since(mark, "completed");
+
+    names_its_vendor(&mut all);
+    shortens_its_context(agent, &mut all);
 
     // OpenCode's exec form says nothing of a call before that is over.
     let tells_calls = agent.name != "opencode" || agent.mode() == "live";
@@ -138,6 +137,35 @@ fn watches_and_controls(agent: &Agent) {
     // All that the agent did, as any viewer of it had it.
     viewer::faithful(&all.told_by_lead());
     led.finish(&bench);
+}
+
+/// Each message of the turn in which the agent says its model says whose that is.
+fn names_its_vendor(all: &mut Participants) {
+    let messages = all.command(&json!({"type": "get_messages"}))["messages"].clone();
+    let is_prompt = |message: &&Value| message["role"] == "user";
+    let first = messages.as_array().unwrap().iter().skip(1);
+    for message in first.take_while(|message| !is_prompt(message)) {
+        if message["role"] == "assistant" {
+            assert!(message["provider"].is_string(), "{message}");
+            assert_ne!(message["provider"], "unknown", "{message}");
+        }
+    }
+}
+
+/// It does when it is told to, or says why it cannot.
+fn shortens_its_context(agent: &Agent, all: &mut Participants) {
+    let answer = all.response(&json!({"type": "compact"}));
+    let why = match (agent.name, agent.mode()) {
+        ("claude", _) | ("codex" | "opencode", "live") => {
+            assert_eq!(answer["success"], true, "{answer}");
+            all.broadcast("session_compact", 1);
+            return idle(all);
+        }
+        ("gemini", _) => "/compress",
+        _ => "--mode live",
+    };
+    let error = answer["error"].as_str().unwrap();
+    assert!(error.contains(why), "{answer}");
 }
 
 /// The daemon's own Hub has its key in memory only: what a command gets of it, it gets by the API.
@@ -265,11 +293,25 @@ fn lines_of_a_pipe_are_prompts_and_a_paused_session_is_woken_for_them() {
     daemon.signal(Signal::SIGTERM);
     assert_eq!(daemon.finish().code(), 0);
 
-    let words = ["attach", session.as_str(), "--hub", &hub.url];
+    let url = hub.url.clone();
+    let words = ["attach", session.as_str(), "--hub", &url];
     let mut command = bench.command(&words);
     command.env("AGENT_RUNNER_HUB_KEY", "agc_secret");
     let mut person = bench.start(&mut command);
+    // The Hub cannot wake it now: the prompt waits, and is said once the Hub that comes back can.
+    let (state, away) = (bench.path("state"), bench.path("away"));
+    fs::rename(&state, &away).unwrap();
     person.write("What did I ask?\n");
+    let waits = |line: &str| line.contains("your prompts wait").then_some(());
+    assert!(person.out.first(0, waits).is_some(), "it is told");
+    fs::rename(&away, &state).unwrap();
+    let listen = hub.kill();
+    let mut command = bench.agent(&model, &["hub", "--listen", &listen]);
+    command.env("AGENT_RUNNER_STATE_DIR", bench.path("hub"));
+    command.env("AGENT_RUNNER_API_KEY", "agc_secret");
+    let _hub = bench.hub_of(&mut command);
+    let led = |line: &str| line.contains("the session is led").then_some(());
+    assert!(person.out.first(0, led).is_some(), "it is led again");
     let finished = person.finish();
     assert_eq!(finished.code(), 0, "{finished:#?}");
     let shown = finished.out.join("\n");

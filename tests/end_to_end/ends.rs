@@ -45,6 +45,28 @@ fn ctrl_c_interrupts_the_cli_and_ends_its_whole_tree() {
     bench.assert_no_process_left();
 }
 
+/// A CLI that works until it is interrupted, with something that it has started.
+const WORKS: &str =
+    "#!/bin/sh\ncat >/dev/null\nsleep 3000 &\ntouch working\nwhile :; do sleep 3000; done\n";
+
+#[test]
+fn a_run_whose_terminal_goes_or_that_is_killed_leaves_no_agent_at_work() {
+    for (signal, code) in [(Signal::SIGHUP, Some(130)), (Signal::SIGKILL, None)] {
+        let bench = Bench::new();
+        let config = bench.config_with_cli(WORKS);
+        let words = ["run", "--output", "jsonl", "--config", &config, "Do it."];
+        let run = bench.start(&mut bench.command(&words));
+        made(&bench.path("here/working"));
+        run.signal(signal);
+        let finished = run.finish();
+        assert_eq!(finished.status.code(), code, "{finished:?}");
+        bench.assert_no_process_left();
+        if code.is_some() {
+            assert_eq!(end(&finished)["outcome"], "cancelled");
+        }
+    }
+}
+
 #[test]
 fn a_second_ctrl_c_kills_a_cli_that_does_not_listen_to_the_first() {
     let bench = Bench::new();

@@ -111,6 +111,7 @@ impl Bench {
     }
 
     /// A daemon's part: the journal, and the session's driver on it.
+    #[expect(clippy::too_many_lines, reason = "a line for each setting")]
     pub(crate) async fn start(&self) -> Running {
         let options = journal::Options {
             quota: self.journal_quota,
@@ -171,6 +172,7 @@ impl Bench {
             state_root: self.path("state"),
             live: None,
             idle_timeout: None,
+            alone: None,
             approval: Approval::new(&approval, &self.path("workspace")),
             stdout: Stdout::Pipe,
             user: None,
@@ -336,6 +338,7 @@ fn prompt(text: &str) -> Prompt {
     Prompt {
         text: text.to_owned(),
         author: None,
+        images: Vec::new(),
         command_id: None,
         is_task: false,
     }

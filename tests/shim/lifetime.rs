@@ -69,6 +69,27 @@ async fn a_cli_outlives_the_kill_of_its_starter_and_is_found_again() {
 }
 
 #[tokio::test]
+async fn a_run_for_one_process_alone_ends_with_it_also_where_that_is_gone_before() {
+    let mut lead = Command::new("sleep").arg("600").spawn().unwrap();
+    let pid = i32::try_from(lead.id()).unwrap();
+    let identity = Identity::of(rustix::process::Pid::from_raw(pid).unwrap()).unwrap();
+    for gone in [false, true] {
+        let mut harness = Harness::new("mark here wait");
+        harness.plan.ends_with = Some(identity);
+        let mut run = harness.start().await;
+        if !gone {
+            harness.marked("here").await;
+            lead.kill().unwrap();
+            lead.wait().unwrap();
+        }
+        let stopped = exited(&mut run).await;
+        assert_eq!(stopped.sent.first(), Some(&Signal::INT.as_raw()), "{gone}");
+        assert!(!stopped.timed_out);
+        harness.assert_nothing_left().await;
+    }
+}
+
+#[tokio::test]
 async fn the_cli_dies_with_its_shim_and_the_run_counts_as_vanished() {
     for directives in ["ignore-term mark here wait", "mark here flood"] {
         let harness = Harness::new(directives).on_a_pipe();

@@ -32,7 +32,7 @@ use self::totals::Totals;
 use self::verdict::Terminal;
 use super::json::{Text, typed};
 use super::lines::{self, notice, raw};
-use super::{Adapter, AgentKind, Credentials, Evidence, Ignored, RestoreError, snapshot};
+use super::{Adapter, AgentKind, Compacts, Credentials, Evidence, Ignored, RestoreError, snapshot};
 use crate::event::{Event, NoticeLevel};
 use crate::exit::Exit;
 use crate::frame::Line;
@@ -64,6 +64,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     store: None,
     has_answered: None,
     exits_well_by_signal: false,
+    compacts: Compacts::AsAsked,
     live: Some(live::LIVE),
 };
 

@@ -31,7 +31,7 @@ use self::record::{Fault, Item, Record, TokenCounts};
 use self::verdict::Terminal;
 use super::json::{Text, typed};
 use super::lines::{self, Piece, corrupt, notice, pieces, raw};
-use super::{Adapter, AgentKind, Credentials, Evidence, Ignored, RestoreError, snapshot};
+use super::{Adapter, AgentKind, Compacts, Credentials, Evidence, Ignored, RestoreError, snapshot};
 use crate::event::{Event, NoticeLevel, PlanItem, TurnError, Usage};
 use crate::exit::Exit;
 use crate::frame::Line;
@@ -58,6 +58,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     store: None,
     has_answered: Some(rollout::has_answered),
     exits_well_by_signal: false,
+    compacts: Compacts::Live,
     live: Some(live::LIVE),
 };
 

@@ -28,7 +28,7 @@ use self::step::Step;
 use self::verdict::Failed;
 use super::json::typed;
 use super::lines::{self, Piece, corrupt, notice, raw};
-use super::{Adapter, AgentKind, Credentials, Evidence, Ignored, RestoreError, snapshot};
+use super::{Adapter, AgentKind, Compacts, Credentials, Evidence, Ignored, RestoreError, snapshot};
 use crate::event::{ErrorClass, Event, NoticeLevel, Usage};
 use crate::exit::Exit;
 use crate::frame::Line;
@@ -62,6 +62,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     store: Some(store::STORE),
     has_answered: None,
     exits_well_by_signal: false,
+    compacts: Compacts::Live,
     live: Some(live::LIVE),
 };
 

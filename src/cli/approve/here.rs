@@ -11,8 +11,12 @@ use crate::cli::CliError;
 use crate::cli::printing::{say, say_as_is};
 use crate::cli::render::duration;
 use crate::clock::Clock;
+use crate::event::{Envelope, Event};
 use crate::session::SessionState;
 use crate::turn::approval::{Answered, Answerer, Waiting};
+
+/// How long a request waits for its line in the transcript before it is put without one.
+const LINE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Whoever may answer the session's requests here.
 pub(in crate::cli) struct Here {
@@ -22,13 +26,21 @@ pub(in crate::cli) struct Here {
     asking: Option<(Asked, Talk)>,
     /// That nobody can be asked was said.
     said: bool,
+    /// A transcript shows each request as well, and is to do so first.
+    has_transcript: bool,
+    /// Requests that it has shown and that were not put yet.
+    shown: Vec<String>,
+    /// The request that waits for its line there.
+    early: Option<String>,
 }
 
 impl Here {
-    /// For the session with that state, whose requests wait so long.
+    /// For the session with that state, whose requests wait so long. `has_transcript`: its events
+    /// are shown to the same person, and told to [`Here::hear`].
     pub(in crate::cli) const fn new(
         state: watch::Receiver<SessionState>,
         limit: Option<Duration>,
+        has_transcript: bool,
     ) -> Self {
         Self {
             state,
@@ -36,6 +48,16 @@ impl Here {
             terminal: None,
             asking: None,
             said: false,
+            has_transcript,
+            shown: Vec::new(),
+            early: None,
+        }
+    }
+
+    /// An event was shown.
+    pub(in crate::cli) fn hear(&mut self, envelope: &Envelope) {
+        if let Event::PermissionRequest { request_id, .. } = &envelope.event {
+            self.shown.push(request_id.clone());
         }
     }
 
@@ -85,6 +107,15 @@ impl Here {
         if known.is_some_and(|(asked, _)| asked.request_id == waiting.asked.request_id) {
             return Ok(());
         }
+        let id = &waiting.asked.request_id;
+        if self.has_transcript && !self.shown.contains(id) {
+            // The question would stand in front of what it is about, and its line be typed behind it.
+            self.early = Some(id.clone());
+            self.asking = None;
+            return Ok(());
+        }
+        self.early = None;
+        self.shown.retain(|shown| shown != id);
         if !Terminal::is_there() {
             self.say_that_nobody_is_here();
             return Ok(());
@@ -117,7 +148,14 @@ impl Here {
     }
 
     async fn news(&mut self) {
-        if self.state.changed().await.is_err() {
+        let over = tokio::select! {
+            changed = self.state.changed() => changed.is_err(),
+            () = tokio::time::sleep(LINE_PATIENCE), if self.early.is_some() => {
+                self.shown.extend(self.early.take());
+                false
+            }
+        };
+        if over {
             // the session is over: nothing will be asked any more
             std::future::pending::<()>().await;
         }

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, access};
+
 use super::repo;
 use crate::cli::lead::here;
 use crate::cli::{CliError, Exit};
@@ -108,12 +110,38 @@ fn repository(workspace: &Path) -> Result<PathBuf, CliError> {
 }
 
 fn checkpoints(path: &Path) -> Result<Checkpoints, CliError> {
-    let unusable =
-        |error: io::Error| CliError::new(Exit::Repo, format!("{}: {error}", path.display()));
+    let unusable = |error: io::Error| {
+        let place = path.display();
+        CliError::new(Exit::Repo, format!("{place} cannot be read: {error}"))
+    };
     // What another user wrote there must not lead root's hands elsewhere.
     let owner = path.metadata().map_err(unusable)?;
     if rustix::process::getuid().is_root() && owner.uid() != 0 {
         become_user(owner.uid(), owner.gid(), &[]).map_err(unusable)?;
     }
+    if let Some((closed, error)) = closed(path) {
+        return Err(CliError::new(
+            Exit::Repo,
+            format!(
+                "{} cannot be read: {error}; run this as its owner",
+                closed.display()
+            ),
+        ));
+    }
     Checkpoints::around(path).map_err(|error| repo(&error))
+}
+
+/// What keeps this user from the repository around `path`: git would find none.
+fn closed(path: &Path) -> Option<(PathBuf, io::Error)> {
+    let git = path.ancestors().map(|folder| folder.join(".git"));
+    let git = git.into_iter().find(|git| git.exists());
+    let looked_at = [Some(path.to_owned()), git];
+    looked_at.into_iter().flatten().find_map(|place| {
+        let readable = match place.is_dir() {
+            true => Access::READ_OK | Access::EXEC_OK,
+            false => Access::READ_OK,
+        };
+        let error = access(&place, readable).err()?;
+        Some((place, error.into()))
+    })
 }

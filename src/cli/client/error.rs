@@ -9,7 +9,7 @@ use crate::cli::{CliError, Exit};
 #[derive(Debug, thiserror::Error)]
 pub(in crate::cli) enum ClientError {
     /// No daemon is there.
-    #[error("no daemon answers at {place}: {source}; start one with `agent-runner start`")]
+    #[error("no daemon answers at {place}: {source}; {}", way_in(.source))]
     Absent {
         /// Where it was looked for.
         place: String,
@@ -75,11 +75,20 @@ impl ClientError {
                 "agent" => Exit::Agent,
                 "hub_unreachable" => Exit::HubUnreachable,
                 "hub_refused" | "unauthorized" | "forbidden" => Exit::HubRefused,
-                "session_failed" | "answered" | "unknown_request" => Exit::TryAgain,
+                "session_failed" | "no_room" | "answered" | "unknown_request" => Exit::TryAgain,
                 "internal" | "journal" => Exit::Internal,
                 _ => Exit::Usage,
             },
         }
+    }
+}
+
+/// What to do where no daemon answers.
+fn way_in(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        "it is another user's: run this as that user, or give your own --state-dir"
+    } else {
+        "start one with `agent-runner start`"
     }
 }
 
@@ -90,6 +99,7 @@ fn hint(problem: &Problem) -> String {
         "unknown_turn" => "`agent-runner events` shows the turns",
         "unknown_request" => "`agent-runner approve --list` shows those that wait",
         "unauthorized" => "check --api-token-file",
+        "no_room" => "ask again when there is room",
         "invalid_request" => return String::new(),
         _ => &problem.hint,
     };

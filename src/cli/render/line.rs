@@ -1,5 +1,7 @@
 //! Text made safe and short for one terminal line.
 
+use crate::frame::uncoloured;
+
 /// Characters of a summary line.
 const SUMMARY: usize = 120;
 
@@ -18,8 +20,19 @@ const fn is_hostile(c: char) -> bool {
         | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The first line of `text`, harmless and cut with an ellipsis.
+/// `text` as CLIs and tools print it, harmless and without its colours.
+pub(in crate::cli) fn readable(text: &str) -> String {
+    harmless(&uncoloured(text))
+}
+
+/// The first line of `text`, harmless, without its colours, and cut with an ellipsis.
 pub(in crate::cli) fn summary(text: &str) -> String {
+    first_line(&uncoloured(text))
+}
+
+/// The first line of `text`, harmless, with a mark for all that a terminal would not show, and cut
+/// with an ellipsis: of what is about to be done, nothing may be hidden.
+pub(super) fn first_line(text: &str) -> String {
     let trimmed = text.trim();
     let line = trimmed.lines().next().unwrap_or_default();
     let mut short: String = harmless(line).chars().take(SUMMARY).collect();
@@ -72,6 +85,8 @@ mod tests {
         assert_eq!(summary("one\ntwo"), "one…");
         assert_eq!(summary(&"é".repeat(121)), format!("{}…", "é".repeat(120)));
         assert_eq!(summary(""), "");
+        assert_eq!(summary("\x1b[31m\n\x1b[1mFAIL\x1b[0m\x1b[K"), "FAIL");
+        assert_eq!(first_line("rm \x1b[8m-rf"), "rm \u{fffd}[8m-rf");
     }
 
     #[test]

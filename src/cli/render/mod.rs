@@ -38,6 +38,14 @@ impl Renderer {
         }
     }
 
+    /// The same, for a reader who has not typed the prompts.
+    pub(super) fn with_prompts(self) -> Self {
+        match self {
+            Self::Pretty(transcript) => Self::Pretty(transcript.with_prompts()),
+            Self::JsonLines => self,
+        }
+    }
+
     /// Shows a batch; hands every event that a person is shown to `seen` as well, and the ends of
     /// turns in any case. What a program is given is not read: it is as it was stored.
     pub(super) fn show(

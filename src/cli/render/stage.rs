@@ -29,13 +29,29 @@ impl Stage {
         }
     }
 
-    /// Shows a batch; how the last turn ended that ended in it.
-    pub(in crate::cli) fn batch(&mut self, batch: &StoredBatch) -> Option<Outcome> {
+    /// The same, for a reader who has not typed the prompts.
+    pub(in crate::cli) fn with_prompts(self) -> Self {
+        Self {
+            renderer: self.renderer.with_prompts(),
+            ..self
+        }
+    }
+
+    /// Shows a batch, and hands each event that a person is shown to `seen`; how the last turn ended
+    /// that ended in it.
+    pub(in crate::cli) fn batch(
+        &mut self,
+        batch: &StoredBatch,
+        mut seen: impl FnMut(&Envelope),
+    ) -> Option<Outcome> {
         if self.out.is_over {
             return how_it_ended(batch);
         }
         let mut outcome = None;
-        let note = |envelope: &_| outcome = ended(envelope).or(outcome);
+        let note = |envelope: &_| {
+            outcome = ended(envelope).or(outcome);
+            seen(envelope);
+        };
         // It takes everything.
         drop(self.renderer.show(batch, &mut self.out, note));
         outcome

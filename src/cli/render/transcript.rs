@@ -13,8 +13,8 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
-use super::line::{duration, grouped, harmless, summary};
-use crate::event::{Event, NoticeLevel, Outcome, TurnError, Usage};
+use super::line::{duration, first_line, grouped, harmless, readable, summary};
+use crate::event::{Event, NoticeLevel, Outcome, PlanItem, TurnError, Usage};
 
 /// The longest error's message that is known again, in bytes.
 const LONGEST_ERROR: usize = 4096;
@@ -29,8 +29,14 @@ pub(in crate::cli) struct Transcript {
     /// The text that came last, as far as nothing else was shown since.
     said: String,
     usage: Option<Usage>,
+    /// Prompts are shown, as their reader has not typed them.
+    prompts: bool,
     /// Where the agent works, with a slash.
     cwd: Option<String>,
+    /// The model that it said it runs.
+    model: Option<String>,
+    /// The call whose line was shown last: what ends next is that one, where nothing else is said.
+    last_call: Option<String>,
 }
 
 impl Transcript {
@@ -42,10 +48,34 @@ impl Transcript {
         }
     }
 
+    /// The same, for a reader who has not typed the prompts.
+    pub(in crate::cli) fn with_prompts(self) -> Self {
+        Self {
+            prompts: true,
+            ..self
+        }
+    }
+
     /// Shows one event.
     pub(in crate::cli) fn show(&mut self, event: &Event, out: &mut impl Write) -> io::Result<()> {
         match event {
+            // Pi says which model it runs once that speaks.
+            Event::Session {
+                model: Some(model),
+                cwd: None,
+                ..
+            } if self.cwd.is_some() => {
+                if self.model.replace(model.clone()).as_ref() == Some(model) {
+                    return Ok(());
+                }
+                self.line(out, Style::Dim, &format!("with {}", summary(model)))
+            }
+            Event::Prompt { text, author, .. } if self.prompts => {
+                let whose = author.as_deref().map(summary).unwrap_or_default();
+                self.line(out, Style::Bold, &format!("{whose}> {}", summary(text)))
+            }
             Event::Session { model, cwd, .. } => {
+                self.model.clone_from(model);
                 self.cwd = cwd.as_ref().map(|cwd| format!("{cwd}/"));
                 let model = model.as_deref().unwrap_or("its default model");
                 self.line(out, Style::Dim, &format!("agent ready, {}", summary(model)))
@@ -61,16 +91,20 @@ impl Transcript {
                 ..
             } => self.stream(out, text, true),
             Event::ToolStart {
+                call_id,
                 name,
                 input,
                 parent_call_id,
                 ..
             } => {
-                let nested = if parent_call_id.is_some() { "  " } else { "" };
-                let call = format!("{nested}● {name}  {}", self.argument(name, input));
+                let nested = parent_call_id.as_ref().map_or("", |_| "  ");
+                let argument = self.argument(name, input);
+                let call = format!("{nested}● {}  {argument}", first_line(name));
+                self.last_call = Some(call_id.clone());
                 self.line(out, Style::Bold, call.trim_end())
             }
             Event::ToolEnd {
+                call_id,
                 name,
                 output,
                 is_error,
@@ -78,32 +112,20 @@ impl Transcript {
                 ..
             } => {
                 let output = output.as_deref().unwrap_or_default();
-                let result = tool_result(name, output, *is_error, *exit_code);
-                let (mark, style) = if *is_error {
-                    ("✗", Style::Red)
-                } else {
-                    ("✓", Style::Dim)
-                };
+                let mut result = tool_result(name, output, *is_error, *exit_code);
+                if self.last_call.as_ref() != Some(call_id) {
+                    result = format!("{}  {result}", first_line(name));
+                }
+                let (mark, style) = end_of_call(*is_error);
                 self.line(out, style, format!("  {mark} {result}").trim_end())
             }
-            Event::Plan { items } => items.iter().try_for_each(|item| {
-                let mark = if item.status == "completed" {
-                    "☑"
-                } else {
-                    "☐"
-                };
-                self.line(
-                    out,
-                    Style::Plain,
-                    &format!("  {mark} {}", summary(&item.text)),
-                )
-            }),
+            Event::Plan { items } => self.plan(out, items),
             Event::Usage(usage) => {
                 self.usage = Some(usage.clone());
                 Ok(())
             }
             Event::PermissionRequest { tool, input, .. } => {
-                let text = format!("? {tool}  {}", self.argument(tool, input));
+                let text = format!("? {}  {}", first_line(tool), self.argument(tool, input));
                 self.line(out, Style::Yellow, &text)
             }
             Event::End {
@@ -118,20 +140,30 @@ impl Transcript {
         }
     }
 
+    fn plan(&mut self, out: &mut impl Write, items: &[PlanItem]) -> io::Result<()> {
+        for item in items {
+            let is_done = item.status == "completed";
+            let mark = if is_done { "☑" } else { "☐" };
+            let text = format!("  {mark} {}", summary(&item.text));
+            self.line(out, Style::Plain, &text)?;
+        }
+        Ok(())
+    }
+
     /// Shows a whole line that is not the agent's.
     pub(in crate::cli) fn line_of_others(
         &mut self,
         text: &str,
         out: &mut impl Write,
     ) -> io::Result<()> {
-        self.line(out, Style::Bold, &harmless(text))
+        self.line(out, Style::Bold, text)
     }
 
     /// The one argument of a call that tells most, without the folder that the agent works in.
     fn argument(&self, tool: &str, input: &Value) -> String {
         let argument = telling(tool, input);
         let cwd = self.cwd.as_deref().unwrap_or_default();
-        summary(argument.strip_prefix(cwd).unwrap_or(&argument))
+        first_line(argument.strip_prefix(cwd).unwrap_or(&argument))
     }
 
     fn stream(&mut self, out: &mut impl Write, text: &str, thinking: bool) -> io::Result<()> {
@@ -139,7 +171,7 @@ impl Transcript {
             self.new_line(out)?;
         }
         self.thinking = thinking;
-        let text = harmless(text);
+        let text = readable(text);
         // More than this is no error's message.
         if self.said.len() < LONGEST_ERROR {
             self.said.push_str(&text);
@@ -160,7 +192,7 @@ impl Transcript {
         duration_ms: Option<u64>,
     ) -> io::Result<()> {
         if let Some(error) = error {
-            let message = harmless(&error.message);
+            let message = readable(&error.message);
             // Claude Code says what went wrong as if the agent had.
             if self.said.trim() != message.trim() {
                 self.line(out, Style::Red, &message)?;
@@ -184,6 +216,8 @@ impl Transcript {
     }
 
     fn line(&mut self, out: &mut impl Write, style: Style, text: &str) -> io::Result<()> {
+        // Whatever a line is made of, and whoever forgot to look at it.
+        let text = &harmless(text);
         if self.mid_line {
             self.new_line(out)?;
         }
@@ -202,6 +236,15 @@ impl Transcript {
             Some(code) => write!(out, "\x1b[{code}m{text}\x1b[0m"),
             None => out.write_all(text.as_bytes()),
         }
+    }
+}
+
+/// How the end of a call is marked.
+const fn end_of_call(is_error: bool) -> (&'static str, Style) {
+    if is_error {
+        ("✗", Style::Red)
+    } else {
+        ("✓", Style::Dim)
     }
 }
 
@@ -351,8 +394,7 @@ fn tool_result(name: &str, output: &str, is_error: bool, exit_code: Option<i32>)
     let telling = match name {
         // That a file was read or changed is all there is to say.
         "read" | "write" | "edit" if !is_error => "",
-        // An error's last line tells more than its first; Claude puts `Exit code N` in front.
-        _ if is_error => output.trim().lines().last().unwrap_or_default(),
+        _ if is_error => last_words(output),
         _ => output.lines().next().unwrap_or_default(),
     };
     let mut parts = Vec::new();
@@ -367,6 +409,17 @@ fn tool_result(name: &str, output: &str, is_error: bool, exit_code: Option<i32>)
         parts.push(format!("{lines} lines"));
     }
     parts.join(" · ")
+}
+
+/// The last line of an error that says anything: it tells more than the first, where Claude Code puts
+/// `Exit code N`. Its own errors stand in a tag.
+fn last_words(output: &str) -> &str {
+    let output = output.trim();
+    let output = output.strip_prefix("<tool_use_error>").unwrap_or(output);
+    let output = output.strip_suffix("</tool_use_error>").unwrap_or(output);
+    let mut lines = output.lines().rev();
+    let says = |line: &&str| line.contains(char::is_alphanumeric);
+    lines.find(says).unwrap_or_default()
 }
 
 /// The one argument of a call that tells most.
@@ -398,129 +451,4 @@ pub(in crate::cli) fn telling(tool: &str, input: &Value) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shown(events: &[Event]) -> String {
-        let mut transcript = Transcript::new(false);
-        let mut out = Vec::new();
-        for event in events {
-            transcript.show(event, &mut out).unwrap();
-        }
-        String::from_utf8(out).unwrap()
-    }
-
-    fn token(text: &str) -> Event {
-        Event::Token {
-            text: text.to_owned(),
-            message_id: None,
-            parent_call_id: None,
-        }
-    }
-
-    #[test]
-    fn a_turn_reads_as_text_calls_and_a_verdict() {
-        let text = shown(&[
-            token("I'll run "),
-            token("the tests."),
-            Event::ToolStart {
-                call_id: "1".to_owned(),
-                name: "shell".to_owned(),
-                native_name: "Bash".to_owned(),
-                input: serde_json::json!({"command": "sh test.sh"}),
-                parent_call_id: None,
-            },
-            Event::ToolEnd {
-                call_id: "1".to_owned(),
-                name: "shell".to_owned(),
-                output: Some("Exit code 1\nFAIL: greet".to_owned()),
-                is_error: true,
-                exit_code: Some(1),
-                duration_ms: None,
-            },
-            Event::Usage(Usage {
-                input_tokens: 668,
-                output_tokens: 35,
-                cache_read_tokens: 1800,
-                cache_write_tokens: 0,
-                cost_usd: Some(0.015_365),
-            }),
-            Event::End {
-                outcome: Outcome::Completed,
-                error: None,
-                duration_ms: Some(3210),
-            },
-        ]);
-        assert_eq!(
-            text,
-            "I'll run the tests.\n● shell  sh test.sh\n  ✗ exit 1 · FAIL: greet · 2 lines\n\
-             completed in 3.2 s · 2,468 tokens in (1,800 cached), 35 out · $0.0154\n"
-        );
-    }
-
-    #[test]
-    fn a_failure_says_why_before_its_verdict() {
-        let error = TurnError::new(crate::event::ErrorClass::Auth, "Invalid API key");
-        let end = Event::End {
-            outcome: Outcome::Failed,
-            error: Some(error),
-            duration_ms: Some(900),
-        };
-        assert_eq!(
-            shown(&[token("x"), end]),
-            "x\nInvalid API key\nfailed in 0.9 s\n"
-        );
-    }
-
-    #[test]
-    fn an_error_that_the_agent_has_just_said_is_not_said_again() {
-        let end = || Event::End {
-            outcome: Outcome::Failed,
-            error: Some(TurnError::new(
-                crate::event::ErrorClass::Auth,
-                "Not logged in",
-            )),
-            duration_ms: None,
-        };
-        let (half, rest) = (token("Not log"), token("ged in"));
-        assert_eq!(shown(&[half, rest, end()]), "Not logged in\nfailed\n");
-        let plan = Event::Plan { items: Vec::new() };
-        assert_eq!(
-            shown(&[token("So.\n"), plan, end()]),
-            "So.\nNot logged in\nfailed\n"
-        );
-    }
-
-    #[test]
-    fn what_an_agent_asks_is_shown_with_the_answer() {
-        let ask = |tool: &str, input| Event::PermissionRequest {
-            request_id: "1".to_owned(),
-            call_id: None,
-            tool: tool.to_owned(),
-            input,
-            options: Vec::new(),
-        };
-        let answer = |decision: &str, by: &str| Event::PermissionResponse {
-            request_id: "1".to_owned(),
-            decision: decision.to_owned(),
-            by: by.to_owned(),
-        };
-        let question = serde_json::json!({"questions": [{"question": "Which?"}]});
-        let text = shown(&[
-            ask("shell", serde_json::json!({"command": "ls"})),
-            answer("allow", "local"),
-            ask("AskUserQuestion", question),
-            answer("deny", "timeout"),
-        ]);
-        assert_eq!(
-            text,
-            "? shell  ls\n  permitted by a person here\n? AskUserQuestion  Which?\n  denied as \
-             nobody answered in time\n"
-        );
-    }
-
-    #[test]
-    fn agent_text_cannot_drive_the_terminal() {
-        assert!(!shown(&[token("\x1b]0;title\x07")]).contains('\x1b'));
-    }
-}
+mod tests;

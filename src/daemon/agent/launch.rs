@@ -14,7 +14,7 @@ use crate::process::Environment;
 use crate::redact::settings::{in_json, in_variable};
 
 /// A name and a value.
-type Variable = (OsString, OsString);
+pub(in crate::daemon) type Variable = (OsString, OsString);
 
 /// Whether the CLI may find itself to be root. An engine without root's rights shows us as root in its
 /// containers.
@@ -44,7 +44,7 @@ pub(in crate::daemon) fn turn_spec(
         system_prompt_file: agent.system_prompt_file.clone(),
         system_prompt: text_of("--system-prompt-file", agent.system_prompt_file.as_deref())?,
         mcp_config: agent.mcp_config.clone(),
-        mcp_servers: text_of("--mcp-config", agent.mcp_config.as_deref())?,
+        mcp_servers: mcp_servers(agent.mcp_config.as_deref())?,
         allowed_tools: agent.allowed_tools.clone(),
         subagents: Vec::new(),
         extra_args: agent.args.iter().map(Into::into).collect(),
@@ -99,6 +99,32 @@ fn text_of(option: &str, path: Option<&Path>) -> Result<Option<String>, DaemonEr
         })
     };
     path.map(read).transpose()
+}
+
+/// The text of the list of MCP servers. Every CLI takes the same form, and none says which file it is
+/// that it cannot read.
+fn mcp_servers(path: Option<&Path>) -> Result<Option<String>, DaemonError> {
+    const OPTION: &str = "--mcp-config";
+    let Some((path, text)) = path.zip(text_of(OPTION, path)?) else {
+        return Ok(None);
+    };
+    let why = match serde_json::from_str::<serde_json::Value>(&text) {
+        Err(error) => Some(format!("it is not JSON: {error}")),
+        Ok(list) => match list.get("mcpServers").map(serde_json::Value::as_object) {
+            None | Some(None) => Some("it has no object `mcpServers`".to_owned()),
+            Some(Some(servers)) => servers
+                .iter()
+                .find(|(_, server)| !server.is_object())
+                .map(|(name, _)| format!("the server `{name}` is no object")),
+        },
+    };
+    match why {
+        None => Ok(Some(text)),
+        Some(why) => Err(DaemonError::Usage(format!(
+            "{OPTION} {}: {why}; the form is {{\"mcpServers\": {{\"NAME\": {{\"command\": \"…\"}}}}}}",
+            path.display()
+        ))),
+    }
 }
 
 /// The home that holds the CLI's settings, login and conversations.
@@ -282,6 +308,39 @@ pub(in crate::daemon) fn notices(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_of_mcp_servers_that_no_cli_can_read_is_named_with_its_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("mcp.json");
+        let told = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            mcp_servers(Some(&file))
+                .map_or_else(|error| error.to_string(), Option::unwrap_or_default)
+        };
+        let good = r#"{"mcpServers": {"x": {"command": "x"}}}"#;
+        assert_eq!(told(good), good);
+        for (text, fault) in [
+            (
+                "{",
+                "mcp.json: it is not JSON: EOF while parsing an object at line 1 column 1; ",
+            ),
+            (
+                "[1]",
+                "mcp.json: it has no object `mcpServers`; the form is {\"mcpServers\": ",
+            ),
+            (
+                r#"{"mcpServers": 1}"#,
+                "mcp.json: it has no object `mcpServers`; ",
+            ),
+            (
+                r#"{"mcpServers": {"x": 5}}"#,
+                "mcp.json: the server `x` is no object; ",
+            ),
+        ] {
+            assert!(told(text).contains(fault), "{}", told(text));
+        }
+    }
 
     #[test]
     fn a_variable_stands_in_for_one_that_is_not_set_unless_there_is_a_login() {

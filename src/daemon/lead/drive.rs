@@ -95,6 +95,7 @@ impl Lead {
             let prompt = Prompt {
                 text,
                 author: None,
+                images: Vec::new(),
                 command_id: None,
                 is_task: true,
             };

@@ -10,6 +10,7 @@ use crate::api::{
 };
 use crate::daemon::{DaemonError, Registry};
 use crate::ids::SessionId;
+use crate::journal::JournalError;
 
 impl Host for Registry {
     fn daemon(&self) -> DaemonFacts {
@@ -85,6 +86,7 @@ impl From<DaemonError> for CreateError {
             DaemonError::HubUnreachable(_) => Self::HubUnreachable(message),
             DaemonError::HubRefused(_) => Self::HubRefused(message),
             DaemonError::Workspace(_) => Self::Repo(message),
+            DaemonError::Journal(JournalError::Full(_)) => Self::NoRoom(message),
             _ => Self::Internal(message),
         }
     }

@@ -13,6 +13,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{Access, access};
 use rustix::process::{getegid, geteuid};
 use secrecy::SecretString;
 use tokio::sync::mpsc;
@@ -120,7 +121,7 @@ pub(super) async fn make(
             (None, CommandKind::Daemon) => own(),
         };
         match owner {
-            _ if path == setup.cwd => {}
+            Some(_) if path == setup.cwd => {}
             Some(owner) => make_for(setup, &path, owner)?,
             None => make_folder(&path)?,
         }
@@ -307,7 +308,10 @@ fn words(step: Progress) -> String {
 }
 
 fn make_folder(path: &Path) -> Result<(), DaemonError> {
-    files::create_private_dir(path).map_err(|error| folder_error(path, &error))
+    files::create_private_dir(path)
+        // One that is there may be closed to us.
+        .and_then(|()| Ok(access(path, Access::EXEC_OK)?))
+        .map_err(|error| folder_error(path, &error))
 }
 
 /// Makes a folder for the agent's user; one that is there stays as it is, unless a crash came before
@@ -388,7 +392,8 @@ fn give(setup: &Setup<'_>, path: &Path, owner: (u32, u32)) -> Result<(), DaemonE
 
 fn folder_error(path: &Path, error: &std::io::Error) -> DaemonError {
     DaemonError::Workspace(format!(
-        "the workspace {} cannot be used: {error}; mend it, or name another by --workspace-dir",
+        "the workspace {} cannot be used: {error}; mend its owner and mode, or name \
+         another by --workspace-dir",
         path.display()
     ))
 }

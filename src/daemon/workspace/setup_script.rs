@@ -153,6 +153,7 @@ async fn attempt(
     plan.stdout = Stdout::Pipe;
     plan.timeout_ms = u64::try_from(setup.config.setup.timeout.as_millis()).ok();
     plan.user.clone_from(&script.user);
+    plan.ends_with = setup.alone()?;
     plan.reach.clone_from(&script.reach);
     if let Some(reach) = &mut plan.reach {
         reach.read.push(folder.join(PLACE));

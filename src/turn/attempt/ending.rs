@@ -160,14 +160,6 @@ pub(in crate::turn) async fn taken_up(
     })
 }
 
-/// When the attempt began that this run was made for.
-fn began(run: RunId) -> Option<Timestamp> {
-    let (seconds, nanos) = run.uuid().get_timestamp()?.to_unix();
-    let millis = seconds.checked_mul(1_000)?;
-    let millis = millis.checked_add(u64::from(nanos / 1_000_000))?;
-    Some(Timestamp::from_millis(millis))
-}
-
 impl Attempt {
     pub(super) async fn end(mut self, ending: &Ending) -> Result<AttemptEnd, TurnFault> {
         let was_destroyed = self.destroyed && self.run.is_none();
@@ -190,7 +182,8 @@ impl Attempt {
         }
         let session = closing.agent_session.as_deref();
         let so_far = (&closing.seen, &evidence);
-        let taken_up = taken_up(&self.context, run, session, so_far, began(run)).await;
+        let since = run.made_at().map(Timestamp::from_millis);
+        let taken_up = taken_up(&self.context, run, session, so_far, since).await;
         for event in taken_up.into_iter().chain(fate.warnings()) {
             closing.add(&event)?;
         }

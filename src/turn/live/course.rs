@@ -16,6 +16,7 @@ use crate::agent::Evidence;
 use crate::agent::live::{Asked, Command, Message, Phase, Told, is_resumption};
 use crate::clock::Timestamp;
 use crate::event::{ErrorClass, Event, TurnError};
+use crate::image::ImageNote;
 use crate::turn::approval::{Answered, Answerer};
 
 /// A turn's state.
@@ -47,6 +48,9 @@ pub(in crate::turn) struct Course {
 struct Spoken {
     id: String,
     text: String,
+    /// The images that go with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    images: Vec<ImageNote>,
     /// The turn begins with it.
     opens: bool,
     how: How,
@@ -72,7 +76,7 @@ struct Over {
 pub(super) enum Step {
     /// Nothing: the CLI is to speak.
     Wait,
-    /// This is to be said to it.
+    /// This is to be said to it, with its images ([`Course::images`]).
     Say(Command),
     /// It cannot be spoken to.
     Hopeless,
@@ -101,12 +105,16 @@ pub(super) enum News {
 
 impl Course {
     /// A turn that begins now, with this message.
-    pub(in crate::turn) fn begin(id: String, text: String, now: Timestamp) -> Self {
+    pub(in crate::turn) fn begin(
+        id: String,
+        said: (String, Vec<ImageNote>),
+        now: Timestamp,
+    ) -> Self {
         let mut course = Self {
             began: Some(now),
             ..Self::default()
         };
-        course.add(id, text);
+        course.add(id, said);
         for message in &mut course.messages {
             message.opens = true;
         }
@@ -114,10 +122,11 @@ impl Course {
     }
 
     /// A message into the turn.
-    pub(super) fn add(&mut self, id: String, text: String) {
+    pub(super) fn add(&mut self, id: String, (text, images): (String, Vec<ImageNote>)) {
         self.messages.push(Spoken {
             id,
             text,
+            images,
             opens: false,
             how: How::Unsent,
         });
@@ -137,16 +146,7 @@ impl Course {
     pub(super) fn told(&mut self, told: Told, phase: Phase, now: Now) -> Option<News> {
         match told {
             Told::Event(event) => {
-                match &event {
-                    Event::PermissionRequest { request_id, .. } => {
-                        self.asked.push((request_id.clone(), now.wall));
-                    }
-                    Event::ToolStart { .. } => {
-                        self.since
-                            .get_or_insert(now.tick.saturating_sub(RECORD_DELAY));
-                    }
-                    _ => {}
-                }
+                self.saw(&event, now);
                 return Some(News::Event(event));
             }
             Told::Ready => {}
@@ -177,28 +177,41 @@ impl Course {
             Told::Setting { setting, refused } => {
                 tracing::info!(?setting, ?refused, "the agent's word on a setting");
             }
-            Told::Failed { what, why } => {
-                tracing::info!(%what, %why, "the agent did not do what it was asked for");
-                self.interrupted = false;
-                let began = self
-                    .messages
-                    .iter()
-                    .any(|message| message.how == How::Prompt);
-                if phase == Phase::Resting && began && self.over.is_none() {
-                    let error = TurnError::new(ErrorClass::InvalidRequest, why);
-                    self.turn_over(Evidence::Failed(error), false);
-                } else if phase == Phase::Refused {
-                    let error = TurnError::new(ErrorClass::InvalidRequest, why);
-                    let evidence = if is_resumption(&what) {
-                        Evidence::ConversationMissing(error)
-                    } else {
-                        Evidence::Failed(error)
-                    };
-                    self.turn_over(evidence, false);
-                }
-            }
+            Told::Failed { what, why } => self.failed(&what, why, phase),
         }
         None
+    }
+
+    /// Keeps what the time limit of a request and the search for a call's processes begin with.
+    fn saw(&mut self, event: &Event, now: Now) {
+        match event {
+            Event::PermissionRequest { request_id, .. } => {
+                self.asked.push((request_id.clone(), now.wall));
+            }
+            Event::ToolStart { .. } => {
+                self.since
+                    .get_or_insert(now.tick.saturating_sub(RECORD_DELAY));
+            }
+            _ => {}
+        }
+    }
+
+    /// The CLI did not do what it was asked for: the turn's end, where it was the prompt.
+    fn failed(&mut self, what: &str, why: String, phase: Phase) {
+        tracing::info!(%what, %why, "the agent did not do what it was asked for");
+        self.interrupted = false;
+        let began = self
+            .messages
+            .iter()
+            .any(|message| message.how == How::Prompt);
+        let error = TurnError::new(ErrorClass::InvalidRequest, why);
+        let evidence = match phase {
+            Phase::Resting if began && self.over.is_none() => Evidence::Failed(error),
+            Phase::Refused if is_resumption(what) => Evidence::ConversationMissing(error),
+            Phase::Refused => Evidence::Failed(error),
+            _ => return,
+        };
+        self.turn_over(evidence, false);
     }
 
     fn turn_over(&mut self, evidence: Evidence, background: bool) {
@@ -394,6 +407,16 @@ impl Course {
         Some(if is_cut { Evidence::Interrupted } else { said })
     }
 
+    /// The images that go with what is to be said.
+    pub(super) fn images(&self, command: &Command) -> &[ImageNote] {
+        let (Command::Prompt(said) | Command::Steer(said)) = command else {
+            return &[];
+        };
+        let mut messages = self.messages.iter();
+        let spoken = messages.find(|message| message.id == said.id);
+        spoken.map_or(&[], |message| &message.images)
+    }
+
     /// Texts that the agent was not shown to have taken up.
     pub(super) fn open_texts(&self) -> impl Iterator<Item = &str> {
         self.messages.iter().map(|message| message.text.as_str())
@@ -405,6 +428,7 @@ impl Spoken {
         Message {
             id: self.id.clone(),
             text: self.text.clone(),
+            images: Vec::new(),
         }
     }
 }

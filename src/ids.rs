@@ -11,6 +11,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::clock::Timestamp;
+
 /// A Hub session's id: opaque, 1 to 128 bytes of `[A-Za-z0-9_.:-]`, not starting with `.` or `-`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -117,6 +119,18 @@ uuid_id! {
     /// One CLI process with its shim and its folder.
     RunId
 }
+
+impl RunId {
+    /// When it was made; none of one that is no UUIDv7.
+    pub fn made_at(self) -> Option<Timestamp> {
+        let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
+        let millis = seconds.checked_mul(1_000)?;
+        millis
+            .checked_add(u64::from(nanos / 1_000_000))
+            .map(Timestamp::from_millis)
+    }
+}
+
 uuid_id! {
     /// One event; the same for every parse of the same bytes.
     EventId

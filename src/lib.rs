@@ -4,13 +4,14 @@
 //! only modules of a lower tier (`tests/architecture.rs` holds the table); the tiers up to the
 //! adapters and state machines do no I/O, know no runtime and never panic on any input.
 
-// tier 0: ids, clock, private files, how a process ends; first what every module may name
+// tier 0: ids, clock, private files, images, how a process ends; first what every module may name
 #[macro_use]
 mod crash_point;
 pub mod clock;
 pub mod exit;
 pub mod files;
 pub mod ids;
+pub mod image;
 mod loopback;
 // tier 1: settings, the event vocabulary, framing, masking
 pub mod config;

@@ -3,7 +3,8 @@
 //! Guarantees: the socket is reached by way of a descriptor of its folder, so that the folder's path
 //! may be of any length (an address holds 107 bytes) and may be the same place in a container; who
 //! asks is known by the connection, whatever the socket's file permits; a request is bounded in size
-//! and time. Does not: know what is asked, or log it.
+//! and time; a machine or process that is out of descriptors is waited for. Does not: know what is
+//! asked, or log it.
 //!
 //! ```text
 //! Door::ask ── request, end of writing ──► PrivateSocket::accept ─► Caller
@@ -25,6 +26,8 @@ use tokio::net::{UnixListener, UnixStream};
 
 /// Whoever asks writes at once.
 const ASK_LIMIT: Duration = Duration::from_secs(5);
+/// After a connection that could not be taken. It still waits, and so would be tried again at once.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The server's side.
 #[derive(Debug)]
@@ -56,10 +59,20 @@ impl PrivateSocket {
     }
 
     /// The next who asks.
-    pub async fn accept(&self) -> io::Result<Caller> {
-        let (stream, _) = self.listener.accept().await?;
-        let is_own = stream.peer_cred()?.uid() == self.uid;
-        Ok(Caller { stream, is_own })
+    pub async fn accept(&self) -> Caller {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let peer = stream.peer_cred();
+                    let is_own = peer.is_ok_and(|peer| peer.uid() == self.uid);
+                    return Caller { stream, is_own };
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection; trying again");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
     }
 }
 
@@ -151,7 +164,7 @@ mod tests {
                 let connection = door.connect().unwrap();
                 connection.ask(b"question", 3, Duration::from_secs(5))
             });
-            let mut caller = socket.accept().await.unwrap();
+            let mut caller = socket.accept().await;
             assert_eq!(caller.is_own(), is_own);
             assert_eq!(caller.request(5).await.unwrap(), b"quest");
             caller.answer(b"answer").await.unwrap();

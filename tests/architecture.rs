@@ -13,6 +13,7 @@ const TIERS: &[(&str, u8)] = &[
     ("exit", 0),
     ("files", 0),
     ("ids", 0),
+    ("image", 0),
     ("loopback", 0),
     ("config", 1),
     ("event", 1),

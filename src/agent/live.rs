@@ -21,6 +21,7 @@ use super::{Evidence, Ignored, LaunchError, LaunchPlan, RestoreError, TurnSpec};
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::frame::Line;
+use crate::image::Image;
 
 pub use reader::{Heard, LiveReader};
 pub use settings::{Setting, Settings};
@@ -75,6 +76,8 @@ pub struct Message {
     pub id: String,
     /// What the user says.
     pub text: String,
+    /// The images that go with it.
+    pub images: Vec<Image>,
 }
 
 /// The answer to a request.

@@ -28,6 +28,7 @@ mod store;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Timestamp;
 use crate::event::{ErrorClass, Event, Outcome, TurnError};
 use crate::exit::Exit;
 use crate::frame::Line;
@@ -114,6 +115,20 @@ pub enum RestoreError {
 /// An adapter that goes on, or why it cannot.
 pub type Restored = Result<Box<dyn Adapter>, RestoreError>;
 
+/// How a CLI is told to shorten its context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compacts {
+    /// By the prompt `/compact`, with words behind it that say what to keep, in each of its forms.
+    AsAsked,
+    /// By the prompt `/compact` alone, in its live form.
+    Live,
+    /// Not at all, as it is run here: why.
+    Never(&'static str),
+}
+
+/// The prompt that has a CLI shorten its context.
+pub const COMPACT: &str = "/compact";
+
 /// An agent CLI that the program knows.
 #[derive(Debug)]
 pub struct AgentKind {
@@ -141,9 +156,14 @@ pub struct AgentKind {
     pub conversation: Option<fn(&Homes<'_>, &str) -> ConversationFile>,
     /// Where it stores how its turns ended; none where its output alone says so.
     pub store: Option<Store>,
+    /// Whether a conversation's file, or the end of it, shows that the agent has answered in a turn
+    /// that began at that time or later; none where the output tells of a call before it begins.
+    pub has_answered: Option<fn(&[u8], Timestamp) -> bool>,
     /// Whether it exits with 0, and without its terminal record, when a signal ends it: then an exit
     /// like that is a death and not a way to end a turn.
     pub exits_well_by_signal: bool,
+    /// How it is told to shorten its context.
+    pub compacts: Compacts,
     /// Its long-lived form, where it is spoken to in one.
     pub live: Option<live::LiveKind>,
 }

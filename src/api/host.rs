@@ -165,9 +165,6 @@ pub struct Created {
 /// Why a session was not ended.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EndError {
-    /// The disk is full, or the journal at its quota.
-    #[error("{0}")]
-    NoRoom(String),
     /// The daemon is going.
     #[error("the daemon is stopping; ask again when it is back")]
     Stopping,
@@ -194,6 +191,9 @@ pub enum CreateError {
     /// The Hub says no.
     #[error("{0}")]
     HubRefused(String),
+    /// The disk is full, or the journal at its quota.
+    #[error("{0}")]
+    NoRoom(String),
     /// The daemon is going.
     #[error("the daemon is stopping; ask again when it is back")]
     Stopping,

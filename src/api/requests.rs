@@ -11,7 +11,7 @@ use axum::http::{StatusCode, Uri};
 
 use super::failure::Failure;
 use super::host::{HostedSession, LedSession, NewSession, Standing};
-use super::routes::{Query, body};
+use super::routes::{Query, WITH_IMAGES, body, body_up_to};
 use super::server::Api;
 use super::status::{find, led_now, summary, turn};
 use super::wire::{
@@ -19,6 +19,7 @@ use super::wire::{
     SessionSummary,
 };
 use crate::config::{EnvMap, InvalidAuthor};
+use crate::image::{self, Image};
 use crate::journal::TurnState;
 use crate::session::Prompt;
 
@@ -65,7 +66,7 @@ pub(super) async fn prompt(
     request: Body,
 ) -> Result<(StatusCode, Json<PromptAnswer>), Failure> {
     let hosted = find(&api, &id)?;
-    let request: PromptRequest = needed(body(request).await?)?;
+    let request: PromptRequest = needed(body_up_to(request, WITH_IMAGES).await?)?;
     let prompt_id = request.prompt_id;
     if prompt_id
         .as_ref()
@@ -80,10 +81,12 @@ pub(super) async fn prompt(
     let author = request.author.as_deref().map(str::parse).transpose();
     let author =
         author.map_err(|error: InvalidAuthor| Failure::invalid(format!("`author`: {error}")))?;
+    let images = images(&request.images)?;
     let led = led(&hosted).await?;
     let prompt = Prompt {
         text: request.text,
         author,
+        images,
         command_id: prompt_id,
         is_task: false,
     };
@@ -92,6 +95,16 @@ pub(super) async fn prompt(
         turn_id: led.session.prompt(prompt).await?,
     };
     Ok((StatusCode::CREATED, Json(answer)))
+}
+
+fn images(given: &[String]) -> Result<Vec<Image>, Failure> {
+    let mut images = Vec::new();
+    for (number, given) in given.iter().enumerate() {
+        let image = Image::from_base64(given);
+        let refused = |error| Failure::invalid(format!("`images[{number}]`: {error}"));
+        images.push(image.map_err(refused)?);
+    }
+    image::all(images).map_err(|error| Failure::invalid(format!("`images`: {error}")))
 }
 
 pub(super) async fn cancel(

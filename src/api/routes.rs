@@ -12,9 +12,12 @@ use serde::de::DeserializeOwned;
 use super::failure::Failure;
 use super::server::Api;
 use super::{approval, events, guard, logs, metrics, requests, settings, status};
+use crate::image;
 
 /// The most that a request's body may hold.
 const MAX_BODY: usize = 1024 * 1024;
+/// The same with images: as many as a prompt takes, in base64, beside its words.
+pub(super) const WITH_IMAGES: usize = image::MAX_BYTES / 3 * 4 + MAX_BODY;
 
 /// How long a client may take to send its request's body.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
@@ -96,14 +99,22 @@ pub(super) async fn wrong_method(method: Method, uri: Uri) -> Failure {
 
 /// A request's body as JSON, within its limits; `None` where there is none.
 pub(super) async fn body<T: DeserializeOwned>(body: Body) -> Result<Option<T>, Failure> {
-    let read = tokio::time::timeout(BODY_PATIENCE, to_bytes(body, MAX_BODY)).await;
+    body_up_to(body, MAX_BODY).await
+}
+
+/// As [`body`], with another limit, in bytes.
+pub(super) async fn body_up_to<T: DeserializeOwned>(
+    body: Body,
+    limit: usize,
+) -> Result<Option<T>, Failure> {
+    let read = tokio::time::timeout(BODY_PATIENCE, to_bytes(body, limit)).await;
     let bytes = match read {
         Ok(Ok(bytes)) => bytes,
         Ok(Err(_)) => {
             return Err(Failure::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "too_large",
-                format!("the body is longer than {MAX_BODY} bytes, or broke off"),
+                format!("the body is longer than {limit} bytes, or broke off"),
                 "have the agent read what is large from a file",
             ));
         }

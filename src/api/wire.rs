@@ -258,6 +258,9 @@ pub struct PromptRequest {
     /// `Name <address>`: on whose behalf.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
+    /// Images in base64: PNG, JPEG, GIF or WebP.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_id: Option<String>,
 }

@@ -8,10 +8,16 @@ mod envelope;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::image::ImageNote;
+
 pub use envelope::{Envelope, EnvelopeError, Header};
 
 /// The code of the notice behind which the agent knows nothing of what was before.
 pub const NEW_CONVERSATION: &str = "new_conversation";
+
+/// The code of the notice that the agent has taken up what it was asked, although its output showed
+/// nothing of it before it was cut off.
+pub const TAKEN_UP: &str = "taken_up";
 
 /// One normalized event, without its envelope.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,13 +25,16 @@ pub const NEW_CONVERSATION: &str = "new_conversation";
 #[allow(missing_docs)] // the fields are the contract's own words, explained in docs/events.md
 pub enum Event {
     /// What the agent is asked: first event of every turn, and again for each message into it.
-    /// `author` is on whose behalf, as `Name <address>`, where the asker says so.
+    /// `author` is on whose behalf, as `Name <address>`, where the asker says so; `images` says which
+    /// images go with it, without their bytes.
     Prompt {
         text: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         prompt_id: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         author: Option<String>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        images: Vec<ImageNote>,
     },
     /// The CLI says who it is; `id` is its own session id.
     Session {

@@ -1,7 +1,8 @@
 //! What to do when a connection to the Hub ends: pure, so that every close code can be tested.
 //!
 //! Before the first `init` a refusal is final and an absent Hub is waited for only so long. After
-//! it nothing is ever final: the session goes on without the Hub and the link keeps trying.
+//! it nothing is ever final: the session goes on without the Hub and the link keeps trying. So it is
+//! before it, where the session goes on without the Hub's word.
 
 use std::time::{Duration, Instant};
 
@@ -177,8 +178,19 @@ pub(super) struct Reconnect {
     timing: Timing,
     jitter: u64,
     since: Instant,
-    joined: bool,
+    stage: Stage,
     failures: u32,
+}
+
+/// What a session's work needs the Hub for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// To begin.
+    Joining,
+    /// For nothing: it goes on without the Hub's word.
+    Apart,
+    /// For nothing any more: the Hub has let us in.
+    Joined,
 }
 
 impl Reconnect {
@@ -187,14 +199,21 @@ impl Reconnect {
             timing,
             jitter: seed,
             since: now,
-            joined: false,
+            stage: Stage::Joining,
             failures: 0,
         }
     }
 
     /// An `init` came.
     pub(super) fn joined(&mut self) {
-        self.joined = true;
+        self.stage = Stage::Joined;
+    }
+
+    /// The session goes on without waiting for that.
+    pub(super) fn apart(&mut self) {
+        if self.stage == Stage::Joining {
+            self.stage = Stage::Apart;
+        }
     }
 
     /// A connection ended, `lived` after its `init`.
@@ -209,7 +228,7 @@ impl Reconnect {
             self.failures = 0;
         }
         let kind = why.kind();
-        if !self.joined {
+        if self.stage == Stage::Joining {
             let waited = now.saturating_duration_since(self.since);
             if kind == Kind::Rejected {
                 return Err(StartError::Refused(why.to_string()));
@@ -221,11 +240,11 @@ impl Reconnect {
         }
         let (phase, after) = match kind {
             Kind::Transient => (Phase::Backoff, self.backoff()),
-            Kind::Fenced if self.joined => (Phase::Fenced, self.timing.fenced),
+            Kind::Fenced if self.stage == Stage::Joined => (Phase::Fenced, self.timing.fenced),
             Kind::Fenced => (Phase::Fenced, self.timing.takeover),
             Kind::Rejected => (Phase::Rejected, self.timing.rejected),
         };
-        let after = if self.joined {
+        let after = if self.stage != Stage::Joining {
             after
         } else {
             // The last try is at the deadline, not after it.
@@ -304,6 +323,27 @@ mod tests {
         for code in [4408, 4429] {
             assert_eq!(after(false, &said(Some(code))), Ok(Phase::Backoff));
         }
+    }
+
+    #[test]
+    fn nothing_is_final_where_the_session_goes_on_without_the_hub() {
+        let now = Instant::now();
+        let timing = Timing {
+            hub_wait: Duration::ZERO,
+            ..Timing::default()
+        };
+        let mut machine = Reconnect::new(timing.clone(), 1, now);
+        machine.apart();
+        let mut next = |why: &Ended| machine.ended(why, Duration::ZERO, now).unwrap();
+        assert_eq!(next(&Ended::Http(401)).phase, Phase::Rejected);
+        assert_eq!(next(&Ended::NoInit).phase, Phase::Backoff);
+        // It may be our own old socket.
+        let (fenced, takeover) = (next(&close(4409)), timing.takeover);
+        assert_eq!((fenced.phase, fenced.after), (Phase::Fenced, takeover));
+        machine.joined();
+        machine.apart();
+        let fenced = machine.ended(&close(4409), Duration::ZERO, now).unwrap();
+        assert_eq!(fenced.after, timing.fenced);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::{Change, JournalError};
 use crate::clock::Timestamp;
 use crate::event::Outcome;
 use crate::ids::{RunId, TurnId};
+use crate::image::{self, Image};
 
 /// Where changes of one batch are stored.
 pub(super) struct Rows<'a> {
@@ -43,8 +44,8 @@ impl Rows<'_> {
                 run,
                 ordinal_next,
             } => self.begin_attempt(*turn, *attempt, *run, *ordinal_next),
-            // The event is the change.
-            Change::TakePrompt => Ok(()),
+            // The event is the change; only images are more than it says.
+            Change::TakePrompt { turn, images } => self.keep_images(*turn, images),
             Change::Progress {
                 turn,
                 offset,
@@ -94,6 +95,10 @@ impl Rows<'_> {
 
     /// Removes all that is stored of the session.
     fn forget_session(&self) -> Result<(), JournalError> {
+        self.run(
+            "DELETE FROM image WHERE turn_id IN (SELECT id FROM turn WHERE session_id = ?1)",
+            [self.session],
+        )?;
         for table in ["event_batch", "turn"] {
             let delete = format!("DELETE FROM {table} WHERE session_id = ?1");
             self.run(&delete, [self.session])?;
@@ -115,22 +120,25 @@ impl Rows<'_> {
             command_id,
             prompt,
             author,
+            images,
             is_task,
             at,
         } = change
         else {
             return Ok(());
         };
-        let turn = turn.to_string();
+        let id = *turn;
+        let turn = id.to_string();
         if *is_task {
             self.set("task_taken", 1)?;
         }
         let author = author.as_ref().map(ToString::to_string);
         let command = command_id.as_deref();
+        let notes = noted(images)?;
         self.run(
             "INSERT INTO turn(id, session_id, ordinal, command_id, prompt, state, created_at,
-                              prompt_digest, progress_digest, author)
-             SELECT ?1, ?2, 1 + coalesce(max(ordinal), 0), ?3, ?4, 'queued', ?5, ?6, ?7, ?8
+                              prompt_digest, progress_digest, author, images)
+             SELECT ?1, ?2, 1 + coalesce(max(ordinal), 0), ?3, ?4, 'queued', ?5, ?6, ?7, ?8, ?9
              FROM turn WHERE session_id = ?2
              ON CONFLICT(session_id, command_id) DO NOTHING",
             params![
@@ -139,11 +147,31 @@ impl Rows<'_> {
                 command_id,
                 prompt,
                 signed(at.millis()),
-                of_prompt(&turn, self.session, command, prompt, author.as_deref()),
+                of_prompt(
+                    (&turn, self.session),
+                    command,
+                    prompt,
+                    author.as_deref(),
+                    notes.as_deref()
+                ),
                 of_progress(&turn, 0, 0, &[]),
-                author
+                author,
+                notes
             ],
-        )
+        )?;
+        self.keep_images(id, images)
+    }
+
+    /// Keeps the images of a turn that is there: a prompt that came again has made none.
+    fn keep_images(&self, turn: TurnId, images: &[Image]) -> Result<(), JournalError> {
+        for image in images {
+            self.run(
+                "INSERT INTO image(turn_id, sha256, body) SELECT id, ?2, ?3 FROM turn WHERE id = ?1
+                 ON CONFLICT(turn_id, sha256) DO NOTHING",
+                params![turn.to_string(), image.note().sha256, image.data()],
+            )?;
+        }
+        Ok(())
     }
 
     fn begin_attempt(
@@ -213,6 +241,8 @@ impl Rows<'_> {
     fn end_turn(&self, turn: TurnId, outcome: Outcome, at: Timestamp) -> Result<(), JournalError> {
         let turn = turn.to_string();
         self.forget_adapters(&turn)?;
+        // Nobody is told of them any more.
+        self.run("DELETE FROM image WHERE turn_id = ?1", [&turn])?;
         self.run(
             "UPDATE turn SET state = 'ended', outcome = ?2, ended_at = ?3, last_seq = ?5,
                     first_seq = coalesce(first_seq, ?4)
@@ -244,4 +274,15 @@ impl Rows<'_> {
         }
         Ok(())
     }
+}
+
+/// Which images go with a prompt, as a row says it; nothing where none do.
+fn noted(images: &[Image]) -> Result<Option<String>, JournalError> {
+    if images.is_empty() {
+        return Ok(None);
+    }
+    let notes = serde_json::to_string(&image::notes(images));
+    notes
+        .map(Some)
+        .map_err(|error| JournalError::Corrupt(format!("a prompt's images have no JSON: {error}")))
 }

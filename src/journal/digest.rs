@@ -59,17 +59,19 @@ pub(super) fn of_batch(session: &str, first: u64, last: u64, body: &[u8]) -> i64
 
 /// Of what was promised with a turn.
 pub(super) fn of_prompt(
-    turn: &str,
-    session: &str,
+    (turn, session): (&str, &str),
     command: Option<&str>,
     prompt: &str,
     author: Option<&str>,
+    images: Option<&str>,
 ) -> i64 {
     let digest = Digest::new(b'p').bytes(turn.as_bytes());
     let digest = digest.bytes(session.as_bytes()).text(command);
     let digest = digest.bytes(prompt.as_bytes());
     // Without one it is what it was before there were authors.
     let digest = author.map_or(digest, |author| digest.bytes(author.as_bytes()));
+    // Nor before there were images; a number keeps them from being an author.
+    let digest = images.map_or(digest, |images| digest.number(2).bytes(images.as_bytes()));
     digest.value()
 }
 
@@ -103,8 +105,10 @@ mod tests {
 
     #[test]
     fn what_is_absent_is_not_what_is_empty() {
-        let of = |command, author| of_prompt("t", "s", command, "p", author);
+        let of = |command, author| of_prompt(("t", "s"), command, "p", author, None);
         assert_ne!(of(None, None), of(Some(""), None));
         assert_ne!(of(None, None), of(None, Some("")));
+        let with = of_prompt(("t", "s"), None, "p", None, Some("[]"));
+        assert_ne!(of(None, Some("[]")), with);
     }
 }

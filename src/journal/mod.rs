@@ -51,6 +51,7 @@ pub use rows::{Batch, Change, NewEvent, SessionRow, TurnRow, TurnState};
 pub use tail::{StoredBatch, Tail};
 
 use crate::ids::{RunId, Seq, SessionId, TurnId};
+use crate::image::{Image, ImageNote};
 use tail::Feeds;
 
 /// Batches that may wait for the writer; each is at most about 256 KiB, so 32 MiB at worst. When
@@ -178,6 +179,17 @@ impl Journal {
     /// Every session's row, the newest first.
     pub async fn sessions(&self) -> Result<Vec<SessionRow>, JournalError> {
         self.read(store::sessions).await
+    }
+
+    /// An image of a turn that is not over; none where what is kept is not that image.
+    pub async fn image(
+        &self,
+        turn: TurnId,
+        note: &ImageNote,
+    ) -> Result<Option<Image>, JournalError> {
+        let sha256 = note.sha256.clone();
+        let kept = self.read(move |connection| store::image(connection, turn, &sha256));
+        Ok(kept.await?.and_then(|data| Image::kept(note, data)))
     }
 
     /// The place of the session's last event; 0 before the first.

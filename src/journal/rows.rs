@@ -4,6 +4,7 @@ use crate::clock::Timestamp;
 use crate::config::Author;
 use crate::event::{Event, Outcome};
 use crate::ids::{EventId, RunId, SessionId, SpoolOffset, TurnId};
+use crate::image::{Image, ImageNote};
 
 /// One transaction's worth of events and changes, all of one session.
 #[derive(Debug)]
@@ -128,6 +129,8 @@ pub enum Change {
         prompt: String,
         /// On whose behalf, where the asker said so.
         author: Option<Author>,
+        /// The images that go with it.
+        images: Vec<Image>,
         /// Whether this is the session's own first task.
         is_task: bool,
         /// Now.
@@ -153,7 +156,12 @@ pub enum Change {
         turn: TurnId,
     },
     /// A message was taken into the running turn; its `prompt` is in this batch. A promise.
-    TakePrompt,
+    TakePrompt {
+        /// The turn.
+        turn: TurnId,
+        /// The images that go with the message.
+        images: Vec<Image>,
+    },
     /// The turn is to be cancelled, whoever is there to do it. A promise: it is not gone on with.
     CancelTurn {
         /// The turn.
@@ -219,7 +227,7 @@ impl Change {
             | Self::QueueTurn { .. }
             | Self::BeginAttempt { .. }
             | Self::EndAttempt { .. }
-            | Self::TakePrompt
+            | Self::TakePrompt { .. }
             | Self::CancelTurn { .. }
             | Self::Choose { .. }
             | Self::RenewConversation
@@ -269,6 +277,7 @@ pub struct TurnRow {
     pub command_id: Option<String>,
     pub prompt: String,
     pub author: Option<Author>,
+    pub images: Vec<ImageNote>,
     pub state: TurnState,
     pub attempt: u32,
     pub run: Option<RunId>,
@@ -277,4 +286,16 @@ pub struct TurnRow {
     pub adapter: Option<Vec<u8>>,
     pub outcome: Option<Outcome>,
     pub created_at: Timestamp,
+}
+
+impl TurnRow {
+    /// The event of the prompt that the turn begins with.
+    pub fn prompt_event(&self) -> Event {
+        Event::Prompt {
+            text: self.prompt.clone(),
+            prompt_id: self.command_id.clone(),
+            author: self.author.as_ref().map(ToString::to_string),
+            images: self.images.clone(),
+        }
+    }
 }

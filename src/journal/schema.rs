@@ -27,6 +27,18 @@ const STEPS: &[Step] = &[
     |transaction| Ok(transaction.execute_batch("ALTER TABLE session ADD COLUMN choices TEXT;")?),
     // On whose behalf a prompt is.
     |transaction| Ok(transaction.execute_batch("ALTER TABLE turn ADD COLUMN author TEXT;")?),
+    // Which images go with a prompt, and the images of turns that are not over.
+    |transaction| {
+        Ok(transaction.execute_batch(
+            "ALTER TABLE turn ADD COLUMN images TEXT;
+             CREATE TABLE image(
+               turn_id TEXT NOT NULL REFERENCES turn(id),
+               sha256  TEXT NOT NULL,
+               body    BLOB NOT NULL,
+               PRIMARY KEY(turn_id, sha256)
+             ) STRICT;",
+        )?)
+    },
 ];
 
 /// What the file is, before it is brought up to date.
@@ -126,7 +138,7 @@ fn seal_turns(transaction: &Transaction<'_>) -> Result<(), JournalError> {
         let adapter: Option<Vec<u8>> = row.get(6)?;
         let (offset, ordinal) = (unsigned(row.get(4)?), unsigned(row.get(5)?));
         let progress = of_progress(&id, offset, ordinal, &adapter.unwrap_or_default());
-        let prompt = of_prompt(&id, &session, command.as_deref(), &prompt, None);
+        let prompt = of_prompt((&id, &session), command.as_deref(), &prompt, None, None);
         transaction.execute(
             "UPDATE turn SET prompt_digest = ?2, progress_digest = ?3 WHERE id = ?1",
             params![id, prompt, progress],

@@ -83,7 +83,7 @@ macro_rules! select_turn {
     ($conditions:literal) => {
         concat!(
             "SELECT id, command_id, prompt, state, attempt, run_id, spool_offset, ordinal_next,
-                    adapter, outcome, created_at, author
+                    adapter, outcome, created_at, author, images
              FROM turn WHERE session_id = ?1 ",
             $conditions
         )
@@ -114,6 +114,18 @@ pub(super) fn accepted_turn(
     ))?;
     let mut rows = statement.query(params![session.as_str(), id.to_string(), command_id])?;
     rows.next()?.map(turn).transpose()
+}
+
+/// The bytes of an image of a turn that is not over.
+pub(super) fn image(
+    connection: &Connection,
+    turn: TurnId,
+    sha256: &str,
+) -> Result<Option<Vec<u8>>, JournalError> {
+    let mut statement =
+        connection.prepare_cached("SELECT body FROM image WHERE turn_id = ?1 AND sha256 = ?2")?;
+    let mut rows = statement.query(params![turn.to_string(), sha256])?;
+    Ok(rows.next()?.map(|row| row.get(0)).transpose()?)
 }
 
 pub(super) fn newest_adapter(
@@ -155,6 +167,12 @@ fn turn(row: &Row<'_>) -> Result<TurnRow, JournalError> {
             .get::<_, Option<String>>(11)?
             .map(|author| parse("author", &author))
             .transpose()?,
+        images: match row.get::<_, Option<String>>(12)? {
+            None => Vec::new(),
+            Some(notes) => serde_json::from_str(&notes).map_err(|error| {
+                JournalError::Corrupt(format!("a turn's images are no notes of images: {error}"))
+            })?,
+        },
     })
 }
 
@@ -309,7 +327,7 @@ pub(super) fn verify_rows(connection: &Connection) -> Result<(), JournalError> {
     }
     let mut turns = connection.prepare(
         "SELECT id, session_id, command_id, prompt, spool_offset, ordinal_next, adapter,
-                prompt_digest, progress_digest, author FROM turn",
+                prompt_digest, progress_digest, author, images FROM turn",
     )?;
     let mut rows = turns.query([])?;
     while let Some(row) = rows.next()? {
@@ -319,12 +337,13 @@ pub(super) fn verify_rows(connection: &Connection) -> Result<(), JournalError> {
         let (offset, ordinal) = (unsigned(row.get(4)?), unsigned(row.get(5)?));
         let progress = of_progress(&id, offset, ordinal, &adapter.unwrap_or_default());
         let author: Option<String> = row.get(9)?;
+        let images: Option<String> = row.get(10)?;
         let prompt = of_prompt(
-            &id,
-            &session,
+            (&id, &session),
             command.as_deref(),
             &prompt,
             author.as_deref(),
+            images.as_deref(),
         );
         if (row.get::<_, i64>(7)?, row.get::<_, i64>(8)?) != (prompt, progress) {
             return Err(altered(&format!("turn {id}")));

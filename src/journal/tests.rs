@@ -54,6 +54,7 @@ fn queue(turn: TurnId, command_id: Option<&str>) -> Change {
         command_id: command_id.map(str::to_owned),
         prompt: "do it".to_owned(),
         author: None,
+        images: Vec::new(),
         is_task: false,
         at: Timestamp::from_millis(2),
     }
@@ -351,6 +352,66 @@ async fn a_journal_of_the_first_version_is_brought_up_to_date() {
     assert_eq!(&batch.body[..], b"a\n");
     journal.close().await;
     assert!(!Journal::open(&path).unwrap().is_empty().await.unwrap());
+}
+
+#[tokio::test]
+async fn an_image_is_kept_with_its_accepted_prompt_until_its_turn_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let png = |last: u8| Image::new([b"\x89PNG\r\n\x1a\n", &[last][..]].concat()).unwrap();
+    let with = |turn: TurnId, image: &Image| match queue(turn, Some("c1")) {
+        Change::QueueTurn {
+            turn,
+            command_id,
+            prompt,
+            author,
+            is_task,
+            at,
+            ..
+        } => Change::QueueTurn {
+            turn,
+            command_id,
+            prompt,
+            author,
+            images: vec![image.clone()],
+            is_task,
+            at,
+        },
+        other => other,
+    };
+    let (first, second) = (turn_id(1), turn_id(2));
+    {
+        let journal = Journal::open(&path).unwrap();
+        open_session(&journal).await;
+        for (turn, image) in [(first, png(1)), (second, png(2))] {
+            let batch = Batch::new(&session(), "claude").with(with(turn, &image));
+            journal.commit(batch).await.unwrap();
+        }
+        let steered = Change::TakePrompt {
+            turn: first,
+            images: vec![png(3)],
+        };
+        let batch = Batch::new(&session(), "claude").with(steered);
+        journal.commit(batch).await.unwrap();
+        journal.close().await;
+    }
+    let journal = Journal::open(&path).unwrap();
+    let turns = journal.turns(&session()).await.unwrap();
+    assert_eq!(turns[0].images, [png(1).note().clone()]);
+    let kept = async |turn, image: &Image| journal.image(turn, image.note()).await.unwrap();
+    assert_eq!(kept(first, &png(1)).await, Some(png(1)));
+    assert_eq!(kept(first, &png(3)).await, Some(png(3)));
+    // The same prompt again made no turn, and left nothing behind.
+    assert_eq!(kept(second, &png(2)).await, None);
+    let end = Change::EndTurn {
+        turn: first,
+        outcome: Outcome::Completed,
+        at: Timestamp::from_millis(3),
+    };
+    let batch = Batch::new(&session(), "claude").with(end);
+    journal.commit(batch).await.unwrap();
+    assert_eq!(kept(first, &png(1)).await, None);
+    assert_eq!(kept(first, &png(3)).await, None);
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::choosing::{Changing, answered, in_force};
 use super::handle::{Prompt, Request, SessionError};
+use super::holding::Hold;
 use super::state::SessionState;
 use crate::agent::live::{Answer, Since};
 use crate::event::{Event, NEW_CONVERSATION, NoticeLevel, Outcome};
@@ -27,7 +28,8 @@ use crate::tasks::Tasks;
 use crate::turn::approval::{AnswerError, Answered, Waiting};
 use crate::turn::choices::{Choice, Choices};
 use crate::turn::{
-    LiveProcess, Rest, RestFrom, Showing, Shown, Turn, TurnCommand, TurnContext, TurnEnd, TurnFault,
+    LiveProcess, Rest, RestFrom, Showing, Shown, Steering, Turn, TurnCommand, TurnContext, TurnEnd,
+    TurnFault,
 };
 
 /// What whoever waits for people is told when the turn ends before they answer.
@@ -46,7 +48,9 @@ pub(super) type Choosing = (Choice, oneshot::Sender<Result<Since, SessionError>>
 pub(super) struct Driver {
     pub(super) context: Arc<TurnContext>,
     tasks: Tasks,
-    queue: VecDeque<TurnRow>,
+    pub(super) queue: VecDeque<TurnRow>,
+    /// What is not done for now.
+    pub(super) hold: Hold,
     pub(super) running: Option<Running>,
     idle_waiters: Vec<oneshot::Sender<Result<(), SessionError>>>,
     /// Who waits for each pause that was asked for; not empty while pausing.
@@ -118,6 +122,7 @@ impl Driver {
             tasks: tasks.clone(),
             rest,
             queue,
+            hold: Hold::Nothing,
             running: None,
             idle_waiters: Vec::new(),
             pausing: Vec::new(),
@@ -154,14 +159,14 @@ impl Driver {
                 if !self.pausing.is_empty() {
                     return Ok(());
                 }
-                match self.queue.pop_front() {
+                match self.next_turn() {
                     Some(turn) => self.start_turn(turn),
                     None => self.tell_idle(),
                 }
             }
             tokio::select! {
                 biased;
-                ended = finished(&mut self.running) => self.turn_ended(ended?),
+                ended = finished(&mut self.running) => self.turn_ended(ended?).await?,
                 answer = answered(&mut self.changing) => self.chosen(answer).await,
                 Ok(()) = showing.changed() => {
                     let Showing { doing, mut asked } = showing.borrow_and_update().clone();
@@ -204,11 +209,15 @@ impl Driver {
         self.publish_queue();
     }
 
-    fn turn_ended(&mut self, end: TurnEnd) {
+    async fn turn_ended(&mut self, end: TurnEnd) -> Result<(), TurnFault> {
         crash_point!("session.turn_ended");
         self.context.asides.deny_all(OVER);
-        self.running = None;
         self.left_open = end.outcome.is_none();
+        if let Some(ended) = self.running.take()
+            && self.left_open
+        {
+            self.keep_paused(ended.turn).await?;
+        }
         self.rest(end.process, end.outcome);
         self.publish.send_modify(|state| {
             state.running = None;
@@ -221,6 +230,8 @@ impl Driver {
                 state.last_end = end.last_seq;
             }
         });
+        self.publish_queue();
+        Ok(())
     }
 
     /// Until the next turn the live process rests; a new one is made ready where the turn's was
@@ -294,6 +305,7 @@ impl Driver {
                     self.rest = Some(Rest::begin(context, &self.tasks, RestFrom::Warm));
                 }
             }
+            Request::Hold(hold) => self.hold_back(hold).await,
             Request::Pause { at_once, done } => {
                 self.order(TurnCommand::Pause { at_once }).await;
                 self.pausing.push(done);
@@ -315,10 +327,22 @@ impl Driver {
         changes && (is_aside || !(can_change || is_question))
     }
 
-    async fn accept(&mut self, prompt: Prompt) -> Result<TurnId, SessionError> {
+    /// Whether the agent can be given that, in the form that the session runs in.
+    fn can_be_told(&self, prompt: &Prompt) -> Result<(), SessionError> {
         if prompt.text.trim().is_empty() {
             return Err(SessionError::EmptyPrompt);
         }
+        let agent = self.context.agent;
+        match (self.context.live, &agent.live) {
+            _ if prompt.images.is_empty() => Ok(()),
+            (Some(_), _) => Ok(()),
+            (None, Some(_)) => Err(SessionError::ImagesNeedLive { agent: agent.name }),
+            (None, None) => Err(SessionError::NoImages { agent: agent.name }),
+        }
+    }
+
+    async fn accept(&mut self, prompt: Prompt) -> Result<TurnId, SessionError> {
+        self.can_be_told(&prompt)?;
         if !self.pausing.is_empty() {
             return Err(SessionError::Stopping);
         }
@@ -328,6 +352,7 @@ impl Driver {
             command_id: prompt.command_id.clone(),
             prompt: prompt.text,
             author: prompt.author,
+            images: prompt.images,
             is_task: prompt.is_task,
             at: self.context.clock.wall(),
         };
@@ -355,15 +380,16 @@ impl Driver {
     }
 
     async fn steer(&mut self, prompt: Prompt) -> Result<(), SessionError> {
-        if prompt.text.trim().is_empty() {
-            return Err(SessionError::EmptyPrompt);
-        }
+        self.can_be_told(&prompt)?;
         if let Some(running) = &self.running {
             let (accepted, taken) = oneshot::channel();
             let steer = TurnCommand::Steer {
-                text: prompt.text.clone(),
-                prompt_id: prompt.command_id.clone(),
-                author: prompt.author.as_ref().map(ToString::to_string),
+                message: Steering {
+                    text: prompt.text.clone(),
+                    images: prompt.images.clone(),
+                    prompt_id: prompt.command_id.clone(),
+                    author: prompt.author.as_ref().map(ToString::to_string),
+                },
                 accepted,
             };
             // A turn that has just ended takes no message: it becomes a turn of its own.
@@ -400,14 +426,11 @@ impl Driver {
 
     /// Every accepted prompt has an honest end, also one that never ran.
     async fn cancel_queue(&mut self) -> Result<(), TurnFault> {
+        let paused = self.cancel_paused().await?;
         while let Some(turn) = self.queue.pop_front() {
             let at = self.context.clock.wall();
             let outcome = Outcome::Cancelled;
-            let prompt = Event::Prompt {
-                text: turn.prompt,
-                prompt_id: turn.command_id,
-                author: turn.author.as_ref().map(ToString::to_string),
-            };
+            let prompt = turn.prompt_event();
             let end = Event::End {
                 outcome,
                 error: None,
@@ -427,6 +450,7 @@ impl Driver {
             self.context.journal.commit(batch).await?;
             crash_point!("session.prompt_cancelled");
         }
+        self.queue.extend(paused);
         self.publish_queue();
         Ok(())
     }

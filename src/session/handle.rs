@@ -6,10 +6,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::driver::Driver;
+use super::holding::Hold;
 use super::state::SessionState;
 use crate::agent::live::Since;
 use crate::config::Author;
 use crate::ids::TurnId;
+use crate::image::Image;
 use crate::journal::JournalError;
 use crate::tasks::Tasks;
 use crate::turn::approval::{AnswerError, Answered};
@@ -28,6 +30,8 @@ pub struct Prompt {
     /// On whose behalf, where the asker says so: who authors the commits of its turn. A message
     /// that a running turn takes is told with its own, and leaves that turn's as it is.
     pub author: Option<Author>,
+    /// The images that go with it, as many as one prompt takes ([`crate::image::all`]).
+    pub images: Vec<Image>,
     /// The asker's own id: the same id twice does one thing.
     pub command_id: Option<String>,
     /// Whether this is the session's first task, which runs once in the session's life.
@@ -56,6 +60,24 @@ pub enum SessionError {
          `--mode live`"
     )]
     NeedsLive,
+    /// The agent's other form takes images.
+    #[error(
+        "{agent} takes images in its live form only, and this session runs in its exec form: start \
+         one with `--mode live`, or have the agent read the image from a file"
+    )]
+    ImagesNeedLive {
+        /// The agent.
+        agent: &'static str,
+    },
+    /// The agent has no form that takes images.
+    #[error(
+        "{agent} takes no images with a prompt here; claude, codex, opencode and gemini do, in their \
+         live forms"
+    )]
+    NoImages {
+        /// The agent.
+        agent: &'static str,
+    },
     /// The CLI was asked for it, and all is as it was.
     #[error("{agent} was not changed: {why}")]
     NotSet {
@@ -84,6 +106,7 @@ pub(super) enum Request {
     Answer(Answered, oneshot::Sender<Result<(), AnswerError>>),
     Choose(Choice, oneshot::Sender<Result<Since, SessionError>>),
     Renew(oneshot::Sender<Result<(), SessionError>>),
+    Hold(Hold),
 }
 
 /// A handle to a running session; clones share it.
@@ -176,6 +199,12 @@ impl Session {
     /// Lets the next turn begin a conversation of the agent's CLI anew. Only at rest.
     pub async fn renew(&self) -> Result<(), SessionError> {
         self.ask(Request::Renew).await
+    }
+
+    /// Holds the session back, or lets it go on.
+    pub async fn hold(&self, hold: Hold) {
+        // A driver that is gone does nothing any more.
+        drop(self.requests.send(Request::Hold(hold)).await);
     }
 
     /// The state, and news of it.

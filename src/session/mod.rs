@@ -3,7 +3,9 @@
 mod choosing;
 mod driver;
 mod handle;
+mod holding;
 mod state;
 
 pub use handle::{Prompt, Session, SessionError};
+pub use holding::Hold;
 pub use state::{InForce, SessionState};

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::event::PollFlags;
@@ -19,6 +19,9 @@ use crate::spool::control::{MAX_LINE, Notice, Request, bind};
 /// Connections at once: a daemon that watches, one that took over, a few commands under way. More
 /// are closed at once.
 const MAX_CONNECTIONS: usize = 16;
+/// After a connection that could not be taken, for want of descriptors say. It still waits, and so
+/// would be tried again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Which connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub(super) struct Control {
     pace: Pace,
     /// When watchers hear of what they were not told yet.
     due: Option<Instant>,
+    /// Until when no connection is taken.
+    shut: Option<Instant>,
 }
 
 impl Control {
@@ -52,12 +57,13 @@ impl Control {
             slots: std::array::from_fn(|_| None),
             pace: Pace::default(),
             due: None,
+            shut: None,
         })
     }
 
-    /// Where new connections arrive.
-    pub(super) fn listener(&self) -> BorrowedFd<'_> {
-        self.listener.as_fd()
+    /// Where new connections arrive, while they are taken.
+    pub(super) fn listener(&self) -> Option<BorrowedFd<'_>> {
+        self.shut.is_none().then(|| self.listener.as_fd())
     }
 
     /// The connections and what to poll each for.
@@ -74,13 +80,27 @@ impl Control {
     }
 
     /// Takes the new connections.
-    pub(super) fn accept(&mut self) {
-        while let Ok((stream, _)) = self.listener.accept() {
+    pub(super) fn accept(&mut self, now: Instant) {
+        loop {
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => {
+                    self.shut = Some(now + ACCEPT_PAUSE);
+                    return;
+                }
+            };
             let free = self.slots.iter_mut().find(|slot| slot.is_none());
             if let (Some(slot), true) = (free, is_trusted(&stream)) {
                 *slot = Connection::new(stream).ok();
             }
         }
+    }
+
+    /// Takes connections again when it is time.
+    pub(super) fn tick(&mut self, now: Instant) {
+        self.shut = self.shut.filter(|until| now < *until);
     }
 
     /// Reads a connection; its complete requests.
@@ -116,9 +136,9 @@ impl Control {
         }
     }
 
-    /// When to announce again although nothing has grown.
+    /// When to announce again although nothing has grown, or to take connections again.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.due
+        self.due.into_iter().chain(self.shut).min()
     }
 
     /// Tells the watchers, except for those that have not read the last notice yet; a stream of

@@ -190,11 +190,7 @@ impl Shim {
                 self.lead.as_ref().map(PidFd::as_fd),
                 PollFlags::IN,
             ),
-            (
-                Source::Listener,
-                Some(self.control.listener()),
-                PollFlags::IN,
-            ),
+            (Source::Listener, self.control.listener(), PollFlags::IN),
         ];
         let mut sources: Vec<_> = fixed
             .into_iter()
@@ -239,11 +235,11 @@ impl Shim {
                 }
             }
             Source::Signals => self.take_signals(),
-            Source::Listener => self.control.accept(),
             Source::Lead => {
                 self.lead = None;
                 self.stop(Stop::ORDERLY);
             }
+            Source::Listener => self.control.accept(Clock.now()),
             Source::Connection(slot) if flags.contains(PollFlags::OUT) => self.control.write(slot),
             Source::Connection(slot) => {
                 for request in self.control.read(slot) {
@@ -305,6 +301,7 @@ impl Shim {
         if self.output.deadline().is_some_and(|at| now >= at) {
             self.pump();
         }
+        self.control.tick(now);
         match self.stage {
             Stage::Killing { until } if now >= until => self.give_up(),
             Stage::Running | Stage::Over | Stage::Killing { .. } => {}

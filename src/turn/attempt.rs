@@ -131,7 +131,8 @@ impl Attempt {
             SpoolOffset::START,
             ordinal,
             seen,
-        );
+        )
+        .with_model(context.spec_now().model);
         Ok(Self {
             control: run.control(),
             silence: vigil::begin(&context, &pump),
@@ -186,7 +187,8 @@ impl Attempt {
             }
         };
         let (offset, ordinal) = (row.offset, row.ordinal_next);
-        let mut pump = Pump::new(origin, context.clock, reader, offset, ordinal, seen);
+        let pump = Pump::new(origin, context.clock, reader, offset, ordinal, seen);
+        let mut pump = pump.with_model(context.spec_now().model);
         if let Some(error) = lost {
             // Bytes that were read once are not read again by another version: its events could
             // differ under the same ids.
@@ -341,13 +343,9 @@ impl Attempt {
                 let how = if at_once { Ladder::NOW } else { PAUSE };
                 self.stop(Stop::Pause, how).await;
             }
-            TurnCommand::Steer {
-                text,
-                prompt_id,
-                author,
-                accepted,
-            } => {
-                if prompt_id
+            TurnCommand::Steer { message, accepted } => {
+                if message
+                    .prompt_id
                     .as_deref()
                     .is_some_and(|id| self.pump.has_prompt(id))
                 {
@@ -363,12 +361,11 @@ impl Attempt {
                 }
                 // What came before it is stored before it.
                 self.settle().await?;
-                let prompt = Event::Prompt {
-                    text,
-                    prompt_id,
-                    author,
+                let promise = journal::Change::TakePrompt {
+                    turn: self.pump.turn(),
+                    images: message.images.clone(),
                 };
-                let promise = self.pump.own(prompt)?.with(journal::Change::TakePrompt);
+                let promise = self.pump.own(message.event())?.with(promise);
                 self.context.journal.commit(promise).await?;
                 crash_point!("attempt.message_stored");
                 // Whoever asked may have gone; the message is accepted all the same.

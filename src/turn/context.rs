@@ -17,8 +17,9 @@ use crate::agent::live::{LiveKind, LivePlan, Setting, Since};
 use crate::agent::{AgentKind, AgentSession, LaunchError, LaunchPlan, TurnSpec};
 use crate::clock::Clock;
 use crate::config::Patience;
-use crate::event::Outcome;
+use crate::event::{Event, Outcome};
 use crate::ids::{RunId, Seq, SessionId};
+use crate::image::{self, Image};
 use crate::journal::{Journal, JournalError};
 use crate::process::{Environment, Identity, Reach};
 use crate::redact::Redactor;
@@ -260,17 +261,38 @@ pub enum NotSet {
 /// From when on a setting counts, in the CLI's own form, or why it is as it was.
 pub type SetAnswer = Result<Since, NotSet>;
 
+/// A message into the running turn.
+#[derive(Debug)]
+pub struct Steering {
+    /// What the user says.
+    pub text: String,
+    /// The images that go with it.
+    pub images: Vec<Image>,
+    /// The asker's own id for it.
+    pub prompt_id: Option<String>,
+    /// On whose behalf, as an event says it.
+    pub author: Option<String>,
+}
+
+impl Steering {
+    /// The event that tells of it.
+    pub(super) fn event(&self) -> Event {
+        Event::Prompt {
+            text: self.text.clone(),
+            prompt_id: self.prompt_id.clone(),
+            author: self.author.clone(),
+            images: image::notes(&self.images),
+        }
+    }
+}
+
 /// An order to a running turn.
 #[derive(Debug)]
 pub enum TurnCommand {
     /// Interrupt, and go on with this message.
     Steer {
         /// What the user says.
-        text: String,
-        /// The asker's own id for it.
-        prompt_id: Option<String>,
-        /// On whose behalf, as an event says it.
-        author: Option<String>,
+        message: Steering,
         /// Told once the message is in the journal; dropped when the turn takes it no more.
         accepted: oneshot::Sender<()>,
     },

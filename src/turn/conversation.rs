@@ -12,6 +12,8 @@ use crate::agent::live::LivePlan;
 use crate::agent::{AgentSession, LaunchError};
 use crate::event::{Event, NoticeLevel};
 use crate::ids::RunId;
+use crate::image::ImageNote;
+use crate::journal::TurnRow;
 
 /// The CLI's conversation, as far as the turn knows it.
 #[derive(Debug, Default)]
@@ -30,6 +32,8 @@ pub(super) struct Opening {
     /// Which conversation that is.
     pub(super) agent_session: AgentSession,
     pub(super) prompt: String,
+    /// The images that go with it.
+    pub(super) images: Vec<ImageNote>,
     /// What is said of a conversation that was lost.
     pub(super) notice: Option<Event>,
 }
@@ -88,11 +92,11 @@ impl Conversation {
         id.is_none_or(is_there).then_some(*plan)
     }
 
-    /// Decides between the conversation so far and a fresh one. `task` is the turn's prompt.
+    /// Decides between the conversation so far and a fresh one. `row` is the turn's.
     pub(super) async fn open(
         &mut self,
         context: &TurnContext,
-        task: &str,
+        row: &TurnRow,
         seen: &Seen,
         run: RunId,
     ) -> Result<Opening, TurnFault> {
@@ -108,6 +112,7 @@ impl Conversation {
                     plan,
                     agent_session,
                     prompt: seen.next_prompt(),
+                    images: seen.next_images(),
                     notice: None,
                 });
             }
@@ -124,14 +129,19 @@ impl Conversation {
             plan: context.start(agent_session.clone(), run),
             agent_session,
             prompt: seen.next_prompt(),
+            images: seen.next_images(),
             notice: None,
         };
         if let Some(why) = self.lost.take() {
             self.id = None;
             let recap = history::recap(context).await?;
             // Where there is nothing to tell, nothing was lost.
-            if let Some(prompt) = recap.prompt(BUDGET, task, seen) {
+            if let Some(prompt) = recap.prompt(BUDGET, &row.prompt, seen) {
                 opening.prompt = prompt;
+                if seen.unheard().next().is_none() {
+                    // The turn's own words are told again.
+                    opening.images.clone_from(&row.images);
+                }
                 opening.notice = Some(resume_lost(format!(
                     "{why}; it goes on in a fresh one, which is told a recap"
                 )));

@@ -44,7 +44,7 @@ mod spool_room;
 mod stored;
 
 pub use checkpoint::CHECKPOINT_FAILED;
-pub use context::{NotSet, SetAnswer, TurnCommand, TurnContext, TurnEnd, TurnFault};
+pub use context::{NotSet, SetAnswer, Steering, TurnCommand, TurnContext, TurnEnd, TurnFault};
 pub use live::{LiveProcess, Rest, RestFrom};
 pub use publish::Publishing;
 pub use run::Turn;

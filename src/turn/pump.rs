@@ -35,6 +35,8 @@ pub(super) struct Pump {
     events: Vec<Event>,
     seen: Seen,
     saving: bool,
+    /// The model that was asked for.
+    model: Option<String>,
 }
 
 impl Pump {
@@ -59,6 +61,7 @@ impl Pump {
             events: Vec::new(),
             seen,
             saving: false,
+            model: None,
         }
     }
 
@@ -101,18 +104,38 @@ impl Pump {
         self.origin.run
     }
 
+    /// Whose turn it is.
+    pub(super) const fn turn(&self) -> TurnId {
+        self.origin.turn
+    }
+
+    /// The same, of an agent that was asked to run that model.
+    #[must_use]
+    pub(super) fn with_model(self, model: Option<String>) -> Self {
+        Self { model, ..self }
+    }
+
     /// Takes the next bytes of the spool.
     pub(super) fn feed(&mut self, chunk: &[u8]) -> serde_json::Result<Option<Batch>> {
         let Self {
             reader,
             events,
             offset,
+            model: asked,
             ..
         } = self;
         reader.push(chunk, &mut |read| {
             events.append(read.events);
             *offset = read.line.end;
         });
+        for event in events.iter_mut() {
+            // OpenCode never says which model it runs in this form, Pi only once that speaks.
+            if let Event::Session { model, .. } = event
+                && model.is_none()
+            {
+                model.clone_from(asked);
+            }
+        }
         if self.events.is_empty() {
             // Lines without events are read again after a restart, and give nothing again.
             return Ok(None);
@@ -155,6 +178,7 @@ impl Pump {
             mut events,
             seen,
             saving: _,
+            model: _,
         } = self;
         let mut last = Vec::new();
         let evidence = reader.finish(

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use crate::event::{Event, FileChangeKind, Outcome};
+use crate::image::named;
 use crate::turn::call::{end, one_line, start};
 use crate::turn::seen::Seen;
 
@@ -105,7 +106,9 @@ impl Recap {
     /// Takes the session's next event.
     pub fn event(&mut self, event: &Event) {
         match event {
-            Event::Prompt { text, .. } => self.add(Entry::Prompt(Text::whole(text))),
+            Event::Prompt { text, images, .. } => {
+                self.add(Entry::Prompt(Text::whole(&named(text, images))));
+            }
             Event::Token {
                 text,
                 message_id,
@@ -202,7 +205,7 @@ impl Recap {
     pub fn prompt(mut self, budget: usize, task: &str, seen: &Seen) -> Option<String> {
         let unheard: Vec<String> = seen
             .unheard()
-            .map(|prompt| Text::whole(prompt).render())
+            .map(|said| Text::whole(&named(&said.text, &said.images)).render())
             .collect();
         while let Some(Entry::Prompt(_) | Entry::Note(_)) = self.entries.back() {
             // What the agent is told now, and that it was not heard, is no history.
@@ -231,7 +234,8 @@ impl Recap {
         if all_heard {
             text.push_str(task);
         } else {
-            text.push_str(&seen.unheard().collect::<Vec<_>>().join("\n\n"));
+            let unheard: Vec<&str> = seen.unheard().map(|said| said.text.as_str()).collect();
+            text.push_str(&unheard.join("\n\n"));
         }
         Some(text)
     }

@@ -23,7 +23,7 @@ use super::report;
 use super::seen::Seen;
 use super::shown::Shown;
 use crate::agent::LaunchError;
-use crate::event::{ErrorClass, Event, Outcome, TurnError};
+use crate::event::{ErrorClass, Outcome, TurnError};
 use crate::ids::{EventId, RunId};
 use crate::journal::{Batch, Change, TurnRow, TurnState};
 
@@ -189,19 +189,15 @@ impl Turn {
         let origin = self.origin(run);
         let mut events = Vec::new();
         if self.row.attempt == 1 {
-            let prompt = Event::Prompt {
-                text: self.row.prompt.clone(),
-                prompt_id: self.row.command_id.clone(),
-                author: self.row.author.as_ref().map(ToString::to_string),
-            };
+            let prompt = self.row.prompt_event();
             self.seen.event(&prompt);
             events.push(prompt);
         }
         self.seen.begin_attempt();
-        let (context, task) = (&self.context, &self.row.prompt);
+        let (context, row) = (&self.context, &self.row);
         let mut opening = self
             .conversation
-            .open(context, task, &self.seen, run)
+            .open(context, row, &self.seen, run)
             .await?;
         events.extend(opening.notice.take());
         // Asked before the new attempt's row, which has none yet.
@@ -394,20 +390,14 @@ impl Turn {
                 TurnCommand::Answer { answer, done } => {
                     let _gone = done.send(Err(AnswerError::NotWaiting(answer.request_id)));
                 }
-                TurnCommand::Steer {
-                    text,
-                    prompt_id,
-                    author,
-                    accepted,
-                } => {
-                    let known = prompt_id.as_deref();
+                TurnCommand::Steer { message, accepted } => {
+                    let known = message.prompt_id.as_deref();
                     if !known.is_some_and(|id| closing.seen.has_prompt(id)) {
-                        closing.add(&Event::Prompt {
-                            text,
-                            prompt_id,
-                            author,
-                        })?;
-                        let promise = closing.take().with(Change::TakePrompt);
+                        closing.add(&message.event())?;
+                        let promise = closing.take().with(Change::TakePrompt {
+                            turn: self.row.id,
+                            images: message.images,
+                        });
                         self.context.journal.commit(promise).await?;
                     }
                     crash_point!("turn.message_stored");

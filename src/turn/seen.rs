@@ -2,7 +2,8 @@
 //! calls are open. What a turn goes on with after an interruption follows from that. Pure: the
 //! same events give the same, whether they come from an agent or from the journal.
 
-use crate::event::{CrashCause, Event};
+use crate::event::{CrashCause, Event, TAKEN_UP};
+use crate::image::ImageNote;
 use crate::turn::activity::Activity;
 use crate::turn::call::one_line;
 
@@ -17,9 +18,9 @@ const CONTINUE: &str = "Your previous turn was cut off before it was done. Look 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
     /// Prompts that the current attempt was given and has not shown to have taken up.
-    told: Vec<String>,
+    told: Vec<Said>,
     /// Prompts that came while the attempt ran: only the next one gets them.
-    waiting: Vec<String>,
+    waiting: Vec<Said>,
     /// Whether there was a prompt.
     began: bool,
     shown: Shown,
@@ -34,6 +35,15 @@ pub struct Seen {
     activity: Activity,
     crashes: u32,
     ooms: u32,
+}
+
+/// A prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Its words.
+    pub text: String,
+    /// The images that go with them.
+    pub images: Vec<ImageNote>,
 }
 
 /// When the agent last showed anything.
@@ -60,7 +70,10 @@ impl Seen {
         self.activity.event(event);
         match event {
             Event::Prompt {
-                text, prompt_id, ..
+                text,
+                prompt_id,
+                images,
+                ..
             } => {
                 self.prompt_ids.extend(prompt_id.clone());
                 // A turn begins with its prompt; the others come in its middle.
@@ -69,7 +82,10 @@ impl Seen {
                 } else {
                     &mut self.told
                 };
-                list.push(text.clone());
+                list.push(Said {
+                    text: text.clone(),
+                    images: images.clone(),
+                });
                 self.began = true;
             }
             Event::ToolStart {
@@ -103,6 +119,7 @@ impl Seen {
             | Event::FileChange { .. }
             | Event::Session { at_work: true, .. }
             | Event::Plan { .. } => self.heard(),
+            Event::Notice { code, .. } if code == TAKEN_UP => self.heard(),
             Event::AgentCrashed { cause, .. } => self.crash(*cause),
             _ => {}
         }
@@ -131,7 +148,7 @@ impl Seen {
 
     /// A message that came while the attempt ran was taken up: the agent knows it.
     pub fn taken_up(&mut self, text: &str) {
-        if let Some(at) = self.waiting.iter().position(|waiting| waiting == text) {
+        if let Some(at) = self.waiting.iter().position(|waiting| waiting.text == text) {
             self.told.push(self.waiting.remove(at));
         }
     }
@@ -139,7 +156,8 @@ impl Seen {
     /// Of the messages that came while the attempt ran, the agent has taken up all but these.
     pub fn waits_for<'a>(&mut self, open: impl Iterator<Item = &'a str>) {
         let open: Vec<&str> = open.collect();
-        self.waiting.retain(|text| open.contains(&text.as_str()));
+        self.waiting
+            .retain(|said| open.contains(&said.text.as_str()));
     }
 
     /// Whether a prompt with that id is part of the turn already.
@@ -167,15 +185,27 @@ impl Seen {
         self.shown == Shown::InThisAttempt
     }
 
+    /// Whether the attempt was told something that the agent has not shown to have taken up.
+    pub fn awaits_answer(&self) -> bool {
+        !self.told.is_empty()
+    }
+
     /// The prompts that the agent has not shown to have taken up.
-    pub fn unheard(&self) -> impl Iterator<Item = &str> {
-        self.told.iter().chain(&self.waiting).map(String::as_str)
+    pub fn unheard(&self) -> impl Iterator<Item = &Said> {
+        self.told.iter().chain(&self.waiting)
+    }
+
+    /// The images that go with what the next attempt tells the agent in the same conversation.
+    pub fn next_images(&self) -> Vec<ImageNote> {
+        self.unheard()
+            .flat_map(|said| said.images.iter().cloned())
+            .collect()
     }
 
     /// What the next attempt tells the agent in the same conversation. A prompt that the agent
     /// took up is not among it: it may have acted on it.
     pub fn next_prompt(&self) -> String {
-        let mut parts: Vec<String> = self.unheard().map(str::to_owned).collect();
+        let mut parts: Vec<String> = self.unheard().map(|said| said.text.clone()).collect();
         if parts.is_empty() || self.is_cut_off() {
             parts.insert(0, self.continuation());
         }
@@ -215,6 +245,7 @@ mod tests {
             text: text.to_owned(),
             prompt_id: None,
             author: None,
+            images: Vec::new(),
         }
     }
 
@@ -283,6 +314,27 @@ mod tests {
         // nor when the next attempt dies before it shows anything
         let seen = after(&[prompt("task"), token(), crashed(), crashed()]);
         assert_eq!(seen.next_prompt(), CONTINUE);
+    }
+
+    #[test]
+    fn an_image_is_told_again_with_its_words_and_never_without_them() {
+        let image = ImageNote {
+            media_type: "image/png".to_owned(),
+            bytes: 9,
+            sha256: "ab".to_owned(),
+        };
+        let shown = |text: &str| Event::Prompt {
+            text: text.to_owned(),
+            prompt_id: None,
+            author: None,
+            images: vec![image.clone()],
+        };
+        let seen = after(&[shown("look"), crashed()]);
+        assert_eq!(seen.next_images(), [image.clone()]);
+        let seen = after(&[shown("look"), token(), crashed()]);
+        assert_eq!(seen.next_images(), []);
+        let seen = after(&[prompt("task"), token(), shown("like this")]);
+        assert_eq!(seen.next_images(), [image]);
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! What the CLI itself stored of a turn that is over, read from its database.
+//! What the CLI itself stored of a turn that is over, read from its database or from the file of
+//! the conversation.
 //!
 //! Reads alone, as the user that the CLI ran as, in bounded time; what cannot be read says nothing
-//! and is no fault. The database is the CLI's, so its content is trusted no more than its output.
+//! and is no fault. What is there is the CLI's, so it is trusted no more than its output.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::limits::Limit;
@@ -12,8 +14,9 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use uuid::Uuid;
 
 use super::context::TurnContext;
-use crate::agent::{AgentSession, Homes, Store, Stored};
-use crate::clock::Clock;
+use super::history::files_of;
+use crate::agent::{AgentSession, ConversationFile, Homes, Stored};
+use crate::clock::{Clock, Timestamp};
 use crate::ids::RunId;
 use crate::process::as_user;
 
@@ -24,6 +27,9 @@ const LIMIT: Duration = Duration::from_secs(2);
 const PACE: i32 = 10_000;
 /// The longest message that is read, in bytes: OpenCode's say less than 4 KiB.
 const LONGEST: i32 = 4 * 1024 * 1024;
+/// How much of the end of a conversation's file is read: room for the longest prompt twice, which
+/// stands before what is looked for.
+const END: u64 = 4 * 1024 * 1024;
 
 /// What the CLI's database says of the last message in its conversation `session`.
 pub(super) async fn last_message(
@@ -34,43 +40,92 @@ pub(super) async fn last_message(
     let (Some(store), Some(session)) = (&context.agent.store, session) else {
         return Stored::Unknown;
     };
-    let Some(file) = place(context, store, run) else {
+    let Some(Some(file)) = homes(context, run, |homes| (store.file)(homes)) else {
         return Stored::Unknown;
     };
     let (session, clock) = (session.to_owned(), context.clock);
-    let owner = context.user.as_ref().map(|user| (user.uid, user.gid));
-    let reading = tokio::task::spawn_blocking(move || {
-        let read = || read(&file, store.last_message, &session, clock);
-        match owner {
-            Some(owner) => as_user(owner, read),
-            None => read(),
-        }
-    });
-    match tokio::time::timeout(LIMIT, reading).await {
-        Ok(Ok(Ok(Some(message)))) => (store.read)(&message),
-        Ok(Ok(Err(error))) => {
-            tracing::debug!(%error, "the agent's own database cannot be read");
-            Stored::Unknown
-        }
-        Ok(Ok(Ok(None)) | Err(_)) | Err(_) => Stored::Unknown,
+    let reading = move || read(&file, store.last_message, &session, clock);
+    match look(context, reading).await.flatten() {
+        Some(message) => (store.read)(&message),
+        None => Stored::Unknown,
     }
 }
 
-fn place(context: &TurnContext, store: &Store, run: RunId) -> Option<PathBuf> {
-    // any plan tells where the CLI keeps its files
+/// Whether the file of the conversation `session` shows that the agent has answered in a turn that
+/// began at `since` or later. False where nothing says so.
+pub(super) async fn has_answered(
+    context: &TurnContext,
+    run: RunId,
+    session: Option<&str>,
+    since: Timestamp,
+) -> bool {
+    let agent = context.agent;
+    let (Some(conversation), Some(has_answered), Some(session)) =
+        (agent.conversation, agent.has_answered, session)
+    else {
+        return false;
+    };
+    let Some(file) = homes(context, run, |homes| conversation(homes, session)) else {
+        return false;
+    };
+    let end = look(context, move || end_of(&file)).await;
+    end.is_some_and(|end| has_answered(&end, since))
+}
+
+/// Reads what is the CLI's, as its user.
+async fn look<T: Send + 'static>(
+    context: &TurnContext,
+    reading: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Option<T> {
+    let owner = context.user.as_ref().map(|user| (user.uid, user.gid));
+    let reading = tokio::task::spawn_blocking(move || match owner {
+        Some(owner) => as_user(owner, reading),
+        None => reading(),
+    });
+    match tokio::time::timeout(LIMIT, reading).await {
+        Ok(Ok(Ok(found))) => Some(found),
+        Ok(Ok(Err(error))) => {
+            tracing::debug!(%error, "what the agent has stored itself cannot be read");
+            None
+        }
+        Ok(Err(_)) | Err(_) => None,
+    }
+}
+
+/// Where the CLI keeps its files.
+fn homes<T>(context: &TurnContext, run: RunId, place: impl FnOnce(&Homes<'_>) -> T) -> Option<T> {
+    // any plan tells that
     let start = context.start(AgentSession::New(Uuid::nil()), run).ok()?;
     let variable = |name: &str| context.variable(start.launch(), name);
-    (store.file)(&Homes {
+    Some(place(&Homes {
         home: &context.spec.home,
         variable: &variable,
-    })
+    }))
+}
+
+/// The end of the file that a conversation is in.
+fn end_of(conversation: &ConversationFile) -> io::Result<Vec<u8>> {
+    let files = files_of(conversation)?;
+    let file = files.last().ok_or(io::ErrorKind::NotFound)?;
+    is_file(file)?;
+    let mut file = File::open(file)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(END)))?;
+    let mut end = Vec::new();
+    file.take(END).read_to_end(&mut end)?;
+    Ok(end)
+}
+
+/// Opening anything else (a FIFO) may never end.
+fn is_file(path: &Path) -> io::Result<()> {
+    if path.metadata()?.is_file() {
+        return Ok(());
+    }
+    Err(io::ErrorKind::InvalidInput.into())
 }
 
 fn read(file: &Path, query: &str, session: &str, clock: Clock) -> io::Result<Option<String>> {
-    // opening anything else (a FIFO) may never end
-    if !file.metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
+    is_file(file)?;
     row(file, query, session, clock).map_err(io::Error::other)
 }
 
@@ -111,6 +166,26 @@ mod tests {
         assert!(read("SELECT data FROM other WHERE id = ?1").is_err());
         let none = "SELECT data FROM message WHERE id = ?1 || 'x'";
         assert_eq!(read(none).unwrap(), None);
+    }
+
+    #[test]
+    fn the_end_of_a_conversations_file_is_read_and_nothing_that_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let conversation = ConversationFile {
+            folder: dir.path().to_owned(),
+            depth: 0,
+            name_end: "-a.jsonl".to_owned(),
+        };
+        assert!(end_of(&conversation).is_err(), "there is none");
+        let file = dir.path().join("rollout-a.jsonl");
+        let mut content = vec![b'x'; usize::try_from(END).unwrap()];
+        content.extend(b"the end");
+        std::fs::write(&file, &content).unwrap();
+        let end = end_of(&conversation).unwrap();
+        assert_eq!((end.len() as u64, end.ends_with(b"the end")), (END, true));
+        std::fs::remove_file(&file).unwrap();
+        nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(end_of(&conversation).is_err(), "it would never end");
     }
 
     #[test]

@@ -75,9 +75,7 @@ impl Handing {
     /// Answers until it is dropped, one after the other: a git asks now and then.
     pub async fn serve(self) {
         loop {
-            let Ok(caller) = self.socket.accept().await else {
-                continue;
-            };
+            let caller = self.socket.accept().await;
             if let Err(error) = self.answer(caller).await {
                 tracing::debug!(%error, "a git got no answer");
             }

@@ -98,6 +98,7 @@ pub(crate) fn queue() -> Batch {
         command_id: Some("c1".to_owned()),
         prompt: "do it".to_owned(),
         author: None,
+        images: Vec::new(),
         is_task: false,
         at: Timestamp::from_millis(2),
     })

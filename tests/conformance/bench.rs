@@ -187,6 +187,19 @@ impl Bench {
             .collect()
     }
 
+    /// Sends the CLI a signal; where a launcher stands before it, both.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let is_program = |pid: &i32| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm"));
+            name.is_ok_and(|name| name.trim() == self.agent.name)
+        };
+        let programs = self.pids().filter(is_program).map(Pid::from_raw);
+        for pid in programs.chain([self.cli()]) {
+            // The launcher goes with its program.
+            kill(pid, signal).ok();
+        }
+    }
+
     fn pids(&self) -> impl Iterator<Item = i32> {
         let root = self.dir.path().to_owned();
         let within = move |pid: &i32| {

@@ -98,7 +98,7 @@ impl<'a> Listing<'a> {
             "raw" if text("stream") == "stderr" => {}
             "notice" if self.prompts == 0 => {} // about the program, before any turn
             "prompt" => self.prompt(text("text")),
-            "session" => self.session(text("id")),
+            "session" => self.session(text("id"), event["model"].is_string()),
             "tool_start" => self.start(event),
             "tool_end" => self.end_of_call(event),
             "file_change" => self.file_change(event),
@@ -122,7 +122,13 @@ impl<'a> Listing<'a> {
         self.line(format!("prompt {text:?}"));
     }
 
-    fn session(&mut self, id: &str) {
+    fn session(&mut self, id: &str, model: bool) {
+        let last = self.parts.last().and_then(|part| part.lines.last());
+        let is_again = last.is_some_and(|line| line.starts_with("session"));
+        if is_again && model && self.session.as_deref() == Some(id) {
+            // Pi says which model it runs once that speaks.
+            return;
+        }
         let line = match &self.session {
             None => "session",
             Some(known) if known == id => "session, the same",

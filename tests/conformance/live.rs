@@ -6,7 +6,7 @@ use std::fs;
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
-use crate::agents::{Agent, CLAUDE_LIVE, CODEX_LIVE, GEMINI_LIVE, OPENCODE_LIVE};
+use crate::agents::{Agent, CLAUDE_LIVE, CODEX, CODEX_LIVE, GEMINI_LIVE, OPENCODE_LIVE};
 use crate::bench::Bench;
 use crate::gaps;
 use crate::kills::holds;
@@ -17,6 +17,8 @@ pub(crate) const HELLO: &str = "Say hello.";
 pub(crate) const WAIT: &str = "Wait for me.";
 const TALK: &str = "Talk for long.";
 const WORK: &str = "Work for long.";
+/// Its first answer is a call, and nothing else.
+const SILENT: &str = "Work in silence.";
 const STEER: &str = "And mind the gap.";
 
 /// A session, and all of its events as they come, whichever daemon leads it.
@@ -215,6 +217,48 @@ async fn cli_killed(agent: &'static Agent, prompt: &str) {
     assert_eq!(asked(&bench, prompt), 1, "asked once");
     assert_eq!(bench.clis().len(), 2);
     eventually("no stray process", || bench.strays().is_empty());
+}
+
+/// Codex tells of a call some 150 ms after it began: what is cut off before that is not asked for
+/// again all the same.
+async fn cut_off_in_a_call_that_is_not_told(mode: &'static str, steer: Option<&str>) {
+    let Some(bench) = Bench::playing(&CODEX, mode, include_str!("live.toml")) else {
+        return;
+    };
+    let mut watched = Watched::start(&bench, SILENT).await;
+    made(&bench.path("here/begun"));
+    match steer {
+        Some(message) => watched.session.steer(message).await,
+        None => bench.signal(Signal::SIGKILL),
+    }
+    assert_eq!(watched.end(1)["outcome"], "completed");
+    let events = watched.finish();
+    let is_shown = |event: &&Value| event["type"] == "tool_start" || event["code"] == "taken_up";
+    assert_eq!(events.iter().filter(is_shown).count(), 1, "{events:#?}");
+    let said = if steer.is_some() {
+        "Minded."
+    } else {
+        "Gone on with."
+    };
+    assert_eq!(texts(&events), [said]);
+    assert_eq!(asked(&bench, SILENT), 1, "asked once");
+    assert_eq!(bench.clis().len(), 2);
+    eventually("no stray process", || bench.strays().is_empty());
+}
+
+#[tokio::test]
+async fn codex_that_is_killed_in_a_call_that_it_has_not_told_is_not_asked_again() {
+    cut_off_in_a_call_that_is_not_told("exec", None).await;
+}
+
+#[tokio::test]
+async fn codex_live_that_is_killed_in_a_call_that_it_has_not_told_is_not_asked_again() {
+    cut_off_in_a_call_that_is_not_told("live", None).await;
+}
+
+#[tokio::test]
+async fn a_message_into_a_call_that_codex_has_not_told_is_said_alone() {
+    cut_off_in_a_call_that_is_not_told("exec", Some(STEER)).await;
 }
 
 /// How the daemon goes.

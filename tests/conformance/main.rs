@@ -17,6 +17,7 @@ mod gate;
 #[path = "../hub_link/hub.rs"]
 #[allow(unreachable_pub)] // shared with the tests of the link
 mod hand_hub;
+mod images;
 mod kills;
 mod led;
 mod listing;
@@ -26,6 +27,7 @@ mod offer;
 mod running;
 mod scenarios;
 mod session;
+mod setting_deaths;
 mod settings;
 
 macro_rules! conformance {

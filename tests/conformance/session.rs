@@ -59,13 +59,19 @@ impl Session {
     /// Sends a prompt.
     pub(crate) async fn prompt(&mut self, text: &str) {
         let command = json!({"type": "prompt", "message": text, "id": "1"});
-        self.send(json!({"type": "rpc_command", "command": command}))
-            .await;
+        self.command(command).await;
     }
 
     /// Sends a message into the running turn.
     pub(crate) async fn steer(&mut self, text: &str) {
         let command = json!({"type": "steer", "message": text, "id": "2"});
+        self.command(command).await;
+    }
+
+    /// Sends a prompt, or a message, with a PNG image in base64.
+    pub(crate) async fn show(&mut self, kind: &str, text: &str, image: &str) {
+        let image = json!({"type": "image", "data": image, "mimeType": "image/png"});
+        let command = json!({"type": kind, "message": text, "images": [image], "id": "4"});
         self.send(json!({"type": "rpc_command", "command": command}))
             .await;
     }
@@ -73,6 +79,11 @@ impl Session {
     /// Ends the running turn.
     pub(crate) async fn abort(&mut self) {
         let command = json!({"type": "abort", "id": "3"});
+        self.command(command).await;
+    }
+
+    /// Sends any other command of a controller.
+    pub(crate) async fn command(&mut self, command: Value) {
         self.send(json!({"type": "rpc_command", "command": command}))
             .await;
     }

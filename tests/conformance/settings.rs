@@ -3,7 +3,6 @@
 
 use std::fs;
 
-use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
 use crate::agents::{Agent, CLAUDE, CODEX, GEMINI, OPENCODE};
@@ -12,7 +11,7 @@ use crate::live::{HELLO, WAIT, Watched, of};
 use crate::running::{Finished, Running, eventually, made};
 
 /// `agent-runner set` with these words.
-fn set(bench: &Bench, watched: &Watched, words: &[&str]) -> Finished {
+pub(crate) fn set(bench: &Bench, watched: &Watched, words: &[&str]) -> Finished {
     let mut command = bench.command(&["set"]);
     command
         .args(words)
@@ -22,14 +21,14 @@ fn set(bench: &Bench, watched: &Watched, words: &[&str]) -> Finished {
 }
 
 /// The same, which has to be done; from when on it counts.
-fn done(bench: &Bench, watched: &Watched, words: &[&str]) -> String {
+pub(crate) fn done(bench: &Bench, watched: &Watched, words: &[&str]) -> String {
     let finished = set(bench, watched, words);
     assert_eq!(finished.code(), 0, "{words:?}: {finished:#?}");
     finished.out.last().unwrap().clone()
 }
 
 /// The model and the effort that the model server was asked for last.
-fn asked_for(bench: &Bench) -> (String, String) {
+pub(crate) fn asked_for(bench: &Bench) -> (String, String) {
     let requests = bench.requests();
     let last = requests.last().unwrap();
     let text = |value: &Value| value.as_str().unwrap_or("none").to_owned();
@@ -45,7 +44,7 @@ fn asked_for(bench: &Bench) -> (String, String) {
     }
 }
 
-fn other_model(agent: &Agent) -> &'static str {
+pub(crate) fn other_model(agent: &Agent) -> &'static str {
     match agent.name {
         "claude" => "claude-sonnet-4-6",
         "opencode" => "scripted/other",
@@ -147,108 +146,13 @@ async fn consent(agent: &'static Agent) {
 }
 
 /// The model that was asked last, also where a request names it in its path.
-fn model_asked(bench: &Bench) -> String {
+pub(crate) fn model_asked(bench: &Bench) -> String {
     let requests = fs::read_to_string(bench.path("requests.jsonl")).unwrap();
     let last = requests.lines().last().unwrap();
     match last.split_once("/models/") {
         Some((_, rest)) => rest.split(':').next().unwrap().to_owned(),
         None => asked_for(bench).0,
     }
-}
-
-/// The model that the session says it has.
-fn model_shown(bench: &Bench, watched: &Watched) -> String {
-    let mut shown = None;
-    eventually("the daemon is back", || {
-        let finished = set(bench, watched, &[]);
-        let model = |line: &String| Some(line.strip_prefix("model")?.trim().to_owned());
-        shown = finished.out.iter().find_map(model);
-        finished.status.success()
-    });
-    shown.unwrap()
-}
-
-/// Where the daemon dies over a model, and whether that counts then.
-const DEATHS: &[(&str, bool)] = &[
-    ("session.choice_accepted:1", false),
-    ("live.setting_sent:1", false),
-    ("session.choice_answered:1", false),
-    ("session.choices_stored:1", true),
-];
-
-/// Whoever dies, and when: what the session says of its model is what the next turn has.
-async fn survives(agent: &'static Agent) {
-    let Some(mut bench) = Bench::live(agent) else {
-        return;
-    };
-    let models = [agent.model, other_model(agent)];
-    let mut watched = Watched::start(&bench, HELLO).await;
-    watched.end(1);
-    let (mut model, mut turns, mut told) = (models[0], 1, 0);
-    for (point, counts) in DEATHS {
-        let other = models[usize::from(model == models[0])];
-        drop(fs::remove_file(bench.path("crash.crashed")));
-        bench.crash = Some(point);
-        watched.session.kill_daemon(&bench);
-        assert_eq!(model_shown(&bench, &watched), model, "before {point}");
-        let unheard = set(&bench, &watched, &["--model", other]);
-        assert_ne!(unheard.code(), 0, "{point}: {unheard:#?}");
-        made(&bench.path("crash.crashed"));
-        bench.crash = None;
-        watched.session.start_daemon(&bench);
-        if *counts {
-            (model, told) = (other, told + 1);
-        }
-        assert_eq!(model_shown(&bench, &watched), model, "{point}");
-        watched.session.prompt(HELLO).await;
-        turns += 1;
-        assert_eq!(watched.end(turns)["outcome"], "completed", "{point}");
-        assert_eq!(model_asked(&bench), model, "{point}");
-    }
-    assert_eq!(bench.clis().len(), 1, "one process");
-    // The CLI dies with the change unanswered: what counts is what is answered then.
-    let other = models[usize::from(model == models[0])];
-    kill(bench.cli(), Signal::SIGSTOP).unwrap();
-    let words = ["set", "--model", other, "--session", &watched.session.id];
-    let asking = Running::start(&mut bench.command(&words));
-    kill(bench.cli(), Signal::SIGKILL).unwrap();
-    let answer = asking.finish();
-    if answer.code() == 0 {
-        (model, told) = (other, told + 1);
-    }
-    assert_eq!(model_shown(&bench, &watched), model, "{answer:#?}");
-    watched.session.prompt(HELLO).await;
-    assert_eq!(watched.end(turns + 1)["outcome"], "completed");
-    assert_eq!(model_asked(&bench), model, "{answer:#?}");
-    let events = watched.finish();
-    let changes = of(&events, "notice").into_iter();
-    let changes = changes.filter(|event| event["code"] == "settings_changed");
-    assert_eq!(changes.count(), told, "each is told once: {events:#?}");
-    eventually("no stray process", || bench.strays().is_empty());
-}
-
-/// The daemon dies over a setting in the middle of a turn, which goes on.
-async fn survives_in_a_turn(agent: &'static Agent) {
-    let Some(mut bench) = Bench::live(agent) else {
-        return;
-    };
-    bench.crash = Some("live.setting_sent:1");
-    let mut watched = Watched::start(&bench, WAIT).await;
-    made(&bench.path("here/begun"));
-    let words = ["--model", other_model(agent)];
-    assert_ne!(set(&bench, &watched, &words).code(), 0);
-    made(&bench.path("crash.crashed"));
-    bench.crash = None;
-    watched.session.start_daemon(&bench);
-    assert_eq!(model_shown(&bench, &watched), agent.model);
-    fs::write(bench.path("here/go"), "").unwrap();
-    assert_eq!(watched.end(1)["outcome"], "completed");
-    watched.session.prompt(HELLO).await;
-    assert_eq!(watched.end(2)["outcome"], "completed");
-    assert_eq!(model_asked(&bench), agent.model);
-    let events = watched.finish();
-    assert_eq!(of(&events, "agent_crashed").len(), 0, "{events:#?}");
-    assert_eq!(bench.clis().len(), 1, "one process");
 }
 
 /// What the CLI does not take leaves all as it was, and says why.
@@ -271,31 +175,6 @@ async fn claude_says_which_effort_its_model_does_not_take() {
     assert_eq!(asked_for(&bench).1, "low", "as it was");
     drop(watched.finish());
     assert_eq!(bench.clis().len(), 1, "one process");
-}
-
-macro_rules! deaths {
-    ($($module:ident: $agent:ident),* $(,)?) => {$(
-        mod $module {
-            use super::*;
-
-            #[tokio::test]
-            async fn a_model_that_is_chosen_survives_the_daemon_and_the_cli() {
-                survives(&$agent).await;
-            }
-
-            #[tokio::test]
-            async fn a_turn_survives_a_daemon_that_dies_over_a_model() {
-                survives_in_a_turn(&$agent).await;
-            }
-        }
-    )*};
-}
-
-deaths! {
-    claude_dies: CLAUDE,
-    codex_dies: CODEX,
-    opencode_dies: OPENCODE,
-    gemini_dies: GEMINI,
 }
 
 macro_rules! settings {

@@ -128,6 +128,8 @@ fn watches_and_controls(agent: &Agent) {
     person.press("\x03");
     person.shows_since(mark, "cancelled");
     idle(&mut all);
+    names_its_vendor(&mut all);
+    shortens_its_context(agent, &mut all);
 
     let mark = person.mark();
     person.press("/nonsense\r");
@@ -138,6 +140,33 @@ fn watches_and_controls(agent: &Agent) {
     // All that the agent did, as any viewer of it had it.
     viewer::faithful(&all.told_by_lead());
     led.finish(&bench);
+}
+
+/// Each message says whose model wrote it.
+fn names_its_vendor(all: &mut Participants) {
+    let messages = all.command(&json!({"type": "get_messages"}))["messages"].clone();
+    for message in messages.as_array().unwrap() {
+        if message["role"] == "assistant" {
+            assert!(message["provider"].is_string(), "{message}");
+            assert_ne!(message["provider"], "unknown", "{message}");
+        }
+    }
+}
+
+/// It does when it is told to, or says why it cannot.
+fn shortens_its_context(agent: &Agent, all: &mut Participants) {
+    let answer = all.response(&json!({"type": "compact"}));
+    let why = match (agent.name, agent.mode()) {
+        ("claude", _) | ("codex" | "opencode", "live") => {
+            assert_eq!(answer["success"], true, "{answer}");
+            all.broadcast("session_compact", 1);
+            return idle(all);
+        }
+        ("gemini", _) => "/compress",
+        _ => "--mode live",
+    };
+    let error = answer["error"].as_str().unwrap();
+    assert!(error.contains(why), "{answer}");
 }
 
 /// The daemon's own Hub has its key in memory only: what a command gets of it, it gets by the API.
@@ -265,11 +294,23 @@ fn lines_of_a_pipe_are_prompts_and_a_paused_session_is_woken_for_them() {
     daemon.signal(Signal::SIGTERM);
     assert_eq!(daemon.finish().code(), 0);
 
-    let words = ["attach", session.as_str(), "--hub", &hub.url];
+    let url = hub.url.clone();
+    let words = ["attach", session.as_str(), "--hub", &url];
     let mut command = bench.command(&words);
     command.env("AGENT_RUNNER_HUB_KEY", "agc_secret");
     let mut person = bench.start(&mut command);
+    // The Hub cannot wake it now: the prompt waits, and is said once the Hub that comes back can.
+    let (state, away) = (bench.path("state"), bench.path("away"));
+    fs::rename(&state, &away).unwrap();
     person.write("What did I ask?\n");
+    let waits = |line: &str| line.contains("your prompts wait").then_some(());
+    assert!(person.out.first(0, waits).is_some(), "it is told");
+    fs::rename(&away, &state).unwrap();
+    let listen = hub.kill();
+    let mut command = bench.agent(&model, &["hub", "--listen", &listen]);
+    command.env("AGENT_RUNNER_STATE_DIR", bench.path("hub"));
+    command.env("AGENT_RUNNER_API_KEY", "agc_secret");
+    let _hub = bench.hub_of(&mut command);
     let finished = person.finish();
     assert_eq!(finished.code(), 0, "{finished:#?}");
     let shown = finished.out.join("\n");

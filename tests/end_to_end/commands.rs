@@ -283,6 +283,14 @@ fn what_cannot_be(all: &mut Participants) {
         (json!({"type": "fork", "entryId": "x"}), "new_session"),
         (json!({"type": "clone"}), "new_session"),
         (json!({"type": "prompt", "message": " "}), "empty"),
+        (
+            json!({"type": "prompt", "message": "Look.", "images": ["iVBORw0KGgo="]}),
+            "--mode live",
+        ),
+        (
+            json!({"type": "steer", "message": "Look.", "images": [{"data": "JVBERi0="}]}),
+            "image 1 of the prompt: it is no PNG",
+        ),
         (json!({"type": "from_the_future"}), "from_the_future"),
     ] {
         refused(all, &command, word);

@@ -15,6 +15,9 @@ const IN_CONTAINERS: &str = include_str!("../images/beside.rs");
 /// The test that dies at the points of the Hub's answers: this Hub only acknowledges.
 const IN_ANSWERS: &str = include_str!("../end_to_end/answers.rs");
 
+/// The test that dies at the points of the Hub's tools: the fake agent calls none.
+const IN_TOOLS: &str = include_str!("../end_to_end/hub_tools.rs");
+
 /// Passes of a point that are tried at most.
 const HITS: u32 = 5;
 
@@ -38,6 +41,7 @@ fn a_session_survives_the_death_of_its_processes_at_every_crash_point() {
         // Those need an engine.
         .filter(|point| !IN_CONTAINERS.contains(&format!("\"{point}:")))
         .filter(|point| !IN_ANSWERS.contains(&format!("\"{point}:")))
+        .filter(|point| !IN_TOOLS.contains(&format!("\"{point}:")))
         .filter(|point| !reached.contains_key(point))
         .collect();
     assert!(never.is_empty(), "no scenario reaches {never:?}");

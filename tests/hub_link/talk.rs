@@ -35,6 +35,7 @@ fn commands_reach_the_driver_and_its_answers_the_hub() {
         let said = agent_runner::hub::Said {
             text: "go".to_owned(),
             author: None,
+            images: Vec::new(),
         };
         assert_eq!(got.command, Command::Prompt(said));
         handle.respond(got.reply, Ok(None));

@@ -58,7 +58,8 @@ const OPENCODE_CONFIG: &str = r#"{
     "npm": "@ai-sdk/openai-compatible",
     "options": {"baseURL": "$URL/v1", "apiKey": "any"},
     "models": {"scripted": {
-      "reasoning": true, "tool_call": true, "limit": {"context": 200000, "output": 32000}
+      "reasoning": true, "tool_call": true, "attachment": true,
+      "modalities": {"input": ["text", "image"], "output": ["text"]}, "limit": {"context": 200000, "output": 32000}
     }}
   }}
 }"#;

@@ -9,13 +9,17 @@ mod talk;
 use std::fs;
 use std::io::ErrorKind;
 
+use agent_runner::agent::live::Message;
 use agent_runner::agent::live::{Answer, Command as Wish, Phase, Refused, Told};
-use agent_runner::agent::{Evidence, by_name};
+use agent_runner::agent::{COMPACT, Evidence, by_name};
 use agent_runner::event::Event;
+use agent_runner::image::Image;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use self::clis::{CLAUDE, CODEX, Cli, GEMINI, OPENCODE};
-use self::talk::{Talk, message, silent};
+use self::talk::{ASKED, Talk, message, silent};
 
 fn texts(told: &[Told]) -> String {
     let texts = told.iter().filter_map(|told| match told {
@@ -39,6 +43,7 @@ fn turns(cli: &Cli) {
     for number in [1, 2] {
         hello(&mut talk, number);
     }
+    images(&mut talk);
     let id = talk.reader.dialog().agent_session().map(str::to_owned);
     let mut talk = talk.restarted(cli, false);
     hello(&mut talk, 3);
@@ -58,6 +63,54 @@ fn hello(talk: &mut Talk, number: u8) {
     assert_eq!(texts(&told), "Hello.");
     assert!(pieces(&told) > 1, "{told:?}");
     assert_eq!(talk.reader.dialog().phase(), Phase::Resting);
+}
+
+/// Images go with a prompt: the model is shown them, to the byte.
+fn images(talk: &mut Talk) {
+    let shown = [png(b'1'), png(b'2')];
+    let with_images = Message {
+        images: shown.to_vec(),
+        ..message(9, "Say hello.")
+    };
+    talk.wish(&Wish::Prompt(with_images));
+    let (told, evidence) = talk.turn();
+    assert_eq!(evidence, Evidence::Completed, "{told:?}");
+    assert_eq!(texts(&told), "Hello.");
+    let asked = fs::read_to_string(talk.dir.path().join(ASKED)).unwrap();
+    for image in shown {
+        assert!(asked.contains(&image.base64()), "{asked}");
+    }
+}
+
+/// One pixel, and a text of its own behind the image's end.
+fn png(mark: u8) -> Image {
+    let mut data = STANDARD.decode(PIXEL).unwrap();
+    data.push(mark);
+    Image::new(data).unwrap()
+}
+
+/// A PNG image of one pixel.
+const PIXEL: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII=";
+
+/// Told to shorten its context, it does, in a turn that says so, and goes on with what is left.
+fn compacts(cli: &Cli) {
+    let Some(mut talk) = Talk::with(cli, false) else {
+        return;
+    };
+    hello(&mut talk, 1);
+    talk.wish(&Wish::Prompt(message(2, COMPACT)));
+    assert_eq!(talk.reader.dialog().phase(), Phase::Working);
+    let (told, evidence) = talk.turn();
+    assert_eq!(evidence, Evidence::Completed, "{told:?}");
+    let shortened = |told: &Told| matches!(told, Told::Event(Event::Compaction { .. }));
+    assert_eq!(
+        told.iter().filter(|told| shortened(told)).count(),
+        1,
+        "{told:?}"
+    );
+    assert_eq!(texts(&told), "", "{told:?}");
+    hello(&mut talk, 3);
 }
 
 /// A command waits for consent; a refused one does not run, and the turn goes on.
@@ -247,6 +300,16 @@ fn opencode_takes_several_turns() {
 }
 
 #[test]
+fn codex_shortens_its_context_when_it_is_told_to() {
+    compacts(&CODEX);
+}
+
+#[test]
+fn opencode_shortens_its_context_when_it_is_told_to() {
+    compacts(&OPENCODE);
+}
+
+#[test]
 fn opencode_asks_no_registry_in_a_home_of_ours() {
     let Some(mut talk) = Talk::with(&OPENCODE, false) else {
         return;
@@ -303,4 +366,5 @@ fn gemini_takes_several_turns() {
     for number in [1, 2] {
         hello(&mut talk, number);
     }
+    images(&mut talk);
 }

@@ -22,6 +22,9 @@ use crate::clis::{Cli, installed, spec};
 /// No test waits longer for anything: far more than any of it takes, for busy machines.
 const LIMIT: Duration = Duration::from_secs(90);
 
+/// What the model was asked, in the talk's folder.
+pub(crate) const ASKED: &str = "asked.jsonl";
+
 const SCRIPT: &str = include_str!("script.toml");
 
 /// A CLI that is spoken to, and what it has told.
@@ -162,6 +165,7 @@ pub(crate) fn message(number: u8, text: &str) -> Message {
     Message {
         id: format!("00000000-0000-4000-8000-0000000000{number:02}"),
         text: text.to_owned(),
+        images: Vec::new(),
     }
 }
 
@@ -170,6 +174,8 @@ fn scripted_model(dir: &Path) -> (Child, String) {
     let mut model = Command::new(env!("CARGO_BIN_EXE_agent-runner"))
         .args(["scripted-model", "--script"])
         .arg(dir.join("script.toml"))
+        .arg("--record")
+        .arg(dir.join(ASKED))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()

@@ -24,6 +24,7 @@ fn frames(agent: &str, turns: Vec<Vec<Event>>) -> Vec<(String, Value)> {
             text: "go".to_owned(),
             prompt_id: None,
             author: None,
+            images: Vec::new(),
         };
         for event in [prompt].into_iter().chain(events) {
             seq += 1;

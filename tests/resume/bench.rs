@@ -337,6 +337,7 @@ fn prompt(text: &str) -> Prompt {
     Prompt {
         text: text.to_owned(),
         author: None,
+        images: Vec::new(),
         command_id: None,
         is_task: false,
     }

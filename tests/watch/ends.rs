@@ -92,6 +92,7 @@ async fn the_same_message_twice_is_heard_once() {
     let message = Prompt {
         text: "Use tabs.".to_owned(),
         author: None,
+        images: Vec::new(),
         command_id: Some("message-1".to_owned()),
         is_task: false,
     };

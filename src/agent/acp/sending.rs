@@ -123,9 +123,17 @@ impl<V: Vendor> Acp<V> {
         match (command, self.phase) {
             (Command::Prompt(_), Phase::Working) => Err(Refused::Busy),
             (Command::Prompt(message), _) => {
+                let mut prompt = vec![json!({"type": "text", "text": message.text})];
+                for image in &message.images {
+                    prompt.push(json!({
+                        "type": "image",
+                        "mimeType": image.note().media_type,
+                        "data": image.base64(),
+                    }));
+                }
                 let params = json!({
                     "sessionId": session,
-                    "prompt": [{"type": "text", "text": message.text}],
+                    "prompt": prompt,
                     "_meta": {"agent-runner/message": message.id},
                 });
                 Ok(vec![self.request(0, "session/prompt", &params)])

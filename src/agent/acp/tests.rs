@@ -44,6 +44,7 @@ fn prompt(id: &str) -> Command {
     Command::Prompt(Message {
         id: id.to_owned(),
         text: "Do it.".to_owned(),
+        images: Vec::new(),
     })
 }
 
@@ -115,6 +116,7 @@ fn a_message_is_taken_up_by_the_first_that_is_said_of_its_turn() {
     let steer = Command::Steer(Message {
         id: "p-3".to_owned(),
         text: "x".to_owned(),
+        images: Vec::new(),
     });
     assert_eq!(dialog.frames(&steer), Err(Refused::NotLive));
     let chunk = json!({"jsonrpc": "2.0", "method": "session/update", "params": {

@@ -32,7 +32,7 @@ use self::totals::Totals;
 use self::verdict::Terminal;
 use super::json::{Text, typed};
 use super::lines::{self, notice, raw};
-use super::{Adapter, AgentKind, Credentials, Evidence, Ignored, RestoreError, snapshot};
+use super::{Adapter, AgentKind, Compacts, Credentials, Evidence, Ignored, RestoreError, snapshot};
 use crate::event::{Event, NoticeLevel};
 use crate::exit::Exit;
 use crate::frame::Line;
@@ -62,7 +62,9 @@ pub(super) const KIND: AgentKind = AgentKind {
     restore: |snapshot| Ok(Box::new(Claude::restore(snapshot)?)),
     conversation: Some(launch::conversation),
     store: None,
+    has_answered: None,
     exits_well_by_signal: false,
+    compacts: Compacts::AsAsked,
     live: Some(live::LIVE),
 };
 

@@ -21,8 +21,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use self::consent::Waiting;
-use self::frames::{client, said};
-use self::sending::{CLEAN, DIALECT, INTERRUPT};
+use self::frames::{client, said, shortening};
+use self::sending::{CLEAN, DIALECT, INTERRUPT, SHORTEN};
 use self::wire::{Fault, Params, SILENT, Started, Turn};
 use self::work::Work;
 use super::verdict;
@@ -33,7 +33,7 @@ use crate::agent::live::{
     Asked, Command, Dialog, Holds, LiveKind, LiveSpec, Phase, Refused, Sets, Settings, Since, Told,
     tell,
 };
-use crate::agent::{Evidence, Ignored, snapshot};
+use crate::agent::{COMPACT, Evidence, Ignored, snapshot};
 use crate::event::{Event, NoticeLevel, TurnError};
 use crate::exit::Exit;
 use crate::frame::Line;
@@ -68,6 +68,9 @@ struct CodexLive {
     ours: Requests,
     thread: Option<String>,
     turn: Option<String>,
+    /// The message that asked for a shorter context, which no item of the turn names.
+    #[serde(default)]
+    shortening: Option<String>,
     /// The running turn is being interrupted.
     interrupting: bool,
     /// What a turn that was cut off left running is to be ended.
@@ -135,6 +138,9 @@ impl Dialog for CodexLive {
         let turn = self.turn.as_ref().filter(|_| self.phase == Phase::Working);
         let frame = match command {
             Command::Prompt(_) if self.phase == Phase::Working => return Err(Refused::Busy),
+            Command::Prompt(message) if message.text.trim() == COMPACT => {
+                self.request(0, SHORTEN, &shortening(thread, message))
+            }
             Command::Prompt(message) => self.request(0, "turn/start", &said(thread, None, message)),
             Command::Steer(message) => {
                 let turn = turn.ok_or(Refused::Resting)?;
@@ -223,7 +229,7 @@ impl Peer for CodexLive {
         if let Some(fault) = &frame.error {
             if self.phase == Phase::Opening {
                 self.phase = Phase::Refused;
-            } else if method == "turn/start" && self.turn.is_none() {
+            } else if matches!(&*method, "turn/start" | SHORTEN) && self.turn.is_none() {
                 self.phase = Phase::Resting;
             }
             self.interrupting &= method != INTERRUPT;
@@ -273,6 +279,9 @@ impl Peer for CodexLive {
         let reason = match method {
             "turn/started" if in_main => {
                 self.turn = Some(params.turn.as_ref()?.id.to_string());
+                if let Some(id) = self.shortening.take() {
+                    out.push(Told::TakenUp { id: Some(id) });
+                }
                 "start of a turn"
             }
             "turn/completed" if in_main => {

@@ -18,6 +18,7 @@ mod live;
 
 mod mcp;
 mod record;
+mod rollout;
 mod verdict;
 
 use std::borrow::Cow;
@@ -30,7 +31,7 @@ use self::record::{Fault, Item, Record, TokenCounts};
 use self::verdict::Terminal;
 use super::json::{Text, typed};
 use super::lines::{self, Piece, corrupt, notice, pieces, raw};
-use super::{Adapter, AgentKind, Credentials, Evidence, Ignored, RestoreError, snapshot};
+use super::{Adapter, AgentKind, Compacts, Credentials, Evidence, Ignored, RestoreError, snapshot};
 use crate::event::{Event, NoticeLevel, PlanItem, TurnError, Usage};
 use crate::exit::Exit;
 use crate::frame::Line;
@@ -55,7 +56,9 @@ pub(super) const KIND: AgentKind = AgentKind {
     restore: |snapshot| Ok(Box::new(Codex::restore(snapshot)?)),
     conversation: Some(launch::conversation),
     store: None,
+    has_answered: Some(rollout::has_answered),
     exits_well_by_signal: false,
+    compacts: Compacts::Live,
     live: Some(live::LIVE),
 };
 

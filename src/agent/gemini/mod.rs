@@ -24,7 +24,7 @@ use self::verdict::Terminal;
 use super::json::{Text, typed};
 use super::lines::notice;
 use super::records::{self, Records, Taken};
-use super::{Adapter, AgentKind, Credentials, Evidence, Ignored, RestoreError, snapshot};
+use super::{Adapter, AgentKind, Compacts, Credentials, Evidence, Ignored, RestoreError, snapshot};
 use crate::event::{Event, FileChangeKind, NoticeLevel, PlanItem, TurnError, Usage};
 use crate::exit::Exit;
 use crate::frame::Line;
@@ -50,8 +50,13 @@ pub(super) const KIND: AgentKind = AgentKind {
     // The CLI itself says when it has no such conversation.
     conversation: None,
     store: None,
+    has_answered: None,
     // 0.61.0, at SIGTERM, SIGINT and SIGHUP
     exits_well_by_signal: true,
+    compacts: Compacts::Never(
+        "its `/compress` is a command of its own terminal; over its protocol it would go to the model \
+         as a text (0.61.0)",
+    ),
     live: Some(live::LIVE),
 };
 

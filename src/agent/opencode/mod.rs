@@ -28,7 +28,7 @@ use self::step::Step;
 use self::verdict::Failed;
 use super::json::typed;
 use super::lines::{self, Piece, corrupt, notice, raw};
-use super::{Adapter, AgentKind, Credentials, Evidence, Ignored, RestoreError, snapshot};
+use super::{Adapter, AgentKind, Compacts, Credentials, Evidence, Ignored, RestoreError, snapshot};
 use crate::event::{ErrorClass, Event, NoticeLevel, Usage};
 use crate::exit::Exit;
 use crate::frame::Line;
@@ -60,7 +60,9 @@ pub(super) const KIND: AgentKind = AgentKind {
     // In its database: the CLI itself says when it has no such session.
     conversation: None,
     store: Some(store::STORE),
+    has_answered: None,
     exits_well_by_signal: false,
+    compacts: Compacts::Live,
     live: Some(live::LIVE),
 };
 

@@ -21,7 +21,7 @@ use self::verdict::Terminal;
 use super::json::typed;
 use super::lines::notice;
 use super::records::{self, Records, Taken};
-use super::{Adapter, AgentKind, Credentials, Evidence, Ignored, RestoreError, snapshot};
+use super::{Adapter, AgentKind, Compacts, Credentials, Evidence, Ignored, RestoreError, snapshot};
 use crate::event::{Event, NoticeLevel, Usage};
 use crate::exit::Exit;
 use crate::frame::Line;
@@ -47,7 +47,12 @@ pub(super) const KIND: AgentKind = AgentKind {
     // The CLI itself says when it has no such conversation.
     conversation: None,
     store: None,
+    has_answered: None,
     exits_well_by_signal: false,
+    compacts: Compacts::Never(
+        "its `/compact` is a command of its own terminal and its RPC mode; in the print mode that it \
+         is run in, it would go to the model as a text (0.74.2)",
+    ),
     live: None,
 };
 
@@ -63,6 +68,9 @@ struct Pi {
     messages: u64,
     calls: Calls,
     usage: Usage,
+    /// The model that speaks, with its vendor.
+    #[serde(default)]
+    model: Option<String>,
     /// How the last message of the model ended.
     last: Option<Terminal>,
     phase: Phase,
@@ -170,7 +178,7 @@ impl Records for Pi {
             "session" => self.session(&record, out),
             "agent_start" => Some(self.start()),
             "agent_end" => Some(self.stop(out)),
-            "message_start" => self.message_start(&record),
+            "message_start" => self.message_start(&record, out),
             "message_update" => self.message_update(&record, out),
             "message_end" => self.message_end(&record, out),
             "tool_execution_start" => {
@@ -227,9 +235,10 @@ impl Pi {
         }
     }
 
-    fn message_start(&mut self, record: &Record<'_>) -> Option<&'static str> {
+    fn message_start(&mut self, record: &Record<'_>, out: &mut Vec<Event>) -> Option<&'static str> {
         let message: Message<'_> = typed(record.message)?;
         if &*message.role == "assistant" {
+            self.speaks(&message, out);
             let at = message.timestamp.unwrap_or_default();
             self.message = Some(OpenMessage {
                 id: format!("{at}#{}", self.messages),
@@ -238,6 +247,24 @@ impl Pi {
             self.messages += 1;
         }
         Some("start of a message")
+    }
+
+    /// Its first record does not say which model it runs; each message of that does.
+    fn speaks(&mut self, message: &Message<'_>, out: &mut Vec<Event>) {
+        let (Some(provider), Some(model)) = (&message.provider, &message.model) else {
+            return;
+        };
+        let model = Some(format!("{}/{}", &**provider, &**model));
+        if let Some(id) = self.session.clone().filter(|_| self.model != model) {
+            self.model.clone_from(&model);
+            out.push(Event::Session {
+                id,
+                model,
+                cwd: None,
+                tools: None,
+                at_work: false,
+            });
+        }
     }
 
     fn message_update(

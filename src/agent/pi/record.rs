@@ -79,6 +79,11 @@ pub(super) struct Message<'a> {
     #[serde(borrow)]
     pub(super) error_message: Option<Text<'a>>,
     pub(super) usage: Option<TokenCounts>,
+    /// Of the model: whose it is, and which.
+    #[serde(borrow)]
+    pub(super) provider: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) model: Option<Text<'a>>,
 }
 
 /// `tool_execution_update.partialResult`, `tool_execution_end.result`

@@ -103,7 +103,7 @@ async fn attach(context: &Context, session: Option<SessionId>) -> Result<ExitCod
         heard,
         front: Front::open()?,
         waiting: Vec::new(),
-        resuming: false,
+        woken: Woken::Not,
         asking: None,
         aborted: false,
         typing: true,
@@ -220,14 +220,25 @@ struct Attached {
     front: Front,
     /// What is to be said, once the session is known and led.
     waiting: Vec<Said>,
-    /// The Hub was asked to have the session led for what waits.
-    resuming: bool,
+    /// Whether the Hub was asked to have the session led for what waits.
+    woken: Woken,
     /// The Hub is being asked to.
     asking: Option<Resuming>,
     /// The turn that runs was told to end.
     aborted: bool,
     /// There may be more on stdin.
     typing: bool,
+}
+
+/// How far the session was woken for a prompt that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Woken {
+    /// Nobody was asked.
+    Not,
+    /// The Hub was asked, and a lead may come.
+    Asked,
+    /// The Hub could not: it is asked again for the next prompt, and when it was away and is back.
+    InVain,
 }
 
 /// Whether the session is left.
@@ -263,7 +274,8 @@ impl Attached {
             if self.is_done(&view) {
                 break None;
             }
-            if let (false, false, Some(why)) = (self.typing, view.is_led(), view.failure()) {
+            let hopes = self.typing || self.asking.is_some() || view.is_led();
+            if let (false, Some(why)) = (hopes, view.failure()) {
                 break Some(CliError::new(Exit::HubRefused, why));
             }
             let goes = tokio::select! {
@@ -282,7 +294,7 @@ impl Attached {
                 }
                 answer = asked(&mut self.asking) => {
                     self.asking = None;
-                    resumed(answer, &mut view, &mut out).map(|()| Goes::On)
+                    self.resumed(answer, &mut view, &mut out).map(|()| Goes::On)
                 }
                 _ = resized.recv() => Ok(Goes::On),
                 _ = hung_up.recv() => Ok(Goes::Away),
@@ -304,6 +316,9 @@ impl Attached {
 
     fn hear(&mut self, heard: Heard, view: &mut View, out: &mut Vec<u8>) -> io::Result<Goes> {
         let was_busy = view.is_busy();
+        if matches!(heard, Heard::History(_)) && self.woken == Woken::InVain {
+            self.woken = Woken::Not;
+        }
         view.hear(heard, out)?;
         if was_busy && !view.is_busy() {
             self.aborted = false;
@@ -350,6 +365,9 @@ impl Attached {
         match read {
             Typed::Prompt(text) => {
                 self.waiting.push(Said::Prompt(text));
+                if self.woken == Woken::InVain {
+                    self.woken = Woken::Not;
+                }
                 self.say_what_waits(view, out)?;
             }
             Typed::Steer(text) => self.say(&Said::Steer(text), view, out)?,
@@ -387,12 +405,44 @@ impl Attached {
             return Ok(());
         }
         if view.is_led() {
-            self.resuming = false;
+            self.woken = Woken::Not;
             for said in std::mem::take(&mut self.waiting) {
                 self.say(&said, view, out)?;
             }
-        } else if !std::mem::replace(&mut self.resuming, true) {
+        } else if self.woken == Woken::Not {
+            self.woken = Woken::Asked;
             self.resume();
+        }
+        Ok(())
+    }
+
+    /// Shows what the Hub makes of a session that is to be led again.
+    fn resumed(
+        &mut self,
+        answer: Result<bool, RestError>,
+        view: &mut View,
+        out: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        let why = match answer {
+            Ok(true) => {
+                let words = "asked the Hub to resume the session";
+                return view.say(NoticeLevel::Info, words, out);
+            }
+            Ok(false) => {
+                "the Hub has nothing that could lead this session; start it where it ran, \
+                          with `agent-runner start`"
+                    .to_owned()
+            }
+            Err(RestError::Failed { message, .. }) => message,
+            Err(error) => error.to_string(),
+        };
+        view.say(NoticeLevel::Error, &why, out)?;
+        view.not_woken(why);
+        self.woken = Woken::InVain;
+        if !self.waiting.is_empty() {
+            let words = "your prompts wait; the Hub is asked again with the next one, by /resume, and \
+                         when it was away and is back";
+            view.say(NoticeLevel::Warning, words, out)?;
         }
         Ok(())
     }
@@ -414,22 +464,4 @@ async fn asked(asking: &mut Option<Resuming>) -> Result<bool, RestError> {
         Some(answer) => answer.await,
         None => std::future::pending().await,
     }
-}
-
-/// Shows what the Hub makes of a session that is to be led again.
-fn resumed(answer: Result<bool, RestError>, view: &mut View, out: &mut Vec<u8>) -> io::Result<()> {
-    let why = match answer {
-        Ok(true) => {
-            let words = "asked the Hub to resume the session";
-            return view.say(NoticeLevel::Info, words, out);
-        }
-        Ok(false) => "the Hub has nothing that could lead this session; start it where it ran, \
-                      with `agent-runner start`"
-            .to_owned(),
-        Err(RestError::Failed { message, .. }) => message,
-        Err(error) => error.to_string(),
-    };
-    view.say(NoticeLevel::Error, &why, out)?;
-    view.not_woken(why);
-    Ok(())
 }

@@ -222,6 +222,7 @@ fn prompt(message: &Value) -> Event {
         text: plain(message.get("content")),
         prompt_id: None,
         author: name.map(str::to_owned),
+        images: Vec::new(),
     }
 }
 

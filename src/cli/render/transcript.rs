@@ -19,6 +19,16 @@ use crate::event::{Event, NoticeLevel, Outcome, TurnError, Usage};
 /// The longest error's message that is known again, in bytes.
 const LONGEST_ERROR: usize = 4096;
 
+/// Who reads.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    /// Whoever typed the prompts.
+    #[default]
+    Asker,
+    /// Others, who are shown the prompts as well.
+    Onlooker,
+}
+
 /// Renders events as they come.
 #[derive(Debug, Default)]
 pub(in crate::cli) struct Transcript {
@@ -29,12 +39,13 @@ pub(in crate::cli) struct Transcript {
     /// The text that came last, as far as nothing else was shown since.
     said: String,
     usage: Option<Usage>,
-    /// Prompts are shown, as their reader has not typed them.
-    prompts: bool,
+    reader: Reader,
     /// Where the agent works, with a slash.
     cwd: Option<String>,
     /// The call whose line was shown last: what ends next is that one, where nothing else is said.
     last_call: Option<String>,
+    /// The model that it said it runs.
+    model: Option<String>,
 }
 
 impl Transcript {
@@ -49,7 +60,7 @@ impl Transcript {
     /// The same, for a reader who has not typed the prompts.
     pub(in crate::cli) fn with_prompts(self) -> Self {
         Self {
-            prompts: true,
+            reader: Reader::Onlooker,
             ..self
         }
     }
@@ -57,11 +68,23 @@ impl Transcript {
     /// Shows one event.
     pub(in crate::cli) fn show(&mut self, event: &Event, out: &mut impl Write) -> io::Result<()> {
         match event {
-            Event::Prompt { text, author, .. } if self.prompts => {
+            Event::Prompt { text, author, .. } if self.reader == Reader::Onlooker => {
                 let whose = author.as_deref().map(summary).unwrap_or_default();
                 self.line(out, Style::Bold, &format!("{whose}> {}", summary(text)))
             }
+            // Pi says which model it runs once that speaks.
+            Event::Session {
+                model: Some(model),
+                cwd: None,
+                ..
+            } if self.cwd.is_some() => {
+                if self.model.replace(model.clone()).as_ref() == Some(model) {
+                    return Ok(());
+                }
+                self.line(out, Style::Dim, &format!("with {}", summary(model)))
+            }
             Event::Session { model, cwd, .. } => {
+                self.model.clone_from(model);
                 self.cwd = cwd.as_ref().map(|cwd| format!("{cwd}/"));
                 let model = model.as_deref().unwrap_or("its default model");
                 self.line(out, Style::Dim, &format!("agent ready, {}", summary(model)))

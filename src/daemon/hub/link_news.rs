@@ -1,15 +1,16 @@
 //! What becomes of the Hub link, as notices among the session's events: whoever watches the session
 //! elsewhere than at the Hub should know that the Hub hears nothing.
 
-use tokio::sync::watch;
+use std::sync::Arc;
 
 use crate::daemon::workspace::SetupLog;
 use crate::event::NoticeLevel;
 use crate::hub::Phase;
-use crate::hub::link::LinkStatus;
+use crate::hub::link::LinkHandle;
 
 /// Writes them until the link is closed.
-pub(in crate::daemon) async fn tell(mut status: watch::Receiver<LinkStatus>, log: SetupLog) {
+pub(in crate::daemon) async fn tell(link: Arc<LinkHandle>, log: SetupLog) {
+    let mut status = link.status();
     let mut told = None;
     loop {
         let (phase, error) = {
@@ -19,7 +20,8 @@ pub(in crate::daemon) async fn tell(mut status: watch::Receiver<LinkStatus>, log
         if phase == Phase::Closed {
             return;
         }
-        if let Some((code, text)) = news(&mut told, phase, &error.unwrap_or_default()) {
+        let (why, was_in) = (error.unwrap_or_default(), link.joined().is_some());
+        if let Some((code, text)) = news(&mut told, phase, &why, was_in) {
             let level = if told.is_some() {
                 NoticeLevel::Warning
             } else {
@@ -35,8 +37,13 @@ pub(in crate::daemon) async fn tell(mut status: watch::Receiver<LinkStatus>, log
     }
 }
 
-/// What is new: each state is told once, and that it is over.
-fn news(told: &mut Option<Phase>, phase: Phase, why: &str) -> Option<(&'static str, String)> {
+/// What is new: each state is told once, and that it is over. `was_in`: the Hub has let us in before.
+fn news(
+    told: &mut Option<Phase>,
+    phase: Phase,
+    why: &str,
+    was_in: bool,
+) -> Option<(&'static str, String)> {
     match phase {
         Phase::Fenced | Phase::Rejected if *told != Some(phase) => {
             *told = Some(phase);
@@ -45,10 +52,12 @@ fn news(told: &mut Option<Phase>, phase: Phase, why: &str) -> Option<(&'static s
             } else {
                 ("hub_rejected", "the Hub refuses this driver")
             };
-            Some((
-                code,
-                format!("{what} ({why}): the Hub is told nothing more; the work goes on here"),
-            ))
+            let goes_on = if phase == Phase::Fenced && !was_in {
+                "it may go on there, so nothing is begun here until the Hub lets us in"
+            } else {
+                "the Hub is told nothing more; the work goes on here"
+            };
+            Some((code, format!("{what} ({why}): {goes_on}")))
         }
         Phase::Live if told.take().is_some() => {
             let text = "the Hub has let us in again, and is told what it has missed";
@@ -79,7 +88,7 @@ mod tests {
             Phase::Live,
             Phase::Live,
         ] {
-            codes.extend(news(&mut told, phase, "why").map(|(code, _)| code));
+            codes.extend(news(&mut told, phase, "why", true).map(|(code, _)| code));
         }
         assert_eq!(codes, ["hub_fenced", "hub_rejected", "hub_back"]);
     }

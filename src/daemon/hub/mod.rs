@@ -125,12 +125,20 @@ impl HubAccess {
             home: home.map(Path::to_owned),
             timing: Timing {
                 hub_wait: patience,
+                takeover: self.takeover(),
                 join: self.coalesce,
                 ..Timing::default()
             },
             seed: instance.as_u64_pair().1,
         };
         link::start(config, source, tasks, Clock)
+    }
+
+    /// How often it is looked whether another driver is gone: as often as the wait for the Hub has
+    /// room for.
+    fn takeover(&self) -> Duration {
+        let most = Timing::default().takeover;
+        self.wait.clamp(Duration::from_secs(1), most)
     }
 
     /// How to join a session as a controller.

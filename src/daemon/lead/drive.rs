@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::apart;
 use super::context::Served;
+use super::offer::Taken;
 use super::{Lead, Led};
 use crate::daemon::agent::version::agent_version;
 use crate::daemon::hub::actions::HubSide;
 use crate::daemon::hub::commands::{self, Commands, Statuses};
-use crate::daemon::hub::link_news;
+use crate::daemon::hub::{link_news, tools};
 use crate::daemon::state::housekeeping::Housekeeping;
 use crate::daemon::workspace::ground::Ground;
 use crate::daemon::{DaemonError, Setup};
@@ -57,7 +59,11 @@ impl Lead {
         }
         self.hear_hub(&session, &context, statuses);
         self.tasks
-            .spawn("hub-news", link_news::tell(self.link.status(), log));
+            .spawn("hub-news", link_news::tell(self.link(), log));
+        if self.link.joined().is_none() {
+            let waiting = apart::wait(session.clone(), self.link.status(), self.hub.wait);
+            self.tasks.spawn("hub-place", waiting);
+        }
         let housekeeping = Housekeeping {
             journal: self.state.journal().clone(),
             session: Some((self.session.clone(), self.chosen.kind.name)),
@@ -89,6 +95,7 @@ impl Lead {
             let prompt = Prompt {
                 text,
                 author: None,
+                images: Vec::new(),
                 command_id: None,
                 is_task: true,
             };
@@ -136,10 +143,18 @@ impl Lead {
                 stop.run_until_cancelled(handing.serve()).await;
             });
         }
-        if let Some(tools) = served.offer.tools {
+        let Taken {
+            tools, is_known, ..
+        } = served.offer;
+        if tools.is_some() || is_known {
             let (stop, context) = (stop.clone(), Arc::clone(context));
             self.tasks.spawn("hub-tools", async move {
-                stop.run_until_cancelled(tools.serve(context)).await;
+                if is_known {
+                    stop.run_until_cancelled(tools::end_left(&context)).await;
+                }
+                if let Some(tools) = tools {
+                    tools.serve(&context, &stop).await;
+                }
             });
         }
     }

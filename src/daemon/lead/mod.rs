@@ -1,5 +1,6 @@
 //! One session's lead: from its settings to a driver that takes prompts.
 
+mod apart;
 mod chosen;
 mod context;
 mod drive;
@@ -133,6 +134,7 @@ impl Lead {
             let message = "the agent CLI is not installed any more".to_owned();
             return Err(DaemonError::Agent { message });
         };
+        self.link.go_on_apart();
         let program = path.clone();
         let state_dir = &setup.config.state_dir;
         let mut made = Made::read(state_dir, &self.session)?;

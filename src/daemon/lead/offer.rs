@@ -32,6 +32,8 @@ const SERVERS: &str = "mcp.json";
 pub(super) struct Taken {
     /// Serves the tools.
     pub(super) tools: Option<HubTools>,
+    /// An earlier daemon may have served some.
+    pub(super) is_known: bool,
     /// What people should know of it.
     pub(super) notices: Vec<(NoticeLevel, &'static str, String)>,
 }
@@ -55,7 +57,10 @@ impl Lead {
         let folder = tools::folder(&setup.config.state_dir, &self.session);
         let kept = folder.join(KEPT);
         let before = read(&kept);
-        let mut taken = Taken::default();
+        let mut taken = Taken {
+            is_known: before.is_some(),
+            ..Taken::default()
+        };
         let offer = match self.link.joined() {
             Some(joined) => {
                 let (offer, left_out) = Offer::read(&joined.init);

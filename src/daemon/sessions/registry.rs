@@ -193,6 +193,7 @@ impl Registry {
                 command_id: None,
                 prompt: task,
                 author: None,
+                images: Vec::new(),
                 is_task: true,
                 at,
             });

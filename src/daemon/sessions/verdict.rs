@@ -30,11 +30,7 @@ pub(super) async fn end_turn(
             (Outcome::Failed, Some(error))
         }
     };
-    let prompt = (turn.state == TurnState::Queued).then_some(Event::Prompt {
-        text: turn.prompt,
-        prompt_id: turn.command_id,
-        author: turn.author.as_ref().map(ToString::to_string),
-    });
+    let prompt = (turn.state == TurnState::Queued).then(|| turn.prompt_event());
     let end = Event::End {
         outcome,
         error,

@@ -169,6 +169,7 @@ mod tests {
                 command_id: None,
                 prompt: "do it".to_owned(),
                 author: None,
+                images: Vec::new(),
                 is_task: false,
                 at: AT,
             },

@@ -290,7 +290,7 @@ impl SessionFile {
             && self.model.as_deref() != Some(model)
         {
             self.model = Some(model.to_owned());
-            let (_, provider) = super::pi::vendor(agent);
+            let (_, provider, model) = super::pi::model(agent, model);
             let change = json!({"type": "model_change", "provider": provider, "modelId": model});
             bodies.push(Body::Fields(change));
         }

@@ -66,6 +66,7 @@ fn events(line: &str) -> Vec<Event> {
             text,
             prompt_id: None,
             author: None,
+            images: Vec::new(),
         }],
         "toolResult" => {
             let details = message.details.unwrap_or_default();

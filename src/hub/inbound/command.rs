@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::field;
 use crate::config::Author;
+use crate::image::{self, Image};
 
 /// A controller's own name of a command, repeated in the answer as it came.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,6 +81,8 @@ pub struct Said {
     pub text: String,
     /// On whose behalf, where the Hub tells: `author` as in its entries of a conversation.
     pub author: Option<Author>,
+    /// The images that go with them.
+    pub images: Vec<Image>,
 }
 
 /// A command with what its answer needs.
@@ -227,6 +230,7 @@ fn said(command: &Value) -> Result<Said, String> {
     Ok(Said {
         text: text(command)?,
         author: author(command)?,
+        images: images(command)?,
     })
 }
 
@@ -245,11 +249,20 @@ fn author(command: &Value) -> Result<Option<Author>, String> {
         .map_err(|error| format!("`author`: {error}"))
 }
 
-fn text(command: &Value) -> Result<String, String> {
-    let images = command.get("images").and_then(Value::as_array);
-    if images.is_some_and(|images| !images.is_empty()) {
-        return Err("images are not supported; send the text alone".to_owned());
+/// Images as Pi has them (`data`, in base64), or as `data:` URLs.
+fn images(command: &Value) -> Result<Vec<Image>, String> {
+    let given = command.get("images").and_then(Value::as_array);
+    let mut images = Vec::new();
+    for (number, given) in (1..).zip(given.into_iter().flatten()) {
+        let data = given.as_str().or_else(|| field(given, "data"));
+        let image = data.ok_or_else(|| format!("image {number} of the prompt has no `data`"))?;
+        let image = Image::from_base64(image);
+        images.push(image.map_err(|error| format!("image {number} of the prompt: {error}"))?);
     }
+    image::all(images).map_err(|error| error.to_string())
+}
+
+fn text(command: &Value) -> Result<String, String> {
     let message = field(command, "message").or_else(|| field(command, "text"));
     match message.filter(|text| !text.trim().is_empty()) {
         None => Err("the message is empty".to_owned()),
@@ -279,6 +292,7 @@ mod tests {
         let words = |text: &str| Said {
             text: text.to_owned(),
             author: None,
+            images: Vec::new(),
         };
         let prompt = |text: &str| Command::Prompt(words(text));
         let cases = [
@@ -337,6 +351,26 @@ mod tests {
             let command = request(text).command;
             assert!(matches!(command, Ok(Command::Fixed { agrees, .. }) if agrees == fits));
         }
+    }
+
+    #[test]
+    fn images_are_read_as_pi_sends_them_and_as_urls_and_what_is_none_is_named() {
+        let png = "iVBORw0KGgo=";
+        let text = format!(
+            r#"{{"type":"steer","message":"a","images":[
+                {{"type":"image","data":"{png}","mimeType":"image/png"}},
+                "data:image/png;base64,{png}"]}}"#
+        );
+        let Ok(Command::Steer(said)) = request(&text).command else {
+            panic!("it is a message");
+        };
+        let [one, other] = said.images.as_slice() else {
+            panic!("two images, not {:?}", said.images);
+        };
+        assert_eq!((one, one.base64().as_str()), (other, png));
+        let bad = text.replace("data:image", "date:image");
+        let why = request(&bad).command.unwrap_err();
+        assert!(why.starts_with("image 2 of the prompt: "), "{why}");
     }
 
     #[test]

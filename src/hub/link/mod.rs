@@ -2,7 +2,8 @@
 //!
 //! Guarantees: nothing is sent but the credentials before the Hub's `init`; events go out in order,
 //! pipelined within a window, and every state-changing one is sent until it is acknowledged (so a
-//! Hub may see one twice, with the same id); after the first `init` the link never gives up.
+//! Hub may see one twice, with the same id); after the first `init`, or where the session goes on
+//! without it, the link never gives up.
 //!
 //! It does not decide anything about the session: commands go to the driver as they come, and the
 //! driver answers them. One connection lives in `connection`, how to go on after it in `state`.
@@ -19,6 +20,7 @@ mod tool;
 mod wire;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -164,6 +166,7 @@ pub struct LinkHandle {
     carried: mpsc::Sender<String>,
     news: Mutex<Option<mpsc::Receiver<News>>>,
     closing: watch::Sender<Option<Closing>>,
+    apart: Arc<AtomicBool>,
 }
 
 /// An orderly end.
@@ -187,6 +190,7 @@ pub fn start(
     let (carried, carried_out) = mpsc::channel(CARRIED);
     let (joined_in, joined) = watch::channel(None);
     let (closing, closing_out) = watch::channel(None);
+    let apart = Arc::<AtomicBool>::default();
     let (status_in, status) = watch::channel(LinkStatus {
         phase: Phase::Connecting,
         since: clock.wall(),
@@ -206,6 +210,7 @@ pub fn start(
         news: news_in,
         joined: joined_in,
         closing: closing_out,
+        apart: Arc::clone(&apart),
         status: status_in,
     };
     let stop: CancellationToken = tasks.stopping().clone();
@@ -217,6 +222,7 @@ pub fn start(
         carried,
         news: Mutex::new(Some(news)),
         closing,
+        apart,
     };
     (handle, inbound)
 }
@@ -235,6 +241,12 @@ impl LinkHandle {
     pub fn joined(&self) -> Option<Arc<Joined>> {
         let joined = self.joined.borrow();
         joined.as_ref()?.as_ref().ok().cloned()
+    }
+
+    /// From now on the session goes on without waiting for the first `init`: the link never gives
+    /// up, unless it has already.
+    pub fn go_on_apart(&self) {
+        self.apart.store(true, Ordering::SeqCst);
     }
 
     /// How the link stands, now and as it changes.

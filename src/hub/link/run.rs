@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -36,6 +37,7 @@ pub(super) struct Link<S> {
     pub(super) news: mpsc::Sender<News>,
     pub(super) joined: watch::Sender<Option<Result<Arc<Joined>, StartError>>>,
     pub(super) closing: watch::Receiver<Option<Closing>>,
+    pub(super) apart: Arc<AtomicBool>,
     pub(super) status: watch::Sender<LinkStatus>,
 }
 
@@ -125,6 +127,9 @@ impl<S: EventSource> Link<S> {
             };
             if ended.refuses_key() && access.refused(&self.config.credentials, used.as_ref()) {
                 continue;
+            }
+            if self.apart.load(Ordering::SeqCst) {
+                reconnect.apart();
             }
             let next = reconnect.ended(&ended, lived, self.clock.now())?;
             tracing::warn!(why = %ended, phase = ?next.phase, again_in = ?next.after, "no connection to the Hub");

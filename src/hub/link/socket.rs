@@ -28,7 +28,7 @@ use crate::ids::SessionId;
 
 /// A Hub's largest message; its `init` with all tools is the largest known.
 const MAX_MESSAGE: usize = 8 << 20;
-const MAX_FRAME: usize = 4 << 20;
+const MAX_FRAME: usize = MAX_MESSAGE;
 /// What is read at once, and held and zeroed for it all the time: commands and acknowledgements
 /// are short, and a longer message only takes more reads. The library's own choice is 128 KiB.
 const READ_BUFFER: usize = 8 << 10;

@@ -9,6 +9,7 @@ use super::run::{Run, ToolResult};
 use super::sink::Sink;
 use super::text::cut;
 use crate::event::{Envelope, Event, Header, NoticeLevel, Outcome, ToolStream, TurnError};
+use crate::image::named;
 
 /// The longest line of process output, in bytes.
 const MAX_LINE: usize = 4 * 1024;
@@ -93,8 +94,15 @@ impl Mapper {
     /// Everything but streamed pieces.
     fn step(&mut self, header: &Header, event: &Event, out: &mut Sink<'_>) {
         match event {
-            Event::Prompt { text, author, .. } => {
-                self.prompt(header, (text, author.as_deref()), out);
+            Event::Prompt {
+                text,
+                author,
+                images,
+                ..
+            } => {
+                // Without the bytes, which would go to every viewer and into every history.
+                let text = named(text, images);
+                self.prompt(header, (&text, author.as_deref()), out);
             }
             Event::Session { model, .. } => self.speaker.model.clone_from(model),
             Event::TextRetracted { message_id } => {

@@ -25,19 +25,43 @@ pub(super) struct Speaker {
 }
 
 impl Speaker {
-    fn api(&self) -> (&'static str, &'static str) {
-        vendor(&self.agent)
+    fn model(&self) -> (&'static str, &str, &str) {
+        model(&self.agent, self.model.as_deref().unwrap_or(&self.agent))
+    }
+}
+
+/// Which API an agent's model speaks, whose it is and what they call it, in Pi's words. CLIs that run
+/// many vendors' models name them with the vendor.
+pub fn model<'a>(agent: &str, name: &'a str) -> (&'static str, &'a str, &'a str) {
+    let (api, provider) = vendor(agent);
+    match name.split_once('/').filter(|_| provider == UNKNOWN) {
+        Some((provider, name)) => (api_of(provider), provider, name),
+        None => (api, provider, name),
+    }
+}
+
+/// What is said of a vendor that nobody names.
+const UNKNOWN: &str = "unknown";
+
+/// The API of a vendor's models; that of others nobody says.
+fn api_of(provider: &str) -> &'static str {
+    match provider {
+        "anthropic" => "anthropic-messages",
+        "openai" => "openai-responses",
+        "google" => "google-generative-ai",
+        _ => UNKNOWN,
     }
 }
 
 /// Which API an agent's models speak, and whose they are, in Pi's words; as far as its name says it.
 pub fn vendor(agent: &str) -> (&'static str, &'static str) {
-    match agent {
-        "claude" => ("anthropic-messages", "anthropic"),
-        "codex" => ("openai-responses", "openai"),
-        "gemini" => ("google-generative-ai", "google"),
-        _ => ("unknown", "unknown"),
-    }
+    let provider = match agent {
+        "claude" => "anthropic",
+        "codex" => "openai",
+        "gemini" => "google",
+        _ => UNKNOWN,
+    };
+    (api_of(provider), provider)
 }
 
 /// What a streamed piece adds to.
@@ -167,14 +191,14 @@ impl Assistant {
                 Block::ToolCall(call) => call.clone(),
             })
             .collect();
-        let (api, provider) = by.api();
+        let (api, provider, model) = by.model();
         let mut message = json!({
             "role": "assistant",
             "id": self.id,
             "content": content,
             "api": api,
             "provider": provider,
-            "model": by.model.as_deref().unwrap_or(&by.agent),
+            "model": model,
             "usage": usage_json(used),
             "stopReason": stop.name(),
             "timestamp": self.timestamp,

@@ -28,7 +28,7 @@ mod tools;
 pub use frame::{Class, Frame, MAX_DATA};
 pub(super) use frame::{cut_strings, raw};
 pub use mapper::Mapper;
-pub use message::vendor;
+pub use message::{model, vendor};
 
 #[cfg(test)]
 mod tests;

@@ -5,16 +5,18 @@ use std::path::Path;
 use super::super::call::end;
 use super::super::context::{TurnContext, TurnFault};
 use super::super::outcome::{Process, Stop};
-use super::super::stored::last_message;
+use super::super::stored::{has_answered, last_message};
 use super::{Attempt, AttemptEnd, warning};
 use crate::agent::{Evidence, Stored};
-use crate::event::Event;
+use crate::clock::Timestamp;
+use crate::event::{Event, NoticeLevel, TAKEN_UP};
 use crate::exit::Exit;
 use crate::ids::{RunId, SpoolOffset};
 use crate::process::Identity;
 use crate::redact::Redactor;
 use crate::sandbox::Ending;
 use crate::spool::{RunDir, Tail};
+use crate::turn::seen::Seen;
 
 /// What is read of the end of a file: where a reason may stand in stderr, and more than a crash
 /// report shows, since what a secret may have begun before is left out of it.
@@ -135,6 +137,29 @@ pub(in crate::turn) async fn checked(
     (evidence.checked(stored), notice)
 }
 
+/// What is to be said where the agent took up what it was told, and its output showed nothing of it
+/// before it was cut off: the prompt must not be told again, since a call may have begun.
+pub(in crate::turn) async fn taken_up(
+    context: &TurnContext,
+    run: RunId,
+    session: Option<&str>,
+    (seen, evidence): (&Seen, &Evidence),
+    since: Option<Timestamp>,
+) -> Option<Event> {
+    let was_cut_off = matches!(evidence, Evidence::None | Evidence::Interrupted);
+    if !(was_cut_off && seen.awaits_answer()) {
+        return None;
+    }
+    let has_answered = has_answered(context, run, session, since?).await;
+    has_answered.then(|| Event::Notice {
+        level: NoticeLevel::Info,
+        code: TAKEN_UP.to_owned(),
+        text: "the agent had begun to answer when it was cut off, by its own record of the \
+            conversation; what it was asked is not told again"
+            .to_owned(),
+    })
+}
+
 impl Attempt {
     pub(super) async fn end(mut self, ending: &Ending) -> Result<AttemptEnd, TurnFault> {
         let was_destroyed = self.destroyed && self.run.is_none();
@@ -155,8 +180,11 @@ impl Attempt {
                 closing.add(&notice)?;
             }
         }
-        for warning in fate.warnings() {
-            closing.add(&warning)?;
+        let session = closing.agent_session.as_deref();
+        let so_far = (&closing.seen, &evidence);
+        let taken_up = taken_up(&self.context, run, session, so_far, run.made_at()).await;
+        for event in taken_up.into_iter().chain(fate.warnings()) {
+            closing.add(&event)?;
         }
         // The daemon before may have had to go while the shim still waited for room.
         let told_before = self.taken_over && fate.told_to_end && self.cause.is_none();

@@ -18,7 +18,7 @@ use crate::sandbox::Change;
 use crate::turn::activity::Doing;
 use crate::turn::approval::Waiting;
 use crate::turn::attempt::vigil::LEAVE;
-use crate::turn::attempt::{AttemptEnd, Storing, stored, until};
+use crate::turn::attempt::{AttemptEnd, Storing, stored, until, warning};
 use crate::turn::context::{TurnCommand, TurnContext, TurnFault};
 use crate::turn::outcome::Stop;
 use crate::turn::pump::Closing;
@@ -302,12 +302,32 @@ impl LiveAttempt {
                 Step::Wait => return Ok(false),
                 Step::Over | Step::Hopeless => return Ok(true),
                 Step::Say(command) => {
+                    let command = self.illustrated(command).await?;
                     if !self.say(&command).await? {
                         return Ok(false);
                     }
                 }
             }
         }
+    }
+
+    /// What is to be said, with its images. One that cannot be had any more is told of in its place.
+    async fn illustrated(&mut self, mut command: Command) -> Result<Command, TurnFault> {
+        let turn = self.account.origin().turn;
+        let notes = self.course.images(&command).to_vec();
+        let (Command::Prompt(message) | Command::Steer(message)) = &mut command else {
+            return Ok(command);
+        };
+        for note in notes {
+            if let Some(image) = self.context.journal.image(turn, &note).await? {
+                message.images.push(image);
+                continue;
+            }
+            let lost = format!("an image of the prompt ({note}) was damaged on the disk");
+            message.text = format!("{}\n[{lost}]", message.text);
+            self.account.add(warning("image_lost", lost));
+        }
+        Ok(command)
     }
 
     /// Says one thing; whether there may be more to say at once.

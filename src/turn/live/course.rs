@@ -16,6 +16,7 @@ use crate::agent::Evidence;
 use crate::agent::live::{Asked, Command, Message, Phase, Told, is_resumption};
 use crate::clock::Timestamp;
 use crate::event::{ErrorClass, Event, TurnError};
+use crate::image::ImageNote;
 use crate::turn::approval::{Answered, Answerer};
 
 /// A turn's state.
@@ -31,6 +32,9 @@ pub(in crate::turn) struct Course {
     /// started since is its tools'. What came before (its own helpers, MCP servers) serves other
     /// turns.
     since: Option<u64>,
+    /// When the turn began; not known of one that an older program began.
+    #[serde(default)]
+    began: Option<Timestamp>,
     /// An interrupt was sent into the CLI's turn.
     interrupted: bool,
     /// What went on in the background was stopped: the turn did not come to its own end.
@@ -44,6 +48,9 @@ pub(in crate::turn) struct Course {
 struct Spoken {
     id: String,
     text: String,
+    /// The images that go with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    images: Vec<ImageNote>,
     /// The turn begins with it.
     opens: bool,
     how: How,
@@ -69,7 +76,7 @@ struct Over {
 pub(super) enum Step {
     /// Nothing: the CLI is to speak.
     Wait,
-    /// This is to be said to it.
+    /// This is to be said to it, with its images ([`Course::images`]).
     Say(Command),
     /// It cannot be spoken to.
     Hopeless,
@@ -97,10 +104,17 @@ pub(super) enum News {
 }
 
 impl Course {
-    /// A turn that begins with this message.
-    pub(in crate::turn) fn begin(id: String, text: String) -> Self {
-        let mut course = Self::default();
-        course.add(id, text);
+    /// A turn that begins now, with this message.
+    pub(in crate::turn) fn begin(
+        id: String,
+        said: (String, Vec<ImageNote>),
+        now: Timestamp,
+    ) -> Self {
+        let mut course = Self {
+            began: Some(now),
+            ..Self::default()
+        };
+        course.add(id, said);
         for message in &mut course.messages {
             message.opens = true;
         }
@@ -108,10 +122,11 @@ impl Course {
     }
 
     /// A message into the turn.
-    pub(super) fn add(&mut self, id: String, text: String) {
+    pub(super) fn add(&mut self, id: String, (text, images): (String, Vec<ImageNote>)) {
         self.messages.push(Spoken {
             id,
             text,
+            images,
             opens: false,
             how: How::Unsent,
         });
@@ -120,6 +135,11 @@ impl Course {
     /// The kernel's clock at the turn's first tool call.
     pub(super) const fn since(&self) -> Option<u64> {
         self.since
+    }
+
+    /// When the turn began, where that is known.
+    pub(super) const fn began(&self) -> Option<Timestamp> {
+        self.began
     }
 
     /// Takes the next of what was told; `phase` is where the dialog is now.
@@ -383,6 +403,16 @@ impl Course {
         Some(if is_cut { Evidence::Interrupted } else { said })
     }
 
+    /// The images that go with what is to be said.
+    pub(super) fn images(&self, command: &Command) -> &[ImageNote] {
+        let (Command::Prompt(said) | Command::Steer(said)) = command else {
+            return &[];
+        };
+        let mut messages = self.messages.iter();
+        let spoken = messages.find(|message| message.id == said.id);
+        spoken.map_or(&[], |message| &message.images)
+    }
+
     /// Texts that the agent was not shown to have taken up.
     pub(super) fn open_texts(&self) -> impl Iterator<Item = &str> {
         self.messages.iter().map(|message| message.text.as_str())
@@ -394,6 +424,7 @@ impl Spoken {
         Message {
             id: self.id.clone(),
             text: self.text.clone(),
+            images: Vec::new(),
         }
     }
 }

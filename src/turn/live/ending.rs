@@ -6,7 +6,7 @@ use crate::agent::live::Phase;
 use crate::event::ErrorClass;
 use crate::sandbox::Ending;
 use crate::turn::attempt::AttemptEnd;
-use crate::turn::attempt::ending::{Fate, checked, last_output, last_stderr};
+use crate::turn::attempt::ending::{Fate, checked, last_output, last_stderr, taken_up};
 use crate::turn::context::TurnFault;
 use crate::turn::outcome::{Process, Stop};
 use crate::turn::shown::Shown;
@@ -84,8 +84,11 @@ impl LiveAttempt {
                 self.account.add(notice);
             }
         }
-        for warning in fate.warnings() {
-            self.account.add(warning);
+        let so_far = (&self.account.seen, &evidence);
+        let began = self.course.began();
+        let taken_up = taken_up(&self.context, run, session.as_deref(), so_far, began).await;
+        for event in taken_up.into_iter().chain(fate.warnings()) {
+            self.account.add(event);
         }
         // The daemon before may have had to go while the shim still waited for room.
         let told_before = self.taken_over && fate.told_to_end && self.cause.is_none();

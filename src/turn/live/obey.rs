@@ -9,11 +9,11 @@ use super::attempt::{INTERRUPT, LiveAttempt, PAUSE, Stopping};
 use super::course::response;
 use crate::agent::live::{Answer, Asked, Setting};
 use crate::clock::Timestamp;
-use crate::event::Event;
+use crate::image;
 use crate::journal::{Batch, Change};
 use crate::spool::control::Stop as Ladder;
 use crate::turn::approval::{AnswerError, Answered, Answerer, Ruling, Waiting};
-use crate::turn::context::{SetAnswer, TurnCommand, TurnFault};
+use crate::turn::context::{SetAnswer, Steering, TurnCommand, TurnFault};
 use crate::turn::outcome::Stop;
 use crate::turn::shown::Shown;
 
@@ -35,12 +35,7 @@ impl LiveAttempt {
             TurnCommand::Answer { answer, done } => self.answer(answer, done, shown).await?,
             TurnCommand::Set { setting, done } => self.set(setting, done).await?,
             TurnCommand::Reconsider => self.reconsider(shown).await?,
-            TurnCommand::Steer {
-                text,
-                prompt_id,
-                author,
-                accepted,
-            } => self.steer(text, (prompt_id, author), accepted).await?,
+            TurnCommand::Steer { message, accepted } => self.steer(message, accepted).await?,
         }
         Ok(())
     }
@@ -90,11 +85,10 @@ impl LiveAttempt {
 
     async fn steer(
         &mut self,
-        text: String,
-        (prompt_id, author): (Option<String>, Option<String>),
+        message: Steering,
         accepted: oneshot::Sender<()>,
     ) -> Result<(), TurnFault> {
-        let known = prompt_id.as_deref();
+        let known = message.prompt_id.as_deref();
         if known.is_some_and(|id| self.account.seen.has_prompt(id)) {
             // The same message again: the turn has it.
             let _gone = accepted.send(());
@@ -108,13 +102,13 @@ impl LiveAttempt {
         // What came before it is stored before it.
         self.settle().await?;
         let id = self.context.clock.new_uuid().to_string();
-        self.course.add(id, text.clone());
-        self.account.add(Event::Prompt {
-            text,
-            prompt_id,
-            author,
+        self.account.add(message.event());
+        let notes = image::notes(&message.images);
+        self.course.add(id, (message.text, notes));
+        let promise = self.batch()?.with(Change::TakePrompt {
+            turn: self.account.origin().turn,
+            images: message.images,
         });
-        let promise = self.batch()?.with(Change::TakePrompt);
         self.context.journal.commit(promise).await?;
         crash_point!("live.message_stored");
         // Whoever asked may have gone; the message is accepted all the same.

@@ -60,10 +60,13 @@ impl Saved {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
 
     #[test]
     fn a_state_comes_back_and_an_exec_adapters_is_none() {
-        let course = Course::begin("m-1".to_owned(), "do it".to_owned());
+        let now = Timestamp::from_millis(1);
+        let said = ("do it".to_owned(), Vec::new());
+        let course = Course::begin("m-1".to_owned(), said, now);
         let bytes = save(SpoolOffset::new(9), &course, br#"{"frames":3}"#);
         let saved = Saved::load(&bytes).unwrap();
         assert_eq!(saved.input, SpoolOffset::new(9));

@@ -9,6 +9,7 @@ fn asked(text: &str) -> Event {
         text: text.to_owned(),
         prompt_id: None,
         author: None,
+        images: Vec::new(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Failed, Going, Turn, blocked, launch_failure};
 use crate::agent::live::{LiveKind, LivePlan};
-use crate::event::{Event, TurnError};
+use crate::event::TurnError;
 use crate::ids::{EventId, RunId};
 use crate::journal::Change;
 use crate::turn::context::{Start, TurnFault};
@@ -41,21 +41,17 @@ impl Turn {
         let seen = std::mem::take(&mut self.seen);
         let mut account = Account::new(self.origin(run), clock, seen);
         if self.row.attempt == 1 {
-            account.add(Event::Prompt {
-                text: self.row.prompt.clone(),
-                prompt_id: self.row.command_id.clone(),
-                author: self.row.author.as_ref().map(ToString::to_string),
-            });
+            account.add(self.row.prompt_event());
         }
         account.seen.begin_attempt();
-        let mut prompt = account.seen.next_prompt();
+        let mut prompt = (account.seen.next_prompt(), account.seen.next_images());
         let (mut process, plan) = if let Some(process) = woken {
             self.conversation.go_on();
             (process, None)
         } else {
-            let (task, seen) = (&self.row.prompt, &account.seen);
-            let opening = self.conversation.open(&context, task, seen, run).await?;
-            prompt = opening.prompt;
+            let (row, seen) = (&self.row, &account.seen);
+            let opening = self.conversation.open(&context, row, seen, run).await?;
+            prompt = (opening.prompt, opening.images);
             opening
                 .notice
                 .into_iter()
@@ -71,7 +67,7 @@ impl Turn {
             (Box::new(process), Some(plan))
         };
         process.last_turn = Some((self.row.id, self.row.attempt));
-        let course = Course::begin(clock.new_uuid().to_string(), prompt);
+        let course = Course::begin(clock.new_uuid().to_string(), prompt, clock.wall());
         let mut attempt = LiveAttempt::begin(process, course, account);
         let announced = self.begin_live(&mut attempt, run).await?;
         let Some(prompt) = announced.filter(|_| self.row.attempt == 1) else {
@@ -98,8 +94,8 @@ impl Turn {
         let closing = attempt.part().await?;
         let run = RunId::from_uuid(clock.new_uuid());
         let mut account = Account::new(self.origin(run), clock, closing.seen);
-        let (task, seen) = (&self.row.prompt, &account.seen);
-        let opening = self.conversation.open(&context, task, seen, run).await?;
+        let (row, seen) = (&self.row, &account.seen);
+        let opening = self.conversation.open(&context, row, seen, run).await?;
         if let Some(notice) = opening.notice {
             account.add(notice);
         }
@@ -112,8 +108,8 @@ impl Turn {
         };
         let mut process = LiveProcess::new(context, kind, run, &plan.spec);
         process.last_turn = Some((self.row.id, self.row.attempt));
-        let said = opening.prompt;
-        let course = Course::begin(clock.new_uuid().to_string(), said);
+        let said = (opening.prompt, opening.images);
+        let course = Course::begin(clock.new_uuid().to_string(), said, clock.wall());
         let mut attempt = LiveAttempt::begin(Box::new(process), course, account);
         self.begin_live(&mut attempt, run).await?;
         self.start_live(attempt, Some(plan)).await

@@ -85,9 +85,17 @@ impl Owed {
 }
 
 pub(super) fn spoken(message: &Message) -> Vec<u8> {
+    let images = message.images.iter().map(|image| {
+        let source = json!({
+            "type": "base64", "media_type": image.note().media_type, "data": image.base64(),
+        });
+        json!({"type": "image", "source": source})
+    });
+    let words = json!({"type": "text", "text": message.text});
+    let content: Vec<Value> = images.chain([words]).collect();
     let frame = json!({
         "type": "user",
-        "message": {"role": "user", "content": [{"type": "text", "text": message.text}]},
+        "message": {"role": "user", "content": content},
         "parent_tool_use_id": null,
         "session_id": "",
         "uuid": message.id,

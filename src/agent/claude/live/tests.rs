@@ -39,6 +39,7 @@ fn message(id: &str) -> Message {
     Message {
         id: id.to_owned(),
         text: "Do it.".to_owned(),
+        images: Vec::new(),
     }
 }
 

@@ -17,12 +17,21 @@ pub(super) fn client() -> Value {
 /// Those of a message, into a new turn or a running one.
 pub(super) fn said(thread: &str, turn: Option<&str>, message: &Message) -> Value {
     let mut params = Map::new();
-    let input = json!([{"type": "text", "text": message.text}]);
+    let mut input = vec![json!({"type": "text", "text": message.text})];
+    for image in &message.images {
+        input.push(json!({"type": "image", "url": image.data_url()}));
+    }
     params.insert("threadId".to_owned(), thread.into());
-    params.insert("input".to_owned(), input);
+    params.insert("input".to_owned(), input.into());
     params.insert("clientUserMessageId".to_owned(), message.id.clone().into());
     if let Some(turn) = turn {
         params.insert("expectedTurnId".to_owned(), turn.into());
     }
     Value::Object(params)
+}
+
+/// Those of a message that asks for a shorter context. The CLI passes over the message's id
+/// (0.169.0); whoever reads the record of what was sent knows the message by it.
+pub(super) fn shortening(thread: &str, message: &Message) -> Value {
+    json!({"threadId": thread, "clientUserMessageId": message.id})
 }

@@ -17,6 +17,9 @@ pub(super) const CLEAN: &str = "thread/backgroundTerminals/clean";
 /// Ends a turn.
 pub(super) const INTERRUPT: &str = "turn/interrupt";
 
+/// Has the thread's context made shorter, in a turn of its own.
+pub(super) const SHORTEN: &str = "thread/compact/start";
+
 /// Changes what the thread's next turns work with.
 const SET: &str = "thread/settings/update";
 
@@ -26,14 +29,19 @@ impl CodexLive {
         match method {
             "initialize" => self.opening = Opening::Asked,
             "thread/start" | "thread/resume" => self.opening = Opening::Thread,
-            "turn/start" if self.phase == Phase::Resting => {
+            "turn/start" | SHORTEN if self.phase == Phase::Resting => {
                 let params: Option<Params<'_>> = typed(params);
-                let thread = params.and_then(|params| params.thread_id);
+                let (thread, message) = params.map_or((None, None), |params| {
+                    (params.thread_id, params.client_user_message_id)
+                });
+                if method == SHORTEN {
+                    self.shortening = message.as_deref().map(str::to_owned);
+                }
                 if thread.is_some_and(|thread| Some(&*thread) == self.thread.as_deref()) {
                     self.phase = Phase::Working;
                     self.failed = None;
                     self.background = None;
-                    self.work.turn_begins();
+                    self.work.turn_begins(method == SHORTEN);
                 }
             }
             INTERRUPT => self.interrupting |= self.phase == Phase::Working,

@@ -35,6 +35,7 @@ fn prompt(id: &str) -> Command {
     Command::Prompt(Message {
         id: id.to_owned(),
         text: "Do it.".to_owned(),
+        images: Vec::new(),
     })
 }
 
@@ -103,6 +104,7 @@ fn a_turn_is_steered_by_its_id_and_interrupted_to_the_last_process() {
     let steer = Command::Steer(Message {
         id: "s-1".to_owned(),
         text: "And that.".to_owned(),
+        images: Vec::new(),
     });
     let frames = dialog.frames(&steer).unwrap();
     let steer = send(&mut dialog, frames).remove(0);

@@ -63,6 +63,9 @@ pub(super) struct Fault<'a> {
 pub(super) struct Params<'a> {
     #[serde(borrow)]
     pub(super) thread_id: Option<Text<'a>>,
+    /// Ours: the id of a message.
+    #[serde(borrow)]
+    pub(super) client_user_message_id: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) item_id: Option<Text<'a>>,
     #[serde(borrow)]

@@ -41,6 +41,9 @@ pub(super) struct Work {
     pub(super) cwd: Option<String>,
     /// The agent said or did anything in this turn.
     pub(super) has_output: bool,
+    /// The turn is to make the context shorter, and has not yet.
+    #[serde(default)]
+    shortens: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -55,9 +58,11 @@ pub(super) struct OpenCall {
 }
 
 impl Work {
-    pub(super) fn turn_begins(&mut self) {
+    /// A turn that says something, or one that only makes the context shorter.
+    pub(super) fn turn_begins(&mut self, shortens: bool) {
         self.usage = Usage::default();
         self.has_output = false;
+        self.shortens = shortens;
     }
 
     /// What is open will not end any more within the turn, but for what goes on in the background of
@@ -243,8 +248,10 @@ impl Work {
                 return Some("it was streamed already");
             }
             "contextCompaction" => {
+                let asked = std::mem::take(&mut self.shortens);
+                self.has_output |= asked;
                 out.push(Event::Compaction {
-                    trigger: None,
+                    trigger: asked.then(|| "manual".to_owned()),
                     before_tokens: None,
                     after_tokens: None,
                 });

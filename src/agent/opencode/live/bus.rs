@@ -144,6 +144,13 @@ impl Bus {
                 out.push(notice(NoticeLevel::Warning, "api_retry", text));
                 Some("".into())
             }
+            ("compacted", _) => {
+                // Where it did so by itself, what it told its model then has said it.
+                if self.summary.is_some() {
+                    self.compacted("manual", out);
+                }
+                Some("a shorter context".into())
+            }
             ("error", _) => Some(self.error(&typed(params.error)?, out)),
             _ => None,
         }
@@ -213,7 +220,7 @@ impl Bus {
         if part.synthetic == Some(true) {
             let metadata: TextMetadata = typed(part.metadata).unwrap_or_default();
             if metadata.compaction_continue == Some(true) {
-                self.compacted(out);
+                self.compacted("auto", out);
             }
             return Some("text to the model".into());
         }
@@ -249,12 +256,12 @@ impl Bus {
     }
 
     /// A summary stands in the conversation's place.
-    fn compacted(&mut self, out: &mut Vec<Event>) {
+    fn compacted(&mut self, trigger: &str, out: &mut Vec<Event>) {
         self.summary = None;
         self.failed
             .take_if(|failed| failed.error().class == ErrorClass::ContextOverflow);
         out.push(Event::Compaction {
-            trigger: Some("auto".to_owned()),
+            trigger: Some(trigger.to_owned()),
             before_tokens: None,
             after_tokens: None,
         });

@@ -38,6 +38,8 @@ export const AgentRunner = async (_input, options) => {
         tell("retry", { session, message: of.status.message });
       } else if (type === "session.error" && session) {
         tell("error", { session, error: of.error });
+      } else if (type === "session.compacted") {
+        tell("compacted", { session });
       } else if (type === "session.idle") {
         answers.delete(session);
       }

@@ -198,6 +198,7 @@ fn prompts_are_shown_to_whom_did_not_type_them() {
         text: "Fix \x1b]0;t\x07the tests\nand more".to_owned(),
         prompt_id: None,
         author: author.map(str::to_owned),
+        images: Vec::new(),
     };
     let events = [
         token("Done."),

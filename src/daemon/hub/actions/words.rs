@@ -50,6 +50,7 @@ impl HubSide {
             let prompt = Prompt {
                 text,
                 author: None,
+                images: Vec::new(),
                 command_id: Some(format!("hub-inject:{frame}/{number}")),
                 is_task: false,
             };

@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use self::bash::Shell;
 use self::recent::Recent;
 use self::told::Told;
+use crate::agent::{COMPACT, Compacts};
 use crate::hub::link::{Inbound, LinkHandle, Reply};
 use crate::hub::rest::RestClient;
 use crate::hub::{Command, Said};
@@ -179,20 +180,38 @@ impl Commands {
         }
     }
 
-    /// Claude Code takes its own command as a prompt; the others shorten their context when they
-    /// see fit.
+    /// A CLI that can be told so takes its own command as a prompt.
     async fn compact(&self, instructions: Option<String>, reply: &Reply) -> Answer {
-        if self.context.agent.name != "claude" {
-            return Err(format!(
-                "{} shortens its context by itself and cannot be told to",
-                self.context.agent.name
-            ));
-        }
-        let text = match instructions {
-            Some(instructions) => format!("/compact {instructions}"),
-            None => "/compact".to_owned(),
+        let agent = self.context.agent;
+        let text = match (agent.compacts, instructions) {
+            (Compacts::Never(why), _) => {
+                return Err(format!(
+                    "{} shortens its context by itself, and not when it is told to: {why}",
+                    agent.name
+                ));
+            }
+            (Compacts::Live, _) if self.context.live.is_none() => {
+                return Err(format!(
+                    "{} shortens its context when it is told to in its live form only, and this \
+                     session runs in its exec form: start one with `--mode live`",
+                    agent.name
+                ));
+            }
+            (Compacts::Live, Some(_)) => {
+                return Err(format!(
+                    "{} takes no instructions for that: send `compact` without \
+                     `customInstructions`",
+                    agent.name
+                ));
+            }
+            (Compacts::AsAsked, Some(instructions)) => format!("{COMPACT} {instructions}"),
+            (Compacts::AsAsked | Compacts::Live, None) => COMPACT.to_owned(),
         };
-        let asked = Said { text, author: None };
+        let asked = Said {
+            text,
+            author: None,
+            images: Vec::new(),
+        };
         said(self.session.prompt(prompt(asked, reply)).await)
     }
 }
@@ -213,6 +232,7 @@ fn prompt(asked: Said, reply: &Reply) -> Prompt {
     Prompt {
         text: asked.text,
         author: asked.author,
+        images: asked.images,
         command_id: reply.unique_id().map(|id| format!("hub:{id}")),
         is_task: false,
     }

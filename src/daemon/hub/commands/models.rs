@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::told::Told;
 use super::{Answer, Commands, said};
-use crate::hub::pi::vendor;
+use crate::hub::pi::{model, vendor};
 use crate::hub::protocol::Init;
 use crate::turn::choices::Choice;
 
@@ -47,10 +47,10 @@ impl Commands {
 
     /// In Pi's form; what a CLI does not say of its model is zero.
     fn object(&self, name: &str, told: &Told) -> Value {
-        let (api, provider) = vendor(self.context.agent.name);
+        let (api, provider, id) = model(self.context.agent.name, name);
         let window = told.history().context().and_then(|(_, window)| window);
         json!({
-            "id": name, "name": name, "api": api, "provider": provider, "baseUrl": "",
+            "id": id, "name": name, "api": api, "provider": provider, "baseUrl": "",
             "reasoning": true, "input": ["text"],
             "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0},
             "contextWindow": window.unwrap_or(0), "maxTokens": 0,
@@ -95,8 +95,13 @@ impl Commands {
         }
         // CLIs that run many vendors' models name them with the vendor.
         let model = match provider {
-            Some(provider) if own == "unknown" && !model.contains('/') && provider != own => {
-                format!("{provider}/{model}")
+            Some(provider) if own == "unknown" && provider != own => {
+                let named = format!("{provider}/");
+                if model.starts_with(&named) {
+                    model
+                } else {
+                    named + &model
+                }
             }
             _ => model,
         };

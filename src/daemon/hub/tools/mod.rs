@@ -19,6 +19,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use self::consent::People;
 use self::mcp::{Asked, Call};
@@ -46,6 +47,9 @@ const SOCKET: &str = "tools.sock";
 const LONGEST: u64 = 4 << 20;
 /// Connections that are served at once; more wait to be taken.
 const AT_ONCE: usize = 64;
+/// How long a daemon that goes waits until it has told that nobody is asked any more: the next one
+/// tells it else.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// Answers the agent's CLI.
 pub(in crate::daemon) struct HubTools {
@@ -72,16 +76,15 @@ impl HubTools {
         })
     }
 
-    /// Answers until it is dropped, in this session.
-    pub(in crate::daemon) async fn serve(self, context: Arc<TurnContext>) {
-        let context = &*context;
+    /// Answers until `going`, in this session.
+    pub(in crate::daemon) async fn serve(self, context: &TurnContext, going: &CancellationToken) {
         let mut at_work = FuturesUnordered::new();
         loop {
             tokio::select! {
-                accepted = self.socket.accept(), if at_work.len() < AT_ONCE => {
-                    if let Ok(caller) = accepted {
-                        at_work.push(self.answer(caller, context));
-                    }
+                biased;
+                () = going.cancelled() => break,
+                caller = self.socket.accept(), if at_work.len() < AT_ONCE => {
+                    at_work.push(self.answer(caller, context, going));
                 }
                 Some(answered) = at_work.next() => {
                     if let Err(error) = answered {
@@ -90,24 +93,43 @@ impl HubTools {
                 }
             }
         }
+        let ends = async { while at_work.next().await.is_some() {} };
+        if tokio::time::timeout(PARTING, ends).await.is_err() {
+            tracing::warn!("calls of the Hub's tools are left without an end");
+        }
     }
 
-    async fn answer(&self, mut caller: Caller, context: &TurnContext) -> io::Result<()> {
+    /// Answers a request. Where the daemon goes, nothing is answered any more: whoever called
+    /// hears from the connection's end that it is not known what became of it.
+    async fn answer(
+        &self,
+        mut caller: Caller,
+        context: &TurnContext,
+        going: &CancellationToken,
+    ) -> io::Result<()> {
         if !caller.is_own() {
             return Err(io::Error::from(io::ErrorKind::PermissionDenied));
         }
-        let request = caller.request(LONGEST).await?;
-        let answer = match mcp::read(&request, &self.tools) {
+        let gone = || io::Error::from(io::ErrorKind::Interrupted);
+        let request = going.run_until_cancelled(caller.request(LONGEST)).await;
+        let answer = match mcp::read(&request.ok_or_else(gone)??, &self.tools) {
             Asked::Answer(answer) => answer,
-            Asked::Call(call) => self.call(call, context).await,
+            Asked::Call(call) => self.call(call, context, going).await.ok_or_else(gone)?,
             Asked::Nothing => return Ok(()),
         };
         let mut text = answer.to_string();
         text.push('\n');
-        caller.answer(text.as_bytes()).await
+        let answering = going.run_until_cancelled(caller.answer(text.as_bytes()));
+        answering.await.ok_or_else(gone)?
     }
 
-    async fn call(&self, call: Call, context: &TurnContext) -> Value {
+    /// What a call has come to; nothing where the daemon goes meanwhile.
+    async fn call(
+        &self,
+        call: Call,
+        context: &TurnContext,
+        going: &CancellationToken,
+    ) -> Option<Value> {
         let Call {
             id,
             name,
@@ -122,7 +144,8 @@ impl HubTools {
             told_as,
             params,
         };
-        let result = match self.link.call_tool(call.clone(), limit).await {
+        let calling = self.link.call_tool(call.clone(), limit);
+        let result = match going.run_until_cancelled(calling).await? {
             Ok(ToolAnswer::Done(value)) => Ok(value),
             Ok(ToolAnswer::Refused(why)) => Err(why),
             Ok(ToolAnswer::Confirm(confirm, value)) => {
@@ -130,14 +153,22 @@ impl HubTools {
                     context,
                     clock: self.clock,
                 };
-                people.consent(&call, confirm).await.map(|()| value)
+                let consented = people.consent(&call, confirm, going).await;
+                consented.map(|()| value)
             }
             Err(error) => Err(error.to_string()),
         };
-        match result {
+        Some(match result {
             Ok(value) => mcp::result(&id, &shown(value), false),
             Err(why) => mcp::result(&id, &why, true),
-        }
+        })
+    }
+}
+
+/// What an earlier daemon's calls have left is ended, as far as the journal takes it.
+pub(in crate::daemon) async fn end_left(context: &TurnContext) {
+    if let Err(error) = consent::end_left(context, context.clock).await {
+        tracing::warn!(%error, "requests for consent of an earlier daemon are left without an end");
     }
 }
 

@@ -104,6 +104,7 @@ impl Registry {
         let lead = chosen.connect(&inner.state, &inner.hub, id.clone(), patience, &inner.tasks);
         let lead = Box::new(lead);
         let joined = tokio::select! {
+            biased;
             joined = lead.joined() => Some(joined?),
             () = tokio::time::sleep(AWHILE), if goes_on => None,
         };
@@ -111,6 +112,12 @@ impl Registry {
             return Ok(Begin::Joined(lead, joined));
         }
         let status = lead.link().status();
+        lead.link().go_on_apart();
+        if status.borrow().phase == Phase::Closed {
+            // It was refused at that very moment.
+            let joined = lead.joined().await?;
+            return Ok(Begin::Joined(lead, joined));
+        }
         if status.borrow().phase == Phase::Fenced {
             // Its work may go on there: done here as well, it would be done twice.
             let joined = tokio::time::timeout(inner.hub.wait, lead.joined()).await;

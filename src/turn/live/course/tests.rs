@@ -9,13 +9,18 @@ const NOW: Now = Now {
 };
 
 fn begun() -> Course {
-    Course::begin("m-1".to_owned(), "do it".to_owned())
+    Course::begin(
+        "m-1".to_owned(),
+        ("do it".to_owned(), Vec::new()),
+        Timestamp::from_millis(1),
+    )
 }
 
 fn message(id: &str, text: &str) -> Message {
     Message {
         id: id.to_owned(),
         text: text.to_owned(),
+        images: Vec::new(),
     }
 }
 
@@ -82,7 +87,7 @@ fn a_message_that_the_turns_end_overtakes_is_the_next_prompt_and_said_once() {
     let mut course = begun();
     course.next(Phase::Resting, &[], true);
     course.told(taken_up("m-1"), Phase::Working, NOW);
-    course.add("m-2".to_owned(), "and that".to_owned());
+    course.add("m-2".to_owned(), ("and that".to_owned(), Vec::new()));
     assert_eq!(
         course.next(Phase::Working, &[], true),
         steer("m-2", "and that")
@@ -101,7 +106,7 @@ fn a_message_that_the_turns_end_overtakes_is_the_next_prompt_and_said_once() {
 fn a_message_that_begins_a_round_by_itself_opens_the_turn_again() {
     let mut course = begun();
     course.next(Phase::Resting, &[], true);
-    course.add("m-2".to_owned(), "and that".to_owned());
+    course.add("m-2".to_owned(), ("and that".to_owned(), Vec::new()));
     course.next(Phase::Working, &[], true);
     course.told(over(Evidence::Completed, false), Phase::Working, NOW);
     assert_eq!(course.next(Phase::Working, &[], true), Step::Wait);
@@ -115,7 +120,7 @@ fn a_message_that_begins_a_round_by_itself_opens_the_turn_again() {
 fn a_cli_that_cannot_be_steered_is_interrupted_once_and_goes_on_with_the_message() {
     let mut course = begun();
     course.next(Phase::Resting, &[], false);
-    course.add("m-2".to_owned(), "and that".to_owned());
+    course.add("m-2".to_owned(), ("and that".to_owned(), Vec::new()));
     let interrupt = Step::Say(Command::Interrupt);
     assert_eq!(course.next(Phase::Working, &[], false), interrupt);
     assert_eq!(course.next(Phase::Working, &[], false), Step::Wait);
@@ -144,7 +149,7 @@ fn what_is_in_the_log_was_said() {
         let mut course = begun();
         course.next(Phase::Resting, &[], can_steer);
         course.told(taken_up("m-1"), Phase::Working, NOW);
-        course.add("m-2".to_owned(), "and that".to_owned());
+        course.add("m-2".to_owned(), ("and that".to_owned(), Vec::new()));
         course.recover([].into_iter(), Phase::Working, can_steer);
         assert_eq!(course.next(Phase::Working, &[], can_steer), step);
     }

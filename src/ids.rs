@@ -11,8 +11,6 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::clock::Timestamp;
-
 /// A Hub session's id: opaque, 1 to 128 bytes of `[A-Za-z0-9_.:-]`, not starting with `.` or `-`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -121,13 +119,11 @@ uuid_id! {
 }
 
 impl RunId {
-    /// When it was made; none of one that is no UUIDv7.
-    pub fn made_at(self) -> Option<Timestamp> {
+    /// When it was made, in milliseconds since 1970; none of one that is no UUIDv7.
+    pub fn made_at(self) -> Option<u64> {
         let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
         let millis = seconds.checked_mul(1_000)?;
-        millis
-            .checked_add(u64::from(nanos / 1_000_000))
-            .map(Timestamp::from_millis)
+        millis.checked_add(u64::from(nanos / 1_000_000))
     }
 }
 

@@ -52,6 +52,12 @@ impl DaemonError {
         else {
             return false;
         };
-        matches!(journal, JournalError::Store(_) | JournalError::Poisoned)
+        matches!(
+            journal,
+            JournalError::Store(_)
+                | JournalError::File { .. }
+                | JournalError::Removed { .. }
+                | JournalError::Poisoned
+        )
     }
 }

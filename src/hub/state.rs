@@ -244,12 +244,12 @@ impl Reconnect {
             Kind::Fenced => (Phase::Fenced, self.timing.takeover),
             Kind::Rejected => (Phase::Rejected, self.timing.rejected),
         };
-        let after = if self.stage != Stage::Joining {
-            after
-        } else {
+        let after = if self.stage == Stage::Joining {
             // The last try is at the deadline, not after it.
             let left = self.since + self.timing.hub_wait;
             after.min(left.saturating_duration_since(now))
+        } else {
+            after
         };
         Ok(Next { phase, after })
     }

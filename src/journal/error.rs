@@ -1,7 +1,7 @@
 //! Why the journal could not do it, and what that means.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::ErrorCode;
@@ -43,6 +43,15 @@ pub enum JournalError {
     /// A write failed earlier, so what is on the disk is no longer known; the daemon must restart.
     #[error("journal: an earlier write failed, nothing more is accepted until a restart")]
     Poisoned,
+    /// Its file is not at its place any more: what is written to it nobody will find.
+    #[error(
+        "the journal {path} was removed or replaced while it was in use: nothing can be kept any \
+         more; start the daemon again", path = path.display()
+    )]
+    Removed {
+        /// Where it was.
+        path: PathBuf,
+    },
     /// The journal was closed.
     #[error("journal: closed")]
     Closed,

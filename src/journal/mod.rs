@@ -31,6 +31,7 @@ mod prune;
 mod room;
 mod rows;
 mod schema;
+mod standing;
 mod store;
 mod tail;
 mod writer;

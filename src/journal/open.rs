@@ -21,6 +21,7 @@ use super::ballast::Ballast;
 use super::own::{self, Hole, Why};
 use super::places::Places;
 use super::schema::{Found, meta, migrate};
+use super::standing::Standing;
 use super::store::{self, signed, unsigned};
 use super::{JournalError, Options};
 use crate::clock::Clock;
@@ -39,6 +40,7 @@ pub(super) const OPEN_BOOT: &str = "open_boot";
 /// A journal that is ready.
 pub(super) struct Opened {
     pub(super) writer: Connection,
+    pub(super) file: Standing,
     pub(super) places: Places,
     pub(super) ballast: Ballast,
     /// Each session's last `seq`.
@@ -70,6 +72,7 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<Opened, JournalErro
     };
     Ok(Opened {
         writer,
+        file: Standing::of(path).map_err(JournalError::file(path))?,
         places,
         ballast,
         last: recovered.last,

@@ -203,10 +203,9 @@ async fn a_turn_keeps_its_place_its_first_event_and_its_verdict() {
     open_session(&journal).await;
     journal.commit(tokens(0..2)).await.unwrap();
     let (turn, run) = (turn_id(1), RunId::from_uuid(Uuid::from_u128(77)));
-    journal
-        .commit(Batch::new(&session(), "claude").with(queue(turn, None)))
-        .await
-        .unwrap();
+    let of_session = || Batch::new(&session(), "claude");
+    let queued = of_session().with(queue(turn, None));
+    journal.commit(queued).await.unwrap();
     let begin = Change::BeginAttempt {
         turn,
         attempt: 1,
@@ -224,17 +223,12 @@ async fn a_turn_keeps_its_place_its_first_event_and_its_verdict() {
         adapter: b"{}".to_vec(),
     };
     journal.commit(tokens(3..4).with(progress)).await.unwrap();
-    journal
-        .commit(
-            Batch::new(&session(), "claude")
-                .with(Change::AgentSession {
-                    id: "native".to_owned(),
-                })
-                .with(Change::Acked { seq: 4 })
-                .with(Change::Acked { seq: 2 }),
-        )
-        .await
-        .unwrap();
+    let id = "native".to_owned();
+    let told = of_session()
+        .with(Change::AgentSession { id })
+        .with(Change::Acked { seq: 4 })
+        .with(Change::Acked { seq: 2 });
+    journal.commit(told).await.unwrap();
     drop(journal);
 
     let journal = Journal::open(&path).unwrap();
@@ -246,10 +240,8 @@ async fn a_turn_keeps_its_place_its_first_event_and_its_verdict() {
     assert_eq!((row.offset, row.ordinal_next), (SpoolOffset::new(123), 4));
     assert_eq!(row.adapter.as_deref(), Some(&b"{}"[..]));
     let stored = journal.session(&session()).await.unwrap().unwrap();
-    assert_eq!(
-        (stored.acked_seq, stored.agent_session_id.as_deref()),
-        (4, Some("native"))
-    );
+    assert_eq!(stored.acked_seq, 4);
+    assert_eq!(stored.agent_session_id.as_deref(), Some("native"));
     let start = |seq| journal.turn_start(&stored.id, Seq::new(seq).unwrap());
     assert_eq!(start(2).await.unwrap(), None);
     assert_eq!(start(4).await.unwrap(), Seq::new(3));
@@ -506,4 +498,29 @@ async fn a_session_that_is_forgotten_leaves_nothing_and_hurts_no_other() {
     assert!(journal.session(&session()).await.unwrap().is_none());
     assert_eq!(journal.last_seq(&session()).await.unwrap(), 0);
     assert_eq!(journal.last_seq(&other).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_journal_that_was_removed_or_replaced_takes_nothing_more() {
+    for replaced in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        std::fs::create_dir(&state).unwrap();
+        let path = state.join("journal.db");
+        let journal = Journal::open(&path).unwrap();
+        open_session(&journal).await;
+        std::fs::rename(&state, dir.path().join("moved")).unwrap();
+        let other = replaced.then(|| {
+            std::fs::create_dir(&state).unwrap();
+            Journal::open(&path).unwrap()
+        });
+        let error = journal.commit(tokens(0..1)).await.unwrap_err();
+        assert!(matches!(error, JournalError::Removed { .. }), "{error}");
+        let error = journal.commit(tokens(1..2)).await.unwrap_err();
+        assert!(matches!(error, JournalError::Poisoned), "{error}");
+        if let Some(other) = other {
+            assert!(other.sessions().await.unwrap().is_empty());
+            open_session(&other).await;
+        }
+    }
 }

@@ -4,7 +4,8 @@
 //! that runs the next group grows by itself. A lone batch waits for nothing; a flood is cheap.
 //!
 //! A failed write poisons the journal: after a failed fsync nobody knows what is on the disk, so
-//! retrying could lose data silently. The daemon restarts and reads the spools again. A full disk
+//! retrying could lose data silently. The daemon restarts and reads the spools again. So it is where
+//! the file is not at its place any more. A full disk
 //! is the exception, because SQLite then rolls back cleanly: the group is kept until it is stored
 //! (`hold`).
 
@@ -21,6 +22,7 @@ use super::ballast::Ballast;
 use super::open::{Opened, note_boot};
 use super::places::Places;
 use super::prune::{self, Goal};
+use super::standing::Standing;
 use super::store::{seal_session, signed};
 use super::tail::Feeds;
 use super::{Batch, JournalError, Options, Room, StoredBatch};
@@ -54,6 +56,7 @@ struct Group {
 /// Owns the writing connection.
 pub(super) struct Writer {
     connection: Connection,
+    file: Standing,
     feeds: Feeds,
     options: Options,
     places: Places,
@@ -84,6 +87,7 @@ impl Writer {
     ) -> Self {
         Self {
             connection: opened.writer,
+            file: opened.file,
             feeds,
             options,
             places: opened.places,
@@ -185,6 +189,7 @@ impl Writer {
 
     /// Stores all of it, or nothing.
     fn store(&mut self, batches: &[Numbered]) -> Result<(), JournalError> {
+        self.file.check()?;
         let mut reserved: HashMap<SessionId, u64> = HashMap::new();
         for batch in batches {
             let (session, after) = (&batch.session, batch.after());

@@ -79,6 +79,14 @@ impl Driver {
         let Some(changing) = self.changing.take() else {
             return;
         };
+        if answer.is_none() && !changing.at_rest && self.is_turn_over() {
+            // It came while the turn ended: the process at rest is asked instead.
+            self.choosing.push_front((changing.choice, changing.reply));
+            if self.running.is_none() {
+                self.choose_next().await;
+            }
+            return;
+        }
         crash_point!("session.choice_answered");
         let loosens = matches!(&changing.choice, Choice::Approve(mode)
             if !self.context.approval.asks_in(*mode));
@@ -100,6 +108,12 @@ impl Driver {
         // Whoever chose may have gone.
         drop(changing.reply.send(result));
         self.choose_next().await;
+    }
+
+    /// Whether no turn takes orders: none runs, or the one that did ends just now.
+    fn is_turn_over(&self) -> bool {
+        let running = self.running.as_ref();
+        running.is_none_or(|running| running.commands.is_closed())
     }
 
     fn way(&self, choice: &Choice) -> Result<Way, SessionError> {

@@ -166,7 +166,10 @@ impl Driver {
             }
             tokio::select! {
                 biased;
-                ended = finished(&mut self.running) => self.turn_ended(ended?).await?,
+                ended = finished(&mut self.running) => {
+                    self.turn_ended(ended?).await?;
+                    self.choose_next().await;
+                }
                 answer = answered(&mut self.changing) => self.chosen(answer).await,
                 Ok(()) = showing.changed() => {
                     let Showing { doing, mut asked } = showing.borrow_and_update().clone();

@@ -235,11 +235,11 @@ impl Shim {
                 }
             }
             Source::Signals => self.take_signals(),
+            Source::Listener => self.control.accept(Clock.now()),
             Source::Lead => {
                 self.lead = None;
                 self.stop(Stop::ORDERLY);
             }
-            Source::Listener => self.control.accept(Clock.now()),
             Source::Connection(slot) if flags.contains(PollFlags::OUT) => self.control.write(slot),
             Source::Connection(slot) => {
                 for request in self.control.read(slot) {

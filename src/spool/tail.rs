@@ -36,6 +36,12 @@ impl Tail {
         self.offset
     }
 
+    /// How many bytes before the next chunk are not there.
+    pub fn lacks(&self) -> io::Result<u64> {
+        let length = self.file.metadata()?.len();
+        Ok(self.offset.get().saturating_sub(length))
+    }
+
     /// Goes on from another offset.
     pub fn go_to(&mut self, offset: SpoolOffset) {
         self.offset = offset;

@@ -330,7 +330,7 @@ mod tests {
             images: vec![image.clone()],
         };
         let seen = after(&[shown("look"), crashed()]);
-        assert_eq!(seen.next_images(), [image.clone()]);
+        assert_eq!(seen.next_images(), std::slice::from_ref(&image));
         let seen = after(&[shown("look"), token(), crashed()]);
         assert_eq!(seen.next_images(), []);
         let seen = after(&[prompt("task"), token(), shown("like this")]);

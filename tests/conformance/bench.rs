@@ -151,18 +151,24 @@ impl Bench {
 
     /// Keeps what the CLI prints in the running turn: the program deletes it at the end.
     pub(crate) fn keep_output(&self) {
+        let printed = self.run_folder().join("spool.raw");
+        fs::hard_link(printed, self.path("printed")).unwrap();
+    }
+
+    /// The folder of the run that there is.
+    pub(crate) fn run_folder(&self) -> PathBuf {
         let mut folders = vec![self.path("state")];
         while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).unwrap() {
+            for entry in fs::read_dir(&folder).unwrap() {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
                     folders.push(path);
                 } else if path.ends_with("spool.raw") {
-                    return fs::hard_link(path, self.path("printed")).unwrap();
+                    return folder;
                 }
             }
         }
-        panic!("the CLI's output is nowhere");
+        panic!("there is no run");
     }
 
     /// The pid of the CLI that was started last.

@@ -11,6 +11,7 @@ mod appears;
 mod approval;
 mod background;
 mod bench;
+mod deaths;
 mod expected;
 mod gaps;
 mod gate;
@@ -18,6 +19,8 @@ mod gate;
 #[allow(unreachable_pub)] // shared with the tests of the link
 mod hand_hub;
 mod images;
+#[path = "../support/in_time.rs"]
+mod in_time;
 mod kills;
 mod led;
 mod listing;

@@ -76,14 +76,10 @@ fn watches_and_controls(agent: &Agent) {
 
     // It is the only session that runs.
     let mut person = attach(&bench, &hub, &[]);
-    for part in [
-        "> Write the greeting.",
-        "I write it.",
-        "● shell  echo hello > greeting.txt",
-        "The greeting is written.",
-    ] {
-        person.shows(part);
-    }
+    person.shows("> Write the greeting.");
+    person.shows("I write it.");
+    person.shows("● shell  echo hello > greeting.txt");
+    person.shows("The greeting is written.");
 
     let mark = person.mark();
     person.press("What did I ax\x7fsk?\r");
@@ -98,6 +94,9 @@ fn watches_and_controls(agent: &Agent) {
     all.command(&prompt);
     person.shows_since(mark, "Ada L.> What did I ask?");
     person.shows_since(mark, "completed");
+
+    names_its_vendor(&mut all);
+    shortens_its_context(agent, &mut all);
 
     // OpenCode's exec form says nothing of a call before that is over.
     let tells_calls = agent.name != "opencode" || agent.mode() == "live";
@@ -128,8 +127,6 @@ fn watches_and_controls(agent: &Agent) {
     person.press("\x03");
     person.shows_since(mark, "cancelled");
     idle(&mut all);
-    names_its_vendor(&mut all);
-    shortens_its_context(agent, &mut all);
 
     let mark = person.mark();
     person.press("/nonsense\r");
@@ -142,10 +139,12 @@ fn watches_and_controls(agent: &Agent) {
     led.finish(&bench);
 }
 
-/// Each message says whose model wrote it.
+/// Each message of the turn in which the agent says its model says whose that is.
 fn names_its_vendor(all: &mut Participants) {
     let messages = all.command(&json!({"type": "get_messages"}))["messages"].clone();
-    for message in messages.as_array().unwrap() {
+    let is_prompt = |message: &&Value| message["role"] == "user";
+    let first = messages.as_array().unwrap().iter().skip(1);
+    for message in first.take_while(|message| !is_prompt(message)) {
         if message["role"] == "assistant" {
             assert!(message["provider"].is_string(), "{message}");
             assert_ne!(message["provider"], "unknown", "{message}");
@@ -311,6 +310,8 @@ fn lines_of_a_pipe_are_prompts_and_a_paused_session_is_woken_for_them() {
     command.env("AGENT_RUNNER_STATE_DIR", bench.path("hub"));
     command.env("AGENT_RUNNER_API_KEY", "agc_secret");
     let _hub = bench.hub_of(&mut command);
+    let led = |line: &str| line.contains("the session is led").then_some(());
+    assert!(person.out.first(0, led).is_some(), "it is led again");
     let finished = person.finish();
     assert_eq!(finished.code(), 0, "{finished:#?}");
     let shown = finished.out.join("\n");

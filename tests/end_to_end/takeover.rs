@@ -81,6 +81,71 @@ fn assert_told_once(bench: &Bench, all: &Participants, session: &str) {
     }
 }
 
+/// A CLI that says something, and the rest when it may.
+const TALKER: &str = r#"#!/bin/sh
+cat >/dev/null
+id=7d4f8f9e-2f6c-4a56-9d2f-000000000001
+say() {
+    echo '{"type":"assistant","message":{"id":"msg_'$1'","role":"assistant","model":"m","content":[{"type":"text","text":"This is '$1'."}]},"session_id":"'$id'"}'
+}
+echo '{"type":"system","subtype":"init","session_id":"'$id'","cwd":"/","tools":[],"model":"m"}'
+say one
+while [ ! -e 'DIR/may' ]; do sleep 0.05; done
+say two
+echo '{"type":"result","subtype":"success","is_error":false,"result":"done","session_id":"'$id'"}'
+"#;
+
+#[test]
+fn raw_output_that_is_gone_is_told_and_the_rest_is_read() {
+    for is_removed in [false, true] {
+        let bench = Bench::new();
+        let hub = bench.hub(None);
+        let config = bench.config_with_cli(&TALKER.replace("DIR", &bench.text("")));
+        let task = bench.file("task", "Talk.");
+        let words = ["daemon", "--output", "jsonl", "--once", "--config", &config];
+        let start = || {
+            bench.start(
+                bench
+                    .command(&words)
+                    .args(["--hub", &hub.url, "--task-file", &task]),
+            )
+        };
+        let first = start();
+        first.event("what it says", |event| event["text"] == "This is one.");
+        first.signal(Signal::SIGKILL);
+        first.finish();
+        let runs = bench.files("state/runs");
+        let spool = runs
+            .iter()
+            .find(|file| file.ends_with("spool.raw"))
+            .unwrap();
+        if is_removed {
+            std::fs::remove_file(spool).unwrap();
+        } else {
+            let file = std::fs::File::options().write(true).open(spool).unwrap();
+            file.set_len(40).unwrap();
+        }
+        let second = start();
+        let lost = second.event("word of it", |event| event["code"] == "output_lost");
+        assert!(
+            lost["text"].as_str().unwrap().contains("spool.raw"),
+            "{lost}"
+        );
+        std::fs::write(bench.path("may"), "").unwrap();
+        if !is_removed {
+            second.event("the rest", |event| event["text"] == "This is two.");
+        }
+        let end = second.event("end of the turn", |event| event["type"] == "end");
+        let outcome = if is_removed {
+            "incomplete"
+        } else {
+            "completed"
+        };
+        assert_eq!(end["outcome"], outcome, "{end}");
+        second.finish();
+    }
+}
+
 #[test]
 fn the_next_daemon_takes_over_a_turn_that_still_runs() {
     if let Some(bench) = Bench::with_claude() {

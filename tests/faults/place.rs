@@ -271,10 +271,15 @@ impl Place {
         entries.map(|entry| entry.path()).collect()
     }
 
-    /// The daemon's open descriptors.
-    pub(crate) fn descriptors(&self) -> usize {
+    /// What the daemon has open.
+    pub(crate) fn descriptors(&self) -> Vec<String> {
         let folder = format!("/proc/{}/fd", self.pid().unwrap_or_default());
-        fs::read_dir(folder).map_or(0, Iterator::count)
+        let open = fs::read_dir(folder).into_iter().flatten().flatten();
+        let target = |entry: fs::DirEntry| fs::read_link(entry.path()).ok();
+        let targets = open.filter_map(target);
+        let mut open: Vec<_> = targets.map(|to| to.display().to_string()).collect();
+        open.sort();
+        open
     }
 
     /// The crash point that was to be hit was hit.

@@ -152,14 +152,7 @@ impl Scenario {
             Self::Orders | Self::LiveOrders => {
                 arm(place);
                 place.start();
-                in_the_middle(place)?;
-                if self == Self::LiveOrders {
-                    let other = json!({"type": "set_model", "modelId": "another"});
-                    until_answered(place, &other)?;
-                }
-                place.ask(&json!({"type": "follow_up", "message": LATER}))?;
-                place.ask(&json!({"type": "steer", "message": STEER}))?;
-                until_answered(place, &json!({"type": "abort"}))?;
+                self.give_orders(place)?;
             }
             Self::Choices => {
                 arm(place);
@@ -171,6 +164,18 @@ impl Scenario {
         }
         settle(place, 1)?;
         finish(place)
+    }
+
+    /// In the middle of the first turn.
+    fn give_orders(self, place: &mut Place) -> Result<(), Fault> {
+        in_the_middle(place)?;
+        if self == Self::LiveOrders {
+            let other = json!({"type": "set_model", "modelId": "another"});
+            until_answered(place, &other)?;
+        }
+        place.ask(&json!({"type": "follow_up", "message": LATER}))?;
+        place.ask(&json!({"type": "steer", "message": STEER}))?;
+        until_answered(place, &json!({"type": "abort"}))
     }
 }
 
@@ -230,8 +235,12 @@ pub(crate) fn finish(place: &mut Place) -> Result<(), Fault> {
     settle(place, wanted)?;
     if comparable && place.pid() == daemon {
         // The last of a run's may be closing.
-        place.seen("as many descriptors as before", |place| {
-            place.pid() != daemon || place.descriptors() <= descriptors
+        let no_more = place.seen("as many descriptors as before", |place| {
+            place.pid() != daemon || place.descriptors().len() <= descriptors.len()
+        });
+        no_more.map_err(|fault| {
+            let now = place.descriptors();
+            format!("{fault}: there were {descriptors:?}, and there are {now:?}")
         })?;
     }
     loop {

@@ -26,6 +26,9 @@ impl<V: Vendor> Acp<V> {
                 if let Some(session) = &params.session_id {
                     self.session = Some(session.to_string());
                 }
+                // In a recording that is all that is known of it.
+                let asked = || params.cwd.as_ref().map(|cwd| cwd.to_string());
+                self.spec.cwd = self.spec.cwd.take().or_else(asked);
             }
             "session/prompt" => {
                 let message = params.meta.and_then(|meta| meta.message);

@@ -57,6 +57,8 @@ impl Opened<'_> {
 pub(super) struct Sent<'a> {
     #[serde(borrow)]
     pub(super) session_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) cwd: Option<Text<'a>>,
     #[serde(rename = "_meta")]
     pub(super) meta: Option<Meta>,
 }

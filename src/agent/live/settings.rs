@@ -18,6 +18,12 @@ pub enum Setting {
     Consent(bool),
 }
 
+impl Setting {
+    fn is_of_the_kind_of(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
 /// What a CLI works with, as far as it was told and has said so.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
@@ -29,6 +35,10 @@ pub struct Settings {
     pub asks: bool,
     /// Changes that the CLI has not answered, by the ids of their requests.
     asked: BTreeMap<String, Setting>,
+    /// Changes that were sent and whose outcome is not known, in order: an earlier daemon may have
+    /// sent one, and died.
+    #[serde(default)]
+    open: Vec<Setting>,
 }
 
 impl Settings {
@@ -39,11 +49,16 @@ impl Settings {
             effort: spec.effort.clone(),
             asks: spec.asks,
             asked: BTreeMap::new(),
+            open: Vec::new(),
         }
     }
 
-    /// Whether that is in effect.
+    /// Whether that is in effect, and no other value of it on its way to the CLI.
     pub fn has(&self, setting: &Setting) -> bool {
+        let is_other = |open: &Setting| open.is_of_the_kind_of(setting) && open != setting;
+        if self.open.iter().any(is_other) {
+            return false;
+        }
         match setting {
             Setting::Model(model) => self.model.as_ref() == Some(model),
             Setting::Effort(effort) => self.effort.as_ref() == Some(effort),
@@ -59,6 +74,7 @@ impl Settings {
 
     /// The request with that id asks the CLI for a change.
     pub(in crate::agent) fn ask(&mut self, request: &str, setting: Setting) {
+        self.open.push(setting.clone());
         self.asked.insert(request.to_owned(), setting);
     }
 
@@ -74,6 +90,15 @@ impl Settings {
         refused: Option<String>,
         out: &mut Vec<Told>,
     ) {
+        // The CLI takes them in order: those before this one are over as well.
+        if let Some(at) = self.open.iter().position(|open| *open == setting) {
+            let mut index = 0;
+            self.open.retain(|open| {
+                let is_over = index <= at && open.is_of_the_kind_of(&setting);
+                index += 1;
+                !is_over
+            });
+        }
         if refused.is_none() {
             match &setting {
                 Setting::Model(model) => self.model = Some(model.clone()),
@@ -82,5 +107,45 @@ impl Settings {
             }
         }
         out.push(Told::Setting { setting, refused });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn effort(effort: &str) -> Setting {
+        Setting::Effort(effort.to_owned())
+    }
+
+    #[test]
+    fn a_value_is_not_in_effect_while_another_is_on_its_way() {
+        let mut settings = Settings::default();
+        let mut out = Vec::new();
+        settings.ask("1", effort("low"));
+        settings.settle(effort("low"), None, &mut out);
+        assert!(settings.has(&effort("low")));
+        settings.ask("2", effort("high"));
+        assert!(!settings.has(&effort("low")) && !settings.has(&effort("high")));
+        assert!(settings.has(&Setting::Consent(false)), "another setting");
+        // Set back before it is known what became of that.
+        settings.ask("3", effort("low"));
+        settings.settle(effort("high"), None, &mut out);
+        assert!(!settings.has(&effort("high")));
+        settings.settle(effort("low"), None, &mut out);
+        assert!(settings.has(&effort("low")));
+    }
+
+    #[test]
+    fn the_word_on_a_change_is_one_on_those_before_it() {
+        let mut settings = Settings::default();
+        let mut out = Vec::new();
+        settings.ask("1", effort("high"));
+        settings.ask("2", effort("low"));
+        settings.settle(effort("low"), None, &mut out);
+        assert!(settings.has(&effort("low")));
+        settings.ask("3", effort("huge"));
+        settings.settle(effort("huge"), Some("no such effort".to_owned()), &mut out);
+        assert!(settings.has(&effort("low")));
     }
 }

@@ -182,7 +182,8 @@ impl Attempt {
         }
         let session = closing.agent_session.as_deref();
         let so_far = (&closing.seen, &evidence);
-        let taken_up = taken_up(&self.context, run, session, so_far, run.made_at()).await;
+        let since = run.made_at().map(Timestamp::from_millis);
+        let taken_up = taken_up(&self.context, run, session, so_far, since).await;
         for event in taken_up.into_iter().chain(fate.warnings()) {
             closing.add(&event)?;
         }

@@ -6,6 +6,9 @@
     clippy::print_stdout
 )] // a test's own fixtures
 
+#[path = "support/git.rs"]
+mod own_git;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
@@ -51,16 +54,7 @@ impl Bench {
     }
 
     fn git(&self, words: &[&str]) -> String {
-        let output = Command::new("git")
-            .current_dir(self.dir.path())
-            .args(["-c", "user.name=A", "-c", "user.email=a@example.com"])
-            .args(words)
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{words:?}: {output:?}");
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        own_git::git(self.dir.path(), words)
     }
 
     fn take(&self, name: &str) -> Checkpoint {

@@ -451,6 +451,7 @@ fn a_mistyped_variable_of_ours_is_warned_about() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a line for each setting")]
 fn what_is_shown_is_toml_with_origins_and_without_secrets() {
     let desk = Desk::daemon()
         .config_file("[agents.claude]\ncommand = './claude'\nenv = { TOKEN = 'secret-1' }\n")

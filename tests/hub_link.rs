@@ -14,6 +14,8 @@ mod faults;
 mod filed;
 #[path = "hub_link/hub.rs"]
 mod hub;
+#[path = "support/in_time.rs"]
+mod in_time;
 #[path = "hub_link/joining.rs"]
 mod joining;
 #[path = "hub_link/oracle.rs"]
@@ -43,14 +45,7 @@ use tokio::sync::mpsc::Receiver;
 const LIMIT: Duration = Duration::from_mins(2);
 
 fn run(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        tokio::time::timeout(LIMIT, test).await.expect("in time");
-    });
+    in_time::run(LIMIT, test);
 }
 
 fn start(config: LinkConfig, source: &Source) -> (LinkHandle, Receiver<Inbound>) {

@@ -2,18 +2,18 @@
 //! that says so, where that cannot be reached; in CI that is a failure.
 #![allow(clippy::unwrap_used, clippy::print_stderr)] // helpers of tests, lines about skipping
 
+#[path = "support/npm_registry.rs"]
+mod npm_registry;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
 
 use agent_runner::install::{self, Environment, InstallError, Step};
+use npm_registry::CACHE;
 use tokio_util::sync::CancellationToken;
-
-/// One cache for all tests and runs: the packages are fetched once.
-const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/npm-cache");
 
 fn installing(prefix: &Path, agents: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_agent-runner"));
@@ -56,26 +56,6 @@ fn version(executable: &Path) -> String {
     stdout(&output)
 }
 
-fn registry_is_reachable() -> bool {
-    static REACHABLE: OnceLock<bool> = OnceLock::new();
-    *REACHABLE.get_or_init(|| {
-        let pinned = "@anthropic-ai/claude-code-linux-x64@2.1.197";
-        let reachable = Command::new("npm")
-            .args(["view", pinned, "version", "--fetch-retries=0"])
-            .env("npm_config_cache", CACHE)
-            .output()
-            .is_ok_and(|output| output.status.success());
-        assert!(
-            reachable || std::env::var_os("CI").is_none(),
-            "npm or its registry cannot be reached"
-        );
-        if !reachable {
-            eprintln!("skipped: npm or its registry cannot be reached");
-        }
-        reachable
-    })
-}
-
 fn npm_is_there() -> bool {
     let there = Command::new("npm").arg("--version").output().is_ok();
     assert!(
@@ -90,7 +70,7 @@ fn npm_is_there() -> bool {
 
 #[test]
 fn an_installed_cli_runs_is_found_again_without_npm_and_is_mended_when_torn() {
-    if !registry_is_reachable() {
+    if !npm_registry::is_reachable() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -132,7 +112,7 @@ fn an_installed_cli_runs_is_found_again_without_npm_and_is_mended_when_torn() {
 
 #[test]
 fn a_cli_of_many_packages_runs_where_it_was_put() {
-    if !registry_is_reachable() {
+    if !npm_registry::is_reachable() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -148,7 +128,7 @@ fn a_cli_of_many_packages_runs_where_it_was_put() {
 
 #[test]
 fn two_installs_at_once_fetch_once() {
-    if !registry_is_reachable() {
+    if !npm_registry::is_reachable() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -173,7 +153,7 @@ fn two_installs_at_once_fetch_once() {
 
 #[test]
 fn a_killed_install_leaves_no_cli_and_the_next_one_clears_up_after_it() {
-    if !registry_is_reachable() {
+    if !npm_registry::is_reachable() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -3,6 +3,9 @@
 //! in CI that is a failure.
 #![allow(clippy::unwrap_used, clippy::print_stderr)] // helpers of tests, lines about skipping
 
+#[path = "support/npm_registry.rs"]
+mod npm_registry;
+
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -11,11 +14,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use agent_runner::install;
+use npm_registry::CACHE;
 use serde_json::Value;
 use tempfile::TempDir;
-
-/// Shared with the tests of `install`: the packages are fetched once.
-const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/npm-cache");
 
 /// An install over a slow line, and a turn.
 const LIMIT: Duration = Duration::from_mins(10);
@@ -130,30 +131,13 @@ impl Drop for Process {
     }
 }
 
-fn registry_is_reachable() -> bool {
-    let pinned = "@anthropic-ai/claude-code-linux-x64@2.1.197";
-    let reachable = Command::new("npm")
-        .args(["view", pinned, "version", "--fetch-retries=0"])
-        .env("npm_config_cache", CACHE)
-        .output()
-        .is_ok_and(|output| output.status.success());
-    assert!(
-        reachable || std::env::var_os("CI").is_none(),
-        "npm or its registry cannot be reached"
-    );
-    if !reachable {
-        eprintln!("skipped: npm or its registry cannot be reached");
-    }
-    reachable
-}
-
 fn installed(state: &Path) -> Option<PathBuf> {
     install::installed(&state.join("bin"), "claude")
 }
 
 #[test]
 fn a_missing_agent_is_installed_while_the_session_watches_and_then_works() {
-    if !registry_is_reachable() {
+    if !npm_registry::is_reachable() {
         return;
     }
     let desk = Desk::new();

@@ -3,14 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test's helpers may panic
 #![allow(clippy::print_stdout)] // says what was skipped
 
+#[path = "support/model.rs"]
+mod model;
+
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::BufRead as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use agent_runner::agent::{self, AgentSession, LaunchPlan, TurnSpec};
+use model::Model;
 use serde_json::{Value, json};
 
 const CLI: &str = "tests/tools/node_modules/opencode-linux-x64/bin/opencode";
@@ -240,46 +244,18 @@ fn keys_within_settings_are_masked() {
     assert!(found.stdout.is_empty(), "{found:?}");
 }
 
-/// A scripted model; ended when dropped.
-struct Model(Child, String);
-
-impl Model {
-    fn start(dir: &Path) -> Self {
-        let script = dir.join("script.toml");
-        fs::write(&script, "[[reply]]\nsteps = [{ say = \"Hello.\" }]\n").unwrap();
-        let mut model = Command::new(env!("CARGO_BIN_EXE_agent-runner"))
-            .args(["scripted-model", "--script"])
-            .arg(script)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(model.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let url = line.trim().strip_prefix("listening ").unwrap().to_owned();
-        Self(model, url)
-    }
-}
-
-impl Drop for Model {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
+const SCRIPT: &str = "[[reply]]\nsteps = [{ say = \"Hello.\" }]\n";
 
 #[test]
 fn the_real_database_vouches_for_an_answer_whose_process_was_ended() {
     let Some(cli) = program() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let model = Model::start(dir.path());
+    let model = Model::start(dir.path(), SCRIPT);
     let provider = json!({
         "enabled_providers": ["scripted"],
         "provider": {"scripted": {
             "npm": "@ai-sdk/openai-compatible",
-            "options": {"baseURL": format!("{}/v1", model.1), "apiKey": "any"},
+            "options": {"baseURL": format!("{}/v1", model.url), "apiKey": "any"},
             "models": {"scripted": {"tool_call": true}},
         }},
     });

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -108,6 +109,35 @@ fn make_repo(path: &Path) {
     git(&[&author[..], &["commit", "--quiet", "-m", "first"]].concat());
 }
 
+/// `PATH` with this build and the CLI.
+fn search_path(claude: &Path) -> OsString {
+    let own = [Path::new(BINARY), claude].map(|program| program.parent().unwrap().to_owned());
+    let others = std::env::var_os("PATH").unwrap();
+    std::env::join_paths(own.into_iter().chain(std::env::split_paths(&others))).unwrap()
+}
+
+/// The command with what stands for the user's own.
+fn here(command: &str, project: &str, hub: &str) -> String {
+    command
+        .replace("https://github.com/you/project", project)
+        .replace("SDK_KEY=…", "SDK_KEY=a-key-for-this-test")
+        .replace("https://hub.example.com", hub)
+        .replace("codesess_1", &session(hub))
+}
+
+/// What it prints.
+fn succeeds(command: &str, mut shell: Command) -> String {
+    let done = shell.output().unwrap();
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    let complaints = String::from_utf8_lossy(&done.stderr);
+    let status = done.status;
+    assert!(
+        status.success(),
+        "{command}: {status}\n{text}\n{complaints}"
+    );
+    text
+}
+
 #[test]
 fn every_command_of_the_readme_runs() {
     let Some(claude) = claude() else { return };
@@ -126,14 +156,7 @@ fn every_command_of_the_readme_runs() {
         "--api-key-file",
         &path("key.txt"),
     ]);
-    let bin = Path::new(BINARY).parent().unwrap();
-    let search = std::env::var_os("PATH").unwrap();
-    let search = std::env::split_paths(&search);
-    let search = [bin, claude.parent().unwrap()]
-        .map(Path::to_owned)
-        .into_iter()
-        .chain(search);
-    let search = std::env::join_paths(search).unwrap();
+    let search = search_path(&claude);
     let shell = |command: &str| {
         let mut shell = Command::new("sh");
         shell
@@ -153,35 +176,16 @@ fn every_command_of_the_readme_runs() {
         }
         shell
     };
-    let run = |command: &str| {
-        let done = shell(command).output().unwrap();
-        let text = String::from_utf8_lossy(&done.stdout).into_owned();
-        let complaints = String::from_utf8_lossy(&done.stderr);
-        assert!(
-            done.status.success(),
-            "{command}: {}\n{text}\n{complaints}",
-            done.status
-        );
-        text
-    };
+    let run = |command: &str| succeeds(command, shell(command));
     let mut background = None;
     for command in commands() {
         if BY_SCRIPT.contains(&command) {
             let script = include_str!("../scripts/test");
-            assert!(
-                command == "scripts/test" || script.contains(command),
-                "{command}"
-            );
+            let is_run = command == "scripts/test" || script.contains(command);
+            assert!(is_run, "{command}");
             continue;
         }
-        let local = command
-            .replace("https://github.com/you/project", &path("project"))
-            .replace(
-                "AGENTUITY_SDK_KEY=…",
-                "AGENTUITY_SDK_KEY=a-key-for-this-test",
-            )
-            .replace("https://hub.example.com", &hub.url)
-            .replace("codesess_1", &session(&hub.url));
+        let local = here(command, &path("project"), &hub.url);
         // A daemon would wait for the next prompt; each has a state dir of its own.
         let text = if local.contains(" daemon ") {
             let state = path(&command.len().to_string());

@@ -11,6 +11,8 @@ mod extent;
 mod git_server;
 #[path = "workspace/hostile.rs"]
 mod hostile;
+#[path = "support/git.rs"]
+mod own_git;
 #[path = "git_server/tls.rs"]
 mod tls;
 
@@ -55,17 +57,7 @@ impl Bench {
     }
 
     pub(crate) fn git(&self, folder: &str, words: &[&str]) -> String {
-        let output = Command::new("git")
-            .current_dir(self.path(folder))
-            .args(["-c", "user.name=A", "-c", "user.email=a@example.com"])
-            .args(["-c", "protocol.file.allow=always"])
-            .args(words)
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{words:?}: {output:?}");
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        own_git::git(&self.path(folder), words)
     }
 
     pub(crate) fn request(&self, url: &str) -> CloneRequest {
@@ -398,6 +390,16 @@ fn hooks_and_submodules_take_no_part() {
     assert_eq!(live, [] as [&str; 0]);
 }
 
+/// Something that no packing makes small.
+fn commit_noise(bench: &Bench) {
+    let noise: Vec<u8> = (0..400_000_u32)
+        .map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[2])
+        .collect();
+    fs::write(bench.path("origin/noise.bin"), noise).unwrap();
+    bench.git("origin", &["add", "."]);
+    bench.git("origin", &["commit", "-q", "-m", "noise"]);
+}
+
 #[test]
 fn a_repository_that_was_cloned_before_is_fetched_from_where_it_was_left() {
     let bench = Bench::new();
@@ -407,12 +409,7 @@ fn a_repository_that_was_cloned_before_is_fetched_from_where_it_was_left() {
     };
     let server = GitServer::start(bench.dir.path(), behaviour);
     let url = server.url("origin");
-    let noise: Vec<u8> = (0..400_000_u32)
-        .map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[2])
-        .collect();
-    fs::write(bench.path("origin/noise.bin"), noise).unwrap();
-    bench.git("origin", &["add", "."]);
-    bench.git("origin", &["commit", "-q", "-m", "noise"]);
+    commit_noise(&bench);
     let cached = |revision: Option<&str>| {
         let mut request = bench.request(&url);
         request.revision = revision.map(|revision| Revision::parse(revision).unwrap());
@@ -433,12 +430,8 @@ fn a_repository_that_was_cloned_before_is_fetched_from_where_it_was_left() {
         (made.unwrap(), most)
     };
     let first_commit = bench.git("origin", &["rev-parse", "main~3"]);
-    for revision in [
-        None,
-        Some("side/one"),
-        Some("v1"),
-        Some(first_commit.as_str()),
-    ] {
+    let revisions = [None, Some("side/one"), Some("v1"), Some(&*first_commit)];
+    for revision in revisions {
         let (plain, _) = received(&CloneRequest {
             cache: None,
             ..cached(revision)
@@ -456,16 +449,11 @@ fn a_repository_that_was_cloned_before_is_fetched_from_where_it_was_left() {
     fs::write(bench.path("origin/a.txt"), "newer").unwrap();
     bench.git("origin", &["commit", "-q", "-a", "-m", "newer"]);
     let (newer, bytes) = received(&cached(None));
-    assert_eq!(
-        newer.commit,
-        Some(bench.git("origin", &["rev-parse", "main"]))
-    );
+    let tip = bench.git("origin", &["rev-parse", "main"]);
+    assert_eq!(newer.commit, Some(tip));
     assert!(bytes < 2_000, "{bytes}");
     let remotes = bench.git("workspaces/w", &["branch", "-r"]);
-    assert_eq!(
-        remotes, "origin/main",
-        "another clone's branch is not this one's"
-    );
+    assert_eq!(remotes, "origin/main", "not another clone's branch");
     fs::remove_dir_all(bench.path("workspaces/w")).unwrap();
     let stranger = CloneRequest {
         token: None,

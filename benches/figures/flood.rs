@@ -131,6 +131,7 @@ fn series<T>(items: &[T], value: impl Fn(&T) -> f64) -> Series {
     series
 }
 
+#[expect(clippy::too_many_lines, reason = "a row for each figure")]
 pub async fn figures(report: &mut Report) {
     let (flows, bares) = rounds("pty").await;
     let bare = series(&bares, |bare| bare.rate).median();

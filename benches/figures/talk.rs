@@ -116,6 +116,7 @@ impl Talk {
         let message = Message {
             id: uuid::Uuid::from_u128(u128::from(self.prompts)).to_string(),
             text: text.to_owned(),
+            images: Vec::new(),
         };
         let began = now();
         self.wish(&Wish::Prompt(message));

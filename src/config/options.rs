@@ -148,6 +148,7 @@ pub struct HubOptions {
 pub(super) type Typed = BTreeMap<&'static str, Vec<String>>;
 
 impl Options {
+    #[expect(clippy::too_many_lines, reason = "two lines for each flag")]
     pub(super) fn add_to(&self, typed: &mut Typed) {
         // Taken apart whole: a new flag cannot be forgotten here.
         let Self {

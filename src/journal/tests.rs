@@ -203,10 +203,9 @@ async fn a_turn_keeps_its_place_its_first_event_and_its_verdict() {
     open_session(&journal).await;
     journal.commit(tokens(0..2)).await.unwrap();
     let (turn, run) = (turn_id(1), RunId::from_uuid(Uuid::from_u128(77)));
-    journal
-        .commit(Batch::new(&session(), "claude").with(queue(turn, None)))
-        .await
-        .unwrap();
+    let of_session = || Batch::new(&session(), "claude");
+    let queued = of_session().with(queue(turn, None));
+    journal.commit(queued).await.unwrap();
     let begin = Change::BeginAttempt {
         turn,
         attempt: 1,
@@ -224,17 +223,12 @@ async fn a_turn_keeps_its_place_its_first_event_and_its_verdict() {
         adapter: b"{}".to_vec(),
     };
     journal.commit(tokens(3..4).with(progress)).await.unwrap();
-    journal
-        .commit(
-            Batch::new(&session(), "claude")
-                .with(Change::AgentSession {
-                    id: "native".to_owned(),
-                })
-                .with(Change::Acked { seq: 4 })
-                .with(Change::Acked { seq: 2 }),
-        )
-        .await
-        .unwrap();
+    let id = "native".to_owned();
+    let told = of_session()
+        .with(Change::AgentSession { id })
+        .with(Change::Acked { seq: 4 })
+        .with(Change::Acked { seq: 2 });
+    journal.commit(told).await.unwrap();
     drop(journal);
 
     let journal = Journal::open(&path).unwrap();
@@ -246,10 +240,8 @@ async fn a_turn_keeps_its_place_its_first_event_and_its_verdict() {
     assert_eq!((row.offset, row.ordinal_next), (SpoolOffset::new(123), 4));
     assert_eq!(row.adapter.as_deref(), Some(&b"{}"[..]));
     let stored = journal.session(&session()).await.unwrap().unwrap();
-    assert_eq!(
-        (stored.acked_seq, stored.agent_session_id.as_deref()),
-        (4, Some("native"))
-    );
+    assert_eq!(stored.acked_seq, 4);
+    assert_eq!(stored.agent_session_id.as_deref(), Some("native"));
     let start = |seq| journal.turn_start(&stored.id, Seq::new(seq).unwrap());
     assert_eq!(start(2).await.unwrap(), None);
     assert_eq!(start(4).await.unwrap(), Seq::new(3));

@@ -4,9 +4,9 @@ pub(super) mod ending;
 pub(super) mod left;
 pub(super) mod vigil;
 
-use std::pin::Pin;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -18,10 +18,11 @@ use super::provision;
 use super::pump::{Closing, Origin, Pump};
 use super::shown::Shown;
 use super::spool_room::SpoolRoom;
+use super::storing::{Reached, Storing};
 use crate::agent::{Evidence, LaunchPlan, OutputReader};
 use crate::event::{ErrorClass, Event, NoticeLevel, TurnError};
 use crate::ids::SpoolOffset;
-use crate::journal::{self, Batch, JournalError, TurnRow};
+use crate::journal::{self, Batch, Journal, JournalError, TurnRow};
 use crate::sandbox::{self, Attach, Change, Ending, RunControl, RunHandle, SandboxError};
 use crate::spool::control::Stop as Ladder;
 use crate::spool::{RunDir, Tail};
@@ -46,10 +47,7 @@ pub(super) struct Attempt {
     /// None when it never wrote.
     tail: Option<Tail>,
     pump: Pump,
-    /// One chunk's batch on its way to the disk, which takes as long as there is no room.
-    storing: Option<Storing>,
-    /// The next chunk's batch, read meanwhile. Nothing more is read until it is on its way.
-    ready: Option<Batch>,
+    storing: Storing,
     room: SpoolRoom,
     cause: Option<Stop>,
     silence: Silence,
@@ -63,9 +61,6 @@ pub(super) struct Attempt {
     taken_over: bool,
     left_behind: bool,
 }
-
-/// Gives the spool's place up to which the events are stored then.
-pub(super) type Storing = Pin<Box<dyn Future<Output = Result<SpoolOffset, JournalError>> + Send>>;
 
 /// What a process is started with.
 pub(super) struct Launch<'a> {
@@ -139,8 +134,7 @@ impl Attempt {
             control: run.control(),
             silence: vigil::begin(&context, &pump),
             room: SpoolRoom::new(&context, &dir),
-            storing: None,
-            ready: None,
+            storing: Storing::new(context.journal.clone(), commit),
             context,
             dir,
             run: Some(run),
@@ -207,8 +201,7 @@ impl Attempt {
             control: run.as_ref().and_then(RunHandle::control),
             silence: vigil::begin(&context, &pump),
             room: SpoolRoom::new(&context, &dir),
-            storing: None,
-            ready: None,
+            storing: Storing::new(context.journal.clone(), commit),
             context,
             dir,
             taken_over: true,
@@ -234,8 +227,8 @@ impl Attempt {
         self.show(shown);
         loop {
             let grew = self.read_chunk()?;
-            self.store();
-            if !grew && self.is_settled() {
+            self.storing.send(&mut self.room);
+            if !grew && self.storing.is_settled() {
                 match self.ending.take() {
                     Some(ending) => return self.end(&ending).await,
                     None => self.tell_of_held_output().await?,
@@ -250,15 +243,15 @@ impl Attempt {
                 Some(order) = orders.recv() => self.obey(order).await?,
                 () = until(deadline) => self.stop(Stop::Timeout, Ladder::ORDERLY).await,
                 () = until(self.due()) => self.look().await?,
-                stored = stored(&mut self.storing) => {
-                    self.room.reclaim(stored?, self.control.as_ref()).await;
+                stored = self.storing.stored() => {
+                    self.room.reclaim(stored?.output, self.control.as_ref()).await;
                     // It may have taken long, and nothing more was read meanwhile.
                     if self.heard() {
                         self.show(shown);
                     }
                 }
                 // More may be waiting in the spool; orders and deadlines come first.
-                () = std::future::ready(()), if grew && self.ready.is_none() => {}
+                () = std::future::ready(()), if grew && !self.storing.is_full() => {}
                 // Said once: what is left then is to store what was read.
                 change = changed(&mut self.run), if self.ending.is_none() => match change? {
                     Change::Ended(ending) => self.ending = Some(ending),
@@ -272,7 +265,7 @@ impl Attempt {
     }
 
     fn read_chunk(&mut self) -> Result<bool, TurnFault> {
-        let Some(tail) = self.tail.as_mut().filter(|_| self.ready.is_none()) else {
+        let Some(tail) = self.tail.as_mut().filter(|_| !self.storing.is_full()) else {
             return Ok(false);
         };
         let chunk = tail.read()?;
@@ -281,43 +274,14 @@ impl Attempt {
         }
         let room = *self.context.journal.room().borrow();
         self.pump.save(room.is_short());
-        self.ready = self.pump.feed(chunk)?;
+        if let Some(batch) = self.pump.feed(chunk)? {
+            let reached = Reached {
+                output: self.pump.offset(),
+                input: SpoolOffset::START,
+            };
+            self.storing.put(batch, reached);
+        }
         Ok(true)
-    }
-
-    /// Sends the batch that is ready on its way, once the one before it is stored.
-    fn store(&mut self) {
-        if self.storing.is_some() {
-            return;
-        }
-        if let Some(mut batch) = self.ready.take() {
-            let place = self.pump.offset();
-            batch.synced = self.room.is_due(place);
-            let journal = self.context.journal.clone();
-            self.storing = Some(Box::pin(async move {
-                crash_point!("attempt.before_progress");
-                journal.commit(batch).await?;
-                crash_point!("attempt.progress_stored");
-                Ok(place)
-            }));
-        }
-    }
-
-    /// Whether all batches so far are stored.
-    fn is_settled(&self) -> bool {
-        self.storing.is_none() && self.ready.is_none()
-    }
-
-    /// Waits until all batches so far are stored.
-    async fn settle(&mut self) -> Result<(), TurnFault> {
-        if let Some(storing) = self.storing.take() {
-            storing.await?;
-        }
-        self.store();
-        match self.storing.take() {
-            Some(storing) => Ok(storing.await.map(drop)?),
-            None => Ok(()),
-        }
     }
 
     /// All was read, and still the output is held: what is there is one line longer than the quota.
@@ -366,7 +330,7 @@ impl Attempt {
                     return Ok(());
                 }
                 // What came before it is stored before it.
-                self.settle().await?;
+                self.storing.settle(&mut self.room).await?;
                 let promise = journal::Change::TakePrompt {
                     turn: self.pump.turn(),
                     images: message.images.clone(),
@@ -407,14 +371,14 @@ pub(super) async fn until(moment: Option<Instant>) {
     }
 }
 
-/// The end of what is being stored; never, while nothing is.
-pub(super) async fn stored(storing: &mut Option<Storing>) -> Result<SpoolOffset, JournalError> {
-    let result = match storing {
-        Some(storing) => storing.await,
-        None => std::future::pending().await,
-    };
-    *storing = None;
-    result
+/// Stores what was read of the output.
+fn commit(journal: Journal, batch: Batch) -> BoxFuture<'static, Result<(), JournalError>> {
+    Box::pin(async move {
+        crash_point!("attempt.before_progress");
+        journal.commit(batch).await?;
+        crash_point!("attempt.progress_stored");
+        Ok(())
+    })
 }
 
 async fn changed(run: &mut Option<RunHandle>) -> Result<Change, SandboxError> {

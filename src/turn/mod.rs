@@ -12,7 +12,7 @@
 //! `briefing` (what the Hub says of a run), `outcome` (how it ended), `seen` (what the agent has shown), `activity` (what it is doing),
 //! `silence` (whether it hangs), `policy` (what follows), `recap` (a lost conversation told again),
 //! `shorten` (the same events in fewer bytes). Effects: `run` (one turn), `attempt` (one process),
-//! `pump` (its bytes), `spool_room` (what they take), `provision` (the files that it finds),
+//! `pump` (its bytes), `storing` (its batches on their way to the journal), `spool_room` (what they take), `provision` (the files that it finds),
 //! `conversation` (which of the CLI's own), `history` (what is on the disk of earlier work), `stored`
 //! (what the CLI itself stored), `checkpoint` (what a turn did to the workspace), `report` (what it was
 //! to leave there), `publish` (its commits, pushed).
@@ -42,6 +42,7 @@ mod shown;
 pub mod silence;
 mod spool_room;
 mod stored;
+mod storing;
 
 pub use checkpoint::CHECKPOINT_FAILED;
 pub use context::{NotSet, SetAnswer, Steering, TurnCommand, TurnContext, TurnEnd, TurnFault};

@@ -23,7 +23,7 @@ use super::report;
 use super::seen::Seen;
 use super::shown::Shown;
 use crate::agent::LaunchError;
-use crate::event::{ErrorClass, Outcome, TurnError};
+use crate::event::{ErrorClass, Event, Outcome, TurnError};
 use crate::ids::{EventId, RunId};
 use crate::journal::{Batch, Change, TurnRow, TurnState};
 
@@ -185,6 +185,11 @@ impl Turn {
             // On the heap: large, and once an attempt.
             return Box::pin(self.launch_live(kind)).await;
         }
+        self.launch_exec().await
+    }
+
+    /// Begins the next attempt, with a process of its own.
+    async fn launch_exec(&mut self) -> Result<Result<Going, Failed>, TurnFault> {
         let run = RunId::from_uuid(self.context.clock.new_uuid());
         let origin = self.origin(run);
         let mut events = Vec::new();
@@ -206,24 +211,8 @@ impl Turn {
         } else {
             None
         };
-        let mut ordinal = 0;
-        let mut begin = Batch::new(&origin.session, origin.agent);
-        for event in &events {
-            begin
-                .events
-                .push(number(&origin, self.context.clock, &mut ordinal, event)?);
-        }
-        let announced = begin.events.first().filter(|_| self.row.attempt == 1);
-        let announced = announced.map(|event| event.event_id);
-        let begin = begin.with(Change::BeginAttempt {
-            turn: self.row.id,
-            attempt: self.row.attempt,
-            run,
-            ordinal_next: ordinal,
-        });
-        crash_point!("turn.before_begin");
-        self.context.journal.commit(begin).await?;
-        crash_point!("turn.attempt_begun");
+        let (first, ordinal) = self.begin(&origin, &events).await?;
+        let announced = first.filter(|_| self.row.attempt == 1);
         let seen = std::mem::take(&mut self.seen);
         if let Some(prompt) = announced
             && let Err(error) = self.brief(prompt, &mut opening, run).await
@@ -248,6 +237,33 @@ impl Turn {
             closing: Closing::new(origin, self.context.clock, ordinal, seen),
             error,
         }))
+    }
+
+    /// Stores that the attempt begins, with these events: the first of them, and the next one's
+    /// ordinal.
+    async fn begin(
+        &self,
+        origin: &Origin,
+        events: &[Event],
+    ) -> Result<(Option<EventId>, u64), TurnFault> {
+        let mut ordinal = 0;
+        let mut begin = Batch::new(&origin.session, origin.agent);
+        for event in events {
+            begin
+                .events
+                .push(number(origin, self.context.clock, &mut ordinal, event)?);
+        }
+        let first = begin.events.first().map(|event| event.event_id);
+        let begin = begin.with(Change::BeginAttempt {
+            turn: self.row.id,
+            attempt: self.row.attempt,
+            run: origin.run,
+            ordinal_next: ordinal,
+        });
+        crash_point!("turn.before_begin");
+        self.context.journal.commit(begin).await?;
+        crash_point!("turn.attempt_begun");
+        Ok((first, ordinal))
     }
 
     /// The agent's commits name this turn's author from here on.

@@ -140,34 +140,14 @@ fn followers_outlive_daemons_that_are_killed() {
     let place = Place::new();
     let started = talking(&place);
     let session = started.session.as_str();
-    let follow = |words: &[&str]| place.bench.start(&mut place.bench.command(words));
-    let events = follow(&[
-        "events",
-        "--session",
-        session,
-        "--turn",
-        &started.turn,
-        "--follow",
-        "--output",
-        "jsonl",
-    ]);
-    let whole = follow(&[
-        "events",
-        "--session",
-        session,
-        "--follow",
-        "--output",
-        "jsonl",
-    ]);
-    let waiting = follow(&[
-        "prompt",
-        "--session",
-        session,
-        "--wait",
-        "--output",
-        "jsonl",
-        "Once more.",
-    ]);
+    let of_session = |command: &str, words: &[&str]| {
+        let words = [&[command, "--session", session], words].concat();
+        let mut command = place.bench.command(&words);
+        place.bench.start(command.args(["--output", "jsonl"]))
+    };
+    let events = of_session("events", &["--turn", &started.turn, "--follow"]);
+    let whole = of_session("events", &["--follow"]);
+    let waiting = of_session("prompt", &["Once more.", "--wait"]);
     let mut pid = started.pid;
     for at in [100, 500, 900] {
         whole.event("a token", |event| event["seq"].as_u64() >= Some(at));

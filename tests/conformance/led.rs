@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::agents::Agent;
 use crate::bench::Bench;
 use crate::hand_hub::{Hub, Peer, Said};
+use crate::in_time;
 use crate::running::{Finished, Running};
 
 /// The overall limit of one test.
@@ -184,12 +185,5 @@ impl Led {
 
 /// Runs a test within its time.
 pub(crate) fn run(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        tokio::time::timeout(LIMIT, test).await.expect("in time");
-    });
+    in_time::run(LIMIT, test);
 }

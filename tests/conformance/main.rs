@@ -19,6 +19,8 @@ mod gate;
 #[allow(unreachable_pub)] // shared with the tests of the link
 mod hand_hub;
 mod images;
+#[path = "../support/in_time.rs"]
+mod in_time;
 mod kills;
 mod led;
 mod listing;

@@ -111,30 +111,31 @@ pub(crate) async fn kept(agent: &'static Agent) {
     assert!(calls == 1 && led.told().contains("second"));
 }
 
+/// The Hub gives what it has found where people confirm; else it says so in these words.
+fn if_people_confirm(found: &str, words: Option<&str>) -> Value {
+    let mut confirm =
+        json!({"action": "CONFIRM", "title": "Tell it?", "message": "It is private."});
+    if let Some(words) = words {
+        confirm["deny_reason"] = words.into();
+    }
+    json!([confirm, {"action": "RETURN", "result": found}])
+}
+
 /// What the Hub's tool gives reaches the model when people have consented: over the Hub, or at this
 /// machine. The official lead's model is told `Denied by user` where they refuse.
 pub(crate) async fn confirmed(agent: &'static Agent) {
     let Some(mut led) = Led::start(agent, "live", SCRIPT, init(), &[]).await else {
         return;
     };
-    let confirm = |found: &str, more: &Value| {
-        let mut confirm =
-            json!({"action": "CONFIRM", "title": "Tell it?", "message": "It is private."});
-        confirm
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        json!([confirm, {"action": "RETURN", "result": found}])
-    };
     // Controllers refuse, with the Hub's words and without, and consent.
-    let own = json!({"deny_reason": "it stays here"});
-    for (found, more, consents, told) in [
-        ("a goose", &json!({}), false, "Denied by user"),
-        ("a swan", &own, false, "it stays here"),
-        ("a heron", &own, true, "a heron"),
+    let own = Some("it stays here");
+    for (found, words, consents, told) in [
+        ("a goose", None, false, "Denied by user"),
+        ("a swan", own, false, "it stays here"),
+        ("a heron", own, true, "a heron"),
     ] {
         led.prompt("Recall the heron.").await;
-        let actions = confirm(found, more);
+        let actions = if_people_confirm(found, words);
         let heard = led
             .play(|frame| {
                 if frame["type"] == "tool" {
@@ -152,15 +153,10 @@ pub(crate) async fn confirmed(agent: &'static Agent) {
     }
     // Somebody at this machine, while it waits.
     led.prompt("Recall the heron.").await;
-    let actions = confirm("a stork", &own);
+    let actions = if_people_confirm("a stork", own);
     let mut approving = None;
     led.play_beside(
-        |frame| {
-            if frame["type"] == "tool" {
-                return Some(actions.clone());
-            }
-            None
-        },
+        |frame| (frame["type"] == "tool").then(|| actions.clone()),
         |led, frame| {
             if frame["method"] == "confirm" {
                 let answered = led.approve(&["--list"]);
@@ -175,12 +171,11 @@ pub(crate) async fn confirmed(agent: &'static Agent) {
     .await;
     assert_eq!(approving.unwrap().code(), 0);
     assert!(led.told().contains("a stork"));
-    let by = |decision: &str, by: &str| format!("{decision} {by}");
     let expected = [
-        by("deny", "controller"),
-        by("deny", "controller"),
-        by("allow", "controller"),
-        by("allow", "local"),
+        "deny controller",
+        "deny controller",
+        "allow controller",
+        "allow local",
     ];
     eventually("each was answered so", || led.answers() == expected);
 }

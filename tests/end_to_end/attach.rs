@@ -76,14 +76,10 @@ fn watches_and_controls(agent: &Agent) {
 
     // It is the only session that runs.
     let mut person = attach(&bench, &hub, &[]);
-    for part in [
-        "> Write the greeting.",
-        "I write it.",
-        "● shell  echo hello > greeting.txt",
-        "The greeting is written.",
-    ] {
-        person.shows(part);
-    }
+    person.shows("> Write the greeting.");
+    person.shows("I write it.");
+    person.shows("● shell  echo hello > greeting.txt");
+    person.shows("The greeting is written.");
 
     let mark = person.mark();
     person.press("What did I ax\x7fsk?\r");

@@ -47,8 +47,8 @@ fn four_turns(bench: &Bench, config: &str, url: Option<&str>, mode: &str) {
     };
     let repo = json!({"url": format!("file://{}", bench.text("r"))});
     let session = all.create(&json!({"task": "Commit it.", "repo": repo}));
-    let mut command = bench.command(&["daemon", "--config", config, "--output", "jsonl"]);
-    command.args(["--hub", &hub.url, "--session", &session]);
+    let mut command = bench.lead(config, &hub, &session);
+    command.args(["--output", "jsonl"]);
     command.env("AGENT_RUNNER_MODE", mode);
     if let Some(url) = url {
         command.env("ANTHROPIC_BASE_URL", url);

@@ -162,16 +162,8 @@ fn a_session_that_does_not_exist_is_refused() {
     let bench = Bench::new();
     let config = bench.config_with_cli(NEVER);
     let hub = bench.hub(None);
-    let words = [
-        "daemon",
-        "--config",
-        &config,
-        "--hub",
-        &hub.url,
-        "--session",
-        "codesess_1",
-    ];
-    refused(&bench, &mut bench.command(&words), 77, &["codesess_1"]);
+    let mut command = bench.lead(&config, &hub, "codesess_1");
+    refused(&bench, &mut command, 77, &["codesess_1"]);
 }
 
 #[test]
@@ -249,16 +241,9 @@ fn a_repo_that_a_session_names_in_vain_is_refused() {
     };
     let repo = format!("file://{}", bench.text("nothing"));
     let session = all.create(&json!({"task": "Do it.", "repo": {"url": repo}}));
-    let words = [
-        "daemon",
-        "--config",
-        &config,
-        "--hub",
-        &hub.url,
-        "--session",
-        &session,
-    ];
-    let finished = bench.start(&mut bench.command(&words)).finish();
+    let finished = bench
+        .start(&mut bench.lead(&config, &hub, &session))
+        .finish();
     assert!(finished.fails_with(66).contains("nothing"));
     assert_eq!(
         bench.files("state/workspaces"),

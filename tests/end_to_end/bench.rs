@@ -100,6 +100,13 @@ impl Bench {
         command
     }
 
+    /// A daemon for a session of the Hub, with these settings.
+    pub(crate) fn lead(&self, config: &str, hub: &Hub, session: &str) -> Command {
+        let mut command = self.command(&["daemon", "--config", config]);
+        command.args(["--hub", &hub.url, "--session", session]);
+        command
+    }
+
     /// The program with a model for its agent.
     pub(crate) fn agent(&self, model: &Model, words: &[&str]) -> Command {
         let mut command = self.command(words);

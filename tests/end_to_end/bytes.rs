@@ -147,15 +147,8 @@ fn a_tool_record_of_one_mebibyte_is_whole_here_and_cut_with_a_marker_on_the_hub(
     let file = bench.file("recording", &text);
     let config = bench.config_with_cli(&player(Path::new(&file)));
     let session = all.create(&json!({"task": "play"}));
-    let mut command = bench.command(&["daemon", "--once", "--output", "jsonl"]);
-    command.args([
-        "--config",
-        &config,
-        "--hub",
-        &hub.url,
-        "--session",
-        &session,
-    ]);
+    let mut command = bench.lead(&config, &hub, &session);
+    command.args(["--once", "--output", "jsonl"]);
     let finished = bench.start(&mut command).finish();
     assert_eq!(finished.code(), 0, "{}", finished.err);
 

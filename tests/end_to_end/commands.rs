@@ -71,9 +71,37 @@ fn every_command_of_a_controller_is_answered_truthfully() {
     what_cannot_be(&mut all);
     a_command_in_the_workspace(&bench, &mut all);
 
-    // What is chosen counts from the next turn on, and after a restart.
+    what_is_chosen(&mut all);
+    // It counts from the next turn on, and after a restart.
+    all.command(&json!({"type": "follow_up", "message": "Which model are you?"}));
+    let turn = ended(&lead, &turn);
+    let asked = model.requests();
+    assert_eq!(asked.last().unwrap()["model"], "claude-sonnet-4-5");
+    lead.signal(Signal::SIGTERM);
+    lead.finish();
+    let lead = daemon(&bench, &hub, &model, &session);
+    let state = answered(&mut all, &json!({"type": "get_state"}));
+    assert_eq!(state["model"]["id"], "claude-sonnet-4-5");
+    assert_eq!(state["thinkingLevel"], "high");
+    assert_eq!(state["sessionName"], "Greeting");
+    assert_eq!(state["isStreaming"], false);
+    assert_eq!(state["messageCount"], 6);
+
+    // A new conversation knows nothing of what was before.
+    assert_eq!(ask(&mut all, "new_session")["cancelled"], false);
+    assert_eq!(ask(&mut all, "get_messages")["messages"], json!([]));
+    all.command(&json!({"type": "prompt", "message": "Anew."}));
+    ended(&lead, &turn);
+    let asked = model.requests().last().unwrap()["messages"].to_string();
+    assert!(!asked.contains("Write the greeting."), "{asked}");
+    let last = ask(&mut all, "get_last_assistant_text");
+    assert_eq!(last["text"], "I know of nothing.");
+}
+
+/// A model, an effort, a name.
+fn what_is_chosen(all: &mut Participants) {
     refused(
-        &mut all,
+        all,
         &json!({"type": "set_thinking_level", "level": "off"}),
         "low, medium, high",
     );
@@ -88,45 +116,15 @@ fn every_command_of_a_controller_is_answered_truthfully() {
         (&json!("claude-sonnet-4-5"), &json!("anthropic"))
     );
     let foreign = json!({"type": "set_model", "provider": "openai", "modelId": "gpt-5"});
-    refused(&mut all, &foreign, "anthropic");
+    refused(all, &foreign, "anthropic");
     all.command(&json!({"type": "set_session_name", "name": "Greeted"}));
     let detail = all.ask(json!({"do": "get"}));
     assert_eq!(detail["label"], "Greeted", "everybody sees the name");
     // Another one, given at the Hub.
     all.ask(json!({"do": "rename", "label": "Greeting"}));
     eventually("the lead knows the name", || {
-        let state = ask(&mut all, "get_state");
-        state["sessionName"] == "Greeting"
+        ask(all, "get_state")["sessionName"] == "Greeting"
     });
-    all.command(&json!({"type": "follow_up", "message": "Which model are you?"}));
-    let turn = ended(&lead, &turn);
-    assert_eq!(
-        model.requests().last().unwrap()["model"],
-        "claude-sonnet-4-5"
-    );
-    lead.signal(Signal::SIGTERM);
-    lead.finish();
-    let lead = daemon(&bench, &hub, &model, &session);
-    let state = answered(&mut all, &json!({"type": "get_state"}));
-    assert_eq!(state["model"]["id"], "claude-sonnet-4-5");
-    assert_eq!(
-        (&state["thinkingLevel"], &state["sessionName"]),
-        (&json!("high"), &json!("Greeting"))
-    );
-    assert_eq!(state["isStreaming"], false);
-    assert_eq!(state["messageCount"], 6);
-
-    // A new conversation knows nothing of what was before.
-    assert_eq!(ask(&mut all, "new_session")["cancelled"], false);
-    assert_eq!(ask(&mut all, "get_messages")["messages"], json!([]));
-    all.command(&json!({"type": "prompt", "message": "Anew."}));
-    ended(&lead, &turn);
-    let asked = model.requests().last().unwrap()["messages"].to_string();
-    assert!(!asked.contains("Write the greeting."), "{asked}");
-    assert_eq!(
-        ask(&mut all, "get_last_assistant_text")["text"],
-        "I know of nothing."
-    );
 }
 
 const ASKING: &str = r#"

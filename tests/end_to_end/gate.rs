@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::bench::{Bench, Model};
 use crate::hand_hub::{Event, Hub, Peer, Said};
+use crate::in_time;
 use crate::running::{Running, eventually};
 
 /// The overall limit of one test.
@@ -191,14 +192,7 @@ impl Led {
 }
 
 pub(crate) fn run(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        tokio::time::timeout(LIMIT, test).await.expect("in time");
-    });
+    in_time::run(LIMIT, test);
 }
 
 pub(crate) fn on(event: &Event, name: &str, actions: Value) -> Option<Value> {

@@ -3,12 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::bench::Bench;
+pub(crate) use crate::own_git::git;
 use crate::participants::Participants;
 use crate::running::{eventually, made};
 
@@ -24,19 +24,6 @@ pub(crate) fn config_with_work(bench: &Bench, work: &str, settings: &str) -> Str
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let text = format!("{settings}\n[agents.claude]\ncommand = {program:?}\n");
     bench.file("config.toml", &text)
-}
-
-pub(crate) fn git(folder: &Path, words: &[&str]) -> String {
-    let output = Command::new("git")
-        .current_dir(folder)
-        .args(["-c", "user.name=A", "-c", "user.email=a@example.com"])
-        .args(words)
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{words:?}: {output:?}");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 /// A repository with one commit.
@@ -238,16 +225,7 @@ fn a_hub_may_not_name_what_a_person_could() {
         ("ext::touch reached".to_owned(), "no https address"),
     ] {
         let session = all.create(&json!({"task": "Do it.", "repo": {"url": url}}));
-        let words = [
-            "daemon",
-            "--config",
-            &config,
-            "--hub",
-            &hub.url,
-            "--session",
-            &session,
-        ];
-        let mut command = bench.command(&words);
+        let mut command = bench.lead(&config, &hub, &session);
         command.env_remove("AGENT_RUNNER_GIT_ALLOW_HOSTS");
         let finished = bench.start(&mut command).finish();
         let said = finished.fails_with(66);
@@ -366,19 +344,10 @@ fn a_hub_may_expect_a_report_within_the_workspace() {
     ] {
         let metadata = json!({"expectedReportPath": path});
         let session = all.create(&json!({"task": "Do it.", "metadata": metadata}));
-        let words = [
-            "daemon",
-            "--once",
-            "--config",
-            &config,
-            "--hub",
-            &hub.url,
-            "--session",
-            &session,
-            "--output",
-            "jsonl",
-        ];
-        let done = bench.start(&mut bench.command(&words)).finish();
+        let mut command = bench.lead(&config, &hub, &session);
+        let done = bench
+            .start(command.args(["--once", "--output", "jsonl"]))
+            .finish();
         assert_eq!(done.status.code(), Some(code), "{done:#?}");
         let said = format!("{}{}", done.out.join("\n"), done.err);
         assert!(said.contains(part), "{path}: {said}");
@@ -404,19 +373,9 @@ fn skills_are_where_the_cli_looks_and_in_no_commit() {
     let sent = json!([{"skillId": "brief", "repo": "a/b", "content": "Be brief.\n"}, {"skillId": "far", "repo": "a/b"}]);
     let repo = json!({"url": format!("file://{}", bench.text("repo"))});
     let session = all.create(&json!({"task": "Do it.", "skills": sent, "repo": repo}));
-    let words = [
-        "daemon",
-        "--once",
-        "--config",
-        &config,
-        "--hub",
-        &hub.url,
-        "--session",
-        &session,
-        "--skill",
-        folder.to_str().unwrap(),
-    ];
-    let done = bench.start(&mut bench.command(&words)).finish();
+    let mut command = bench.lead(&config, &hub, &session);
+    let words = ["--once", "--skill", folder.to_str().unwrap()];
+    let done = bench.start(command.args(words)).finish();
     assert_eq!(done.code(), 0, "{done:#?}");
     let workspace = bench.path("state/workspaces").join(&session);
     let read = |name: &str| fs::read_to_string(workspace.join(name)).unwrap();

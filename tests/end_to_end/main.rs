@@ -10,6 +10,8 @@ mod agents;
 #[path = "../git_server/mod.rs"]
 #[allow(dead_code)] // shared with the tests of clones, which use more of it
 mod git_server;
+#[path = "../support/git.rs"]
+mod own_git;
 
 #[path = "../support/appears.rs"]
 mod appears;
@@ -18,6 +20,8 @@ mod conversation;
 #[path = "../hub_link/hub.rs"]
 #[allow(unreachable_pub)] // shared with the tests of the link
 mod hand_hub;
+#[path = "../support/in_time.rs"]
+mod in_time;
 mod landlock;
 mod other_user;
 mod participants;

@@ -202,6 +202,18 @@ const LFS_WORK: &str = "git lfs install --local --skip-repo >&2; git lfs track '
                         git -c user.name=B -c user.email=b@c.d commit -q -m more";
 const LFS_OID: &str = "7aa7a5359173d05b63cfd682e3c38487f3cb4f7f1d60659fe59fab1505977d4c";
 
+/// A user's name and token in base64, and what a forge's `git-lfs-authenticate` prints with it.
+fn login(token: &str, url: &str) -> (String, Value) {
+    let pair = format!("x-access-token:{token}");
+    let pair = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pair);
+    let login = serde_json::json!({
+        "href": format!("{url}.git/info/lfs"),
+        "header": {"Authorization": format!("Basic {pair}")},
+        "expires_in": 600,
+    });
+    (pair, login)
+}
+
 #[test]
 fn what_a_push_over_ssh_leaves_to_lfs_goes_where_the_server_says() {
     const TOKEN: &str = "t-of-the-forge-needle";
@@ -218,13 +230,7 @@ fn what_a_push_over_ssh_leaves_to_lfs_goes_where_the_server_says() {
         ..Behaviour::default()
     };
     let server = GitServer::start(&bench.path("served"), behaviour);
-    let pair = format!("x-access-token:{TOKEN}");
-    let pair = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pair);
-    let login = serde_json::json!({
-        "href": format!("{}.git/info/lfs", server.url("r")),
-        "header": {"Authorization": format!("Basic {pair}")},
-        "expires_in": 600,
-    });
+    let (pair, login) = login(TOKEN, &server.url("r"));
     fs::create_dir(bench.path("forge")).unwrap();
     let program = bench.path("forge/git-lfs-authenticate");
     let asked = bench.text("asked");
@@ -233,19 +239,12 @@ fn what_a_push_over_ssh_leaves_to_lfs_goes_where_the_server_says() {
     let names_others = r#"#!/bin/sh
         echo '{"href": "http://169.254.169.254/latest", "header": {}}'"#;
     let url = sshd.url(&folder);
+    let refused = "`169.254.169.254`, which is refused";
     for (script, code, words) in [
         (None, "push_without_lfs", "has no git-lfs-authenticate"),
         (Some(refuses), "push_failed", "you may not write here"),
-        (
-            Some(names_others),
-            "push_failed",
-            "`169.254.169.254`, which is refused",
-        ),
-        (
-            Some(answers.as_str()),
-            "pushed",
-            "with 1 file of Git LFS (1 KiB)",
-        ),
+        (Some(names_others), "push_failed", refused),
+        (Some(&*answers), "pushed", "with 1 file of Git LFS (1 KiB)"),
     ] {
         if let Some(script) = script {
             fs::write(&program, script).unwrap();

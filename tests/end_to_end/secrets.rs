@@ -1,11 +1,12 @@
 //! Keys are in no event, log, database or argument, even where the agent shows its own.
 
 use std::fs;
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::bench::{Bench, MODEL_KEY};
+use crate::bench::{Bench, Hub, MODEL_KEY, Model};
 use crate::git_server::{Behaviour, GitServer};
 use crate::participants::Participants;
 use crate::running::made;
@@ -23,6 +24,32 @@ steps = [
 steps = [{ say = "Seen." }]
 "#;
 
+/// A daemon that says all that it may.
+fn talkative(bench: &Bench, model: &Model, hub: &Hub, session: &str) -> Command {
+    let words = ["daemon", "--output", "jsonl", "--log-level", "trace"];
+    let mut command = bench.agent(model, &words);
+    command.args(["--hub", &hub.url, "--session", session]);
+    command.env("AGENT_RUNNER_HUB_KEY", HUB_KEY);
+    command
+}
+
+fn assert_not_in_arguments(bench: &Bench, secrets: &[&str]) {
+    for process in bench.processes() {
+        for secret in secrets {
+            assert!(!process.arguments.contains(secret), "{process:?}");
+        }
+    }
+}
+
+fn assert_not_in_environments(bench: &Bench, secrets: &[&str]) {
+    for process in bench.descendants() {
+        let environment = String::from_utf8_lossy(&process.environment);
+        for secret in secrets {
+            assert!(!environment.contains(secret), "{}", process.arguments);
+        }
+    }
+}
+
 #[test]
 fn no_secret_is_in_events_logs_databases_or_arguments() {
     let Some(bench) = Bench::with_claude() else {
@@ -33,47 +60,21 @@ fn no_secret_is_in_events_logs_databases_or_arguments() {
     let Some(mut all) = Participants::start(&bench, &hub, Some(HUB_KEY)) else {
         return;
     };
-    let git = GitServer::start(
-        &bench.path(""),
-        Behaviour {
-            token: Some(GIT_TOKEN),
-            ..Behaviour::default()
-        },
-    );
+    let behaviour = Behaviour {
+        token: Some(GIT_TOKEN),
+        ..Behaviour::default()
+    };
+    let git = GitServer::start(&bench.path(""), behaviour);
     let token = bench.file("token", GIT_TOKEN);
     let session = all.create(&json!({"task": "Show your keys."}));
     let repo = git.url("repo/.git");
-    let words = [
-        "daemon",
-        "--output",
-        "jsonl",
-        "--log-level",
-        "trace",
-        "--hub",
-        &hub.url,
-    ];
-    let mut command = bench.agent(&model, &words);
-    command.args([
-        "--session",
-        &session,
-        "--repo",
-        &repo,
-        "--git-token-file",
-        &token,
-    ]);
-    command.env("AGENT_RUNNER_HUB_KEY", HUB_KEY);
+    let mut command = talkative(&bench, &model, &hub, &session);
+    command.args(["--repo", &repo, "--git-token-file", &token]);
     let daemon = bench.start(&mut command);
     let workspace = bench.path("state/workspaces").join(&session);
     made(&workspace.join("looking"));
-    for process in bench.processes() {
-        for secret in [HUB_KEY, GIT_TOKEN, MODEL_KEY] {
-            assert!(!process.arguments.contains(secret), "{process:?}");
-        }
-    }
-    for process in bench.descendants() {
-        let environment = String::from_utf8_lossy(&process.environment);
-        assert!(!environment.contains(HUB_KEY) && !environment.contains(GIT_TOKEN));
-    }
+    assert_not_in_arguments(&bench, &[HUB_KEY, GIT_TOKEN, MODEL_KEY]);
+    assert_not_in_environments(&bench, &[HUB_KEY, GIT_TOKEN]);
     fs::write(workspace.join("go"), "").unwrap();
     let end = daemon.event("end of the turn", |event| event["type"] == "end");
     assert_eq!(end["outcome"], "completed", "{end}");
@@ -173,21 +174,37 @@ fn a_secret_is_nowhere_in_the_live_form_either() {
 /// Of a server that the agent is told of.
 const MCP_TOKEN: &str = "mcp-token-9f8e7d6c5b4a3928";
 
+/// The model says it in pieces of three characters, and a tool prints it from the file `forms`.
+fn script_that_says(text: &str) -> String {
+    let text = serde_json::to_string(text).unwrap();
+    format!(
+        "[[reply]]\nsteps = [{{ say = {text}, chunk = 3 }}, {{ shell = \"cat forms; touch shown; echo {MCP_TOKEN}\" }}]\n\
+         [[reply]]\nsteps = [{{ say = \"Seen.\" }}]\n"
+    )
+}
+
+/// All that the daemon and the Hub keep, but for what the CLI keeps for itself.
+fn kept(bench: &Bench) -> Vec<(String, Vec<u8>)> {
+    let mut places = Vec::new();
+    for path in ["state", "hub"].map(|name| bench.files(name)).concat() {
+        let name = path.display().to_string();
+        // Raw output is the one exception, for as long as its turn is open.
+        let of_the_cli = name.contains("/agents/") || name.ends_with("/spool.raw");
+        if path.is_file() && !of_the_cli {
+            places.push((name, fs::read(path).unwrap()));
+        }
+    }
+    places
+}
+
 fn keeps_its_secrets(mode: &str) {
     let Some(bench) = Bench::with_claude() else {
         return;
     };
     let hub = bench.hub(Some(HUB_KEY));
     let said: Vec<String> = forms(ODD_KEY).into_iter().map(|(_, text)| text).collect();
-    // The model says all of them in pieces of three characters, and a tool prints them.
     let all_forms = format!("{}\n{MCP_TOKEN}", said.join("\n"));
-    let literal = |text: &str| serde_json::to_string(text).unwrap();
-    let script = format!(
-        "[[reply]]\nsteps = [{{ say = {}, chunk = 3 }}, {{ shell = \"cat forms; touch shown; echo {MCP_TOKEN}\" }}]\n\
-         [[reply]]\nsteps = [{{ say = \"Seen.\" }}]\n",
-        literal(&all_forms)
-    );
-    let model = bench.model(&script);
+    let model = bench.model(&script_that_says(&all_forms));
     let Some(mut all) = Participants::start(&bench, &hub, Some(HUB_KEY)) else {
         return;
     };
@@ -195,17 +212,8 @@ fn keeps_its_secrets(mode: &str) {
     let workspace = bench.path("work");
     fs::create_dir(&workspace).unwrap();
     fs::write(workspace.join("forms"), &all_forms).unwrap();
-    let words = [
-        "daemon",
-        "--output",
-        "jsonl",
-        "--log-level",
-        "trace",
-        "--hub",
-        &hub.url,
-    ];
-    let mut command = bench.agent(&model, &words);
-    command.args(["--session", &session, "--pass-env", "ODD_SECRET_KEY"]);
+    let mut command = talkative(&bench, &model, &hub, &session);
+    command.args(["--pass-env", "ODD_SECRET_KEY"]);
     command.arg("--workspace-dir").arg(&workspace);
     let server = json!({"command": "false", "env": {"SERVER_TOKEN": MCP_TOKEN}});
     let servers = json!({"mcpServers": {"none": server}}).to_string();
@@ -214,7 +222,6 @@ fn keeps_its_secrets(mode: &str) {
         .args(["--mcp-config", &bench.file("mcp.json", &servers)])
         .args(["--mode", mode])
         .args(["--approve", if is_live { "ask" } else { "auto" }])
-        .env("AGENT_RUNNER_HUB_KEY", HUB_KEY)
         .env("ODD_SECRET_KEY", ODD_KEY);
     let daemon = bench.start(&mut command);
     let mut attached = None;
@@ -229,15 +236,8 @@ fn keeps_its_secrets(mode: &str) {
     let end = daemon.event("end of the turn", |event| event["type"] == "end");
     assert_eq!(end["outcome"], "completed", "{end}");
     all.broadcast("agent_end", 1);
-    for process in bench.processes() {
-        for secret in [HUB_KEY, MODEL_KEY, MCP_TOKEN, ODD_KEY] {
-            assert!(!process.arguments.contains(secret), "{process:?}");
-        }
-    }
-    for process in bench.descendants() {
-        let environment = String::from_utf8_lossy(&process.environment);
-        assert!(!environment.contains(HUB_KEY), "{}", process.arguments);
-    }
+    assert_not_in_arguments(&bench, &[HUB_KEY, MODEL_KEY, MCP_TOKEN, ODD_KEY]);
+    assert_not_in_environments(&bench, &[HUB_KEY]);
     let around = asked_around(&bench, &session);
     daemon.signal(Signal::SIGTERM);
     let finished = daemon.finish();
@@ -246,10 +246,8 @@ fn keeps_its_secrets(mode: &str) {
         viewer.signal(Signal::SIGTERM);
         viewer.finish().out.join("\n")
     });
-    assert!(
-        attached.as_ref().is_none_or(|seen| seen.contains("Seen.")),
-        "{attached:?}"
-    );
+    let is_seen = attached.as_ref().is_none_or(|seen| seen.contains("Seen."));
+    assert!(is_seen, "{attached:?}");
 
     let events = finished.out.join("\n");
     assert!(events.contains("***"), "{events}");
@@ -258,24 +256,10 @@ fn keeps_its_secrets(mode: &str) {
         ("events".to_owned(), events.into_bytes()),
         ("log".to_owned(), finished.err.into_bytes()),
         ("frames".to_owned(), frames.into_bytes()),
-        (
-            "attach".to_owned(),
-            attached.unwrap_or_default().into_bytes(),
-        ),
     ];
+    places.extend(attached.map(|seen| ("attach".to_owned(), seen.into_bytes())));
     places.extend(around);
-    // All that the daemon and the Hub keep, but for what the CLI keeps for itself.
-    let kept = ["state", "hub"]
-        .into_iter()
-        .flat_map(|name| bench.files(name));
-    for path in kept {
-        let name = path.display().to_string();
-        // Raw output is the one exception, for as long as its turn is open.
-        let of_the_cli = name.contains("/agents/") || name.ends_with("/spool.raw");
-        if path.is_file() && !of_the_cli {
-            places.push((name, fs::read(path).unwrap()));
-        }
-    }
+    places.extend(kept(&bench));
     assert!(places.len() > 5, "the databases are among them");
     assert_nothing_told(&places);
 }
@@ -319,7 +303,7 @@ fn asked_around(bench: &Bench, session: &str) -> Vec<(String, Vec<u8>)> {
     // Its answer is the asker's own; the log is looked through later.
     let socket = bench.text("state/api.sock");
     let body = format!("@{}", bench.text("refused.json"));
-    let asked = std::process::Command::new("curl")
+    let asked = Command::new("curl")
         .args(["--silent", "--unix-socket", &socket, "--json", &body])
         .arg("http://localhost/v1/sessions")
         .output();

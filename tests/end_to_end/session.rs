@@ -1,5 +1,6 @@
 //! One session from creation to replay, led by the daemon, with every participant in it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use agent_runner::clock::Clock;
@@ -106,64 +107,17 @@ fn a_session_is_led_from_its_creation_to_its_replay() {
     assert!(asked.contains("Write the greeting."), "{asked}");
     assert!(asked.contains("The greeting is written."), "{asked}");
 
-    // A command that is sent again, as after a lost connection, is done once and answered twice.
-    let asked = model.requests().len();
-    let id = "5f0f6f3e-0c0e-4b7e-9d57-6f6f2f0a4c11";
-    let command = json!({"type": "prompt", "message": "What did I ask?", "id": id});
-    for _ in 0..2 {
-        let answer = all.ask(json!({"do": "command", "command": command}));
-        assert_eq!(answer["success"], true, "{answer}");
-    }
-    let turn = end(&first, &turn);
-    assert_eq!(turn["outcome"], "completed", "{turn}");
-    eventually("the lead is idle", || !is_streaming(&mut all));
-    let again = all.ask(json!({"do": "command", "command": command}));
-    assert_eq!(again["success"], true, "{again}");
-    assert!(!is_streaming(&mut all));
-    assert_eq!(
-        model.requests().len(),
-        asked + 1,
-        "the model was asked once"
-    );
-
+    let turn = sent_twice(&mut all, &first, &model, &turn);
     let turn = steered(&bench, &mut all, &first, &turn, &session);
     assert_eq!(turn["outcome"], "completed", "{turn}");
     let asked = model.requests().last().unwrap()["messages"].to_string();
     assert!(asked.contains("I wait no longer."), "{asked}");
 
-    // Abort in the middle of a tool: answered when nothing runs any more.
-    all.command(&json!({"type": "prompt", "message": "Sleep on."}));
-    made(&workspace.join("sleeping"));
-    all.command(&json!({"type": "abort"}));
-    let turn = end(&first, &turn);
-    assert_eq!(turn["outcome"], "cancelled", "{turn}");
-    bench.assert_no_process_left();
-    assert!(!is_streaming(&mut all));
-    let refused = all.response(&json!({"type": "clone"}));
-    assert_eq!(refused["success"], false, "{refused}");
-    assert_eq!(refused["command"], "clone", "{refused}");
-
-    // Stopped in the middle of a turn: paused, for the next daemon to go on with.
+    let turn = aborted(&bench, &mut all, &first, &turn, &workspace);
     all.command(&json!({"type": "prompt", "message": "Pause here."}));
     made(&workspace.join("pausing"));
     all.command(&json!({"type": "follow_up", "message": "And then this, later."}));
-    let asked = Clock.now();
-    first.signal(Signal::SIGTERM);
-    let finished = first.finish();
-    assert_eq!(finished.code(), 143, "{finished:#?}");
-    assert!(asked.elapsed() < LEAVES_IN, "{:?}", asked.elapsed());
-    let sessions: Vec<_> = finished
-        .events()
-        .into_iter()
-        .filter(|event| event["type"] == "session")
-        .map(|event| event["id"].clone())
-        .collect();
-    assert!(sessions.len() > 4, "{sessions:?}");
-    assert!(sessions.iter().all(|id| *id == sessions[0]), "{sessions:?}");
-    bench.assert_no_process_left();
-    eventually("the Hub shows the session as paused", || {
-        all.ask(json!({"do": "get"}))["status"] == "paused"
-    });
+    paused(&bench, &mut all, first);
 
     let second = daemon(&bench, &hub, &model, &session);
     let turn = end(&second, &turn);
@@ -181,6 +135,68 @@ fn a_session_is_led_from_its_creation_to_its_replay() {
     assert_eq!(finished.code(), 0, "{finished:#?}");
     bench.assert_no_process_left();
     assert_all_saw_the_same(&mut all);
+}
+
+/// A command that is sent again, as after a lost connection, is done once and answered twice.
+fn sent_twice(all: &mut Participants, daemon: &Running, model: &Model, turn: &Value) -> Value {
+    let asked = model.requests().len();
+    let id = "5f0f6f3e-0c0e-4b7e-9d57-6f6f2f0a4c11";
+    let command = json!({"type": "prompt", "message": "What did I ask?", "id": id});
+    for _ in 0..2 {
+        let answer = all.ask(json!({"do": "command", "command": command}));
+        assert_eq!(answer["success"], true, "{answer}");
+    }
+    let turn = end(daemon, turn);
+    assert_eq!(turn["outcome"], "completed", "{turn}");
+    eventually("the lead is idle", || !is_streaming(all));
+    let again = all.ask(json!({"do": "command", "command": command}));
+    assert_eq!(again["success"], true, "{again}");
+    assert!(!is_streaming(all));
+    let requests = model.requests().len();
+    assert_eq!(requests, asked + 1, "the model was asked once");
+    turn
+}
+
+/// An abort in the middle of a tool is answered when nothing runs any more.
+fn aborted(
+    bench: &Bench,
+    all: &mut Participants,
+    daemon: &Running,
+    turn: &Value,
+    workspace: &Path,
+) -> Value {
+    all.command(&json!({"type": "prompt", "message": "Sleep on."}));
+    made(&workspace.join("sleeping"));
+    all.command(&json!({"type": "abort"}));
+    let turn = end(daemon, turn);
+    assert_eq!(turn["outcome"], "cancelled", "{turn}");
+    bench.assert_no_process_left();
+    assert!(!is_streaming(all));
+    let refused = all.response(&json!({"type": "clone"}));
+    assert_eq!(refused["success"], false, "{refused}");
+    assert_eq!(refused["command"], "clone", "{refused}");
+    turn
+}
+
+/// Stopped in the middle of a turn: paused, for the next daemon to go on with.
+fn paused(bench: &Bench, all: &mut Participants, daemon: Running) {
+    let asked = Clock.now();
+    daemon.signal(Signal::SIGTERM);
+    let finished = daemon.finish();
+    assert_eq!(finished.code(), 143, "{finished:#?}");
+    assert!(asked.elapsed() < LEAVES_IN, "{:?}", asked.elapsed());
+    let sessions: Vec<_> = finished
+        .events()
+        .into_iter()
+        .filter(|event| event["type"] == "session")
+        .map(|event| event["id"].clone())
+        .collect();
+    assert!(sessions.len() > 4, "{sessions:?}");
+    assert!(sessions.iter().all(|id| *id == sessions[0]), "{sessions:?}");
+    bench.assert_no_process_left();
+    eventually("the Hub shows the session as paused", || {
+        all.ask(json!({"do": "get"}))["status"] == "paused"
+    });
 }
 
 /// A message that is heard in the middle of a turn, and one that waits for its end.

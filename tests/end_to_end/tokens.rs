@@ -2,11 +2,13 @@
 //! and known again to the daemon that goes on with a session.
 
 use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Hub};
 use crate::git_server::{Behaviour, GitServer};
 use crate::ground::{config_with_work, git, of_type, repository, run};
 use crate::participants::Participants;
@@ -62,55 +64,66 @@ fn each_new_token_is_masked_and_one_that_expires_in_a_push_is_renewed() {
     bench.assert_no_process_left();
 }
 
+/// A session of a Hub with a token in its environment, which the server of its repository accepts.
+struct Issued {
+    all: Participants,
+    hub: Hub,
+    folder: PathBuf,
+    session: String,
+    /// A daemon for it.
+    command: Command,
+    _server: GitServer,
+}
+
+/// The agent does `work`; what the server accepts stands in `accepted`.
+fn issued(bench: &Bench, token: &'static str, work: &str) -> Option<Issued> {
+    fs::create_dir(bench.path("served")).unwrap();
+    let folder = repository(bench, "served/r");
+    let behaviour = Behaviour {
+        token_file: Some(bench.path("accepted")),
+        ..Behaviour::default()
+    };
+    let server = GitServer::start(&bench.path("served"), behaviour);
+    fs::write(bench.path("accepted"), token).unwrap();
+    let config = config_with_work(bench, work, "");
+    let hub = bench.hub(None);
+    let mut all = Participants::start(bench, &hub, None)?;
+    let url = server.url("r");
+    let host = url.trim_start_matches("http://").trim_end_matches("/r");
+    let body = json!({"task": "Go.", "repo": {"url": url}, "env": {"GIT_TOKEN": token}});
+    let session = all.create(&body);
+    let mut command = bench.lead(&config, &hub, &session);
+    command.args(["--output", "jsonl"]);
+    command.env("AGENT_RUNNER_GIT_ALLOW_HOSTS", host);
+    Some(Issued {
+        all,
+        hub,
+        folder,
+        session,
+        command,
+        _server: server,
+    })
+}
+
 #[test]
 fn the_token_of_a_sessions_environment_is_known_to_the_next_daemon() {
     const TOKEN: &str = "t-of-session-needle";
     let bench = Bench::new();
-    fs::create_dir(bench.path("served")).unwrap();
-    let folder = repository(&bench, "served/r");
-    let accepted = bench.path("accepted");
-    let behaviour = Behaviour {
-        token_file: Some(accepted.clone()),
-        ..Behaviour::default()
-    };
-    let server = GitServer::start(&bench.path("served"), behaviour);
-    fs::write(&accepted, TOKEN).unwrap();
-    let work = format!("{WORK}; cat {}", accepted.display());
-    let config = config_with_work(&bench, &work, "");
-    let hub = bench.hub(None);
-    let Some(mut all) = Participants::start(&bench, &hub, None) else {
+    let work = format!("{WORK}; cat {}", bench.text("accepted"));
+    let Some(mut issued) = issued(&bench, TOKEN, &work) else {
         return;
     };
-    let url = server.url("r");
-    let host = url.trim_start_matches("http://").trim_end_matches("/r");
-    let body = json!({"task": "Go.", "repo": {"url": url}, "env": {"GIT_TOKEN": TOKEN}});
-    let session = all.create(&body);
-    let words = [
-        "daemon",
-        "--config",
-        &config,
-        "--hub",
-        &hub.url,
-        "--session",
-        &session,
-        "--output",
-        "jsonl",
-    ];
-    let mut command = bench.command(&words);
-    command.env("AGENT_RUNNER_GIT_ALLOW_HOSTS", host);
     let tip = || {
         let format = "--format=%(objectname)";
-        git(
-            &folder,
-            &["for-each-ref", format, "refs/heads/agent-runner"],
-        )
+        let branches = "refs/heads/agent-runner";
+        git(&issued.folder, &["for-each-ref", format, branches])
     };
     let mut told = String::new();
     let mut tips = Vec::new();
     for _ in 0..2 {
-        let daemon = bench.start(&mut command);
+        let daemon = bench.start(&mut issued.command);
         if !tips.is_empty() {
-            let words = ["prompt", "--session", &session, "Again."];
+            let words = ["prompt", "--session", &issued.session, "Again."];
             eventually("the daemon takes the prompt", || {
                 let asked = bench.start(&mut bench.command(&words)).finish();
                 asked.status.code() == Some(0)
@@ -120,7 +133,7 @@ fn the_token_of_a_sessions_environment_is_known_to_the_next_daemon() {
             event["type"] == "notice" && event["code"].to_string().contains("push")
         });
         assert_eq!(pushed["code"], "pushed", "{pushed}");
-        all.broadcast("agent_end", tips.len() + 1);
+        issued.all.broadcast("agent_end", tips.len() + 1);
         tips.push(tip());
         daemon.signal(Signal::SIGKILL);
         let done = daemon.finish();
@@ -128,7 +141,7 @@ fn the_token_of_a_sessions_environment_is_known_to_the_next_daemon() {
     }
     assert_ne!(tips[0], tips[1]);
     assert!(!told.contains(TOKEN), "{told}");
-    let found = std::process::Command::new("grep")
+    let found = Command::new("grep")
         .args(["-rlF", TOKEN])
         .arg(bench.path("state"))
         .output();
@@ -146,42 +159,23 @@ fn the_token_of_a_sessions_environment_is_known_to_the_next_daemon() {
 fn a_token_is_masked_by_the_next_daemon_while_no_hub_answers() {
     const TOKEN: &str = "t-without-hub-needle";
     let bench = Bench::new();
-    fs::create_dir(bench.path("served")).unwrap();
-    repository(&bench, "served/r");
-    let accepted = bench.path("accepted");
-    let behaviour = Behaviour {
-        token_file: Some(accepted.clone()),
-        ..Behaviour::default()
-    };
-    let server = GitServer::start(&bench.path("served"), behaviour);
-    fs::write(&accepted, TOKEN).unwrap();
     let (begun, go) = (bench.path("begun"), bench.path("go"));
     let work = format!(
         "touch {}; until test -e {}; do sleep 0.05; done; echo; cat {}",
         begun.display(),
         go.display(),
-        accepted.display()
+        bench.text("accepted")
     );
-    let config = config_with_work(&bench, &work, "");
-    let hub = bench.hub(None);
-    let Some(mut all) = Participants::start(&bench, &hub, None) else {
+    let Some(mut issued) = issued(&bench, TOKEN, &work) else {
         return;
     };
-    let url = server.url("r");
-    let host = url.trim_start_matches("http://").trim_end_matches("/r");
-    let body = json!({"task": "Go.", "repo": {"url": url}, "env": {"GIT_TOKEN": TOKEN}});
-    let session = all.create(&body);
-    let mut words = vec!["daemon", "--config", &config, "--hub", &hub.url];
-    words.extend(["--session", &session, "--output", "jsonl"]);
-    let mut command = bench.command(&words);
-    command.env("AGENT_RUNNER_GIT_ALLOW_HOSTS", host);
-    let daemon = bench.start(&mut command);
+    let daemon = bench.start(&mut issued.command);
     made(&begun);
     daemon.signal(Signal::SIGKILL);
     let mut told = format!("{:?}", daemon.finish());
-    drop(all);
-    hub.kill();
-    let daemon = bench.start(&mut command);
+    drop(issued.all);
+    issued.hub.kill();
+    let daemon = bench.start(&mut issued.command);
     fs::write(&go, "").unwrap();
     let raw = daemon.event("what the agent prints", |event| {
         event["type"] == "raw" && event["text"] != ""

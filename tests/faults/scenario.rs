@@ -152,14 +152,7 @@ impl Scenario {
             Self::Orders | Self::LiveOrders => {
                 arm(place);
                 place.start();
-                in_the_middle(place)?;
-                if self == Self::LiveOrders {
-                    let other = json!({"type": "set_model", "modelId": "another"});
-                    until_answered(place, &other)?;
-                }
-                place.ask(&json!({"type": "follow_up", "message": LATER}))?;
-                place.ask(&json!({"type": "steer", "message": STEER}))?;
-                until_answered(place, &json!({"type": "abort"}))?;
+                self.give_orders(place)?;
             }
             Self::Choices => {
                 arm(place);
@@ -171,6 +164,18 @@ impl Scenario {
         }
         settle(place, 1)?;
         finish(place)
+    }
+
+    /// In the middle of the first turn.
+    fn give_orders(self, place: &mut Place) -> Result<(), Fault> {
+        in_the_middle(place)?;
+        if self == Self::LiveOrders {
+            let other = json!({"type": "set_model", "modelId": "another"});
+            until_answered(place, &other)?;
+        }
+        place.ask(&json!({"type": "follow_up", "message": LATER}))?;
+        place.ask(&json!({"type": "steer", "message": STEER}))?;
+        until_answered(place, &json!({"type": "abort"}))
     }
 }
 

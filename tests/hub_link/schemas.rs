@@ -23,6 +23,7 @@ use crate::{run, start};
 const INNER: [&str; 4] = ["response", "session_shutdown", "session_start", "rpc_ready"];
 
 /// Each event that there is, in turns that end in each way.
+#[expect(clippy::too_many_lines, reason = "a line for each event")]
 fn everything() -> Vec<Vec<Value>> {
     let call = |id: &str, name: &str, parent: Option<&str>| {
         let mut event = json!({"type": "tool_start", "call_id": id, "name": name,

@@ -20,17 +20,19 @@ async fn response(peer: &mut Peer) -> Value {
     }
 }
 
+/// A command as the Hub hands it on.
+fn rpc(command: Value) -> Value {
+    json!({"type": "rpc_command", "command": command})
+}
+
 #[test]
 fn commands_reach_the_driver_and_its_answers_the_hub() {
     run(async {
         let (hub, source) = (Hub::start().await, Source::new());
         let (handle, mut inbound) = start(hub.config(), &source);
         let mut peer = hub.join().await;
-        let command = |command: Value| json!({"type": "rpc_command", "command": command});
-        peer.send(&command(
-            json!({"type": "prompt", "message": "go", "id": "q1"}),
-        ))
-        .await;
+        let prompt = json!({"type": "prompt", "message": "go", "id": "q1"});
+        peer.send(&rpc(prompt)).await;
         let got = inbound.recv().await.unwrap();
         let said = agent_runner::hub::Said {
             text: "go".to_owned(),
@@ -43,31 +45,43 @@ fn commands_reach_the_driver_and_its_answers_the_hub() {
             response(&mut peer).await,
             json!({"type": "response", "id": "q1", "command": "prompt", "success": true})
         );
-        peer.send(&command(json!({"type": "get_state", "id": 2})))
-            .await;
+        peer.send(&rpc(json!({"type": "get_state", "id": 2}))).await;
         let got = inbound.recv().await.unwrap();
         handle.respond(got.reply, Ok(Some(json!({"isStreaming": false}))));
-        assert_eq!(
-            response(&mut peer).await["data"],
-            json!({"isStreaming": false})
-        );
+        let answer = response(&mut peer).await;
+        assert_eq!(answer["data"], json!({"isStreaming": false}));
         // Ids are the asker's own, whatever is in them.
         let strange = "a\u{0}\n\u{1b}[2J\"\u{2028}";
-        peer.send(&command(json!({"type": "get_state", "id": strange})))
-            .await;
+        let question = json!({"type": "get_state", "id": strange});
+        peer.send(&rpc(question)).await;
         let got = inbound.recv().await.unwrap();
         handle.respond(got.reply, Ok(None));
         assert_eq!(response(&mut peer).await["id"], strange);
         peer.send(&json!({"id": strange, "actions": [{"action": "ACK"}]}))
             .await;
         let empty = json!({"type": "prompt", "message": "", "id": "x"});
-        peer.send(&command(empty)).await;
+        peer.send(&rpc(empty)).await;
         let answer = response(&mut peer).await;
-        assert_eq!(
-            (&answer["success"], &answer["id"]),
-            (&json!(false), &json!("x"))
-        );
+        assert_eq!(answer["success"], false);
+        assert_eq!(answer["id"], "x");
         assert!(answer["error"].is_string());
+        // Nobody takes commands: the link answers for the driver and stays alive.
+        for n in 0..70 {
+            let prompt = json!({"type": "prompt", "message": "go", "id": n});
+            peer.send(&rpc(prompt)).await;
+        }
+        let busy = response(&mut peer).await;
+        let why = busy["error"].as_str().unwrap();
+        assert!(why.starts_with("busy"), "{busy}");
+    });
+}
+
+#[test]
+fn what_the_hub_puts_into_the_session_reaches_the_driver() {
+    run(async {
+        let (hub, source) = (Hub::start().await, Source::new());
+        let (handle, _inbound) = start(hub.config(), &source);
+        let mut peer = hub.join().await;
         // What the Hub itself puts into the session is a prompt, too, and wants no answer.
         source.add(1, &turn("p"));
         let mut news = handle.news().unwrap();
@@ -88,18 +102,6 @@ fn commands_reach_the_driver_and_its_answers_the_hub() {
             .await;
         let answer = news.recv().await.unwrap();
         assert!(matches!(answer, News::UiResponse { id, result } if id == "u1" && result == true));
-        // Nobody takes commands: the link answers for the driver and stays alive.
-        for n in 0..70 {
-            peer.send(&command(
-                json!({"type": "prompt", "message": "go", "id": n}),
-            ))
-            .await;
-        }
-        let busy = response(&mut peer).await;
-        assert!(
-            busy["error"].as_str().unwrap().starts_with("busy"),
-            "{busy}"
-        );
     });
 }
 
@@ -166,31 +168,29 @@ fn an_event_counts_as_delivered_when_what_its_answer_asks_for_is_done() {
             }
         }
         let frame = loop {
-            match news.recv().await.unwrap() {
-                News::Answered { frame, actions, .. } if !actions.is_plain() => break frame,
-                _ => {}
+            let said = news.recv().await.unwrap();
+            if let News::Answered { frame, actions, .. } = said
+                && !actions.is_plain()
+            {
+                break frame;
             }
         };
         assert_eq!(frame, told);
         // Nobody has done it: it is asked for again, also by the next daemon.
         drop(peer);
         let mut peer = hub.join().await;
-        assert_eq!(
-            peer.events_until("agent_start").await.last().unwrap().id,
-            told
-        );
+        let again = peer.events_until("agent_start").await;
+        assert_eq!(again.last().unwrap().id, told);
         handle.close(None).await;
         assert_eq!(source.stored_now(), None);
         let (handle, _inbound) = start(config, &source);
         let mut news = handle.news().unwrap();
         let mut peer = hub.join().await;
         for event in whole_turn(&mut peer).await {
-            let all = if event.id == told {
-                notify.clone()
-            } else {
-                json!([{"action": "ACK"}])
-            };
-            peer.send(&json!({"id": event.id, "actions": all})).await;
+            let ack = json!([{"action": "ACK"}]);
+            let actions = if event.id == told { &notify } else { &ack };
+            peer.send(&json!({"id": event.id, "actions": actions}))
+                .await;
         }
         let carry_out = async {
             while let Some(said) = news.recv().await {

@@ -4,6 +4,8 @@
 #![allow(clippy::print_stdout)] // a skipped test says so
 
 mod clis;
+#[path = "../support/model.rs"]
+mod model;
 mod talk;
 
 use std::fs;
@@ -19,7 +21,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use self::clis::{CLAUDE, CODEX, Cli, GEMINI, OPENCODE};
-use self::talk::{ASKED, Talk, message, silent};
+use self::model::ASKED;
+use self::talk::{Talk, message, silent};
 
 fn texts(told: &[Told]) -> String {
     let texts = told.iter().filter_map(|told| match told {

@@ -18,20 +18,18 @@ use agent_runner::redact::Redactor;
 use tempfile::TempDir;
 
 use crate::clis::{Cli, installed, spec};
+use crate::model::Model;
 
 /// No test waits longer for anything: far more than any of it takes, for busy machines.
 const LIMIT: Duration = Duration::from_secs(90);
-
-/// What the model was asked, in the talk's folder.
-pub(crate) const ASKED: &str = "asked.jsonl";
 
 const SCRIPT: &str = include_str!("script.toml");
 
 /// A CLI that is spoken to, and what it has told.
 pub(crate) struct Talk {
     pub(crate) dir: TempDir,
-    url: String,
-    children: Vec<Child>,
+    model: Model,
+    child: Child,
     /// None while no process is spoken to.
     stdin: Option<ChildStdin>,
     lines: Receiver<Vec<u8>>,
@@ -46,13 +44,13 @@ impl Talk {
         let program = installed(cli.program)?;
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("here")).unwrap();
-        let (model, url) = scripted_model(dir.path());
+        let model = Model::start(dir.path(), SCRIPT);
         let session = AgentSession::New(uuid::Uuid::new_v4());
-        let (process, reader) = start(cli, &program, &url, dir.path(), asks, session);
+        let (process, reader) = start(cli, &program, &model.url, dir.path(), asks, session);
         let mut talk = Self {
-            url,
+            model,
             stdin: Some(process.stdin),
-            children: vec![process.child, model],
+            child: process.child,
             dir,
             lines: process.lines,
             reader,
@@ -69,10 +67,17 @@ impl Talk {
         let program = installed(cli.program).unwrap();
         // so told, it ends by itself, and has stored all of the conversation then
         self.stdin = None;
-        self.children.remove(0).wait().unwrap();
+        self.child.wait().unwrap();
         let session = AgentSession::Resume(id);
-        let (process, reader) = start(cli, &program, &self.url, self.dir.path(), asks, session);
-        self.children.insert(0, process.child);
+        let (process, reader) = start(
+            cli,
+            &program,
+            &self.model.url,
+            self.dir.path(),
+            asks,
+            session,
+        );
+        self.child = process.child;
         self.stdin = Some(process.stdin);
         self.lines = process.lines;
         self.reader = reader;
@@ -153,10 +158,8 @@ impl Talk {
 
 impl Drop for Talk {
     fn drop(&mut self) {
-        for child in &mut self.children {
-            drop(child.kill());
-            drop(child.wait());
-        }
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 }
 
@@ -167,25 +170,6 @@ pub(crate) fn message(number: u8, text: &str) -> Message {
         text: text.to_owned(),
         images: Vec::new(),
     }
-}
-
-fn scripted_model(dir: &Path) -> (Child, String) {
-    fs::write(dir.join("script.toml"), SCRIPT).unwrap();
-    let mut model = Command::new(env!("CARGO_BIN_EXE_agent-runner"))
-        .args(["scripted-model", "--script"])
-        .arg(dir.join("script.toml"))
-        .arg("--record")
-        .arg(dir.join(ASKED))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(model.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let url = line.trim().strip_prefix("listening ").unwrap().to_owned();
-    (model, url)
 }
 
 /// A process that was started.

@@ -111,6 +111,7 @@ impl Bench {
     }
 
     /// A daemon's part: the journal, and the session's driver on it.
+    #[expect(clippy::too_many_lines, reason = "a line for each setting")]
     pub(crate) async fn start(&self) -> Running {
         let options = journal::Options {
             quota: self.journal_quota,

@@ -186,6 +186,32 @@ fn contained(bench: &Bench, server: &GitServer, canary: &Canary, what: &str) {
 fn a_sources_own_configuration_filters_and_hooks_run_nothing() {
     let bench = Bench::new();
     let canary = Canary::new(&bench);
+    set_traps(&bench, &canary);
+    let with_submodules = CloneRequest {
+        extent: Extent {
+            submodules: Some(AllowList::default()),
+            ..Extent::default()
+        },
+        ..bench.request("origin")
+    };
+    let error = run(&with_submodules).unwrap_err().to_string();
+    assert!(error.contains("!touch x"), "{error}");
+    let workspace = run(&bench.request("origin")).unwrap();
+    fs::write(workspace.path.join("a.txt"), "changed").unwrap();
+    let request = CheckpointRequest {
+        workspace: workspace.path.clone(),
+        session: "s".to_owned(),
+        name: "n".to_owned(),
+        author: None,
+    };
+    take_checkpoint(&request).unwrap().unwrap();
+    canary.assert_untouched("configuration");
+    let hooks = workspace.path.join(".git/hooks/post-checkout");
+    assert!(!hooks.exists());
+}
+
+/// Whatever git could be told to run in `origin` is the canary's program.
+fn set_traps(bench: &Bench, canary: &Canary) {
     let program = canary.program();
     for key in [
         "core.fsmonitor",
@@ -214,34 +240,17 @@ fn a_sources_own_configuration_filters_and_hooks_run_nothing() {
     )
     .unwrap();
     // With the filter it would run on the way in.
-    bench.git(
-        "origin",
-        &[
-            "-c",
-            "filter.evil.clean=cat",
-            "-c",
-            "filter.evil.process=",
-            "-c",
-            "core.fsmonitor=false",
-            "add",
-            ".",
-        ],
-    );
-    bench.git(
-        "origin",
-        &[
-            "-c",
-            "core.fsmonitor=false",
-            "-c",
-            "filter.evil.clean=cat",
-            "-c",
-            "filter.evil.process=",
-            "commit",
-            "-q",
-            "-m",
-            "evil",
-        ],
-    );
+    let harmless = [
+        "-c",
+        "filter.evil.clean=cat",
+        "-c",
+        "filter.evil.process=",
+        "-c",
+        "core.fsmonitor=false",
+    ];
+    let git = |words: &[&str]| bench.git("origin", &[&harmless[..], words].concat());
+    git(&["add", "."]);
+    git(&["commit", "-q", "-m", "evil"]);
     for hook in [
         "post-checkout",
         "post-commit",
@@ -253,27 +262,6 @@ fn a_sources_own_configuration_filters_and_hooks_run_nothing() {
         fs::copy(bench.path("canary/program"), &path).unwrap();
     }
     fs::remove_file(bench.path("canary/program.ran")).ok();
-    let with_submodules = CloneRequest {
-        extent: Extent {
-            submodules: Some(AllowList::default()),
-            ..Extent::default()
-        },
-        ..bench.request("origin")
-    };
-    let error = run(&with_submodules).unwrap_err().to_string();
-    assert!(error.contains("!touch x"), "{error}");
-    let workspace = run(&bench.request("origin")).unwrap();
-    fs::write(workspace.path.join("a.txt"), "changed").unwrap();
-    let request = CheckpointRequest {
-        workspace: workspace.path.clone(),
-        session: "s".to_owned(),
-        name: "n".to_owned(),
-        author: None,
-    };
-    take_checkpoint(&request).unwrap().unwrap();
-    canary.assert_untouched("configuration");
-    let hooks = workspace.path.join(".git/hooks/post-checkout");
-    assert!(!hooks.exists());
 }
 
 #[test]

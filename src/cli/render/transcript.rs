@@ -14,7 +14,7 @@ use std::io::{self, Write};
 use serde_json::Value;
 
 use super::line::{duration, first_line, grouped, harmless, readable, summary};
-use crate::event::{Event, NoticeLevel, Outcome, TurnError, Usage};
+use crate::event::{Event, NoticeLevel, Outcome, PlanItem, TurnError, Usage};
 
 /// The longest error's message that is known again, in bytes.
 const LONGEST_ERROR: usize = 4096;
@@ -97,7 +97,7 @@ impl Transcript {
                 parent_call_id,
                 ..
             } => {
-                let nested = if parent_call_id.is_some() { "  " } else { "" };
+                let nested = parent_call_id.as_ref().map_or("", |_| "  ");
                 let argument = self.argument(name, input);
                 let call = format!("{nested}● {}  {argument}", first_line(name));
                 self.last_call = Some(call_id.clone());
@@ -116,25 +116,10 @@ impl Transcript {
                 if self.last_call.as_ref() != Some(call_id) {
                     result = format!("{}  {result}", first_line(name));
                 }
-                let (mark, style) = if *is_error {
-                    ("✗", Style::Red)
-                } else {
-                    ("✓", Style::Dim)
-                };
+                let (mark, style) = end_of_call(*is_error);
                 self.line(out, style, format!("  {mark} {result}").trim_end())
             }
-            Event::Plan { items } => items.iter().try_for_each(|item| {
-                let mark = if item.status == "completed" {
-                    "☑"
-                } else {
-                    "☐"
-                };
-                self.line(
-                    out,
-                    Style::Plain,
-                    &format!("  {mark} {}", summary(&item.text)),
-                )
-            }),
+            Event::Plan { items } => self.plan(out, items),
             Event::Usage(usage) => {
                 self.usage = Some(usage.clone());
                 Ok(())
@@ -153,6 +138,16 @@ impl Transcript {
                 None => Ok(()),
             },
         }
+    }
+
+    fn plan(&mut self, out: &mut impl Write, items: &[PlanItem]) -> io::Result<()> {
+        for item in items {
+            let is_done = item.status == "completed";
+            let mark = if is_done { "☑" } else { "☐" };
+            let text = format!("  {mark} {}", summary(&item.text));
+            self.line(out, Style::Plain, &text)?;
+        }
+        Ok(())
     }
 
     /// Shows a whole line that is not the agent's.
@@ -241,6 +236,15 @@ impl Transcript {
             Some(code) => write!(out, "\x1b[{code}m{text}\x1b[0m"),
             None => out.write_all(text.as_bytes()),
         }
+    }
+}
+
+/// How the end of a call is marked.
+const fn end_of_call(is_error: bool) -> (&'static str, Style) {
+    if is_error {
+        ("✗", Style::Red)
+    } else {
+        ("✓", Style::Dim)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::process::Environment;
 use crate::redact::settings::{in_json, in_variable};
 
 /// A name and a value.
-type Variable = (OsString, OsString);
+pub(in crate::daemon) type Variable = (OsString, OsString);
 
 /// Whether the CLI may find itself to be root. An engine without root's rights shows us as root in its
 /// containers.

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::Lead;
 use super::offer::Taken;
 use crate::config::{Gate, Push, Stdio};
-use crate::daemon::agent::launch::{environment, form, turn_spec};
+use crate::daemon::agent::launch::{Variable, environment, form, turn_spec};
 use crate::daemon::agent::{reach, sandbox};
 use crate::daemon::workspace::ground::Ground;
 use crate::daemon::workspace::publishing;
@@ -35,29 +35,24 @@ impl Lead {
         ground: &Ground,
     ) -> Result<(TurnContext, Served), DaemonError> {
         let config = setup.config;
-        let environment = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
+        let variables = environment(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let mut spec = turn_spec(setup, self.chosen.kind, &self.chosen.runs_as)?;
         let git = self.agents_git(setup, ground);
         git.make_folder()?;
         let places = (ground.workspace.as_path(), spec.home.as_path());
         let mut reach = reach::reach(setup, &program, places, &git.folder);
         let user = self.chosen.other_user();
-        let names = environment.iter().filter_map(|(name, _)| name.to_str());
+        let names = variables.iter().filter_map(|(name, _)| name.to_str());
         spec.variables = names.map(str::to_owned).collect();
-        let mut plain = Environment::new();
-        for (name, value) in environment {
-            plain
-                .set(name, value)
-                .map_err(|error| DaemonError::Usage(error.to_string()))?;
-        }
+        let mut environment = plain(variables)?;
         let approval = approval(setup, &self.hub, &ground.workspace);
         let offer = self.take_offer(setup, &mut spec, &mut reach, approval.asks())?;
         let sandbox = sandbox::sandbox(setup, &self.session, &ground.workspace, &spec.home)?;
         let expected = ground.expected(setup)?;
         let hands = config.git.push == Some(Push::Agent);
-        let authorship = git.authorship(&mut plain)?;
+        let authorship = git.authorship(&mut environment)?;
         let credentials = Some(&ground.credentials).filter(|_| hands);
-        let handing = git.tell(&mut plain, credentials)?;
+        let handing = git.tell(&mut environment, credentials)?;
         let Ground {
             made, credentials, ..
         } = ground;
@@ -70,7 +65,7 @@ impl Lead {
             choices: watch::Sender::default(),
             briefings: self.briefings.clone(),
             asides: Asides::default(),
-            environment: plain,
+            environment,
             repositories: ground.repositories(),
             live: form(self.chosen.kind, &config.agent, is_gated(&self.hub))?,
             idle_timeout: config.idle_timeout,
@@ -78,10 +73,7 @@ impl Lead {
             workspace: ground.workspace.clone(),
             state_dir: config.state_dir.clone(),
             state_root: setup.state_root.to_owned(),
-            stdout: match config.agent.stdio {
-                Stdio::Pty => Stdout::Pty(Window::default()),
-                Stdio::Pipe => Stdout::Pipe,
-            },
+            stdout: stdout(config.agent.stdio),
             user,
             reach,
             in_container: setup.in_container,
@@ -102,6 +94,23 @@ impl Lead {
             clock: setup.clock,
         };
         Ok((context, Served { handing, offer }))
+    }
+}
+
+fn plain(variables: Vec<Variable>) -> Result<Environment, DaemonError> {
+    let mut environment = Environment::new();
+    for (name, value) in variables {
+        environment
+            .set(name, value)
+            .map_err(|error| DaemonError::Usage(error.to_string()))?;
+    }
+    Ok(environment)
+}
+
+fn stdout(stdio: Stdio) -> Stdout {
+    match stdio {
+        Stdio::Pty => Stdout::Pty(Window::default()),
+        Stdio::Pipe => Stdout::Pipe,
     }
 }
 

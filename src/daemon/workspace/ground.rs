@@ -75,17 +75,7 @@ impl Lead {
         let mut wanted = repositories::wanted(setup, &self.hub.rest, detail)?;
         let redactor = self.mask(setup, &mut wanted.credentials).await?;
         let mut made = Made::read(state_dir, &self.session)?;
-        if let Some(gone) = self.gone_workspace().await? {
-            let text = format!(
-                "the workspace {} is gone, with all in it that was not pushed; it is made anew",
-                gone.display()
-            );
-            log.notice(NoticeLevel::Warning, "workspace_lost", text)
-                .await?;
-            // Before it is there again: whoever finds it would take it for prepared.
-            made.lost();
-            made.keep(state_dir, &self.session)?;
-        }
+        self.look_for_workspace(&mut made, state_dir, log).await?;
         let place = workspace::make(setup, wanted, log, owner).await;
         let place = place.map_err(|error| masked(error, &redactor))?;
         let agent = self.chosen.kind.name;
@@ -115,23 +105,58 @@ impl Lead {
         sandbox::prepare(setup.command, &sandbox, program, log).await?;
         let sent = detail.and_then(|detail| detail.rest.get("setupScript")?.as_str());
         let script = setup_script::text(setup, sent)?;
-        let has_clones = !ground.made.repositories.is_empty();
-        if setup.config.git.lfs && has_clones && !ground.made.lfs_done {
-            Box::pin(bound_lfs(setup, &ground.made.repositories)).await?;
-            let text = lfs_script(&ground.made.repositories);
-            self.prepare(setup, "lfs", text, &ground, &sandbox, log)
-                .await?;
-            ground.made.lfs_done = true;
-        }
-        if let Some(text) = script.filter(|_| !ground.made.setup_done) {
-            self.prepare(setup, "setup", text, &ground, &sandbox, log)
-                .await?;
-            ground.made.setup_done = true;
-        }
+        self.prepare_once(setup, script, &mut ground, &sandbox, log)
+            .await?;
         if ground.made != Made::default() {
             ground.made.keep(state_dir, &self.session)?;
         }
         Ok(ground)
+    }
+
+    /// Where the workspace of an earlier daemon is gone, says so and knows nothing of it any more.
+    async fn look_for_workspace(
+        &self,
+        made: &mut Made,
+        state_dir: &Path,
+        log: &workspace::SetupLog,
+    ) -> Result<(), DaemonError> {
+        let Some(gone) = self.gone_workspace().await? else {
+            return Ok(());
+        };
+        let text = format!(
+            "the workspace {} is gone, with all in it that was not pushed; it is made anew",
+            gone.display()
+        );
+        log.notice(NoticeLevel::Warning, "workspace_lost", text)
+            .await?;
+        // Before it is there again: whoever finds it would take it for prepared.
+        made.lost();
+        made.keep(state_dir, &self.session)
+    }
+
+    /// What a workspace is prepared with once: the contents of LFS, and the user's script.
+    async fn prepare_once(
+        &self,
+        setup: &Setup<'_>,
+        script: Option<String>,
+        ground: &mut Ground,
+        sandbox: &Sandbox,
+        log: &workspace::SetupLog,
+    ) -> Result<(), DaemonError> {
+        let has_clones = !ground.made.repositories.is_empty();
+        if setup.config.git.lfs && has_clones && !ground.made.lfs_done {
+            Box::pin(bound_lfs(setup, &ground.made.repositories)).await?;
+            let text = lfs_script(&ground.made.repositories);
+            self.prepare(setup, "lfs", text, ground, sandbox, log)
+                .await?;
+            ground.made.lfs_done = true;
+        }
+        if let Some(text) = script.filter(|_| !ground.made.setup_done) {
+            self.prepare(setup, "setup", text, ground, sandbox, log)
+                .await?;
+            ground.made.setup_done = true;
+        }
+        Ok(())
     }
 
     /// The workspace that an earlier daemon worked in, where somebody has removed it since.

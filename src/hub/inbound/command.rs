@@ -288,6 +288,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a case for each form")]
     fn commands_are_read_in_every_form_that_clients_send() {
         let words = |text: &str| Said {
             text: text.to_owned(),

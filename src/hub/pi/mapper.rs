@@ -416,27 +416,25 @@ fn aside(event: &Event, out: &mut Sink<'_>) {
             before_tokens,
             after_tokens,
         } => {
-            let mut entry = json!({"type": "compaction", "summary": ""});
-            if let Some(before) = before_tokens {
-                set(&mut entry, "tokensBefore", *before);
-            }
-            if let Some(after) = after_tokens {
-                set(&mut entry, "tokensAfter", *after);
-            }
-            let message = format!(
-                "context compacted{}",
-                trigger
-                    .as_ref()
-                    .map(|t| format!(" ({t})"))
-                    .unwrap_or_default()
-            );
-            out.state(
-                "session_compact",
-                &json!({"compactionEntry": entry, "fromExtension": false, "message": message}),
-            );
+            let told = compaction(trigger.as_deref(), *before_tokens, *after_tokens);
+            out.state("session_compact", &told);
         }
         _ => {}
     }
+}
+
+/// The CLI has shortened its conversation.
+fn compaction(trigger: Option<&str>, before: Option<u64>, after: Option<u64>) -> Value {
+    let mut entry = json!({"type": "compaction", "summary": ""});
+    if let Some(before) = before {
+        set(&mut entry, "tokensBefore", before);
+    }
+    if let Some(after) = after {
+        set(&mut entry, "tokensAfter", after);
+    }
+    let why = trigger.map(|trigger| format!(" ({trigger})"));
+    let message = format!("context compacted{}", why.unwrap_or_default());
+    json!({"compactionEntry": entry, "fromExtension": false, "message": message})
 }
 
 /// An expected report, with as much of it as a line shows.

@@ -92,6 +92,23 @@ pub(super) struct ToolResult<'a> {
     pub(super) duration_ms: Option<u64>,
 }
 
+impl ToolResult<'_> {
+    /// What viewers are told of it beside its output.
+    fn details(&self, truncated: bool) -> Value {
+        let mut details = json!({});
+        if let Some(code) = self.exit_code {
+            set(&mut details, "exitCode", code);
+        }
+        if let Some(ms) = self.duration_ms {
+            set(&mut details, "duration", ms);
+        }
+        if truncated {
+            set(&mut details, "truncated", true);
+        }
+        details
+    }
+}
+
 impl Run {
     /// Begins a run; `prompt` is absent when its begin was not seen.
     pub(super) fn start(prompt: Option<Words<'_>>, out: &mut Sink<'_>) -> Self {
@@ -350,16 +367,7 @@ impl Run {
         self.subagents
             .end(call, result.output, result.is_error, out);
         let output = bounded_output(result.output);
-        let mut details = json!({});
-        if let Some(code) = result.exit_code {
-            set(&mut details, "exitCode", code);
-        }
-        if let Some(ms) = result.duration_ms {
-            set(&mut details, "duration", ms);
-        }
-        if output.len() != result.output.len() {
-            set(&mut details, "truncated", true);
-        }
+        let details = result.details(output.len() != result.output.len());
         let is_error = result.is_error;
         // The remote TUI shows what the tool's end says. What else repeats it is for the record,
         // or for the outline of what was done: official viewers read no more of it than that.

@@ -103,27 +103,10 @@ async fn enter(
         return Ok((room, Outlet { answers, queue }));
     }
     let key = session.key;
-    let driver = hello.driver.clone();
-    let (is_known, is_last) = store
-        .read(move |db| match driver {
-            Some(id) => Ok((driver_known(db, key, &id)?, last_driver_is(db, key, &id)?)),
-            None => Ok((false, false)),
-        })
-        .await?;
-    if is_known && !is_last {
-        return Err(Refusal::new(
-            CloseCode::STALE_DRIVER,
-            "another driver has taken this session over",
-        ));
-    }
+    let is_known = admit(hub, key, hello).await?;
     let queue = room
         .enter_lead(who, hello.driver.as_deref(), leash)
-        .map_err(|refused| match refused {
-            LeadRefused::Active => {
-                Refusal::new(CloseCode::SESSION_ACTIVE, "the session already has a lead")
-            }
-            LeadRefused::Closed(code, why) => Refusal::new(code, why),
-        })?;
+        .map_err(Refusal::from)?;
     let fresh = hello.driver.clone().filter(|_| !is_known);
     if fresh.is_some() {
         room.reset_activity();
@@ -154,6 +137,39 @@ async fn enter(
                 CloseCode::UNAVAILABLE,
                 "replaced by a newer connection",
             ))
+        }
+    }
+}
+
+/// Whether the driver has led the session before; refused where another one has followed it.
+async fn admit(hub: &Hub, session: i64, hello: &Hello) -> Result<bool, Refusal> {
+    let Some(id) = hello.driver.clone() else {
+        return Ok(false);
+    };
+    let (is_known, is_last) = hub
+        .sessions
+        .store
+        .read(move |db| {
+            let is_last = last_driver_is(db, session, &id)?;
+            Ok((driver_known(db, session, &id)?, is_last))
+        })
+        .await?;
+    if is_known && !is_last {
+        return Err(Refusal::new(
+            CloseCode::STALE_DRIVER,
+            "another driver has taken this session over",
+        ));
+    }
+    Ok(is_known)
+}
+
+impl From<LeadRefused> for Refusal {
+    fn from(refused: LeadRefused) -> Self {
+        match refused {
+            LeadRefused::Active => {
+                Self::new(CloseCode::SESSION_ACTIVE, "the session already has a lead")
+            }
+            LeadRefused::Closed(code, why) => Self::new(code, why),
         }
     }
 }

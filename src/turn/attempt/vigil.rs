@@ -42,7 +42,7 @@ impl Attempt {
     pub(super) fn due(&self) -> Option<Instant> {
         match self.cause {
             // What waits to be stored is not the agent's silence, and its end is news.
-            None if !self.is_settled() => None,
+            None if !self.storing.is_settled() => None,
             None => self.silence.deadline().map(Instant::from_std),
             Some(_) => self.bound,
         }
@@ -55,7 +55,7 @@ impl Attempt {
             return Ok(());
         }
         // What is there and was not read yet is not the agent's silence.
-        if self.read_chunk()? || !self.is_settled() {
+        if self.read_chunk()? || !self.storing.is_settled() {
             self.heard();
             return Ok(());
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -11,19 +12,19 @@ use super::course::{Course, News, Now, Step};
 use super::process::LiveProcess;
 use crate::agent::live::{Command, LivePlan, Phase, Told};
 use crate::event::TurnError;
-use crate::ids::SpoolOffset;
-use crate::journal::Batch;
+use crate::journal::{Batch, Journal, JournalError};
 use crate::process::clock_ticks;
 use crate::sandbox::Change;
 use crate::turn::activity::Doing;
 use crate::turn::approval::Waiting;
 use crate::turn::attempt::vigil::LEAVE;
-use crate::turn::attempt::{AttemptEnd, Storing, stored, until, warning};
+use crate::turn::attempt::{AttemptEnd, until, warning};
 use crate::turn::context::{TurnCommand, TurnContext, TurnFault};
 use crate::turn::outcome::Stop;
 use crate::turn::pump::Closing;
 use crate::turn::shown::Shown;
 use crate::turn::silence::Silence;
+use crate::turn::storing::{Reached, Storing};
 
 /// How long an interrupt may take before signals end the process; the CLIs take less than a second.
 pub(super) const INTERRUPT: Duration = Duration::from_secs(5);
@@ -36,13 +37,7 @@ pub(in crate::turn) struct LiveAttempt {
     pub(super) process: Box<LiveProcess>,
     pub(super) course: Course,
     pub(super) account: Account,
-    /// One batch on its way to the disk.
-    pub(super) storing: Option<Storing>,
-    /// The next one. Nothing more is read until it is on its way.
-    pub(super) ready: Option<(Batch, SpoolOffset)>,
-    /// How much of the record of the input the batch on its way holds, and the next one.
-    storing_input: SpoolOffset,
-    ready_input: SpoolOffset,
+    pub(super) storing: Storing,
     pub(super) cause: Option<Stop>,
     pub(super) silence: Silence,
     pub(super) hang: Option<String>,
@@ -80,14 +75,11 @@ impl LiveAttempt {
         let now = context.clock.now();
         Self {
             silence: Silence::new(context.patience, Doing::Starting, now),
+            storing: Storing::new(context.journal.clone(), commit),
             context,
             process,
             course,
             account,
-            storing: None,
-            ready: None,
-            storing_input: SpoolOffset::START,
-            ready_input: SpoolOffset::START,
             cause: None,
             hang: None,
             bound: None,
@@ -159,13 +151,13 @@ impl LiveAttempt {
         self.show(shown);
         loop {
             let grew = self.read_chunk()?;
-            self.store();
-            if !grew && self.ready.is_none() {
+            self.storing.send(&mut self.process.room);
+            if !grew && !self.storing.is_full() {
                 if self.process.ending.is_none() && self.act(shown).await? {
                     self.settle().await?;
                     return self.over(shown).await;
                 }
-                if self.is_settled() && self.account.is_empty() {
+                if self.storing.is_settled() && self.account.is_empty() {
                     if let Some(ending) = self.process.ending.take() {
                         return self.died(&ending, shown).await;
                     }
@@ -175,16 +167,17 @@ impl LiveAttempt {
             if self.heard(grew) {
                 self.show(shown);
             }
-            let more = (grew || !self.account.is_empty()) && self.ready.is_none();
+            let more = (grew || !self.account.is_empty()) && !self.storing.is_full();
             let deadline = deadline.filter(|_| self.cause.is_none());
             tokio::select! {
                 biased;
                 Some(order) = orders.recv() => self.obey(order, shown).await?,
                 () = until(deadline) => self.stop(Stop::Timeout, INTERRUPT),
                 () = until(self.due()) => self.look(shown).await?,
-                stored = stored(&mut self.storing) => {
-                    self.process.reclaim_input(self.storing_input);
-                    self.process.room.reclaim(stored?, self.process.control.as_ref()).await;
+                stored = self.storing.stored() => {
+                    let Reached { output, input } = stored?;
+                    self.process.reclaim_input(input);
+                    self.process.room.reclaim(output, self.process.control.as_ref()).await;
                 }
                 () = std::future::ready(()), if more => {}
                 change = self.process.changed(), if self.process.ending.is_none() => match change? {
@@ -199,15 +192,18 @@ impl LiveAttempt {
     }
 
     fn read_chunk(&mut self) -> Result<bool, TurnFault> {
-        if self.ready.is_some() {
+        if self.storing.is_full() {
             return Ok(false);
         }
         let grew = self.process.read()?;
         self.absorb();
         if !self.account.is_empty() {
             let batch = self.batch()?;
-            self.ready = Some((batch, self.process.offset));
-            self.ready_input = self.process.input();
+            let reached = Reached {
+                output: self.process.offset,
+                input: self.process.input(),
+            };
+            self.storing.put(batch, reached);
         }
         Ok(grew)
     }
@@ -236,37 +232,9 @@ impl LiveAttempt {
         Ok(batch)
     }
 
-    fn store(&mut self) {
-        if self.storing.is_some() {
-            return;
-        }
-        if let Some((mut batch, place)) = self.ready.take() {
-            self.storing_input = self.ready_input;
-            batch.synced = self.process.room.is_due(place);
-            let journal = self.context.journal.clone();
-            self.storing = Some(Box::pin(async move {
-                crash_point!("live.before_progress");
-                journal.commit(batch).await?;
-                crash_point!("live.progress_stored");
-                Ok(place)
-            }));
-        }
-    }
-
-    pub(super) fn is_settled(&self) -> bool {
-        self.storing.is_none() && self.ready.is_none()
-    }
-
     /// Waits until all batches so far are stored.
     pub(super) async fn settle(&mut self) -> Result<(), TurnFault> {
-        if let Some(storing) = self.storing.take() {
-            storing.await?;
-        }
-        self.store();
-        match self.storing.take() {
-            Some(storing) => Ok(storing.await.map(drop)?),
-            None => Ok(()),
-        }
+        Ok(self.storing.settle(&mut self.process.room).await?)
     }
 
     async fn tell_of_held_output(&mut self) -> Result<(), TurnFault> {
@@ -365,4 +333,14 @@ pub(super) fn hear(
             None => {}
         }
     }
+}
+
+/// Stores what was told.
+fn commit(journal: Journal, batch: Batch) -> BoxFuture<'static, Result<(), JournalError>> {
+    Box::pin(async move {
+        crash_point!("live.before_progress");
+        journal.commit(batch).await?;
+        crash_point!("live.progress_stored");
+        Ok(())
+    })
 }

@@ -146,16 +146,7 @@ impl Course {
     pub(super) fn told(&mut self, told: Told, phase: Phase, now: Now) -> Option<News> {
         match told {
             Told::Event(event) => {
-                match &event {
-                    Event::PermissionRequest { request_id, .. } => {
-                        self.asked.push((request_id.clone(), now.wall));
-                    }
-                    Event::ToolStart { .. } => {
-                        self.since
-                            .get_or_insert(now.tick.saturating_sub(RECORD_DELAY));
-                    }
-                    _ => {}
-                }
+                self.saw(&event, now);
                 return Some(News::Event(event));
             }
             Told::Ready => {}
@@ -186,28 +177,41 @@ impl Course {
             Told::Setting { setting, refused } => {
                 tracing::info!(?setting, ?refused, "the agent's word on a setting");
             }
-            Told::Failed { what, why } => {
-                tracing::info!(%what, %why, "the agent did not do what it was asked for");
-                self.interrupted = false;
-                let began = self
-                    .messages
-                    .iter()
-                    .any(|message| message.how == How::Prompt);
-                if phase == Phase::Resting && began && self.over.is_none() {
-                    let error = TurnError::new(ErrorClass::InvalidRequest, why);
-                    self.turn_over(Evidence::Failed(error), false);
-                } else if phase == Phase::Refused {
-                    let error = TurnError::new(ErrorClass::InvalidRequest, why);
-                    let evidence = if is_resumption(&what) {
-                        Evidence::ConversationMissing(error)
-                    } else {
-                        Evidence::Failed(error)
-                    };
-                    self.turn_over(evidence, false);
-                }
-            }
+            Told::Failed { what, why } => self.failed(&what, why, phase),
         }
         None
+    }
+
+    /// Keeps what the time limit of a request and the search for a call's processes begin with.
+    fn saw(&mut self, event: &Event, now: Now) {
+        match event {
+            Event::PermissionRequest { request_id, .. } => {
+                self.asked.push((request_id.clone(), now.wall));
+            }
+            Event::ToolStart { .. } => {
+                self.since
+                    .get_or_insert(now.tick.saturating_sub(RECORD_DELAY));
+            }
+            _ => {}
+        }
+    }
+
+    /// The CLI did not do what it was asked for: the turn's end, where it was the prompt.
+    fn failed(&mut self, what: &str, why: String, phase: Phase) {
+        tracing::info!(%what, %why, "the agent did not do what it was asked for");
+        self.interrupted = false;
+        let began = self
+            .messages
+            .iter()
+            .any(|message| message.how == How::Prompt);
+        let error = TurnError::new(ErrorClass::InvalidRequest, why);
+        let evidence = match phase {
+            Phase::Resting if began && self.over.is_none() => Evidence::Failed(error),
+            Phase::Refused if is_resumption(what) => Evidence::ConversationMissing(error),
+            Phase::Refused => Evidence::Failed(error),
+            _ => return,
+        };
+        self.turn_over(evidence, false);
     }
 
     fn turn_over(&mut self, evidence: Evidence, background: bool) {

@@ -14,8 +14,8 @@ use super::change::Change as Changing;
 use super::course::Course;
 use super::saved::{Saved, save};
 use super::started::Started;
-use crate::agent::Evidence;
 use crate::agent::live::{Dialog, Heard, LiveKind, LivePlan, LiveReader, LiveSpec, Told};
+use crate::agent::{Evidence, RestoreError};
 use crate::event::{ErrorClass, Event, TurnError};
 use crate::exit::Exit;
 use crate::files;
@@ -173,13 +173,7 @@ impl LiveProcess {
         place: Option<Place>,
     ) -> Result<Opened, TurnFault> {
         let dir = context.run_dir(run);
-        let found = if dir.path().exists() {
-            sandbox::attach(&dir).await?
-        } else {
-            Attach::Ended(Ending::vanished())
-        };
-        crash_point!("live.attached");
-        let (handle, ending) = match found {
+        let (handle, ending) = match find(&dir).await? {
             Attach::Running(handle) => (Some(handle), None),
             Attach::Ended(ending) => (None, Some(ending)),
         };
@@ -189,35 +183,27 @@ impl LiveProcess {
             // answered.
             control.stat().await.ok();
         }
-        let redactor = Arc::clone(&context.redactor);
         let (offset, ordinal) = place.as_ref().map_or((SpoolOffset::START, 0), |place| {
             (place.offset, place.ordinal)
-        });
-        let restored = match &place {
-            Some(place) => LiveReader::restore(kind, redactor, &place.saved.reader, offset),
-            None => {
-                Started::read(&dir).map(|started| LiveReader::new(kind, &started.spec, redactor))
-            }
-        };
-        let last_turn = place.as_ref().map(|place| place.turn);
-        let (input, course) = place.map_or((SpoolOffset::START, Course::default()), |place| {
-            (place.saved.input, place.saved.course)
         });
         let left = Left::of(&dir.spool(), offset, handle.is_some());
         let restored = match left.lost {
             // Frames stand at places of the output: those would be others.
             Some(lost) => Err(lost),
-            None => restored.map_err(|error| error.to_string()),
-        };
-        let (reader, is_mute) = match restored {
-            Ok(reader) => (reader, false),
-            Err(error) => {
-                tracing::warn!(%run, error, "a live process cannot be gone on with");
-                let spec = LiveSpec::default();
-                let redactor = Arc::clone(&context.redactor);
-                (LiveReader::new(kind, &spec, redactor), true)
+            None => {
+                restore(&context, kind, &dir, place.as_ref()).map_err(|error| error.to_string())
             }
         };
+        let is_mute = restored.is_err();
+        let reader = restored.unwrap_or_else(|error| {
+            tracing::warn!(%run, error, "a live process cannot be gone on with");
+            let redactor = Arc::clone(&context.redactor);
+            LiveReader::new(kind, &LiveSpec::default(), redactor)
+        });
+        let last_turn = place.as_ref().map(|place| place.turn);
+        let (input, course) = place.map_or((SpoolOffset::START, Course::default()), |place| {
+            (place.saved.input, place.saved.course)
+        });
         let mut process = Self {
             room: SpoolRoom::new(&context, &dir),
             input_room: input_room(&context, &dir),
@@ -496,4 +482,29 @@ fn input_room(context: &TurnContext, dir: &RunDir) -> Option<Reclaimer> {
     let reclaims = !context.spool_retain && dir.input().exists();
     let open = || Reclaimer::open(&dir.input(), context.spool_quota).ok();
     if reclaims { open() } else { None }
+}
+
+/// The process of a folder, as it is now.
+async fn find(dir: &RunDir) -> Result<Attach, SandboxError> {
+    let found = if dir.path().exists() {
+        sandbox::attach(dir).await?
+    } else {
+        Attach::Ended(Ending::vanished())
+    };
+    crash_point!("live.attached");
+    Ok(found)
+}
+
+/// The reader as it was at this place, or one that begins with the process's first byte.
+fn restore(
+    context: &TurnContext,
+    kind: &'static LiveKind,
+    dir: &RunDir,
+    place: Option<&Place>,
+) -> Result<LiveReader, RestoreError> {
+    let redactor = Arc::clone(&context.redactor);
+    match place {
+        Some(place) => LiveReader::restore(kind, redactor, &place.saved.reader, place.offset),
+        None => Ok(LiveReader::new(kind, &Started::read(dir)?.spec, redactor)),
+    }
 }

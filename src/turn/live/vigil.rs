@@ -72,7 +72,7 @@ impl LiveAttempt {
     pub(super) fn due(&self) -> Option<Instant> {
         let limits = self.waiting.iter().filter_map(|(_, until)| *until);
         let silence = match self.stopping {
-            Stopping::Not if !self.is_settled() => None,
+            Stopping::Not if !self.storing.is_settled() => None,
             Stopping::Not => self.silence.deadline().map(Instant::from_std),
             _ => self.bound,
         };

@@ -141,67 +141,71 @@ pub async fn push(request: &PushRequest, credentials: &Credentials) -> Pushed {
     };
     let old = refs.iter().find(|(name, _)| *name == reference);
     let old = old.map(|(_, commit)| commit.clone());
+    let has = refs.into_iter().map(|(_, commit)| commit);
     let job = PackRequest {
         workspace: request.workspace.clone(),
         reference: reference.clone(),
-        has: refs
-            .into_iter()
-            .map(|(_, commit)| commit)
-            .chain(request.base.clone())
-            .collect(),
+        has: has.chain(request.base.clone()).collect(),
         old: old.clone(),
     };
     let bundle = beside(&request.rescue, ".new");
     let packed = match make_bundle(&job, &bundle).await {
         Ok(packed) => packed,
-        Err(error) => {
-            remove(&bundle);
-            let why = format!("what is to be pushed cannot be packed: {error}");
-            return Pushed::Failed { why, rescue: None };
-        }
+        Err(error) => return unpacked(&bundle, &error),
     };
     let Some(head) = packed.head.clone().filter(|_| packed.commits > 0) else {
         remove(&bundle);
         return Pushed::Nothing;
     };
     if packed.diverged {
-        return match keep(&bundle, &request.rescue) {
-            Some(rescue) => Pushed::Diverged { rescue },
-            None => Pushed::Failed {
-                why: "the branch has commits of somebody else's".to_owned(),
-                rescue: None,
-            },
-        };
+        return diverged(request, &bundle);
     }
+    let sending = Sending {
+        request,
+        credentials,
+        reference: &reference,
+        old,
+        head: &head,
+        packed: &packed,
+        bundle: &bundle,
+    };
     let sent = match remote {
-        Ok(remote) => {
-            let sending = Sending {
-                request,
-                credentials,
-                reference: &reference,
-                old,
-                head: &head,
-                packed: &packed,
-                bundle: &bundle,
-            };
-            // Large, and rare.
-            Box::pin(sending.to(remote)).await
-        }
+        // Large, and rare.
+        Ok(remote) => Box::pin(sending.to(remote)).await,
         Err(error) => Err(error),
     };
-    match sent {
-        Ok(contents) => {
-            remove(&bundle);
-            remove(&request.rescue);
-            Pushed::Done {
-                commits: packed.commits,
-                head,
-                contents,
-            }
+    let contents = match sent {
+        Ok(contents) => contents,
+        Err(error) => {
+            return Pushed::Failed {
+                why: error.to_string(),
+                rescue: keep(&bundle, &request.rescue),
+            };
         }
-        Err(error) => Pushed::Failed {
-            why: error.to_string(),
-            rescue: keep(&bundle, &request.rescue),
+    };
+    remove(&bundle);
+    remove(&request.rescue);
+    Pushed::Done {
+        commits: packed.commits,
+        head,
+        contents,
+    }
+}
+
+/// Nothing could be made of our commits that could be sent or kept.
+fn unpacked(bundle: &Path, error: &PushError) -> Pushed {
+    remove(bundle);
+    let why = format!("what is to be pushed cannot be packed: {error}");
+    Pushed::Failed { why, rescue: None }
+}
+
+/// The other side has commits that ours do not follow: ours are kept beside the workspace.
+fn diverged(request: &PushRequest, bundle: &Path) -> Pushed {
+    match keep(bundle, &request.rescue) {
+        Some(rescue) => Pushed::Diverged { rescue },
+        None => Pushed::Failed {
+            why: "the branch has commits of somebody else's".to_owned(),
+            rescue: None,
         },
     }
 }

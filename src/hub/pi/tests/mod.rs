@@ -73,6 +73,7 @@ fn end(outcome: &str) -> Value {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a line for each frame")]
 fn a_turn_with_a_tool_has_the_order_that_viewers_rely_on() {
     let frames = map(&[
         json!({"type": "prompt", "text": "fix it"}),

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
+#[expect(clippy::too_many_lines, reason = "a line for each event")]
 fn any_event() -> impl Strategy<Value = Value> {
     let call = prop::sample::select(vec!["a", "b", "c"]);
     let message = prop::option::of(prop::sample::select(vec!["m1", "m2"]));

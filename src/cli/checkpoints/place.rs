@@ -133,8 +133,8 @@ fn checkpoints(path: &Path) -> Result<Checkpoints, CliError> {
 
 /// What keeps this user from the repository around `path`: git would find none.
 fn closed(path: &Path) -> Option<(PathBuf, io::Error)> {
-    let git = path.ancestors().map(|folder| folder.join(".git"));
-    let git = git.into_iter().find(|git| git.exists());
+    let mut places = path.ancestors().map(|folder| folder.join(".git"));
+    let git = places.find(|git| git.exists());
     let looked_at = [Some(path.to_owned()), git];
     looked_at.into_iter().flatten().find_map(|place| {
         let readable = if place.is_dir() {

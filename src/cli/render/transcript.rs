@@ -19,6 +19,16 @@ use crate::event::{Event, NoticeLevel, Outcome, PlanItem, TurnError, Usage};
 /// The longest error's message that is known again, in bytes.
 const LONGEST_ERROR: usize = 4096;
 
+/// Who reads.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    /// Whoever typed the prompts.
+    #[default]
+    Asker,
+    /// Others, who are shown the prompts as well.
+    Onlooker,
+}
+
 /// Renders events as they come.
 #[derive(Debug, Default)]
 #[allow(clippy::struct_excessive_bools)] // each is a fact of its own, in any combination
@@ -30,8 +40,7 @@ pub(in crate::cli) struct Transcript {
     /// The text that came last, as far as nothing else was shown since.
     said: String,
     usage: Option<Usage>,
-    /// Prompts are shown, as their reader has not typed them.
-    prompts: bool,
+    reader: Reader,
     /// Where the agent works, with a slash.
     cwd: Option<String>,
     /// The model that it said it runs.
@@ -52,7 +61,7 @@ impl Transcript {
     /// The same, for a reader who has not typed the prompts.
     pub(in crate::cli) fn with_prompts(self) -> Self {
         Self {
-            prompts: true,
+            reader: Reader::Onlooker,
             ..self
         }
     }
@@ -61,6 +70,10 @@ impl Transcript {
     #[expect(clippy::too_many_lines, reason = "a part for each kind of event")]
     pub(in crate::cli) fn show(&mut self, event: &Event, out: &mut impl Write) -> io::Result<()> {
         match event {
+            Event::Prompt { text, author, .. } if self.reader == Reader::Onlooker => {
+                let whose = author.as_deref().map(summary).unwrap_or_default();
+                self.line(out, Style::Bold, &format!("{whose}> {}", summary(text)))
+            }
             // Pi says which model it runs once that speaks.
             Event::Session {
                 model: Some(model),
@@ -71,10 +84,6 @@ impl Transcript {
                     return Ok(());
                 }
                 self.line(out, Style::Dim, &format!("with {}", summary(model)))
-            }
-            Event::Prompt { text, author, .. } if self.prompts => {
-                let whose = author.as_deref().map(summary).unwrap_or_default();
-                self.line(out, Style::Bold, &format!("{whose}> {}", summary(text)))
             }
             Event::Session { model, cwd, .. } => {
                 self.model.clone_from(model);

@@ -3,7 +3,7 @@
 //! Its work may go on elsewhere, and would be done twice. So as soon as the Hub says that another
 //! driver leads, nothing is begun here; and once it has said so for as long as a start would wait
 //! (an old socket of ours is gone by then), what runs is paused. Whoever is let in goes on with all of
-//! it. A driver that was let in once is not concerned: what it does is its own (ADR 0032).
+//! it. A driver that was let in once is not concerned: what it does is its own (ADR 0033).
 
 use std::time::Duration;
 

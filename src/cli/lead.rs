@@ -196,7 +196,7 @@ impl Stops {
         tokio::select! {
             _ = self.interrupt.recv() => StopSignal::Interrupt,
             _ = self.terminate.recv() => StopSignal::Terminate,
-            Some(_) = async { self.hangup.as_mut()?.recv().await } => StopSignal::Terminate,
+            Some(()) = async { self.hangup.as_mut()?.recv().await } => StopSignal::Terminate,
         }
     }
 }

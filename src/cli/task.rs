@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     fn told(read: Result<String, CliError>) -> String {
-        read.map_or_else(|error| error.to_string(), |text| text)
+        read.unwrap_or_else(|error| error.to_string())
     }
 
     #[test]

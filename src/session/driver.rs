@@ -94,10 +94,9 @@ impl Driver {
             return Err(SessionError::NeedsLive);
         }
         let prompts = turns.len();
-        let queue: VecDeque<_> = turns
-            .into_iter()
-            .filter(|turn| turn.state != TurnState::Ended)
-            .collect();
+        let open = turns.into_iter();
+        let open = open.filter(|turn| turn.state != TurnState::Ended);
+        let queue: VecDeque<_> = open.collect();
         let live_run = row.as_ref().and_then(|row| row.live_run);
         // A turn that is under way goes on with its process itself.
         let from = match live_run {

@@ -5,11 +5,11 @@
 use std::fs;
 
 use nix::sys::signal::{Signal, kill};
-
 use serde_json::Value;
 
 use crate::agents::{Agent, CLAUDE_LIVE, CODEX_LIVE, GEMINI_LIVE, OPENCODE_LIVE};
 use crate::bench::Bench;
+use crate::gaps;
 use crate::live::{
     HELLO, STEER, TALK, WAIT, WORK, Watched, asked, in_the_middle, of, stored, texts,
 };
@@ -221,7 +221,10 @@ async fn killed_when_steered(agent: &'static Agent, cli: bool) {
     } else {
         watched.session.kill_daemon(&bench);
     }
-    fs::write(bench.path("here/go"), "").unwrap();
+    // Gemini CLI that is interrupted between a call and the model's answer to it forgets its turn.
+    if !gaps::has(agent.key, "steer") {
+        fs::write(bench.path("here/go"), "").unwrap();
+    }
     assert_eq!(watched.end(1)["outcome"], "completed");
     let events = watched.finish();
     assert_eq!(of(&events, "end").len(), 1, "one turn: {events:#?}");

@@ -254,12 +254,24 @@ impl Place {
         usize::try_from(taken).unwrap()
     }
 
-    /// The newest run that has a status: its shim and its CLI.
-    pub(crate) fn processes(&self) -> (Option<Identity>, Option<Identity>) {
-        let newest = self.runs().into_iter().max_by_key(|run| {
+    fn newest_run(&self) -> Option<PathBuf> {
+        self.runs().into_iter().max_by_key(|run| {
             let made = run.metadata().and_then(|folder| folder.created());
             made.ok()
-        });
+        })
+    }
+
+    /// Whether these descriptors of the daemon's are those of one that has the newest run's live
+    /// process in hand: what it opens of it last is the record of the input. The run's own status
+    /// says earlier that it goes on.
+    pub(crate) fn is_in_hand(&self, descriptors: &[String]) -> bool {
+        let last = self.newest_run().map(|run| RunDir::new(run).input());
+        last.is_some_and(|last| descriptors.iter().any(|open| Path::new(open) == last))
+    }
+
+    /// The newest run that has a status: its shim and its CLI.
+    pub(crate) fn processes(&self) -> (Option<Identity>, Option<Identity>) {
+        let newest = self.newest_run();
         let status = newest.and_then(|run| Status::read(&RunDir::new(run)).ok().flatten());
         status.map_or((None, None), |status| (status.shim, status.agent))
     }

@@ -222,9 +222,11 @@ pub(crate) fn settle(place: &mut Place, prompts: usize) -> Result<usize, Fault> 
 /// A fresh prompt completes, and the daemon leaves in order.
 pub(crate) fn finish(place: &mut Place) -> Result<(), Fault> {
     let mut taken = settle(place, 1)?;
-    // A live process that the prompt starts is kept, and with it what the daemon holds of it.
-    let comparable = place.mode == "exec" || place.processes().1.is_some_and(is_alive);
     let (daemon, descriptors) = (place.pid(), place.descriptors());
+    // A live process that the prompt starts is kept, and with it what the daemon holds of it. One
+    // that is being made warm just now is not held yet.
+    let is_kept = || place.processes().1.is_some_and(is_alive);
+    let comparable = place.mode == "exec" || (is_kept() && place.is_in_hand(&descriptors));
     let wanted = taken + 1;
     while taken < wanted {
         place.ask(&json!({"type": "prompt", "message": FRESH}))?;

@@ -31,6 +31,7 @@ enum Reader {
 
 /// Renders events as they come.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own, in any combination
 pub(in crate::cli) struct Transcript {
     colour: bool,
     /// The cursor stands behind streamed text, not at the start of a line.
@@ -66,6 +67,7 @@ impl Transcript {
     }
 
     /// Shows one event.
+    #[expect(clippy::too_many_lines, reason = "a part for each kind of event")]
     pub(in crate::cli) fn show(&mut self, event: &Event, out: &mut impl Write) -> io::Result<()> {
         match event {
             Event::Prompt { text, author, .. } if self.reader == Reader::Onlooker => {

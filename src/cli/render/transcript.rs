@@ -101,35 +101,8 @@ impl Transcript {
                 parent_call_id: None,
                 ..
             } => self.stream(out, text, true),
-            Event::ToolStart {
-                call_id,
-                name,
-                input,
-                parent_call_id,
-                ..
-            } => {
-                let nested = parent_call_id.as_ref().map_or("", |_| "  ");
-                let argument = self.argument(name, input);
-                let call = format!("{nested}● {}  {argument}", first_line(name));
-                self.last_call = Some(call_id.clone());
-                self.line(out, Style::Bold, call.trim_end())
-            }
-            Event::ToolEnd {
-                call_id,
-                name,
-                output,
-                is_error,
-                exit_code,
-                ..
-            } => {
-                let output = output.as_deref().unwrap_or_default();
-                let mut result = tool_result(name, output, *is_error, *exit_code);
-                if self.last_call.as_ref() != Some(call_id) {
-                    result = format!("{}  {result}", first_line(name));
-                }
-                let (mark, style) = end_of_call(*is_error);
-                self.line(out, style, format!("  {mark} {result}").trim_end())
-            }
+            Event::ToolStart { .. } => self.begun(event, out),
+            Event::ToolEnd { .. } => self.ended(event, out),
             Event::Plan { items } => self.plan(out, items),
             Event::Usage(usage) => {
                 self.usage = Some(usage.clone());
@@ -159,6 +132,47 @@ impl Transcript {
             self.line(out, Style::Plain, &text)?;
         }
         Ok(())
+    }
+
+    /// A call begins; other events are none.
+    fn begun(&mut self, event: &Event, out: &mut impl Write) -> io::Result<()> {
+        let Event::ToolStart {
+            call_id,
+            name,
+            input,
+            parent_call_id,
+            ..
+        } = event
+        else {
+            return Ok(());
+        };
+        let nested = parent_call_id.as_ref().map_or("", |_| "  ");
+        let argument = self.argument(name, input);
+        let call = format!("{nested}● {}  {argument}", first_line(name));
+        self.last_call = Some(call_id.clone());
+        self.line(out, Style::Bold, call.trim_end())
+    }
+
+    /// A call is over; other events are none.
+    fn ended(&mut self, event: &Event, out: &mut impl Write) -> io::Result<()> {
+        let Event::ToolEnd {
+            call_id,
+            name,
+            output,
+            is_error,
+            exit_code,
+            ..
+        } = event
+        else {
+            return Ok(());
+        };
+        let output = output.as_deref().unwrap_or_default();
+        let mut result = tool_result(name, output, *is_error, *exit_code);
+        if self.last_call.as_ref() != Some(call_id) {
+            result = format!("{}  {result}", first_line(name));
+        }
+        let (mark, style) = end_of_call(*is_error);
+        self.line(out, style, format!("  {mark} {result}").trim_end())
     }
 
     /// Shows a whole line that is not the agent's.

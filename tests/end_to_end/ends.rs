@@ -46,8 +46,7 @@ fn ctrl_c_interrupts_the_cli_and_ends_its_whole_tree() {
 }
 
 /// A CLI that works until it is interrupted, with something that it has started.
-const WORKS: &str =
-    "#!/bin/sh\ncat >/dev/null\nsleep 3000 &\ntouch working\nexec sleep 3000\n";
+const WORKS: &str = "#!/bin/sh\ncat >/dev/null\nsleep 3000 &\ntouch working\nexec sleep 3000\n";
 
 #[test]
 fn a_run_whose_terminal_goes_or_that_is_killed_leaves_no_agent_at_work() {

@@ -138,6 +138,12 @@ fn succeeds(command: &str, mut shell: Command) -> String {
     text
 }
 
+fn assert_run_by_the_script(command: &str) {
+    let script = include_str!("../scripts/test");
+    let is_run = command == "scripts/test" || script.contains(command);
+    assert!(is_run, "{command}");
+}
+
 #[test]
 fn every_command_of_the_readme_runs() {
     let Some(claude) = claude() else { return };
@@ -147,15 +153,9 @@ fn every_command_of_the_readme_runs() {
     std::fs::write(path("task.txt"), "Look around.").unwrap();
     std::fs::write(path("key.txt"), "a-key-for-this-test").unwrap();
     let model = Server::start(&["scripted-model"]);
-    let hub = Server::start(&[
-        "hub",
-        "--listen",
-        "127.0.0.1:0",
-        "--state-dir",
-        &path("hub"),
-        "--api-key-file",
-        &path("key.txt"),
-    ]);
+    let (hub_dir, key_file) = (path("hub"), path("key.txt"));
+    let hub = ["hub", "--listen", "127.0.0.1:0", "--state-dir", &hub_dir];
+    let hub = Server::start(&[&hub[..], &["--api-key-file", &key_file]].concat());
     let search = search_path(&claude);
     let shell = |command: &str| {
         let mut shell = Command::new("sh");
@@ -180,9 +180,7 @@ fn every_command_of_the_readme_runs() {
     let mut background = None;
     for command in commands() {
         if BY_SCRIPT.contains(&command) {
-            let script = include_str!("../scripts/test");
-            let is_run = command == "scripts/test" || script.contains(command);
-            assert!(is_run, "{command}");
+            assert_run_by_the_script(command);
             continue;
         }
         let local = here(command, &path("project"), &hub.url);

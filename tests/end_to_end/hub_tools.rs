@@ -138,6 +138,21 @@ async fn requests(bench: &Bench) -> Vec<Value> {
 }
 
 #[cfg(feature = "crash-points")]
+fn assert_asked_and_taken_back_twice(told: &[Value]) {
+    let words = |event: &Value| {
+        let word = |key: &str| event[key].as_str().unwrap_or("").to_owned();
+        [word("type"), word("decision"), word("by")].join(" ")
+    };
+    let in_order: Vec<_> = told.iter().map(words).collect();
+    assert_eq!(
+        in_order[..2],
+        ["permission_request  ", "permission_response cancel runner"]
+    );
+    assert_eq!(in_order.len(), 4, "{told:#?}");
+    assert_eq!(told[2]["request_id"], told[3]["request_id"], "{told:#?}");
+}
+
+#[cfg(feature = "crash-points")]
 #[test]
 fn people_who_need_not_answer_any_more_are_told_once_however_the_daemon_goes() {
     use std::os::unix::process::ExitStatusExt as _;
@@ -184,17 +199,7 @@ fn people_who_need_not_answer_any_more_are_told_once_however_the_daemon_goes() {
         plays(&hub, &mut peer, |_| false).await;
         assert_eq!(second.finish().code(), 143, "the turn is left open");
         let told = requests(&bench).await;
-        let words = |event: &Value| {
-            let word = |key: &str| event[key].as_str().unwrap_or("").to_owned();
-            [word("type"), word("decision"), word("by")].join(" ")
-        };
-        let told_in_order: Vec<_> = told.iter().map(words).collect();
-        assert_eq!(
-            told_in_order[..2],
-            ["permission_request  ", "permission_response cancel runner"]
-        );
-        assert_eq!(told_in_order.len(), 4, "{told:#?}");
-        assert_eq!(told[2]["request_id"], told[3]["request_id"], "{told:#?}");
+        assert_asked_and_taken_back_twice(&told);
         // And that is all that is ever told of them.
         let (third, mut peer) = start("").await;
         let at_work = |frame: &Value| frame["type"] == "tool" || ended(frame);

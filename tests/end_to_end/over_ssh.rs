@@ -235,14 +235,14 @@ fn what_a_push_over_ssh_leaves_to_lfs_goes_where_the_server_says() {
     let program = bench.path("forge/git-lfs-authenticate");
     let asked = bench.text("asked");
     let answers = format!("#!/bin/sh\necho \"$@\" >{asked}\necho '{login}'\n");
-    let refuses = "#!/bin/sh\necho 'ERROR: you may not write here' >&2\nexit 1\n";
+    let denies = "#!/bin/sh\necho 'ERROR: you may not write here' >&2\nexit 1\n";
     let names_others = r#"#!/bin/sh
         echo '{"href": "http://169.254.169.254/latest", "header": {}}'"#;
     let url = sshd.url(&folder);
     let refused = "`169.254.169.254`, which is refused";
     for (script, code, words) in [
         (None, "push_without_lfs", "has no git-lfs-authenticate"),
-        (Some(refuses), "push_failed", "you may not write here"),
+        (Some(denies), "push_failed", "you may not write here"),
         (Some(names_others), "push_failed", refused),
         (Some(&*answers), "pushed", "with 1 file of Git LFS (1 KiB)"),
     ] {

@@ -197,6 +197,13 @@ fn kept(bench: &Bench) -> Vec<(String, Vec<u8>)> {
     places
 }
 
+/// The settings of an MCP server that is given a token, as a file.
+fn servers_with_a_token(bench: &Bench) -> String {
+    let server = json!({"command": "false", "env": {"SERVER_TOKEN": MCP_TOKEN}});
+    let servers = json!({"mcpServers": {"none": server}}).to_string();
+    bench.file("mcp.json", &servers)
+}
+
 fn keeps_its_secrets(mode: &str) {
     let Some(bench) = Bench::with_claude() else {
         return;
@@ -215,24 +222,20 @@ fn keeps_its_secrets(mode: &str) {
     let mut command = talkative(&bench, &model, &hub, &session);
     command.args(["--pass-env", "ODD_SECRET_KEY"]);
     command.arg("--workspace-dir").arg(&workspace);
-    let server = json!({"command": "false", "env": {"SERVER_TOKEN": MCP_TOKEN}});
-    let servers = json!({"mcpServers": {"none": server}}).to_string();
     let is_live = mode == "live";
     command
-        .args(["--mcp-config", &bench.file("mcp.json", &servers)])
+        .args(["--mcp-config", &servers_with_a_token(&bench)])
         .args(["--mode", mode])
         .args(["--approve", if is_live { "ask" } else { "auto" }])
         .env("ODD_SECRET_KEY", ODD_KEY);
     let daemon = bench.start(&mut command);
-    let mut attached = None;
-    if is_live {
+    let attached = is_live.then(|| {
         let question = all.question("cat forms; touch shown; echo ***", 0);
-        let words = ["attach", "--hub", &hub.url, &session];
-        let mut command = bench.command(&words);
+        let mut command = bench.command(&["attach", "--hub", &hub.url, &session]);
         let viewer = bench.start(command.env("AGENT_RUNNER_HUB_KEY", HUB_KEY));
         all.answer_person(&question, &json!(true));
-        attached = Some(viewer);
-    }
+        viewer
+    });
     let end = daemon.event("end of the turn", |event| event["type"] == "end");
     assert_eq!(end["outcome"], "completed", "{end}");
     all.broadcast("agent_end", 1);

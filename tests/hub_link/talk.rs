@@ -22,7 +22,9 @@ async fn response(peer: &mut Peer) -> Value {
 
 /// A command as the Hub hands it on.
 fn rpc(command: Value) -> Value {
-    json!({"type": "rpc_command", "command": command})
+    let mut frame = json!({"type": "rpc_command"});
+    frame["command"] = command;
+    frame
 }
 
 #[test]

@@ -70,20 +70,20 @@ async fn a_cli_outlives_the_kill_of_its_starter_and_is_found_again() {
 
 #[tokio::test]
 async fn a_run_for_one_process_alone_ends_with_it_also_where_that_is_gone_before() {
-    let mut lead = Command::new("sleep").arg("600").spawn().unwrap();
+    let lead = Command::new("sleep").arg("600").spawn().unwrap();
     let pid = i32::try_from(lead.id()).unwrap();
     let identity = Identity::of(rustix::process::Pid::from_raw(pid).unwrap()).unwrap();
-    for gone in [false, true] {
+    for lead in [Some(lead), None] {
         let mut harness = Harness::new("mark here wait");
         harness.plan.ends_with = Some(identity);
         let mut run = harness.start().await;
-        if !gone {
+        if let Some(mut lead) = lead {
             harness.marked("here").await;
             lead.kill().unwrap();
             lead.wait().unwrap();
         }
         let stopped = exited(&mut run).await;
-        assert_eq!(stopped.sent.first(), Some(&Signal::INT.as_raw()), "{gone}");
+        assert_eq!(stopped.sent.first(), Some(&Signal::INT.as_raw()));
         assert!(!stopped.timed_out);
         harness.assert_nothing_left().await;
     }

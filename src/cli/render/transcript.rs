@@ -67,7 +67,6 @@ impl Transcript {
     }
 
     /// Shows one event.
-    #[expect(clippy::too_many_lines, reason = "a part for each kind of event")]
     pub(in crate::cli) fn show(&mut self, event: &Event, out: &mut impl Write) -> io::Result<()> {
         match event {
             Event::Prompt { text, author, .. } if self.reader == Reader::Onlooker => {

@@ -91,7 +91,8 @@ async fn the_death_of_the_process_alone_leaves_no_gap() {
     commit(&journal, open_session()).await;
     commit(&journal, tokens(0..7)).await;
     // As a kill -9 leaves it: not closed, everything in the kernel.
-    let journal = place.copy().open();
+    let left = place.copy();
+    let journal = left.open();
     assert_eq!(assert_contiguous(&lines(&journal, 0).await, 0), []);
     assert_eq!(commit(&journal, tokens(7..8)).await.unwrap().get(), 8);
 }

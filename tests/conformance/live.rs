@@ -12,6 +12,7 @@ use crate::gaps;
 use crate::kills::holds;
 use crate::running::{Running, eventually, made};
 use crate::session::Session;
+use crate::told;
 
 pub(crate) const HELLO: &str = "Say hello.";
 pub(crate) const WAIT: &str = "Wait for me.";
@@ -53,13 +54,14 @@ impl Watched {
         found.unwrap_or_else(|| panic!("no end of turn {number}")).1
     }
 
-    pub(crate) fn finish(self) -> Vec<Value> {
+    pub(crate) fn finish(self, bench: &Bench) -> Vec<Value> {
         self.session.stop();
         let parse = |line: &String| serde_json::from_str(line).unwrap();
         let events: Vec<Value> = self.events.out.all().iter().map(parse).collect();
         for (index, event) in events.iter().enumerate() {
             assert_eq!(event["seq"], index + 1, "{event}");
         }
+        told::check(bench.agent, &events);
         events
     }
 }
@@ -107,8 +109,12 @@ async fn twenty_turns(agent: &'static Agent) {
                 .await;
         }
     }
-    let events = watched.finish();
+    let again = replayed(&bench);
+    let events = watched.finish(&bench);
+    assert_eq!(the_clis(&again), the_clis(&events));
     assert_eq!(texts(&events), vec!["Hello to you."; 20]);
+    let sessions = of(&events, "session");
+    assert_eq!(sessions.len(), 20, "one a turn: {sessions:#?}");
     let mut took: Vec<u64> = of(&events, "end")
         .iter()
         .skip(1)
@@ -193,7 +199,7 @@ async fn steered(agent: &'static Agent) {
     }
     assert_eq!(watched.end(1)["outcome"], "completed");
     let again = replayed(&bench);
-    let events = watched.finish();
+    let events = watched.finish(&bench);
     assert_eq!(the_clis(&again), the_clis(&events));
     assert_eq!(of(&events, "end").len(), 1, "one turn: {events:#?}");
     let ended = of(&events, "tool_end");
@@ -215,7 +221,7 @@ async fn interrupted(agent: &'static Agent, prompt: &str) {
     assert!(!sleeps(&bench), "{:?}", bench.strays());
     watched.session.prompt(HELLO).await;
     assert_eq!(watched.end(2)["outcome"], "completed");
-    drop(watched.finish());
+    drop(watched.finish(&bench));
     assert_eq!(bench.clis().len(), 1, "one process");
     eventually("no stray process", || bench.strays().is_empty());
 }
@@ -254,7 +260,7 @@ async fn cut_off_in_a_call_that_is_not_told(mode: &'static str, steer: Option<&s
         None => bench.signal(Signal::SIGKILL),
     }
     assert_eq!(watched.end(1)["outcome"], "completed");
-    let events = watched.finish();
+    let events = watched.finish(&bench);
     let is_shown = |event: &&Value| event["type"] == "tool_start" || event["code"] == "taken_up";
     assert_eq!(events.iter().filter(is_shown).count(), 1, "{events:#?}");
     let said = if steer.is_some() {
@@ -299,7 +305,7 @@ async fn at_rest(agent: &'static Agent) {
     eventually("it is ended", || bench.strays().is_empty());
     watched.session.prompt(HELLO).await;
     assert_eq!(watched.end(2)["outcome"], "completed");
-    let events = watched.finish();
+    let events = watched.finish(&bench);
     assert!(of(&events, "agent_crashed").is_empty(), "{events:#?}");
     assert_eq!(bench.clis().len(), 3);
     let sessions = of(&events, "session");

@@ -75,6 +75,9 @@ const VERSION: u32 = 1;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Claude {
     session: Option<Session>,
+    /// The running turn was told it.
+    #[serde(default)]
+    introduced: bool,
     messages: Messages,
     calls: Calls,
     totals: Totals,
@@ -158,6 +161,7 @@ impl Claude {
         self.api_error = None;
         self.has_answer = false;
         self.has_output = false;
+        self.introduced = false;
         self.totals.turn_begins();
     }
 

@@ -6,7 +6,7 @@ use std::fs;
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
-use crate::agents::{Agent, CLAUDE_LIVE, CODEX, CODEX_LIVE, GEMINI_LIVE, OPENCODE_LIVE};
+use crate::agents::{Agent, CLAUDE_LIVE, CODEX, CODEX_LIVE, GEMINI, GEMINI_LIVE, OPENCODE_LIVE};
 use crate::bench::Bench;
 use crate::gaps;
 use crate::kills::holds;
@@ -18,6 +18,8 @@ pub(crate) const HELLO: &str = "Say hello.";
 pub(crate) const WAIT: &str = "Wait for me.";
 pub(crate) const TALK: &str = "Talk for long.";
 pub(crate) const WORK: &str = "Work for long.";
+/// It calls, and then says something for long.
+const LOOK: &str = "Look, then talk for long.";
 /// Its first answer is a call, and nothing else.
 const SILENT: &str = "Work in silence.";
 pub(crate) const STEER: &str = "And mind the gap.";
@@ -287,6 +289,70 @@ async fn codex_live_that_is_killed_in_a_call_that_it_has_not_told_is_not_asked_a
 #[tokio::test]
 async fn a_message_into_a_call_that_codex_has_not_told_is_said_alone() {
     cut_off_in_a_call_that_is_not_told("exec", Some(STEER)).await;
+}
+
+/// Gemini CLI that is cut off while its model is asked what follows on a call takes the whole turn out
+/// of its conversation: the agent is told of it all the same, once.
+async fn cut_off_while_the_model_is_asked(mode: &'static str, is_cancelled: bool) {
+    let Some(bench) = Bench::playing(&GEMINI, mode, include_str!("live.toml")) else {
+        return;
+    };
+    let mut watched = Watched::start(&bench, LOOK).await;
+    let is_second = |event: &Value| {
+        let text = event["text"].as_str().unwrap_or_default();
+        event["type"] == "token" && text.contains("This")
+    };
+    watched.events.event("the second answer", is_second);
+    let turns = if is_cancelled {
+        watched.session.abort().await;
+        assert_eq!(watched.end(1)["outcome"], "cancelled");
+        watched.session.prompt(STEER).await;
+        2
+    } else {
+        watched.session.steer(STEER).await;
+        1
+    };
+    assert_eq!(watched.end(turns)["outcome"], "completed");
+    let is_told = |text: &str| {
+        let requests = bench.requests();
+        let last = requests
+            .iter()
+            .map(Value::to_string)
+            .rfind(|request| request.contains(STEER));
+        last.unwrap().contains(text)
+    };
+    assert!(is_told("echo seen"), "{:#?}", bench.requests().last());
+    let events = watched.finish(&bench);
+    assert!(
+        texts(&events).last().unwrap().ends_with("Minded."),
+        "{events:#?}"
+    );
+    assert_eq!(asked(&bench, LOOK), 1, "told once");
+    assert_eq!(asked(&bench, STEER), 1, "told once");
+    let forgotten = |event: &&Value| event["code"] == "turn_forgotten";
+    // A process that is ended by a signal has no time to forget.
+    let forgot = usize::from(mode == "live");
+    assert_eq!(
+        events.iter().filter(forgotten).count(),
+        forgot,
+        "{events:#?}"
+    );
+    eventually("no stray process", || bench.strays().is_empty());
+}
+
+#[tokio::test]
+async fn a_message_to_gemini_while_its_model_is_asked_comes_with_what_it_forgot() {
+    cut_off_while_the_model_is_asked("live", false).await;
+}
+
+#[tokio::test]
+async fn a_prompt_to_gemini_after_a_cancelled_turn_comes_with_what_it_forgot() {
+    cut_off_while_the_model_is_asked("live", true).await;
+}
+
+#[tokio::test]
+async fn a_message_to_gemini_in_exec_form_reaches_one_that_has_forgotten_nothing() {
+    cut_off_while_the_model_is_asked("exec", false).await;
 }
 
 /// One that dies at rest is replaced, one that nobody talks to is ended; the next turn goes on.

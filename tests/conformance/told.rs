@@ -77,8 +77,10 @@ fn shown(agent: &Agent, frames: &[(String, Value)]) -> Vec<String> {
                 }
             }
             "message_end" if is_answer => {
-                assert_ne!(message["model"], agent.name, "no model: {message}");
                 let content = message["content"].as_array().unwrap();
+                // An attempt that came to nothing may end before its CLI has said who it is.
+                let is_named = content.is_empty() || message["model"] != agent.name;
+                assert!(is_named, "{}: {message}", agent.key);
                 let blocks = content.iter().filter_map(|block| block["text"].as_str());
                 let whole: String = blocks.collect();
                 assert_eq!(grown, whole, "{}: {message}", agent.key);

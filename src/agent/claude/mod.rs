@@ -63,6 +63,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     conversation: Some(launch::conversation),
     store: None,
     has_answered: None,
+    forgets: None,
     exits_well_by_signal: false,
     compacts: Compacts::AsAsked,
     live: Some(live::LIVE),

@@ -63,7 +63,7 @@ impl Watched {
         for (index, event) in events.iter().enumerate() {
             assert_eq!(event["seq"], index + 1, "{event}");
         }
-        told::check(bench.agent, &events);
+        told::check(bench, &events);
         events
     }
 }

@@ -158,7 +158,7 @@ fn run(bench: &Bench, prompt: &str, two_rounds: bool) -> Vec<Value> {
 /// Compares with what is expected; the first part has the first name, each next prompt the next.
 fn check(bench: &Bench, events: &[Value], names: &[&str], printed: Option<BTreeSet<String>>) {
     let agent = bench.agent;
-    told::check(agent, events);
+    told::check(bench, events);
     let rules = Rules {
         names,
         cwd: bench.path("here").to_str().unwrap().to_owned(),

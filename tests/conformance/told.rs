@@ -1,16 +1,21 @@
 //! What holds of the events of every session, as whoever watched it got them: pieces join to the
-//! text that viewers are left with, drafts that were taken back are in neither, and each turn says
-//! which model it is.
+//! text that viewers are left with, which is what the model has said; drafts that were taken back are
+//! in neither; and each turn says which model it is.
 
 use agent_runner::event::{Envelope, Event};
 use agent_runner::hub::pi::{Frame, Mapper};
 use serde_json::Value;
 
+use std::fs;
+
 use crate::agents::Agent;
+use crate::bench::Bench;
+use crate::gaps;
 use crate::viewer;
 
 /// Checks all of it. The events are those of whole turns, from the session's first one on.
-pub(crate) fn check(agent: &Agent, events: &[Value]) {
+pub(crate) fn check(bench: &Bench, events: &[Value]) {
+    let agent = bench.agent;
     // An envelope is read in the order in which it was written, which a value has lost.
     let parse = |event: &Value| Envelope {
         header: serde_json::from_value(event.clone()).unwrap(),
@@ -23,6 +28,63 @@ pub(crate) fn check(agent: &Agent, events: &[Value]) {
     let said = said(&envelopes);
     assert_eq!(said, shown, "{}: {events:#?}", agent.key);
     introduced(agent, &envelopes);
+    scripted(bench, &said, events);
+}
+
+/// A turn that came to its end in one go says what the script has the model say, whole answers only;
+/// one that was cut off may have the start of one.
+fn scripted(bench: &Bench, turns: &[String], events: &[Value]) {
+    let script = fs::read_to_string(bench.path("script.toml")).unwrap();
+    let mut answers = Vec::new();
+    gather(&toml::from_str(&script).unwrap(), &mut answers);
+    let events = events.split_inclusive(|event| event["type"] == "end");
+    for (text, events) in turns.iter().zip(events) {
+        let has = |what: &str| events.iter().filter(|event| event["type"] == what).count();
+        let outcome = &events.last().unwrap()["outcome"];
+        let is_whole = outcome == "completed"
+            && has("prompt") == 1
+            && has("agent_crashed") == 0
+            && !gaps::has(bench.agent.key, "cut-text");
+        // The CLI's own words about a failure may be told as the agent's.
+        let is_told = outcome != "failed";
+        let mut rest = text.as_str();
+        while is_told && !rest.is_empty() {
+            let common = |answer: &String| common(answer, rest);
+            let best = |answer: &&String| (rest.starts_with(answer.as_str()), common(answer));
+            let answer = answers.iter().max_by_key(best).unwrap();
+            let length = common(answer);
+            let fits = if is_whole {
+                length == answer.len()
+            } else {
+                length > 0
+            };
+            assert!(fits, "{}: {text:?} at {rest:?}", bench.agent.key);
+            rest = &rest[length..];
+        }
+    }
+}
+
+/// How many bytes the two begin with alike.
+fn common(one: &str, other: &str) -> usize {
+    let pairs = one.chars().zip(other.chars());
+    let alike = pairs.take_while(|(one, other)| one == other);
+    alike.map(|(one, _)| one.len_utf8()).sum()
+}
+
+fn gather(value: &toml::Value, answers: &mut Vec<String>) {
+    match value {
+        toml::Value::Table(fields) => {
+            answers.extend(
+                fields
+                    .get("say")
+                    .and_then(toml::Value::as_str)
+                    .map(str::to_owned),
+            );
+            fields.values().for_each(|value| gather(value, answers));
+        }
+        toml::Value::Array(values) => values.iter().for_each(|value| gather(value, answers)),
+        _ => {}
+    }
 }
 
 fn frames(envelopes: &[Envelope]) -> Vec<(String, Value)> {

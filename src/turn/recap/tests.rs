@@ -219,3 +219,25 @@ proptest! {
         prop_assert_eq!(pieces.render(), Text::whole(&text).render());
     }
 }
+
+#[test]
+fn what_a_conversation_has_forgotten_goes_before_the_message() {
+    let mut recap = Recap::default();
+    for event in [
+        asked("look"),
+        said("I look."),
+        started("1", "make"),
+        ended("1", 0),
+    ] {
+        recap.event(&event);
+    }
+    let text = recap.before(BUDGET, "go on").unwrap();
+    assert_eq!(
+        text,
+        format!(
+            "{FORGOTTEN}\n## The user asked\nlook\n\n## You answered\nI look.\n\
+             - tool shell make → done {NO_OUTPUT}\n{END}{MESSAGE}go on"
+        )
+    );
+    assert_eq!(Recap::default().before(BUDGET, "go on"), None);
+}

@@ -216,3 +216,16 @@ fn prompts_are_shown_to_whom_did_not_type_them() {
         "Done.\n> Fix the tests…\nAda <a@example.com>> Fix the tests…\n"
     );
 }
+
+#[test]
+fn an_agent_that_goes_on_as_it_was_is_not_said_to_be_ready_again() {
+    let session = |model: &str| Event::Session {
+        id: "s".to_owned(),
+        model: Some(model.to_owned()),
+        cwd: Some("/here".to_owned()),
+        tools: None,
+        at_work: false,
+    };
+    let text = shown(&[session("one"), session("one"), session("two")]);
+    assert_eq!(text, "agent ready, one\nagent ready, two\n");
+}

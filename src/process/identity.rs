@@ -36,6 +36,18 @@ impl Identity {
     }
 }
 
+/// Whether any process has that pid now, whoever's it is.
+pub fn is_there(pid: i32) -> bool {
+    let gone = |pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH);
+    Pid::from_raw(pid).is_some_and(|pid| !gone(pid))
+}
+
+/// What processes here call this machine.
+pub fn host_name() -> io::Result<String> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname")?;
+    Ok(name.trim_end().to_owned())
+}
+
 /// Where pids mean what they mean here: this boot, and within it this pid namespace, known by when
 /// its first process started. `None` where the kernel does not show it.
 pub fn pid_world() -> Option<String> {

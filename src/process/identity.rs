@@ -56,30 +56,6 @@ pub fn pid_world() -> Option<String> {
     Some(format!("{}.{first}", boot.trim()))
 }
 
-/// The process that is `inside` in a pid namespace below ours, as we know it; none where it is gone
-/// or not to be seen from here, as on another machine. The start time is the same on both sides.
-pub fn seen_from_here(inside: Identity) -> Option<Identity> {
-    let pids = fs::read_dir("/proc").ok()?.flatten();
-    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter_map(|pid| Stat::read(pid).ok())
-        .filter(|stat| stat.start == inside.start)
-        .find(|stat| innermost_pid(stat.pid) == Some(inside.pid))
-        .map(|stat| Identity {
-            pid: stat.pid,
-            start: stat.start,
-        })
-}
-
-/// The pid of a process in its own namespace, where that is not ours.
-fn innermost_pid(pid: i32) -> Option<i32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let pids = status
-        .lines()
-        .find_map(|line| line.strip_prefix("NSpid:"))?;
-    let pids = pids.split_ascii_whitespace().skip(1);
-    pids.last()?.parse().ok()
-}
-
 /// What a process is doing, as far as the runner cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {

@@ -33,7 +33,9 @@ pub(super) fn write(context: &TurnContext, dir: &RunDir, launch: &LaunchPlan) ->
     let home = &context.spec.home;
     let is_ours = home.starts_with(&context.state_dir);
     // In a container a pid is another process's.
-    let locks = launch.home_locks.filter(|_| !context.sandbox.is_container());
+    let locks = launch
+        .home_locks
+        .filter(|_| !context.sandbox.is_container());
     let write = || {
         if is_ours {
             write_defaults(home, launch)?;

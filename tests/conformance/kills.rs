@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
@@ -140,9 +140,15 @@ async fn what_a_killed_opencode_has_locked_is_free_for_the_next_one() {
     let lock = lock.unwrap();
     fs::create_dir(&lock).unwrap();
     // OpenCode lets a lock be for a minute after its last sign of life: here, for an hour more.
-    let heartbeat = fs::File::create(lock.join("heartbeat")).unwrap();
-    let later = SystemTime::now() + Duration::from_secs(3_600);
-    heartbeat.set_modified(later).unwrap();
+    fs::write(lock.join("heartbeat"), "").unwrap();
+    let heartbeat = fs::OpenOptions::new()
+        .write(true)
+        .open(lock.join("heartbeat"))
+        .unwrap();
+    let now = heartbeat.metadata().unwrap().modified().unwrap();
+    heartbeat
+        .set_modified(now + Duration::from_hours(1))
+        .unwrap();
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let meta = json!({"token": "t", "pid": owner.as_raw(), "hostname": host.trim()});
     fs::write(lock.join("meta.json"), meta.to_string()).unwrap();

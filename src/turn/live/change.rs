@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::process::LiveProcess;
-use crate::agent::live::{Command, Setting, Since, Told};
+use crate::agent::live::{Command, Phase, Setting, Since, Told};
 use crate::sandbox::Change as Changed;
 use crate::turn::attempt::until;
 use crate::turn::context::{NotSet, SetAnswer, TurnFault};
@@ -111,26 +111,44 @@ impl LiveProcess {
             return Ok(false);
         }
         loop {
-            while self.read()? {}
-            if !self.send_due().await? {
-                return Ok(false);
-            }
+            let hears = self.hear().await?;
             match answer.try_recv() {
                 Ok(answer) => return Ok(answer.is_ok()),
                 Err(oneshot::error::TryRecvError::Closed) => return Ok(false),
-                Err(oneshot::error::TryRecvError::Empty) if self.ending.is_some() => {
-                    return Ok(false);
-                }
+                Err(oneshot::error::TryRecvError::Empty) if !hears => return Ok(false),
                 Err(oneshot::error::TryRecvError::Empty) => {}
             }
             let due = self.change_due();
             tokio::select! {
-                change = self.changed() => match change? {
-                    Changed::Ended(ending) => self.ending = Some(ending),
-                    Changed::Spool { held, .. } => self.room.held(held),
-                },
+                change = self.changed() => self.note(change?),
                 () = until(due) => self.drop_late_change(),
             }
+        }
+    }
+
+    /// Waits until the protocol is open, for that long at most.
+    pub(super) async fn open_within(&mut self, limit: Duration) -> Result<(), TurnFault> {
+        let late = Instant::now() + limit;
+        while self.hear().await? && self.dialog().phase() == Phase::Opening {
+            tokio::select! {
+                change = self.changed() => self.note(change?),
+                () = until(Some(late)) => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what the CLI has said, and says what the protocol itself wants said; whether the CLI
+    /// still hears.
+    async fn hear(&mut self) -> Result<bool, TurnFault> {
+        while self.read()? {}
+        Ok(self.send_due().await? && self.ending.is_none())
+    }
+
+    fn note(&mut self, change: Changed) {
+        match change {
+            Changed::Ended(ending) => self.ending = Some(ending),
+            Changed::Spool { held, .. } => self.room.held(held),
         }
     }
 }

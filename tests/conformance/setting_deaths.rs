@@ -211,7 +211,7 @@ impl Changing {
     }
 
     fn finish(self, processes: Option<usize>) {
-        let events = self.watched.finish();
+        let events = self.watched.finish(&self.bench);
         let changes = of(&events, "notice").into_iter();
         let changes = changes.filter(|event| event["code"] == "settings_changed");
         assert_eq!(changes.count(), self.told, "each is told once: {events:#?}");

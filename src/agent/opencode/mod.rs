@@ -62,6 +62,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     conversation: None,
     store: Some(store::STORE),
     has_answered: None,
+    forgets: None,
     exits_well_by_signal: false,
     compacts: Compacts::Live,
     live: Some(live::LIVE),

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::bench::{Bench, Hub};
-use crate::full::{SmallDisk, may_mount};
+use crate::full::{FailingDisk, SmallDisk, may_mount};
 use crate::running::{Finished, Running, eventually};
 
 /// Writes numbered messages until a file `stop` is there. Its ledger says which.
@@ -234,6 +234,28 @@ fn a_write_that_fails_ends_the_daemon_with_70_and_the_next_one_goes_on() {
     assert!(said.contains("journal"), "{said}");
     flood.wait_for(50);
     flood.assert_all_told();
+}
+
+#[test]
+fn a_disk_that_fails_in_the_middle_of_a_turn_ends_the_daemon_and_nothing_untrue_is_told() {
+    let bench = Bench::new();
+    let state = bench.path("state");
+    fs::create_dir(&state).unwrap();
+    let Some(disk) = FailingDisk::mount(&state) else {
+        return;
+    };
+    let flood = Flood::start(bench, "sleep 0.002", &[]);
+    flood.wait_for(300);
+    disk.fail();
+    let lived = flood.agent_lives();
+    let (finished, flood) = flood.next_daemon(|bench| {
+        println!("{lived} {:#?}", bench.descendants());
+        disk.mend();
+    });
+    println!("{} {}", finished.code(), finished.err);
+    flood.wait_for(50);
+    flood.assert_all_told();
+    drop(disk);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::scenario::Scenario;
 /// The tests that die where these sessions do not come: in containers, in the Hub's answers and tools
 /// (this Hub only acknowledges, and the fake agent calls none), in what comes before and after turns.
 /// They name their points.
-const ELSEWHERE: [&str; 7] = [
+const ELSEWHERE: [&str; 8] = [
     include_str!("../images/beside.rs"),
     include_str!("../end_to_end/answers.rs"),
     include_str!("../end_to_end/hub_tools.rs"),
@@ -20,6 +20,7 @@ const ELSEWHERE: [&str; 7] = [
     include_str!("../many_sessions/ended.rs"),
     include_str!("../checkpoints.rs"),
     include_str!("../install.rs"),
+    include_str!("../bounds/retention.rs"),
 ];
 
 /// Passes of a point that are tried at most.

@@ -113,9 +113,9 @@ impl FailingDisk {
         assert!(File::create(self.path.join("probe")).is_err(), "it fails");
     }
 
-    /// Its owner has it checked and mounts it again.
+    /// Its owner has it checked and mounts it again; nobody uses it meanwhile.
     pub(crate) fn mend(&self) {
-        let umount = Command::new("umount").arg("-l").arg(&self.path).status();
+        let umount = Command::new("umount").arg(&self.path).status();
         assert!(umount.unwrap().success());
         let mended = Command::new("e2fsck").arg("-fy").arg(&self.image).output();
         assert!(mended.unwrap().status.code() < Some(4));

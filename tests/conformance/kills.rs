@@ -155,5 +155,5 @@ async fn what_a_killed_opencode_has_locked_is_free_for_the_next_one() {
     bench.signal(Signal::SIGKILL);
     watched.session.prompt(HELLO).await;
     assert_eq!(watched.end(2)["outcome"], "completed");
-    watched.finish();
+    watched.finish(&bench);
 }

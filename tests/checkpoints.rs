@@ -296,3 +296,48 @@ fn give(path: &Path, user: u32) {
         }
     }
 }
+
+/// A reference whose lock a killed process has left.
+#[test]
+fn a_lock_that_a_killed_checkpoint_left_keeps_none_from_being_taken() {
+    let bench = Bench::new();
+    bench.take(START);
+    let lock = bench.path(".git/refs/agent-runner/s1/000002-turn-1.lock");
+    fs::write(&lock, "").unwrap();
+    bench.work();
+    assert_eq!(bench.take("turn-1").files, 4);
+    assert!(!lock.exists());
+}
+
+#[cfg(feature = "crash-points")]
+#[test]
+fn a_restore_that_dies_anywhere_is_done_by_the_next_and_loses_nothing() {
+    use std::os::unix::process::ExitStatusExt as _;
+    for point in [
+        "restore.kept:1",
+        "restore.file_removed:1",
+        "restore.removed:1",
+        "restore.file_written:1",
+        "restore.file_written:2",
+    ] {
+        let bench = Bench::new();
+        bench.take(START);
+        bench.work();
+        let worked = bench.git(&["status", "--porcelain"]);
+        let died = Command::new(env!("CARGO_BIN_EXE_agent-runner"))
+            .args(["restore", START])
+            .current_dir(bench.dir.path())
+            .env("AGENT_RUNNER_CRASH", point)
+            .output()
+            .unwrap();
+        assert_eq!(died.status.signal(), Some(9), "{point}: {died:?}");
+        bench.said(&["restore", START]);
+        assert_eq!(bench.read("kept.txt"), "one\ntwo\n", "{point}");
+        assert!(bench.path("gone.txt").exists() && !bench.path("new").exists());
+        // What the killed one kept before it began is there.
+        bench.said(&["restore", "before-restore-2"]);
+        assert_eq!(bench.read("kept.txt"), "one\n2\nthree\n", "{point}");
+        assert_eq!(bench.git(&["status", "--porcelain"]), worked, "{point}");
+        bench.git(&["fsck", "--strict"]);
+    }
+}

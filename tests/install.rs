@@ -173,6 +173,70 @@ fn a_killed_install_leaves_no_cli_and_the_next_one_clears_up_after_it() {
     assert_eq!(staging_folders(dir.path()), Vec::<PathBuf>::new());
 }
 
+/// A npm that unpacks a CLI of a line at once: what comes after it is asked about here.
+#[cfg(feature = "crash-points")]
+fn quick_npm(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let script = "#!/bin/sh\necho fetched >>\"$HOME/fetches\"\n\
+        name=$(grep -o '@anthropic-ai/claude-code-linux-[a-z0-9-]*' package.json | head -n 1)\n\
+        mkdir -p \"node_modules/$name\"\n\
+        printf '#!/bin/sh\\necho \"2.1.197 (Claude Code)\"\\n' >\"node_modules/$name/claude\"\n\
+        chmod 755 \"node_modules/$name/claude\"\n";
+    for (name, text) in [("npm", script), ("node", "#!/bin/sh\n")] {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+#[cfg(feature = "crash-points")]
+#[test]
+fn an_install_that_dies_after_the_download_is_finished_by_the_next() {
+    for (point, is_broken, fetches) in [
+        ("install.fetched:1", false, 2),
+        ("install.checked:1", false, 2),
+        ("install.broken_removed:1", true, 2),
+        ("install.published:1", false, 1),
+        ("install.link_made:1", false, 1),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        quick_npm(dir.path());
+        let prefix = dir.path().join("bin");
+        let path = format!(
+            "{}:{}",
+            dir.path().display(),
+            std::env::var("PATH").unwrap()
+        );
+        let install = |point: &str| {
+            let mut command = installing(&prefix, &["claude"]);
+            command.env("PATH", &path).env("HOME", dir.path());
+            command.env("AGENT_RUNNER_CRASH", point);
+            command.output().unwrap()
+        };
+        if is_broken {
+            assert_exit(&install(""), 0);
+            let executable = install::installed(&prefix, "claude").unwrap();
+            std::fs::write(executable, "torn").unwrap();
+            std::fs::remove_file(dir.path().join("fetches")).unwrap();
+        }
+        let died = install(point);
+        assert_eq!(died.status.signal(), Some(9), "{point}: {}", stderr(&died));
+        assert!(
+            is_broken || install::installed(&prefix, "claude").is_none(),
+            "{point}"
+        );
+        assert_exit(&install(""), 0);
+        assert_eq!(
+            version(&prefix.join("claude")),
+            "2.1.197 (Claude Code)\n",
+            "{point}"
+        );
+        let fetched = std::fs::read_to_string(dir.path().join("fetches")).unwrap();
+        assert_eq!(fetched.lines().count(), fetches, "{point}");
+        assert_eq!(staging_folders(&prefix), Vec::<PathBuf>::new(), "{point}");
+    }
+}
+
 /// Reads the child's stderr up to and with `text`.
 fn read_until(child: &mut Child, text: &str) {
     let stderr = child.stderr.as_mut().unwrap();

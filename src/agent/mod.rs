@@ -18,6 +18,7 @@ mod json_rpc;
 mod launch;
 mod lines;
 pub mod live;
+mod lock;
 pub mod opencode;
 pub mod pi;
 mod reader;
@@ -37,6 +38,7 @@ pub use conversation::{ConversationFile, Homes};
 pub use launch::{
     AgentSession, EnvFallback, HomeLink, HomeRename, LaunchError, LaunchPlan, Subagent, TurnSpec,
 };
+pub use lock::{HomeLocks, LockOwner};
 pub use reader::{OutputReader, Read};
 pub use store::{Store, Stored};
 

@@ -56,6 +56,7 @@ impl DaemonError {
             journal,
             JournalError::Store(_)
                 | JournalError::File { .. }
+                | JournalError::Unwritable { .. }
                 | JournalError::Removed { .. }
                 | JournalError::Poisoned
         )

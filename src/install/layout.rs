@@ -84,7 +84,17 @@ impl Prefix {
         release: &Release,
         _lock: &AgentLock,
     ) -> Result<Staging, InstallError> {
-        let prefix = format!(".staging-{}-", release.name);
+        self.clear(release)?;
+        let name = format!("{}{}", staging_prefix(release), Clock.new_uuid());
+        let path = self.store().join(name);
+        std::fs::create_dir(&path).map_err(InstallError::unusable(&path))?;
+        Ok(Staging { path })
+    }
+
+    /// Removes what installs that died have left: whoever holds the lock has nothing of its own yet, or
+    /// has published it.
+    fn clear(&self, release: &Release) -> Result<(), InstallError> {
+        let prefix = staging_prefix(release);
         let store = self.store();
         let entries = std::fs::read_dir(&store).map_err(InstallError::unusable(&store))?;
         for entry in entries {
@@ -93,9 +103,7 @@ impl Prefix {
                 remove(&entry.path()).map_err(InstallError::unusable(entry.path()))?;
             }
         }
-        let path = store.join(format!("{prefix}{}", Clock.new_uuid()));
-        std::fs::create_dir(&path).map_err(InstallError::unusable(&path))?;
-        Ok(Staging { path })
+        Ok(())
     }
 
     /// Makes a staging folder the release's folder. A broken release in its place is removed.
@@ -113,6 +121,7 @@ impl Prefix {
         let agent = self.store().join(release.name);
         std::fs::create_dir_all(&agent).map_err(unusable)?;
         remove(&path).map_err(unusable)?;
+        crash_point!("install.broken_removed");
         std::fs::rename(&staging.path, &path).map_err(unusable)?;
         files::sync_dir(&agent).map_err(unusable)
     }
@@ -131,12 +140,11 @@ impl Prefix {
             source,
         };
         let target: PathBuf = [STORE, release.name, release.version].iter().collect();
-        let new = self.store().join(format!(
-            ".staging-{}-link-{}",
-            release.name,
-            Clock.new_uuid()
-        ));
+        let new = format!("{}link-{}", staging_prefix(release), Clock.new_uuid());
+        let new = self.store().join(new);
+        self.clear(release)?;
         std::os::unix::fs::symlink(target.join(executable), &new).map_err(unusable)?;
+        crash_point!("install.link_made");
         std::fs::rename(&new, &path).map_err(unusable)?;
         files::sync_dir(&self.root).map_err(unusable)
     }
@@ -144,6 +152,11 @@ impl Prefix {
     fn store(&self) -> PathBuf {
         self.root.join(STORE)
     }
+}
+
+/// How the names begin of what is not in its place yet.
+fn staging_prefix(release: &Release) -> String {
+    format!(".staging-{}-", release.name)
 }
 
 /// The right to change an agent's entries, until it and all its shares are closed.

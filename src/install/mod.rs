@@ -169,11 +169,14 @@ fn fetch(
         cancel,
         started,
     )?;
+    crash_point!("install.fetched");
     progress(Step::Checking);
     let executable = staging.path.join(&project.executable);
     verify::verify(release, &executable, &staging.path, environment, cancel)?;
     Receipt::write(&staging.path, release.version, &project.executable)
         .map_err(InstallError::unusable(&staging.path))?;
+    crash_point!("install.checked");
     prefix.publish(release, &staging, lock)?;
+    crash_point!("install.published");
     Ok(project.executable)
 }

@@ -40,6 +40,19 @@ pub enum JournalError {
     /// Nothing more is accepted until there is room.
     #[error("{0}")]
     Full(Room),
+    /// The disk does not take a write, or does not keep what it took.
+    #[error(
+        "the journal {path} cannot be written: {why}; what is on the disk is not known any more and \
+         nothing more is taken, agents that run are held: mend the disk (the kernel's log says what \
+         is wrong with it), then start the daemon again, which goes on from what is there",
+        path = path.display()
+    )]
+    Unwritable {
+        /// Which.
+        path: PathBuf,
+        /// What SQLite or the system said.
+        why: String,
+    },
     /// A write failed earlier, so what is on the disk is no longer known; the daemon must restart.
     #[error("journal: an earlier write failed, nothing more is accepted until a restart")]
     Poisoned,
@@ -69,6 +82,17 @@ impl JournalError {
             what: path.display().to_string(),
             source: Arc::new(source),
         }
+    }
+
+    /// The same, as what has become of the file at `path` by it.
+    pub(super) fn of_write(&self, path: &Path) -> Self {
+        let why = match self {
+            Self::Store(error) => error.to_string(),
+            Self::File { what, source } => format!("{what}: {source}"),
+            other => return other.clone(),
+        };
+        let path = path.to_owned();
+        Self::Unwritable { path, why }
     }
 
     /// Whether a write failed for want of room, and left everything as it was: SQLite rolls it

@@ -20,6 +20,7 @@ mod ballast;
 mod change;
 mod digest;
 mod error;
+mod failed;
 mod lock;
 mod open;
 mod options;

@@ -23,7 +23,7 @@ use super::places::Places;
 use super::schema::{Found, meta, migrate};
 use super::standing::Standing;
 use super::store::{self, signed, unsigned};
-use super::{JournalError, Options};
+use super::{JournalError, Options, failed};
 use crate::clock::Clock;
 use crate::event::NoticeLevel;
 use crate::files;
@@ -99,7 +99,9 @@ fn ready(path: &Path, options: &Options) -> Result<Ready, JournalError> {
     if found == Found::Journal {
         check(&writer, path)?;
     }
-    let recovered = recover(&mut writer, &mut places, found, &options.boot)?;
+    let boot = (options.boot.as_str(), failed::is_noted(path));
+    let recovered = recover(&mut writer, &mut places, found, boot)?;
+    failed::forget(path);
     for (session, last) in &recovered.last {
         places
             .gave(session, *last)
@@ -186,7 +188,7 @@ struct Recovered {
 struct Damage {
     /// Everything was lost.
     all: bool,
-    /// The machine has stopped since.
+    /// The machine has stopped since, or its disk has failed.
     power_cut: bool,
 }
 
@@ -194,12 +196,12 @@ fn recover(
     writer: &mut Connection,
     places: &mut Places,
     found: Found,
-    boot: &str,
+    (boot, has_failed): (&str, bool),
 ) -> Result<Recovered, JournalError> {
     let open_boot = meta(writer, OPEN_BOOT)?.unwrap_or_default();
     let damage = Damage {
         all: found == Found::Empty && !places.all().is_empty(),
-        power_cut: !open_boot.is_empty() && open_boot != boot,
+        power_cut: !open_boot.is_empty() && (has_failed || open_boot != boot),
     };
     // What is decided here is decided for good.
     writer.pragma_update(None, "synchronous", "FULL")?;

@@ -77,7 +77,9 @@ fn delete(connection: &mut Connection, session: &SessionId, cut: u64) -> Result<
     )?;
     transaction.execute("UPDATE session SET pruned_seq = ?2 WHERE id = ?1", place)?;
     seal_session(&transaction, session)?;
+    crash_point!("prune.before_commit");
     transaction.commit()?;
+    crash_point!("prune.committed");
     Ok(())
 }
 
@@ -87,6 +89,7 @@ pub(super) fn shrink(connection: &Connection) -> Result<(), JournalError> {
     let mut rows = vacuum.query([])?;
     while rows.next()?.is_some() {}
     drop(rows);
+    crash_point!("prune.vacuumed");
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     Ok(())
 }

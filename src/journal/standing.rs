@@ -26,6 +26,11 @@ impl Standing {
         })
     }
 
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Fails where another file is in its place, or none. One that cannot be looked at counts as
     /// there.
     pub(super) fn check(&self) -> Result<(), JournalError> {

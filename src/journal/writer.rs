@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::apply::{Block, Numbered};
 use super::ballast::Ballast;
+use super::failed;
 use super::open::{Opened, note_boot};
 use super::places::Places;
 use super::prune::{self, Goal};
@@ -282,8 +283,9 @@ impl Writer {
             // What is read of it may be right; it cannot be written any more.
             self.places.condemn();
         }
+        failed::note(self.file.path(), error);
         self.poisoned = true;
-        answer_all(waiting, error);
+        answer_all(waiting, &error.of_write(self.file.path()));
     }
 
     /// Looks at what is kept, and at how much room there is.

@@ -1,9 +1,11 @@
 //! What the agent has committed, pushed when the turn ends; said in a notice just before its `end`.
 //!
 //! Never the turn's failure: what cannot be pushed is kept as a bundle, and the next turn's push
-//! brings it along. A turn whose end is tried again, after a death in between, finds it done.
+//! brings it along. A turn whose end is tried again, after a death in between, finds it done, and
+//! says what it was.
 
 use crate::event::{Event, NoticeLevel};
+use crate::ids::TurnId;
 use crate::turn::context::TurnContext;
 use crate::workspace::{Brought, Credentials, PushRequest, Pushed, Uploaded, push};
 
@@ -17,13 +19,13 @@ pub struct Publishing {
 }
 
 /// Pushes, and says what became of it.
-pub(super) async fn of_turn(context: &TurnContext) -> Vec<Event> {
+pub(super) async fn of_turn(context: &TurnContext, turn: TurnId) -> Vec<Event> {
     let mut told = Vec::new();
     let Some(publishing) = &context.publishing else {
         return told;
     };
     for request in &publishing.requests {
-        let pushed = Box::pin(push(request, &publishing.credentials)).await;
+        let pushed = Box::pin(push(request, &turn.to_string(), &publishing.credentials)).await;
         let without_content = without_content(request, &pushed);
         let words = words(request, pushed).into_iter().chain(without_content);
         told.extend(words.map(|(level, code, text)| Event::Notice {
@@ -33,6 +35,13 @@ pub(super) async fn of_turn(context: &TurnContext) -> Vec<Event> {
         }));
     }
     told
+}
+
+/// The turn's end is stored, with what was said of its pushes: nobody will try them again for it.
+pub(super) fn settled(context: &TurnContext) {
+    for request in context.publishing.iter().flat_map(|all| &all.requests) {
+        request.settle();
+    }
 }
 
 /// A server's words may repeat what it was sent.

@@ -280,8 +280,22 @@ impl Checkpoints {
         let commit = self
             .repository
             .commit(None, &who, &we, &message, tree, &parents)?;
-        self.repository
-            .reference(reference, commit, true, &message)?;
+        match self.repository.reference(reference, commit, true, &message) {
+            Err(error) if error.code() == ErrorCode::Locked => {
+                // Nobody else writes this very reference: whoever did has died over it.
+                let lock = self
+                    .repository
+                    .commondir()
+                    .join(format!("{reference}.lock"));
+                if let Err(error) = std::fs::remove_file(&lock) {
+                    let text = format!("cannot remove {}: {error}", lock.display());
+                    return Err(git2::Error::from_str(&text));
+                }
+                self.repository
+                    .reference(reference, commit, true, &message)?;
+            }
+            made => drop(made?),
+        }
         Ok(())
     }
 
@@ -430,12 +444,17 @@ impl Checkpoints {
     /// they are now. The branch and the index stay where they are; ignored files are not touched.
     pub fn restore(&self, to: &Listed, undo: &str) -> Result<Checkpoint, CheckpointError> {
         let kept = self.take(&to.session, undo, None)?;
+        crash_point!("restore.kept");
         let fault = |source| self.fault(source);
         let tree = self.repository.find_tree(to.tree).map_err(fault)?;
         let (now, _) = self.present().map_err(fault)?;
         self.remove_new(&now, &tree).map_err(fault)?;
+        crash_point!("restore.removed");
         let mut files = CheckoutBuilder::new();
         files.force().update_index(false);
+        files.progress(|_, _, _| {
+            crash_point!("restore.file_written");
+        });
         self.repository
             .checkout_tree(tree.as_object(), Some(&mut files))
             .map_err(fault)?;
@@ -452,7 +471,10 @@ impl Checkpoints {
             };
             let at = self.path.join(path);
             match std::fs::remove_file(&at) {
-                Ok(()) => self.remove_empty_folders(path),
+                Ok(()) => {
+                    self.remove_empty_folders(path);
+                    crash_point!("restore.file_removed");
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     let text = format!("cannot remove {}: {error}", at.display());

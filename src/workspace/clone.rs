@@ -126,6 +126,7 @@ pub fn clone(
         path: request.into.clone(),
         source,
     };
+    staging::resume(&request.into).map_err(folder)?;
     if let Some(workspace) = existing(&request.into, &url) {
         if let Some(owner) = request.extent.owner {
             staging::give_rest(&request.into, owner).map_err(folder)?;

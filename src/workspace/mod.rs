@@ -43,6 +43,6 @@ pub use credentials::{Ask, Credentials, TokenError, host_of};
 pub use error::CloneError;
 pub use handing::{HELPER, Handing, ask as ask_token};
 pub use policy::{AllowList, InvalidAllowed};
-pub use push::{Brought, PushError, PushRequest, Pushed, Uploaded, push};
+pub use push::{Brought, PushError, PushRequest, Pushed, Uploaded, forget as forget_pushes, push};
 pub use revision::{InvalidRevision, Revision};
 pub use url::{InvalidRepoUrl, Reach, RepoUrl};

@@ -64,6 +64,71 @@ impl Drop for SmallDisk {
     }
 }
 
+/// A disk with a file system that can fail.
+pub(crate) struct FailingDisk {
+    path: PathBuf,
+    image: PathBuf,
+}
+
+impl FailingDisk {
+    /// At `path`, a folder; nothing where that is not allowed.
+    pub(crate) fn mount(path: &Path) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            // No namespace lets a user mount a file system of a disk's.
+            println!("skipped: needs root to mount a disk that fails");
+            return None;
+        }
+        let disk = Self {
+            path: path.to_owned(),
+            image: path.with_extension("image"),
+        };
+        File::create(&disk.image)
+            .unwrap()
+            .set_len(96 << 20)
+            .unwrap();
+        let made = Command::new("mkfs.ext4")
+            .arg("-q")
+            .arg(&disk.image)
+            .status();
+        if !made.is_ok_and(|made| made.success() && disk.mount_image()) {
+            skip("needs mkfs.ext4 and a loop device (Debian: apt install e2fsprogs)");
+            return None;
+        }
+        Some(disk)
+    }
+
+    fn mount_image(&self) -> bool {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", "loop"]).args([&self.image, &self.path]);
+        mount.status().is_ok_and(|status| status.success())
+    }
+
+    /// From now on the kernel takes it for broken: each write and each sync is an error, what is
+    /// there can be read.
+    pub(crate) fn fail(&self) {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", "remount,abort"]).arg(&self.path);
+        // It says that it has not succeeded.
+        drop(mount.output().unwrap());
+        assert!(File::create(self.path.join("probe")).is_err(), "it fails");
+    }
+
+    /// Its owner has it checked and mounts it again; nobody uses it meanwhile.
+    pub(crate) fn mend(&self) {
+        let umount = Command::new("umount").arg(&self.path).status();
+        assert!(umount.unwrap().success());
+        let mended = Command::new("e2fsck").arg("-fy").arg(&self.image).output();
+        assert!(mended.unwrap().status.code() < Some(4));
+        assert!(self.mount_image());
+    }
+}
+
+impl Drop for FailingDisk {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(&self.path).status());
+    }
+}
+
 /// Whether the test is to go on here: as root, or in a user namespace, in which the test then runs
 /// once more. A machine that allows neither skips it.
 pub(crate) fn may_mount(test: &str) -> bool {

@@ -271,3 +271,49 @@ async fn runs_are_needed_until_their_turn_is_closed_and_acknowledged() {
     commit(&journal, batch().with(Change::Acked { seq: 3 })).await;
     assert_eq!(needed().await, 0);
 }
+
+/// Names the journal to the copy of this program that is to die over it.
+#[cfg(feature = "crash-points")]
+const DIES_OVER: &str = "BOUNDS_TEST_JOURNAL";
+
+/// Not by itself: started by the test below, and killed by what it does.
+#[cfg(feature = "crash-points")]
+#[tokio::test]
+async fn a_copy_prunes_until_it_dies() {
+    let Some(path) = std::env::var_os(DIES_OVER) else {
+        return;
+    };
+    let journal = Journal::open_with(path.as_ref(), keep_hours(4)).unwrap();
+    commit(&journal, batch()).await;
+}
+
+#[cfg(feature = "crash-points")]
+#[tokio::test]
+async fn a_death_while_old_events_go_loses_no_other() {
+    use std::os::unix::process::ExitStatusExt as _;
+    for (point, first_kept) in [
+        ("prune.before_commit:1", 1),
+        ("prune.committed:1", 26),
+        ("prune.vacuumed:1", 26),
+    ] {
+        let place = Place::new();
+        hourly(&place, 50).await;
+        let died = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "retention::a_copy_prunes_until_it_dies"])
+            .env(DIES_OVER, place.path())
+            .env("AGENT_RUNNER_CRASH", point)
+            .output()
+            .unwrap();
+        assert_eq!(died.status.signal(), Some(9), "{point}: {died:?}");
+        let journal = place.open();
+        assert_eq!(first(&journal).await, first_kept, "{point}");
+        let gaps = assert_contiguous(&lines(&journal, 0).await, 0);
+        assert_eq!(gaps.len(), usize::from(first_kept > 1), "{point}");
+        journal.close().await;
+        // What is due goes then.
+        let journal = reopened(&place, keep_hours(4)).await;
+        assert_eq!(first(&journal).await, 26, "{point}");
+        commit(&journal, tokens(50..55)).await;
+        assert_contiguous(&lines(&journal, 0).await, 0);
+    }
+}

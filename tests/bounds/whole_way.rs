@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::bench::{Bench, Hub};
-use crate::full::{SmallDisk, may_mount};
+use crate::full::{FailingDisk, SmallDisk, may_mount};
 use crate::running::{Finished, Running, eventually};
 
 /// Writes numbered messages until a file `stop` is there. Its ledger says which.
@@ -130,9 +130,16 @@ impl Flood {
     }
 }
 
-/// All events of the one session that the journal holds.
+/// All events of the one session that the journal holds, without holes.
+fn stored(state: &Path) -> Vec<Value> {
+    let events = stored_with_gaps(state);
+    let places = events.iter().map(|event| event["seq"].as_u64().unwrap());
+    assert!(places.eq(1..=events.len() as u64), "without holes");
+    events
+}
+
 #[tokio::main(flavor = "current_thread")]
-async fn stored(state: &Path) -> Vec<Value> {
+async fn stored_with_gaps(state: &Path) -> Vec<Value> {
     let journal = Journal::open(&state.join("journal.db")).unwrap();
     let sessions = journal.sessions().await.unwrap();
     let mut tail = journal.tail(&sessions[0].id, 0);
@@ -141,8 +148,6 @@ async fn stored(state: &Path) -> Vec<Value> {
         let parse = |line| serde_json::from_slice::<Value>(line).unwrap();
         events.extend(batch.lines().map(parse));
     }
-    let places = events.iter().map(|event| event["seq"].as_u64().unwrap());
-    assert!(places.eq(1..=events.len() as u64), "without holes");
     drop(tail);
     journal.close().await;
     events
@@ -234,6 +239,52 @@ fn a_write_that_fails_ends_the_daemon_with_70_and_the_next_one_goes_on() {
     assert!(said.contains("journal"), "{said}");
     flood.wait_for(50);
     flood.assert_all_told();
+}
+
+#[test]
+fn a_disk_that_fails_ends_the_daemon_with_70_holds_the_agent_and_no_place_is_given_twice() {
+    let bench = Bench::new();
+    let state = bench.path("state");
+    fs::create_dir(&state).unwrap();
+    let Some(disk) = FailingDisk::mount(&state) else {
+        return;
+    };
+    let flood = Flood::start(bench, "sleep 0.002", &[]);
+    flood.wait_for(300);
+    disk.fail();
+    flood.wait_for_hold();
+    assert!(flood.agent_lives(), "held, not killed");
+    let (finished, flood) = flood.next_daemon(|bench| {
+        // As whoever mends the disk has to.
+        for process in bench.descendants() {
+            let pid = nix::unistd::Pid::from_raw(process.pid);
+            nix::sys::signal::kill(pid, Signal::SIGKILL).unwrap();
+        }
+        bench.assert_no_process_left();
+        disk.mend();
+        assert_eq!(integrity(&bench.path("state")), "ok");
+        fs::write(bench.path("ledger.stop"), "").unwrap();
+    });
+    let said = finished.fails_with(70);
+    assert!(
+        said.contains("state/journal.db cannot be written") && said.contains("mend the disk"),
+        "{said}"
+    );
+    let second = flood.daemon.finish();
+    assert_eq!(second.code(), 0, "{}", second.err);
+    // No place is given twice: what was told and is lost is in a gap.
+    let parse = |line: &String| serde_json::from_str::<Value>(line).unwrap();
+    let told = finished.out.iter().chain(&second.out).map(parse);
+    let mut by_place = std::collections::HashMap::new();
+    let kept = stored_with_gaps(&state);
+    for event in told.chain(kept.iter().cloned()) {
+        let (seq, id) = (event["seq"].as_u64(), event["event_id"].clone());
+        let known = by_place.entry(seq).or_insert_with(|| id.clone());
+        assert_eq!(*known, id, "place {seq:?} is two events");
+    }
+    let gaps = kept.iter().filter(|event| event["type"] == "gap").count();
+    assert_eq!(gaps, 1);
+    drop(disk);
 }
 
 #[test]

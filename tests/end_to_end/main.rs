@@ -39,6 +39,7 @@ mod away;
 mod bad_input;
 mod bytes;
 mod commands;
+mod cut_off;
 mod elsewhere;
 mod ends;
 mod fences;

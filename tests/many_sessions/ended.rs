@@ -96,6 +96,16 @@ fn what_is_left_of_an_ended_session_goes_when_it_has_been_kept_long_enough() {
     assert!(ended.output.exists());
     Place::end(ended.pid, Signal::SIGTERM);
     let config = place.bench.file("keep.toml", "session_retain = \"1ms\"\n");
+    #[cfg(feature = "crash-points")]
+    for point in ["retention.turn_removed:1", "retention.files_removed:1"] {
+        // As `start` starts it; it dies in the midst of removing the session.
+        let mut command = place.bench.command(&["background", "--config", &config]);
+        command.args(["--state-dir", &place.bench.text("state")]);
+        command.env("AGENT_RUNNER_CRASH", point);
+        let died = place.bench.start(&mut command).finish();
+        let signal = std::os::unix::process::ExitStatusExt::signal(&died.status);
+        assert_eq!(signal, Some(9), "{point}: {died:?}");
+    }
     place.restart_with(&mut place.bench.command(&["start", "--config", &config]));
     eventually("nothing is known of it", || {
         place.ask("GET", &path, &Value::Null).0 == 404

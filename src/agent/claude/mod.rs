@@ -76,9 +76,6 @@ const VERSION: u32 = 1;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Claude {
     session: Option<Session>,
-    /// The running turn was told it.
-    #[serde(default)]
-    introduced: bool,
     messages: Messages,
     calls: Calls,
     totals: Totals,
@@ -102,6 +99,9 @@ struct Session {
     id: String,
     model: Option<String>,
     cwd: Option<String>,
+    /// The running turn was told it.
+    #[serde(default)]
+    is_told: bool,
 }
 
 impl Adapter for Claude {
@@ -162,7 +162,9 @@ impl Claude {
         self.api_error = None;
         self.has_answer = false;
         self.has_output = false;
-        self.introduced = false;
+        if let Some(session) = &mut self.session {
+            session.is_told = false;
+        }
         self.totals.turn_begins();
     }
 

@@ -64,17 +64,18 @@ impl Claude {
         self.terminal = None;
         self.api_error = None;
         self.has_answer = false;
-        let known = self.introduced
-            && self.session.as_ref().is_some_and(|session| {
-                session.id == *init.session_id
-                    && session.model.as_deref() == init.model.as_deref()
-                    && session.cwd.as_deref() == init.cwd.as_deref()
-            });
+        let known = self.session.as_ref().is_some_and(|session| {
+            session.is_told
+                && session.id == *init.session_id
+                && session.model.as_deref() == init.model.as_deref()
+                && session.cwd.as_deref() == init.cwd.as_deref()
+        });
         if !known {
             let session = Session {
                 id: init.session_id.to_string(),
                 model: init.model.as_deref().map(str::to_owned),
                 cwd: init.cwd.as_deref().map(str::to_owned),
+                is_told: true,
             };
             out.push(Event::Session {
                 id: session.id.clone(),
@@ -84,7 +85,6 @@ impl Claude {
                 at_work: false,
             });
             self.session = Some(session);
-            self.introduced = true;
         }
         Some("the same session goes on")
     }

@@ -13,6 +13,7 @@
 mod config;
 mod launch;
 mod live;
+mod lock;
 mod log;
 mod record;
 mod step;

@@ -15,10 +15,12 @@ use crate::daemon::state::output;
 use crate::daemon::workspace::agents_git;
 use crate::daemon::workspace::issued::Issued;
 use crate::daemon::workspace::made::Made;
+use crate::daemon::workspace::publishing;
 use crate::daemon::{DaemonError, Registry};
 use crate::ids::SessionId;
 use crate::journal::{Batch, Change, SessionRow};
 use crate::turn::report;
+use crate::workspace::forget_pushes;
 
 /// Between two looks: an hour is little against the days that are kept.
 const PAUSE: Duration = Duration::from_hours(1);
@@ -68,6 +70,7 @@ impl Registry {
                 let run = dir.join("runs").join(run.to_string());
                 absent(std::fs::remove_dir_all(&run)).map_err(|error| fault(&run, error))?;
             }
+            crash_point!("retention.turn_removed");
         }
         let made = own_workspace(dir, &row.id);
         let removed = std::fs::remove_dir_all(&made);
@@ -76,11 +79,14 @@ impl Registry {
         absent(std::fs::remove_dir_all(&git)).map_err(|error| fault(&git, error))?;
         let removed = crate::hub::file::remove(dir, &row.id);
         absent(removed).map_err(|error| fault(dir, error))?;
+        let pushes = publishing::folder(dir, &row.id);
+        forget_pushes(&pushes).map_err(|error| fault(&pushes, error))?;
         let forgotten = report::forget(dir, &row.id);
         forgotten.map_err(|error| fault(&made, error))?;
         let forgotten = Issued::forget(dir, &row.id);
         forgotten.map_err(|error| fault(&made, error))?;
         Made::forget(dir, &row.id).map_err(|error| fault(&made, error))?;
+        crash_point!("retention.files_removed");
         let agent = &row.agent;
         let forget = Batch::new(&row.id, agent).with(Change::ForgetSession);
         journal.commit(forget).await?;

@@ -1,5 +1,7 @@
 //! Who pushes a session's commits, and where to.
 
+use std::path::{Path, PathBuf};
+
 use super::made::Made;
 use crate::config::Push;
 use crate::daemon::{DaemonError, Setup};
@@ -21,7 +23,7 @@ pub(in crate::daemon) fn by_daemon(
         None => credentials.has_one_for(url),
     };
     let branch = branch(setup, session)?;
-    let rescue = setup.config.state_dir.join("rescue").join(session.as_str());
+    let rescue = folder(&setup.config.state_dir, session);
     let requests = made.repositories.iter().filter_map(|repository| {
         let name = repository.path.file_name()?.to_string_lossy().into_owned();
         Some(PushRequest {
@@ -38,6 +40,11 @@ pub(in crate::daemon) fn by_daemon(
         requests,
         credentials: credentials.clone(),
     }))
+}
+
+/// Where what cannot be pushed of a session is kept.
+pub(in crate::daemon) fn folder(state_dir: &Path, session: &SessionId) -> PathBuf {
+    state_dir.join("rescue").join(session.as_str())
 }
 
 /// The session's branch.

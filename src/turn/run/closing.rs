@@ -40,13 +40,15 @@ impl Turn {
         report::judge(&reports, &mut outcome, &mut events);
         let kept = checkpoint::of_turn(&self.context, &self.row).await;
         let ends = |event: &Event| matches!(event, Event::End { .. });
-        let pushed = publish::of_turn(&self.context).await;
+        let pushed = publish::of_turn(&self.context, self.row.id).await;
         let (before, last): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| !ends(event));
         let after = reports.iter().chain(&pushed).chain(&kept);
         for event in before.iter().chain(after).chain(&last) {
             end.closing.add(event)?;
         }
-        self.store_end(end.closing, outcome, end.kept).await
+        let ended = self.store_end(end.closing, outcome, end.kept).await?;
+        publish::settled(&self.context);
+        Ok(ended)
     }
 
     /// An earlier daemon was told to cancel the turn, and then died between two attempts.

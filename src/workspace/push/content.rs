@@ -6,6 +6,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use ring::digest::{Context, SHA256};
+use serde::{Deserialize, Serialize};
 
 use super::pointer::{ContentRequest, Pointer};
 use super::receive::CHUNK;
@@ -56,7 +57,7 @@ impl Contents<'_> {
 }
 
 /// What was brought along.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Uploaded {
     /// Files of Git LFS that the other side did not have.
     pub files: u64,

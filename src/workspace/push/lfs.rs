@@ -95,6 +95,7 @@ impl Store<'_> {
                 };
                 uploaded = uploaded.and(pointer, self.most)?;
                 let sent = self.send(pointer, answer, action).await;
+                crash_point!("push.content_sent");
                 remove(&self.contents.temporary);
                 sent?;
                 if let Some(verify) = &actions.verify {

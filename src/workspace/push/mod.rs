@@ -18,6 +18,7 @@ mod over_ssh;
 mod pack;
 mod pointer;
 mod receive;
+mod sent;
 mod ssh_login;
 
 use std::fs::File;
@@ -33,10 +34,12 @@ pub(super) use pack::pack;
 pub(super) use ssh_login::SshLogin;
 
 use reqwest::StatusCode;
+use serde::{Deserialize, Serialize};
 
 use self::content::Contents;
 use self::lfs::Store;
 use self::receive::{Server, Update};
+use self::sent::Sent;
 use super::apart::{self, WorkerError};
 use super::credentials::Credentials;
 use super::ssh::SshAddress;
@@ -58,6 +61,13 @@ pub struct PushRequest {
     pub rescue: PathBuf,
     /// At most this much content of Git LFS goes along, in bytes.
     pub max_size: u64,
+}
+
+impl PushRequest {
+    /// Forgets what was pushed for the turn that has ended.
+    pub fn settle(&self) {
+        remove(&sent::note(&self.rescue));
+    }
 }
 
 /// What became of a push.
@@ -89,7 +99,7 @@ pub enum Pushed {
 }
 
 /// What became of the files that commits leave to Git LFS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Brought {
     /// The other side has all of them; these it did not have before.
     All(Uploaded),
@@ -131,8 +141,9 @@ enum Remote {
     Worker(Target),
 }
 
-/// Pushes; whatever goes wrong is in the answer.
-pub async fn push(request: &PushRequest, credentials: &Credentials) -> Pushed {
+/// Pushes what the turn called `turn` has left; whatever goes wrong is in the answer. What that turn
+/// has pushed already, before the death of a daemon, is told again.
+pub async fn push(request: &PushRequest, turn: &str, credentials: &Credentials) -> Pushed {
     let reference = format!("refs/heads/{}", request.branch);
     let found = look(request, credentials).await;
     let (refs, remote) = match found {
@@ -149,14 +160,23 @@ pub async fn push(request: &PushRequest, credentials: &Credentials) -> Pushed {
         old: old.clone(),
     };
     let bundle = beside(&request.rescue, ".new");
+    let note = sent::note(&request.rescue);
+    // Of what a daemon died over: a content may be large, and nobody else would remove it.
+    remove(&contents(request, &bundle).temporary);
+    let earlier = Sent::read(&note).filter(|sent| sent.turn == turn);
+    if earlier.is_none() {
+        remove(&note);
+    }
     let packed = match make_bundle(&job, &bundle).await {
         Ok(packed) => packed,
         Err(error) => return unpacked(&bundle, &error),
     };
     let Some(head) = packed.head.clone().filter(|_| packed.commits > 0) else {
         remove(&bundle);
-        return Pushed::Nothing;
+        let arrived = earlier.filter(|sent| old.as_ref() == Some(&sent.head));
+        return arrived.map_or(Pushed::Nothing, Pushed::from);
     };
+    crash_point!("push.packed");
     if packed.diverged {
         return diverged(request, &bundle);
     }
@@ -169,27 +189,35 @@ pub async fn push(request: &PushRequest, credentials: &Credentials) -> Pushed {
         packed: &packed,
         bundle: &bundle,
     };
+    let mut leaving = Sent {
+        turn: turn.to_owned(),
+        commits: packed.commits,
+        head: head.clone(),
+        contents: None,
+    };
+    leaving.keep(&note);
     let sent = match remote {
         // Large, and rare.
         Ok(remote) => Box::pin(sending.to(remote)).await,
         Err(error) => Err(error),
     };
+    crash_point!("push.sent");
     let contents = match sent {
         Ok(contents) => contents,
         Err(error) => {
+            remove(&note);
             return Pushed::Failed {
                 why: error.to_string(),
                 rescue: keep(&bundle, &request.rescue),
             };
         }
     };
+    leaving.contents = Some(contents);
+    leaving.keep(&note);
+    crash_point!("push.noted");
     remove(&bundle);
     remove(&request.rescue);
-    Pushed::Done {
-        commits: packed.commits,
-        head,
-        contents,
-    }
+    Pushed::from(leaving)
 }
 
 /// Nothing could be made of our commits that could be sent or kept.
@@ -402,10 +430,34 @@ impl Sending<'_> {
     }
 
     fn contents(&self) -> Contents<'_> {
-        Contents {
-            workspace: &self.request.workspace,
-            temporary: beside(self.bundle, ".lfs"),
+        contents(self.request, self.bundle)
+    }
+}
+
+/// Where contents are on their way.
+fn contents<'a>(request: &'a PushRequest, bundle: &Path) -> Contents<'a> {
+    Contents {
+        workspace: &request.workspace,
+        temporary: beside(bundle, ".lfs"),
+    }
+}
+
+/// Removes what pushes of a session have left in its folder beside rescues: those are the only copy of
+/// what nobody has taken, and stay until somebody removes them.
+pub fn forget(folder: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_none_or(|ending| ending != "bundle") {
+            remove(&path);
         }
+    }
+    match std::fs::remove_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => Err(error),
+        _ => Ok(()),
     }
 }
 

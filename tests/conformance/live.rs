@@ -20,6 +20,8 @@ pub(crate) const TALK: &str = "Talk for long.";
 pub(crate) const WORK: &str = "Work for long.";
 /// It calls, and then says something for long.
 const LOOK: &str = "Look, then talk for long.";
+/// Its model's server refuses it.
+const REFUSED: &str = "Be refused.";
 /// Its first answer is a call, and nothing else.
 const SILENT: &str = "Work in silence.";
 pub(crate) const STEER: &str = "And mind the gap.";
@@ -338,6 +340,26 @@ async fn cut_off_while_the_model_is_asked(mode: &'static str, is_cancelled: bool
         "{events:#?}"
     );
     eventually("no stray process", || bench.strays().is_empty());
+}
+
+/// So it does with a prompt that its model's server refuses.
+#[tokio::test]
+async fn a_prompt_to_gemini_after_one_that_failed_comes_with_that() {
+    let Some(bench) = Bench::live(&GEMINI) else {
+        return;
+    };
+    let mut watched = Watched::start(&bench, REFUSED).await;
+    assert_eq!(watched.end(1)["outcome"], "failed");
+    watched.session.prompt(STEER).await;
+    assert_eq!(watched.end(2)["outcome"], "completed");
+    watched.session.prompt(HELLO).await;
+    assert_eq!(watched.end(3)["outcome"], "completed");
+    let events = watched.finish(&bench);
+    for text in [REFUSED, STEER, HELLO] {
+        assert_eq!(asked(&bench, text), 1, "{text}: told once");
+    }
+    let forgotten = |event: &&Value| event["code"] == "turn_forgotten";
+    assert_eq!(events.iter().filter(forgotten).count(), 1, "{events:#?}");
 }
 
 #[tokio::test]

@@ -64,10 +64,9 @@ fn ready(agent: &AgentKind, spec: &LiveSpec) -> Box<dyn Dialog> {
     let session = due(&mut *dialog).remove(0);
     assert!(dialog.due().is_empty());
     let told = receive(&mut *dialog, &result(&session, &json!({"sessionId": "s"})));
-    assert!(matches!(
-        told.first(),
-        Some(Told::Event(Event::Session { .. }))
-    ));
+    let is_introduced = matches!(told.first(), Some(Told::Event(Event::Session { .. })));
+    let is_set = dialog.phase() == Phase::Resting;
+    assert_eq!(is_introduced, is_set, "with what was set");
     dialog
 }
 
@@ -101,11 +100,18 @@ fn model_and_effort_are_set_before_prompts_are_taken() {
             (&json!("effort"), &json!("high"))
         ]
     );
-    assert!(receive(&mut *dialog, &result(&settings[0], &json!({}))).is_empty());
-    assert_eq!(
-        receive(&mut *dialog, &result(&settings[1], &json!({}))),
-        [Told::Ready]
-    );
+    let told = receive(&mut *dialog, &result(&settings[0], &json!({})));
+    assert!(matches!(told[..], [Told::Setting { refused: None, .. }]));
+    let told = receive(&mut *dialog, &result(&settings[1], &json!({})));
+    let [
+        Told::Setting { .. },
+        Told::Event(Event::Session { model, .. }),
+        Told::Ready,
+    ] = &told[..]
+    else {
+        panic!("{told:?}");
+    };
+    assert_eq!(model.as_deref(), Some("a/b"));
 }
 
 #[test]

@@ -236,7 +236,7 @@ fn what_a_conversation_has_forgotten_goes_before_the_message() {
         text,
         format!(
             "{FORGOTTEN}\n## The user asked\nlook\n\n## You answered\nI look.\n\
-             - tool shell make → done {NO_OUTPUT}\n{END}{MESSAGE}go on"
+             - tool shell: make → done {NO_OUTPUT}\n{END}{MESSAGE}go on"
         )
     );
     assert_eq!(Recap::default().before(BUDGET, "go on"), None);

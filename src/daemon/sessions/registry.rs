@@ -20,7 +20,7 @@ use crate::clock::Timestamp;
 use crate::config::{EnvMap, Place, SessionSettings};
 use crate::daemon::state::output;
 use crate::daemon::{
-    Chosen, DaemonError, HubAccess, OwnedSetup, State, Surroundings, hub, workspace,
+    Chosen, DaemonError, HubAccess, OwnedSetup, State, Surroundings, hub, take_images, workspace,
 };
 use crate::ids::{SessionId, TurnId};
 use crate::journal::{Batch, Change, SessionRow, TurnRow};
@@ -160,15 +160,21 @@ impl Registry {
             env,
             cwd,
             task,
+            images,
         } = new;
         if task.trim().is_empty() {
             let message = "there is no task: say what the agent is to do";
             return Err(CreateError::Invalid(message.to_owned()));
         }
         let named = self.named(settings.remove(SESSION))?;
-        let settings: SessionSettings = settings.into_iter().collect();
+        let mut settings: SessionSettings = settings.into_iter().collect();
         let env = self.environment(&env);
-        let setup = self.setup(&Asker::Client, &settings, env, cwd.clone())?;
+        let mut setup = self.setup(&Asker::Client, &settings, env, cwd.clone())?;
+        if !images.is_empty() {
+            take_images(&mut setup.config.agent)?;
+            // For every daemon that opens the session.
+            settings = settings.in_live_form();
+        }
         let view = setup.view();
         let chosen = Chosen::check(&view)?;
         workspace::check_repo(&view)?;
@@ -193,7 +199,7 @@ impl Registry {
                 command_id: None,
                 prompt: task,
                 author: None,
-                images: Vec::new(),
+                images,
                 is_task: true,
                 at,
             });

@@ -2,7 +2,7 @@
 //! said before anything is made.
 //!
 //! Says nothing where it does not know: of a file that it may not read, or of a foreign program where
-//! the machine has been told how to run such (binfmt_misc).
+//! the machine has been told how to run such (`binfmt_misc`).
 
 use std::ffi::OsStr;
 use std::fs::File;

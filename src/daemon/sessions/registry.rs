@@ -23,11 +23,26 @@ use crate::daemon::{
     Chosen, DaemonError, HubAccess, OwnedSetup, State, Surroundings, hub, take_images, workspace,
 };
 use crate::ids::{SessionId, TurnId};
+use crate::image::Image;
 use crate::journal::{Batch, Change, SessionRow, TurnRow};
 use crate::tasks::Tasks;
 
 /// The setting that names a session of the Hub; the others are the session's own.
 const SESSION: &str = "session";
+
+/// The same settings, in a form that takes these images.
+fn fit_for(
+    images: &[Image],
+    settings: SessionSettings,
+    mut setup: OwnedSetup,
+) -> Result<(SessionSettings, OwnedSetup), DaemonError> {
+    if images.is_empty() {
+        return Ok((settings, setup));
+    }
+    take_images(&mut setup.config.agent)?;
+    // For every daemon that opens the session.
+    Ok((settings.in_live_form(), setup))
+}
 
 /// The sessions of this daemon. Clones share them.
 #[derive(Debug, Clone)]
@@ -167,14 +182,10 @@ impl Registry {
             return Err(CreateError::Invalid(message.to_owned()));
         }
         let named = self.named(settings.remove(SESSION))?;
-        let mut settings: SessionSettings = settings.into_iter().collect();
+        let settings: SessionSettings = settings.into_iter().collect();
         let env = self.environment(&env);
-        let mut setup = self.setup(&Asker::Client, &settings, env, cwd.clone())?;
-        if !images.is_empty() {
-            take_images(&mut setup.config.agent)?;
-            // For every daemon that opens the session.
-            settings = settings.in_live_form();
-        }
+        let setup = self.setup(&Asker::Client, &settings, env, cwd.clone())?;
+        let (settings, setup) = fit_for(&images, settings, setup)?;
         let view = setup.view();
         let chosen = Chosen::check(&view)?;
         workspace::check_repo(&view)?;

@@ -64,7 +64,7 @@ pub(super) trait Peer {
     ) -> Option<&'static str>;
 
     /// A request of ours was sent.
-    fn requested(&mut self, id: &str, method: &str, params: Option<&RawValue>);
+    fn requested(&mut self, id: &str, method: &str, params: Option<&RawValue>, out: &mut Vec<Told>);
 
     /// A notification of ours was sent.
     fn told(&mut self, method: &str);
@@ -124,7 +124,7 @@ pub(super) fn sent<P: Peer>(peer: &mut P, frame: &[u8], out: &mut Vec<Told>) {
         (Some(id), Some(method)) => {
             let open = &mut peer.requests().open;
             open.insert(id.to_owned(), method.to_owned());
-            peer.requested(id, method, frame.params);
+            peer.requested(id, method, frame.params, out);
         }
         (None, Some(method)) => peer.told(method),
         (Some(id), None) => peer.answered(id, frame.result, out),

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
-use super::ConversationFile;
+use super::{ConversationFile, HomeLocks};
 
 /// Which conversation of the CLI a turn belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +113,8 @@ pub struct LaunchPlan {
     pub home_links: Vec<HomeLink>,
     /// A conversation of the home that has to go by another name before it is resumed.
     pub home_rename: Option<HomeRename>,
+    /// Locks between the CLI's processes that it leaves in its home when it dies.
+    pub home_locks: Option<&'static HomeLocks>,
     /// What a home of the runner's own begins with, by its place there: where anything has that
     /// name, it stays as it is. A user's own home gets nothing.
     pub home_defaults: Vec<(&'static str, &'static [u8])>,

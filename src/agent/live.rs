@@ -10,6 +10,7 @@
 //! [`Dialog::sent`] takes what really went out. Whoever dies between the two loses no answer and
 //! gives none twice: what is due is due again after a restart, until it is in the log.
 
+mod introduction;
 mod reader;
 pub mod recording;
 mod settings;
@@ -23,6 +24,7 @@ use crate::exit::Exit;
 use crate::frame::Line;
 use crate::image::Image;
 
+pub(super) use introduction::Introduction;
 pub use reader::{Heard, LiveReader};
 pub use settings::{Setting, Settings};
 

@@ -18,6 +18,7 @@ mod json_rpc;
 mod launch;
 mod lines;
 pub mod live;
+mod lock;
 pub mod opencode;
 pub mod pi;
 mod reader;
@@ -37,6 +38,7 @@ pub use conversation::{ConversationFile, Homes};
 pub use launch::{
     AgentSession, EnvFallback, HomeLink, HomeRename, LaunchError, LaunchPlan, Subagent, TurnSpec,
 };
+pub use lock::{HomeLocks, LockOwner};
 pub use reader::{OutputReader, Read};
 pub use store::{Store, Stored};
 
@@ -159,6 +161,8 @@ pub struct AgentKind {
     /// Whether a conversation's file, or the end of it, shows that the agent has answered in a turn
     /// that began at that time or later; none where the output tells of a call before it begins.
     pub has_answered: Option<fn(&[u8], Timestamp) -> bool>,
+    /// How it is known what it has taken out of a conversation; none where it keeps what was said.
+    pub forgets: Option<Forgets>,
     /// Whether it exits with 0, and without its terminal record, when a signal ends it: then an exit
     /// like that is a death and not a way to end a turn.
     pub exits_well_by_signal: bool,
@@ -166,6 +170,18 @@ pub struct AgentKind {
     pub compacts: Compacts,
     /// Its long-lived form, where it is spoken to in one.
     pub live: Option<live::LiveKind>,
+}
+
+/// The record of a CLI that takes an interrupted or failed turn out of its conversation.
+#[derive(Debug)]
+pub struct Forgets {
+    /// Where the record of a conversation is, by the CLI's own session id. Several files may have
+    /// that name, of which one is the record.
+    pub file: fn(&Homes<'_>, &str) -> Option<ConversationFile>,
+    /// When the user said the last that the conversation still has, as ISO 8601 text in UTC with
+    /// milliseconds; empty where nothing is left of it. None where nothing was said in it yet, or
+    /// nothing is understood.
+    pub last_said: fn(&[u8]) -> Option<String>,
 }
 
 /// Where a CLI looks for its vendor's login: enough to tell whether there is one, never to read it.

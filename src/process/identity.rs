@@ -36,36 +36,24 @@ impl Identity {
     }
 }
 
+/// Whether any process has that pid now, whoever's it is.
+pub fn is_there(pid: i32) -> bool {
+    let gone = |pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH);
+    Pid::from_raw(pid).is_some_and(|pid| !gone(pid))
+}
+
+/// What processes here call this machine.
+pub fn host_name() -> io::Result<String> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname")?;
+    Ok(name.trim_end().to_owned())
+}
+
 /// Where pids mean what they mean here: this boot, and within it this pid namespace, known by when
 /// its first process started. `None` where the kernel does not show it.
 pub fn pid_world() -> Option<String> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let first = Stat::read(1).ok()?.start;
     Some(format!("{}.{first}", boot.trim()))
-}
-
-/// The process that is `inside` in a pid namespace below ours, as we know it; none where it is gone
-/// or not to be seen from here, as on another machine. The start time is the same on both sides.
-pub fn seen_from_here(inside: Identity) -> Option<Identity> {
-    let pids = fs::read_dir("/proc").ok()?.flatten();
-    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter_map(|pid| Stat::read(pid).ok())
-        .filter(|stat| stat.start == inside.start)
-        .find(|stat| innermost_pid(stat.pid) == Some(inside.pid))
-        .map(|stat| Identity {
-            pid: stat.pid,
-            start: stat.start,
-        })
-}
-
-/// The pid of a process in its own namespace, where that is not ours.
-fn innermost_pid(pid: i32) -> Option<i32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let pids = status
-        .lines()
-        .find_map(|line| line.strip_prefix("NSpid:"))?;
-    let pids = pids.split_ascii_whitespace().skip(1);
-    pids.last()?.parse().ok()
 }
 
 /// What a process is doing, as far as the runner cares.

@@ -30,7 +30,7 @@ pub use exec::{limit_resources, replace_image};
 pub use fd::{close_inherited, close_on_exec_from, duplicate};
 pub use fork::{Fork, end_now, fork, fork_into, fork_into_group};
 pub use give::{give, give_alone, give_content_of, hand_over};
-pub use identity::{Identity, Stat, State, pid_world, seen_from_here};
+pub use identity::{Identity, Stat, State, host_name, is_there, pid_world};
 pub use mark::{RunMark, orphans};
 pub use memory::{release_program_pages, return_large_buffers};
 pub use name::{SHIM_NAME, is_named, set_own_name};

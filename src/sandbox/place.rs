@@ -10,7 +10,6 @@ use uuid::Uuid;
 use super::SandboxError;
 use super::docker::Engine;
 use crate::files;
-use crate::process::{Identity, seen_from_here};
 use crate::spool::RunDir;
 
 /// A container's name: it follows from the run's folder, so that one that was made is found without
@@ -82,14 +81,6 @@ impl Place {
             .map_err(io::Error::from)
             .and_then(|bytes| files::replace_durably(&path, &bytes))
             .map_err(SandboxError::file(path))
-    }
-
-    /// The processes as they are known here; none where they cannot be seen from here.
-    pub(super) fn identity(&self, inside: Identity) -> Option<Identity> {
-        match self {
-            Self::Here => Some(inside),
-            Self::Container { .. } => seen_from_here(inside),
-        }
     }
 
     /// The same with connections of its own: they belong to the runtime that has made them.

@@ -51,7 +51,7 @@ enum Watch {
 #[derive(Debug)]
 struct Living {
     shim: Identity,
-    /// Shim and CLI as they are known here; none where they cannot be seen.
+    /// Shim and CLI; none in a container, where a pid is another process's than here.
     seen: Option<(Identity, Identity)>,
     gone: Gone,
     /// None once it is lost.
@@ -107,7 +107,7 @@ impl RunHandle {
             }
             Place::Container { .. } => Gone::Lock,
         };
-        let seen = place.identity(shim).zip(place.identity(agent));
+        let seen = matches!(place, Place::Here).then_some((shim, agent));
         // Without its socket a run is still watched, only more slowly.
         let socket = Socket::open(dir).await.ok();
         Ok(Some(Self {
@@ -141,8 +141,7 @@ impl RunHandle {
         &self.dir
     }
 
-    /// The shim and the CLI process, while there is something to say of them and they can be seen
-    /// from here.
+    /// The shim and the CLI process, while there is something to say of them; none in a container.
     pub fn identities(&self) -> Option<(Identity, Identity)> {
         match &self.watch {
             Watch::Living(living) => living.seen,

@@ -4,6 +4,7 @@
 use uuid::Uuid;
 
 use super::context::{Start, TurnContext, TurnFault};
+use super::forgotten::{Next, recalled};
 use super::history;
 use super::pump::Closing;
 use super::recap::BUDGET;
@@ -35,6 +36,15 @@ pub(super) struct Opening {
     /// The images that go with it.
     pub(super) images: Vec<ImageNote>,
     /// What is said of a conversation that was lost.
+    pub(super) notice: Option<Event>,
+}
+
+/// What an attempt tells the agent.
+pub(super) struct Said {
+    pub(super) prompt: String,
+    /// The images that go with it.
+    pub(super) images: Vec<ImageNote>,
+    /// What is said of what was forgotten.
     pub(super) notice: Option<Event>,
 }
 
@@ -74,9 +84,46 @@ impl Conversation {
         self.lost.is_some()
     }
 
-    /// The attempt goes on with it in a process that has it already.
-    pub(super) fn go_on(&mut self) {
+    /// The attempt goes on with it in a process that has it already. What it tells the agent.
+    pub(super) async fn go_on(
+        &mut self,
+        context: &TurnContext,
+        row: &TurnRow,
+        seen: &Seen,
+        run: RunId,
+    ) -> Result<Said, TurnFault> {
         self.resumed.clone_from(&self.id);
+        self.said(context, row, seen, run).await
+    }
+
+    /// What an attempt that goes on with it tells the agent.
+    async fn said(
+        &self,
+        context: &TurnContext,
+        row: &TurnRow,
+        seen: &Seen,
+        run: RunId,
+    ) -> Result<Said, TurnFault> {
+        let mut said = Said {
+            prompt: seen.next_prompt(),
+            images: seen.next_images(),
+            notice: None,
+        };
+        let Some(id) = &self.id else {
+            return Ok(said);
+        };
+        let next = Next {
+            turn: row.id,
+            text: &said.prompt,
+            seen,
+            is_cut_off: row.attempt > 1,
+        };
+        if let Some(recalled) = recalled(context, run, id, next).await? {
+            said.prompt = recalled.text;
+            said.images.splice(0..0, recalled.images);
+            said.notice = Some(recalled.notice);
+        }
+        Ok(said)
     }
 
     /// How a process for a turn that may come is started; none where that turn has to decide.
@@ -108,12 +155,13 @@ impl Conversation {
             let there = |plan: &Start| history::has_conversation(context, plan.launch(), id);
             if plan.as_ref().map_or(true, there) {
                 self.resumed = Some(id.clone());
+                let said = self.said(context, row, seen, run).await?;
                 return Ok(Opening {
                     plan,
                     agent_session,
-                    prompt: seen.next_prompt(),
-                    images: seen.next_images(),
-                    notice: None,
+                    prompt: said.prompt,
+                    images: said.images,
+                    notice: said.notice,
                 });
             }
             self.lost = Some(format!(

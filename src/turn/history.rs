@@ -7,9 +7,11 @@ use super::context::{TurnContext, TurnFault};
 use super::recap::Recap;
 use super::seen::Seen;
 use crate::agent::{ConversationFile, Homes, LaunchPlan};
+use crate::clock::iso;
 use crate::event::{Envelope, Event, NEW_CONVERSATION};
 use crate::hub::file;
 use crate::ids::{Seq, TurnId};
+use crate::image::ImageNote;
 
 /// The most turns that a recap goes back: what lies further back no longer fits into one.
 const RECAP_TURNS: usize = 32;
@@ -57,6 +59,53 @@ pub(super) async fn recap(context: &TurnContext) -> Result<Recap, TurnFault> {
     Ok(recap)
 }
 
+/// What happened from the first prompt on that was accepted after `said` (ISO 8601 text), and the
+/// images of such prompts of the turn `turn`. Prompts of it that are among `next` are what the agent
+/// is told now.
+pub(super) async fn recap_since(
+    context: &TurnContext,
+    said: &str,
+    (turn, next): (TurnId, &[&str]),
+) -> Result<(Recap, Vec<ImageNote>), TurnFault> {
+    let mut first = None;
+    let mut cursor = last(context).await?;
+    for _ in 0..RECAP_TURNS {
+        let Some(at) = cursor else { break };
+        let Some(start) = context.journal.turn_start(&context.session, at).await? else {
+            break;
+        };
+        first = Some(start);
+        let began = first_of(context, start).await?;
+        if began.is_none_or(|event| *iso(event.header.at) <= *said) {
+            break;
+        }
+        cursor = before(start);
+    }
+    let (mut recap, mut images, mut is_missing) = (Recap::default(), Vec::new(), false);
+    read(context, first, |envelope| {
+        if let Event::Prompt {
+            text,
+            images: notes,
+            ..
+        } = &envelope.event
+        {
+            let is_the_turns = envelope.header.turn_id == Some(turn);
+            if is_the_turns && next.contains(&text.as_str()) {
+                return;
+            }
+            is_missing |= *iso(envelope.header.at) > *said;
+            if is_missing && is_the_turns {
+                images.extend(notes.iter().cloned());
+            }
+        }
+        if is_missing {
+            recap.event(&envelope.event);
+        }
+    })
+    .await?;
+    Ok((recap, images))
+}
+
 /// Whether the session has a past that was not led from this state dir.
 pub(super) fn is_from_elsewhere(context: &TurnContext) -> Result<bool, TurnFault> {
     let mut any = false;
@@ -75,19 +124,22 @@ async fn turn_start(context: &TurnContext, turn: TurnId) -> Result<Option<Seq>, 
         let Some(first) = context.journal.turn_start(&context.session, at).await? else {
             break;
         };
-        let mut tail = context
-            .journal
-            .tail(&context.session, first.get().saturating_sub(1));
-        let batch = tail.try_next().await?;
-        let line = batch.as_ref().and_then(|batch| batch.lines().next());
-        if let Some(line) = line
-            && parse(line)?.header.turn_id == Some(turn)
-        {
+        let event = first_of(context, first).await?;
+        if event.is_some_and(|event| event.header.turn_id == Some(turn)) {
             return Ok(Some(first));
         }
         cursor = before(first);
     }
     Ok(None)
+}
+
+/// The event that stands there.
+async fn first_of(context: &TurnContext, first: Seq) -> Result<Option<Envelope>, TurnFault> {
+    let after = first.get().saturating_sub(1);
+    let mut tail = context.journal.tail(&context.session, after);
+    let batch = tail.try_next().await?;
+    let line = batch.as_ref().and_then(|batch| batch.lines().next());
+    line.map(parse).transpose()
 }
 
 async fn last(context: &TurnContext) -> Result<Option<Seq>, TurnFault> {

@@ -26,6 +26,7 @@ mod checkpoint;
 pub mod choices;
 mod context;
 mod conversation;
+mod forgotten;
 mod history;
 mod live;
 pub mod outcome;

@@ -5,12 +5,14 @@
 //! in it is written with that user's rights: a link that it has planted there leads nowhere that
 //! it could not go by itself.
 
+mod locks;
+
 use std::io::{self, Write as _};
 use std::path::Path;
 
 use super::context::TurnContext;
 use super::history;
-use crate::agent::{HomeRename, LaunchPlan};
+use crate::agent::{HomeLocks, HomeRename, LaunchPlan};
 use crate::files;
 use crate::process::{self, as_user};
 use crate::spool::RunDir;
@@ -23,15 +25,23 @@ pub(super) fn write(context: &TurnContext, dir: &RunDir, launch: &LaunchPlan) ->
         !launch.home_links.is_empty(),
         launch.home_rename.is_some(),
         !launch.home_defaults.is_empty(),
+        launch.home_locks.is_some(),
     ];
     if !needs_home.contains(&true) {
         return Ok(());
     }
     let home = &context.spec.home;
     let is_ours = home.starts_with(&context.state_dir);
+    // In a container a pid is another process's.
+    let locks = launch
+        .home_locks
+        .filter(|_| !context.sandbox.is_container());
     let write = || {
         if is_ours {
             write_defaults(home, launch)?;
+        }
+        if let Some(locks) = locks {
+            release_locks(home, locks);
         }
         write_home_files(home, launch)
     };
@@ -63,6 +73,13 @@ fn write_defaults(home: &Path, launch: &LaunchPlan) -> io::Result<()> {
         std::fs::rename(&new, &path)?;
     }
     Ok(())
+}
+
+/// The CLI gets past them by itself, only later.
+fn release_locks(home: &Path, locks: &HomeLocks) {
+    if let Err(error) = locks::release(home, locks) {
+        tracing::warn!(home = %home.display(), %error, "locks of dead processes cannot be removed");
+    }
 }
 
 fn write_files(context: &TurnContext, dir: &RunDir, launch: &LaunchPlan) -> io::Result<()> {
@@ -144,6 +161,7 @@ mod tests {
             home_files: vec![("folder/file".into(), b"ours".to_vec())],
             home_links: Vec::new(),
             home_rename: None,
+            home_locks: None,
             home_defaults: Vec::new(),
             env_pass: &[],
             env_fallback: Vec::new(),

@@ -33,7 +33,12 @@ const HEAD: &str = "The earlier conversation was lost, and this is a new one. Wh
                     recap of it, written by agent-runner (the program that runs you) from its \
                     record. It is not the user's words, and it is shortened.\n\n# Recap\n";
 const FILES_HEAD: &str = "\nFiles changed so far:\n";
+const FORGOTTEN: &str = "You were cut off, and the program that you run in has taken what you were \
+                         doing out of your conversation. It happened all the same. What follows \
+                         is a recap of it, written by agent-runner (which runs that program) from \
+                         its record. It is not the user's words, and it is shortened.\n\n# Recap\n";
 const END: &str = "\n# End of the recap\n\n";
+const MESSAGE: &str = "The message to go on with now:\n\n";
 const PROMPT: &str = "The prompt to work on now:\n\n";
 const GO_ON: &str = "The prompt below was already being worked on, as the recap shows. Do not \
                      start over: look at the state of the work, then go on where it stopped.\n";
@@ -222,7 +227,7 @@ impl Recap {
             return None;
         }
         let all_heard = unheard.is_empty();
-        let mut text = self.account(budget);
+        let mut text = self.account(HEAD, budget);
         if all_heard {
             text.push_str(GO_ON);
         }
@@ -240,6 +245,15 @@ impl Recap {
         Some(text)
     }
 
+    /// A message into a conversation that has all but this: the account of what is missing, in at
+    /// most `budget` bytes, and the message. `None` where nothing happened.
+    pub fn before(self, budget: usize, message: &str) -> Option<String> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        Some(self.account(FORGOTTEN, budget) + MESSAGE + message)
+    }
+
     /// Whether only notes follow on a prompt that is told again.
     fn ends_unheard(&self, unheard: &[String]) -> bool {
         let last = self
@@ -250,9 +264,9 @@ impl Recap {
         matches!(last, Some(Entry::Prompt(text)) if unheard.contains(&text.render()))
     }
 
-    fn account(&self, budget: usize) -> String {
+    fn account(&self, head: &str, budget: usize) -> String {
         let files = self.changed_files();
-        let frame = HEAD.len() + OMITTED.len() + 1 + END.len();
+        let frame = head.len() + OMITTED.len() + 1 + END.len();
         let Some(mut left) = budget.checked_sub(frame) else {
             return String::new();
         };
@@ -271,7 +285,7 @@ impl Recap {
             left = rest;
             kept.push(line);
         }
-        let mut text = HEAD.to_owned();
+        let mut text = head.to_owned();
         if self.omitted || kept.len() < self.entries.len() {
             text.push_str(OMITTED);
             text.push('\n');

@@ -72,6 +72,18 @@ pub(super) async fn has_answered(
     end.is_some_and(|end| has_answered(&end, since))
 }
 
+/// When the user said the last that the CLI's conversation `session` still has, as its own record of
+/// that shows it; none where nothing says so.
+pub(super) async fn last_said(context: &TurnContext, run: RunId, session: &str) -> Option<String> {
+    let forgets = context.agent.forgets.as_ref()?;
+    let file = homes(context, run, |homes| (forgets.file)(homes, session))??;
+    let records = look(context, move || ends_of(&file)).await?;
+    let said = records
+        .iter()
+        .filter_map(|record| (forgets.last_said)(record));
+    said.max()
+}
+
 /// Reads what is the CLI's, as its user.
 async fn look<T: Send + 'static>(
     context: &TurnContext,
@@ -106,7 +118,16 @@ fn homes<T>(context: &TurnContext, run: RunId, place: impl FnOnce(&Homes<'_>) ->
 /// The end of the file that a conversation is in.
 fn end_of(conversation: &ConversationFile) -> io::Result<Vec<u8>> {
     let files = files_of(conversation)?;
-    let file = files.last().ok_or(io::ErrorKind::NotFound)?;
+    read_end(files.last().ok_or(io::ErrorKind::NotFound)?)
+}
+
+/// The ends of the files of which one is the conversation's.
+fn ends_of(conversation: &ConversationFile) -> io::Result<Vec<Vec<u8>>> {
+    let files = files_of(conversation)?;
+    files.iter().map(|file| read_end(file)).collect()
+}
+
+fn read_end(file: &Path) -> io::Result<Vec<u8>> {
     is_file(file)?;
     let mut file = File::open(file)?;
     let length = file.metadata()?.len();

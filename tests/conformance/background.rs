@@ -47,7 +47,7 @@ async fn belongs_to_its_turn(agent: &'static Agent, prompt: &str, says: &str) {
     fs::write(bench.path("here/go"), "").unwrap();
     assert_eq!(watched.end(1)["outcome"], "completed");
     assert_eq!(watched.end(2)["outcome"], "completed");
-    let events = watched.finish();
+    let events = watched.finish(&bench);
     let turns = by_turn(&events);
     assert_eq!(turns.len(), 2, "{events:#?}");
     let calls = |turn: usize, kind: &str| {
@@ -84,7 +84,7 @@ async fn is_cancelled_with_its_turn(agent: &'static Agent) {
     assert!(!sleeps(&bench), "{:?}", bench.strays());
     watched.session.prompt(HELLO).await;
     assert_eq!(watched.end(2)["outcome"], "completed");
-    let events = watched.finish();
+    let events = watched.finish(&bench);
     let starts = of(&events, "tool_start").len();
     assert_eq!(starts, of(&events, "tool_end").len(), "{events:#?}");
     assert_eq!(bench.clis().len(), 1, "one process");
@@ -101,7 +101,7 @@ async fn survives_the_daemon(agent: &'static Agent) {
     watched.session.kill_daemon(&bench);
     fs::write(bench.path("here/go"), "").unwrap();
     assert_eq!(watched.end(1)["outcome"], "completed");
-    let events = watched.finish();
+    let events = watched.finish(&bench);
     let ends = of(&events, "tool_end");
     assert_eq!(ends.len(), of(&events, "tool_start").len(), "{events:#?}");
     assert_eq!(of(&events, "prompt").len(), 1);

@@ -136,14 +136,19 @@ impl Bench {
         command
     }
 
-    /// A program that leaves its pid, and becomes the CLI.
+    /// A program that leaves its pid, and becomes the CLI; not while there is a file `hold`.
     fn wrapper(&self) -> PathBuf {
+        let path = self.path("wrapper");
+        if path.exists() {
+            // It may be starting just now: the kernel starts no file that is open for writing.
+            return path;
+        }
         let script = format!(
-            "#!/bin/sh\necho $$ >>'{}'\nexec '{}' \"$@\"\n",
+            "#!/bin/sh\necho $$ >>'{}'\nwhile [ -e '{}' ]; do sleep 0.02; done\nexec '{}' \"$@\"\n",
             self.path("pids").display(),
+            self.path("hold").display(),
             self.program.display(),
         );
-        let path = self.path("wrapper");
         fs::write(&path, script).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         path
@@ -169,6 +174,14 @@ impl Bench {
             }
         }
         panic!("there is no run");
+    }
+
+    /// How much was said to the live process that was started last, in bytes.
+    pub(crate) fn said(&self) -> u64 {
+        let runs = fs::read_dir(self.path("state/runs")).unwrap();
+        // Their names are in the order of their starts.
+        let last = runs.map(|run| run.unwrap().path()).max().unwrap();
+        fs::metadata(last.join("input.raw")).unwrap().len()
     }
 
     /// The pid of the CLI that was started last.

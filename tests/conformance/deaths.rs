@@ -26,7 +26,7 @@ async fn cli_killed(agent: &'static Agent, prompt: &str) {
     stored(&bench, prompt);
     kill(bench.cli(), Signal::SIGKILL).unwrap();
     assert_eq!(watched.end(1)["outcome"], "completed");
-    let events = watched.finish();
+    let events = watched.finish(&bench);
     let crashes = of(&events, "agent_crashed");
     assert_eq!(crashes.len(), 1, "{events:#?}");
     assert_eq!(crashes[0]["signal"], 9);
@@ -75,7 +75,7 @@ async fn daemon_gone(agent: &'static Agent, prompt: &str, how: Goes) {
         output.status.success()
     });
     assert_eq!(watched.end(2)["outcome"], "completed");
-    let events = watched.finish();
+    let events = watched.finish(&bench);
     assert!(of(&events, "agent_crashed").is_empty(), "{events:#?}");
     assert_eq!(texts(&events)[1], "Hello to you.");
     assert_eq!(asked(&bench, prompt), 1, "asked once");
@@ -109,7 +109,7 @@ async fn daemon_gone_while_asked(agent: &'static Agent, how: Goes, answer: Optio
         });
     }
     assert_eq!(watched.end(1)["outcome"], "completed");
-    let events = watched.finish();
+    let events = watched.finish(&bench);
     let answers = of(&events, "permission_response");
     assert_eq!(answers.len(), 1, "{answers:?}");
     let (decision, by) = match answer {
@@ -146,7 +146,7 @@ async fn cli_killed_while_asked(agent: &'static Agent) {
     let mut late = bench.command(&["approve", id, "--session"]);
     late.arg(&watched.session.id);
     assert_eq!(Running::start(&mut late).finish().code(), 75);
-    let events = watched.finish();
+    let events = watched.finish(&bench);
     let answers = of(&events, "permission_response");
     assert_eq!(answers.len(), 1, "{answers:?}");
     assert_eq!(answers[0]["decision"], "cancel");
@@ -189,7 +189,7 @@ async fn killed_when_answered(agent: &'static Agent, at: Option<&'static str>) {
     }
     fs::write(bench.path("here/go"), "").unwrap();
     assert_eq!(watched.end(1)["outcome"], "completed");
-    let events = watched.finish();
+    let events = watched.finish(&bench);
     let answers = of(&events, "permission_response");
     assert_eq!(answers.len(), 1, "{events:#?}");
     assert_eq!(answers[0]["decision"], "allow");
@@ -226,7 +226,7 @@ async fn killed_when_steered(agent: &'static Agent, cli: bool) {
         fs::write(bench.path("here/go"), "").unwrap();
     }
     assert_eq!(watched.end(1)["outcome"], "completed");
-    let events = watched.finish();
+    let events = watched.finish(&bench);
     assert_eq!(of(&events, "end").len(), 1, "one turn: {events:#?}");
     assert_eq!(asked(&bench, STEER), 1, "said once");
     assert_eq!(asked(&bench, WAIT), 1, "asked once");
@@ -248,7 +248,7 @@ async fn daemon_killed_when_interrupted(agent: &'static Agent, prompt: &str, at:
     assert_eq!(watched.end(1)["outcome"], "cancelled");
     let sleeps = |bench: &Bench| bench.strays().contains(&"sleep".to_owned());
     assert!(!sleeps(&bench), "{:?}", bench.strays());
-    let events = watched.finish();
+    let events = watched.finish(&bench);
     assert_eq!(of(&events, "end").len(), 1, "{events:#?}");
     assert_eq!(asked(&bench, prompt), 1, "asked once");
     assert_eq!(bench.clis().len(), 1, "one process");
@@ -265,7 +265,7 @@ async fn cli_killed_when_interrupted(agent: &'static Agent, prompt: &str) {
     watched.session.abort().await;
     kill(bench.cli(), Signal::SIGKILL).ok();
     let outcome = watched.end(1)["outcome"].clone();
-    let events = watched.finish();
+    let events = watched.finish(&bench);
     // The kill may have been the quicker one.
     let resumed = !of(&events, "agent_crashed").is_empty();
     assert!(outcome == "cancelled", "{outcome} {resumed}: {events:#?}");

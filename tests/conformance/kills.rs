@@ -3,13 +3,15 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::agents::Agent;
+use crate::agents::{Agent, OPENCODE};
 use crate::bench::Bench;
 use crate::gaps;
+use crate::live::{HELLO, Watched};
 use crate::running::{Running, eventually, made};
 
 /// What the agent was asked, and shows nobody before it is done with it where its CLI prints no
@@ -113,4 +115,45 @@ pub(crate) fn holds(folder: &Path, text: &[u8]) -> bool {
         let bytes = fs::read(&path).unwrap_or_default();
         bytes.windows(text.len()).any(|window| window == text)
     })
+}
+
+/// OpenCode that is killed leaves its locks. One that looks as if its owner still gave signs of life
+/// keeps nobody waiting, where that owner is gone.
+#[tokio::test]
+async fn what_a_killed_opencode_has_locked_is_free_for_the_next_one() {
+    let Some(bench) = Bench::live(&OPENCODE) else {
+        return;
+    };
+    let folder = bench.path("home/.local/state/opencode/locks");
+    let mut watched = Watched::start(&bench, HELLO).await;
+    let mut lock = None;
+    eventually("a lock", || {
+        let entries = fs::read_dir(&folder).into_iter().flatten();
+        let mut names = entries.map(|entry| entry.unwrap().path());
+        lock = names.find(|path| path.extension().is_some_and(|end| end == "lock"));
+        lock.is_some()
+    });
+    assert_eq!(watched.end(1)["outcome"], "completed");
+    eventually("it is free again", || !lock.as_ref().unwrap().exists());
+    let owner = bench.cli();
+    bench.signal(Signal::SIGSTOP);
+    let lock = lock.unwrap();
+    fs::create_dir(&lock).unwrap();
+    // OpenCode lets a lock be for a minute after its last sign of life: here, for an hour more.
+    fs::write(lock.join("heartbeat"), "").unwrap();
+    let heartbeat = fs::OpenOptions::new()
+        .write(true)
+        .open(lock.join("heartbeat"))
+        .unwrap();
+    let now = heartbeat.metadata().unwrap().modified().unwrap();
+    heartbeat
+        .set_modified(now + Duration::from_hours(1))
+        .unwrap();
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let meta = json!({"token": "t", "pid": owner.as_raw(), "hostname": host.trim()});
+    fs::write(lock.join("meta.json"), meta.to_string()).unwrap();
+    bench.signal(Signal::SIGKILL);
+    watched.session.prompt(HELLO).await;
+    assert_eq!(watched.end(2)["outcome"], "completed");
+    watched.finish(&bench);
 }

@@ -44,6 +44,7 @@ pub(crate) fn parts(events: &[Value], rules: Rules<'_>) -> Vec<Part> {
     let mut listing = Listing::new(events, rules);
     for event in events {
         listing.add(event);
+        listing.place += 1;
     }
     listing.finish()
 }
@@ -54,7 +55,10 @@ struct Listing<'a> {
     prompts: usize,
     /// The CLI's own id of its session.
     session: Option<String>,
-    retracted: Vec<String>,
+    /// Messages that were taken back, and where: what comes of them behind that is valid.
+    retracted: Vec<(usize, String)>,
+    /// The place of the event that is being added.
+    place: usize,
     text: Text,
     /// How far each call is indented, by its id; none for one that is not listed.
     calls: BTreeMap<String, Option<&'static str>>,
@@ -74,10 +78,15 @@ impl<'a> Listing<'a> {
     fn new(events: &[Value], rules: Rules<'a>) -> Self {
         let retracted = events
             .iter()
-            .filter(|event| event["type"] == "text_retracted");
-        let retracted = retracted.filter_map(|event| event["message_id"].as_str());
+            .enumerate()
+            .filter(|(_, event)| event["type"] == "text_retracted");
+        let retracted = retracted.filter_map(|(place, event)| {
+            let message = event["message_id"].as_str()?;
+            Some((place, message.to_owned()))
+        });
         Self {
-            retracted: retracted.map(str::to_owned).collect(),
+            retracted: retracted.collect(),
+            place: 0,
             rules,
             parts: Vec::new(),
             prompts: 0,
@@ -191,7 +200,8 @@ impl<'a> Listing<'a> {
 
     fn add_text(&mut self, kind: &'static str, event: &Value) {
         let id = event["message_id"].as_str();
-        if id.is_some_and(|id| self.retracted.iter().any(|gone| gone == id)) {
+        let is_gone = |(place, gone): &(usize, String)| *place > self.place && id == Some(gone);
+        if self.retracted.iter().any(is_gone) {
             return;
         }
         let parent = event["parent_call_id"].is_string();

@@ -6,17 +6,20 @@ use std::fs;
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
-use crate::agents::{Agent, CLAUDE_LIVE, CODEX, CODEX_LIVE, GEMINI_LIVE, OPENCODE_LIVE};
+use crate::agents::{Agent, CLAUDE_LIVE, CODEX, CODEX_LIVE, GEMINI, GEMINI_LIVE, OPENCODE_LIVE};
 use crate::bench::Bench;
 use crate::gaps;
 use crate::kills::holds;
 use crate::running::{Running, eventually, made};
 use crate::session::Session;
+use crate::told;
 
 pub(crate) const HELLO: &str = "Say hello.";
 pub(crate) const WAIT: &str = "Wait for me.";
 pub(crate) const TALK: &str = "Talk for long.";
 pub(crate) const WORK: &str = "Work for long.";
+/// It calls, and then says something for long.
+const LOOK: &str = "Look, then talk for long.";
 /// Its first answer is a call, and nothing else.
 const SILENT: &str = "Work in silence.";
 pub(crate) const STEER: &str = "And mind the gap.";
@@ -53,13 +56,14 @@ impl Watched {
         found.unwrap_or_else(|| panic!("no end of turn {number}")).1
     }
 
-    pub(crate) fn finish(self) -> Vec<Value> {
+    pub(crate) fn finish(self, bench: &Bench) -> Vec<Value> {
         self.session.stop();
         let parse = |line: &String| serde_json::from_str(line).unwrap();
         let events: Vec<Value> = self.events.out.all().iter().map(parse).collect();
         for (index, event) in events.iter().enumerate() {
             assert_eq!(event["seq"], index + 1, "{event}");
         }
+        told::check(bench.agent, &events);
         events
     }
 }
@@ -107,8 +111,12 @@ async fn twenty_turns(agent: &'static Agent) {
                 .await;
         }
     }
-    let events = watched.finish();
+    let again = replayed(&bench);
+    let events = watched.finish(&bench);
+    assert_eq!(the_clis(&again), the_clis(&events));
     assert_eq!(texts(&events), vec!["Hello to you."; 20]);
+    let sessions = of(&events, "session");
+    assert_eq!(sessions.len(), 20, "one a turn: {sessions:#?}");
     let mut took: Vec<u64> = of(&events, "end")
         .iter()
         .skip(1)
@@ -193,7 +201,7 @@ async fn steered(agent: &'static Agent) {
     }
     assert_eq!(watched.end(1)["outcome"], "completed");
     let again = replayed(&bench);
-    let events = watched.finish();
+    let events = watched.finish(&bench);
     assert_eq!(the_clis(&again), the_clis(&events));
     assert_eq!(of(&events, "end").len(), 1, "one turn: {events:#?}");
     let ended = of(&events, "tool_end");
@@ -215,7 +223,7 @@ async fn interrupted(agent: &'static Agent, prompt: &str) {
     assert!(!sleeps(&bench), "{:?}", bench.strays());
     watched.session.prompt(HELLO).await;
     assert_eq!(watched.end(2)["outcome"], "completed");
-    drop(watched.finish());
+    drop(watched.finish(&bench));
     assert_eq!(bench.clis().len(), 1, "one process");
     eventually("no stray process", || bench.strays().is_empty());
 }
@@ -254,7 +262,7 @@ async fn cut_off_in_a_call_that_is_not_told(mode: &'static str, steer: Option<&s
         None => bench.signal(Signal::SIGKILL),
     }
     assert_eq!(watched.end(1)["outcome"], "completed");
-    let events = watched.finish();
+    let events = watched.finish(&bench);
     let is_shown = |event: &&Value| event["type"] == "tool_start" || event["code"] == "taken_up";
     assert_eq!(events.iter().filter(is_shown).count(), 1, "{events:#?}");
     let said = if steer.is_some() {
@@ -283,6 +291,70 @@ async fn a_message_into_a_call_that_codex_has_not_told_is_said_alone() {
     cut_off_in_a_call_that_is_not_told("exec", Some(STEER)).await;
 }
 
+/// Gemini CLI that is cut off while its model is asked what follows on a call takes the whole turn out
+/// of its conversation: the agent is told of it all the same, once.
+async fn cut_off_while_the_model_is_asked(mode: &'static str, is_cancelled: bool) {
+    let Some(bench) = Bench::playing(&GEMINI, mode, include_str!("live.toml")) else {
+        return;
+    };
+    let mut watched = Watched::start(&bench, LOOK).await;
+    let is_second = |event: &Value| {
+        let text = event["text"].as_str().unwrap_or_default();
+        event["type"] == "token" && text.contains("This")
+    };
+    watched.events.event("the second answer", is_second);
+    let turns = if is_cancelled {
+        watched.session.abort().await;
+        assert_eq!(watched.end(1)["outcome"], "cancelled");
+        watched.session.prompt(STEER).await;
+        2
+    } else {
+        watched.session.steer(STEER).await;
+        1
+    };
+    assert_eq!(watched.end(turns)["outcome"], "completed");
+    let is_told = |text: &str| {
+        let requests = bench.requests();
+        let last = requests
+            .iter()
+            .map(Value::to_string)
+            .rfind(|request| request.contains(STEER));
+        last.unwrap().contains(text)
+    };
+    assert!(is_told("echo seen"), "{:#?}", bench.requests().last());
+    let events = watched.finish(&bench);
+    assert!(
+        texts(&events).last().unwrap().ends_with("Minded."),
+        "{events:#?}"
+    );
+    assert_eq!(asked(&bench, LOOK), 1, "told once");
+    assert_eq!(asked(&bench, STEER), 1, "told once");
+    let forgotten = |event: &&Value| event["code"] == "turn_forgotten";
+    // A process that is ended by a signal has no time to forget.
+    let forgot = usize::from(mode == "live");
+    assert_eq!(
+        events.iter().filter(forgotten).count(),
+        forgot,
+        "{events:#?}"
+    );
+    eventually("no stray process", || bench.strays().is_empty());
+}
+
+#[tokio::test]
+async fn a_message_to_gemini_while_its_model_is_asked_comes_with_what_it_forgot() {
+    cut_off_while_the_model_is_asked("live", false).await;
+}
+
+#[tokio::test]
+async fn a_prompt_to_gemini_after_a_cancelled_turn_comes_with_what_it_forgot() {
+    cut_off_while_the_model_is_asked("live", true).await;
+}
+
+#[tokio::test]
+async fn a_message_to_gemini_in_exec_form_reaches_one_that_has_forgotten_nothing() {
+    cut_off_while_the_model_is_asked("exec", false).await;
+}
+
 /// One that dies at rest is replaced, one that nobody talks to is ended; the next turn goes on.
 async fn at_rest(agent: &'static Agent) {
     let Some(mut bench) = Bench::live(agent) else {
@@ -299,7 +371,7 @@ async fn at_rest(agent: &'static Agent) {
     eventually("it is ended", || bench.strays().is_empty());
     watched.session.prompt(HELLO).await;
     assert_eq!(watched.end(2)["outcome"], "completed");
-    let events = watched.finish();
+    let events = watched.finish(&bench);
     assert!(of(&events, "agent_crashed").is_empty(), "{events:#?}");
     assert_eq!(bench.clis().len(), 3);
     let sessions = of(&events, "session");

@@ -32,6 +32,9 @@ mod scenarios;
 mod session;
 mod setting_deaths;
 mod settings;
+mod told;
+#[path = "../support/viewer.rs"]
+mod viewer;
 
 macro_rules! conformance {
     ($($module:ident: $agent:ident),* $(,)?) => {$(

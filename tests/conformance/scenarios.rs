@@ -15,6 +15,7 @@ use crate::gaps;
 use crate::listing::{self, Part, Rules};
 use crate::running::{Running, eventually, made};
 use crate::session::Session;
+use crate::told;
 
 /// The CLI tells its model of a skill that was put where it looks.
 pub(crate) fn skill(agent: &'static Agent) {
@@ -157,6 +158,7 @@ fn run(bench: &Bench, prompt: &str, two_rounds: bool) -> Vec<Value> {
 /// Compares with what is expected; the first part has the first name, each next prompt the next.
 fn check(bench: &Bench, events: &[Value], names: &[&str], printed: Option<BTreeSet<String>>) {
     let agent = bench.agent;
+    told::check(agent, events);
     let rules = Rules {
         names,
         cwd: bench.path("here").to_str().unwrap().to_owned(),

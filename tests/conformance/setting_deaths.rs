@@ -211,7 +211,7 @@ impl Changing {
     }
 
     fn finish(self, processes: Option<usize>) {
-        let events = self.watched.finish();
+        let events = self.watched.finish(&self.bench);
         let changes = of(&events, "notice").into_iter();
         let changes = changes.filter(|event| event["code"] == "settings_changed");
         assert_eq!(changes.count(), self.told, "each is told once: {events:#?}");
@@ -286,19 +286,51 @@ async fn survives_the_daemon_in_a_turn(agent: &'static Agent) {
     changing.finish(Some(1));
 }
 
-/// The CLI dies with the change unanswered: what counts is what is answered then.
+/// The CLI dies with the change unanswered: the next one is started with it.
 async fn survives_the_cli(agent: &'static Agent) {
     let Some(mut changing) = Changing::start(agent, HELLO).await else {
         return;
     };
-    for index in 0..changing.settings.len() {
+    let settings = changing.settings.len();
+    for index in 0..settings {
         changing.bench.signal(Signal::SIGSTOP);
+        let said = changing.bench.said();
         let asking = changing.settings[index].ask(&changing.bench, &changing.watched);
+        eventually("it is asked", || changing.bench.said() > said);
         changing.bench.signal(Signal::SIGKILL);
-        if asking.finish().code() == 0 {
-            changing.counts(index);
-        }
+        assert_eq!(asking.finish().code(), 0);
+        changing.counts(index);
         changing.holds(index).await;
+    }
+    changing.finish(Some(1 + settings));
+}
+
+/// The next process has not come to answer yet: what is chosen then, the next turn has.
+async fn chosen_while_it_opens(agent: &'static Agent) {
+    let Some(mut changing) = Changing::start(agent, HELLO).await else {
+        return;
+    };
+    let hold = changing.bench.path("hold");
+    fs::write(&hold, "").unwrap();
+    changing.bench.signal(Signal::SIGKILL);
+    eventually("the next process", || changing.bench.clis().len() == 2);
+    for index in 0..changing.settings.len() {
+        let asking = changing.settings[index].ask(&changing.bench, &changing.watched);
+        assert_eq!(asking.finish().code(), 0);
+        changing.counts(index);
+    }
+    changing.watched.session.prompt(HELLO).await;
+    let nth = changing.turns;
+    let prompts = std::cell::Cell::new(0);
+    changing.watched.events.event("the turn", |event| {
+        prompts.set(prompts.get() + usize::from(event["type"] == "prompt"));
+        prompts.get() > nth
+    });
+    fs::remove_file(hold).unwrap();
+    changing.turns += 1;
+    assert_eq!(changing.watched.end(changing.turns)["outcome"], "completed");
+    for index in 0..changing.settings.len() {
+        changing.is_at_the_model(index);
     }
     changing.finish(None);
 }
@@ -316,6 +348,11 @@ macro_rules! deaths {
             #[tokio::test]
             async fn a_setting_that_is_chosen_survives_the_cli() {
                 survives_the_cli(&$agent).await;
+            }
+
+            #[tokio::test]
+            async fn a_setting_that_is_chosen_while_the_cli_opens_is_the_next_turns() {
+                chosen_while_it_opens(&$agent).await;
             }
 
             #[tokio::test]

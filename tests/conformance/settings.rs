@@ -79,7 +79,7 @@ async fn between_turns(agent: &'static Agent) {
     assert!(refused.err.contains("huge"), "{refused:#?}");
     let shown = set(&bench, &watched, &[]).out.join("\n");
     assert!(shown.contains("effort   high"), "{shown}");
-    drop(watched.finish());
+    drop(watched.finish(&bench));
     assert_eq!(bench.clis().len(), 1, "one process");
 }
 
@@ -111,7 +111,7 @@ async fn in_a_turn(agent: &'static Agent) {
     watched.session.prompt(HELLO).await;
     watched.end(2);
     assert_eq!(asked_for(&bench).1, other);
-    drop(watched.finish());
+    drop(watched.finish(&bench));
     assert_eq!(bench.clis().len(), 1, "one process");
 }
 
@@ -137,7 +137,7 @@ async fn consent(agent: &'static Agent) {
     assert!(bench.path("here/begun").exists(), "the call ran");
     watched.session.prompt(WAIT).await;
     watched.end(3);
-    let events = watched.finish();
+    let events = watched.finish(&bench);
     let answers = of(&events, "permission_response");
     assert_eq!(answers.len(), 1, "nobody is asked any more: {answers:?}");
     assert_eq!(answers[0]["decision"], "allow");
@@ -173,7 +173,7 @@ async fn claude_says_which_effort_its_model_does_not_take() {
     watched.session.prompt(HELLO).await;
     watched.end(2);
     assert_eq!(asked_for(&bench).1, "low", "as it was");
-    drop(watched.finish());
+    drop(watched.finish(&bench));
     assert_eq!(bench.clis().len(), 1, "one process");
 }
 
@@ -233,6 +233,6 @@ async fn geminis_model_changes_between_turns_and_the_process_stays() {
     watched.session.prompt(HELLO).await;
     assert_eq!(watched.end(2)["outcome"], "completed");
     assert!(asked_last().contains("/models/gemini-2.5-pro:"));
-    drop(watched.finish());
+    drop(watched.finish(&bench));
     assert_eq!(bench.clis().len(), 1, "one process");
 }

@@ -85,6 +85,11 @@ impl Bench {
         try_docker(&["inspect", &self.name()]).status.success()
     }
 
+    /// What the engine says of it.
+    fn state(&self, format: &str) -> String {
+        docker(&["inspect", "--format", format, &self.name()])
+    }
+
     fn marked(&self, name: &str) {
         let mark = self.plan.workspace.join(name);
         assert!(crate::appears::path(&mark, LIMIT), "it came to {name}");
@@ -408,13 +413,12 @@ async fn a_run_in_a_container_is_found_again_and_obeys() {
     );
     let first = bench.start().await;
     bench.marked("here");
-    let (shim, agent) = first.identities().expect("they can be seen from here");
-    assert!(shim.is_alive() && agent.is_alive());
+    let began = bench.state("{{.State.Pid}} {{.State.StartedAt}}");
     drop(first);
     let Attach::Running(mut again) = sandbox::attach(&bench.dir).await.unwrap() else {
         panic!("it goes on");
     };
-    assert_eq!(again.identities(), Some((shim, agent)));
+    assert_eq!(bench.state("{{.State.Pid}} {{.State.StartedAt}}"), began);
     let control = again.control().unwrap();
     control.stop(Stop::ORDERLY).await.unwrap();
     let stopped = exited(&mut again).await;
@@ -471,9 +475,10 @@ async fn a_shim_that_dies_for_want_of_memory_is_known_by_its_container() {
     let bench = Bench::with_memory(&image, script, 128);
     let mut run = bench.start().await;
     bench.marked("here");
-    let (shim, _) = run.identities().unwrap();
+    let init = bench.state("{{.State.Pid}}");
+    let shim = fs::read_to_string(format!("/proc/{init}/task/{init}/children")).unwrap();
     // Turned around: the shim is the kernel's first choice.
-    fs::write(format!("/proc/{}/oom_score_adj", shim.pid), "1000").unwrap();
+    fs::write(format!("/proc/{}/oom_score_adj", shim.trim()), "1000").unwrap();
     fs::write(bench.plan.workspace.join("go"), "").unwrap();
     let stopped = exited(&mut run).await;
     assert!(stopped.exit.oom, "{stopped:?}");

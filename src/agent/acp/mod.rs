@@ -29,7 +29,7 @@ use super::json::typed;
 use super::json_rpc::{self, Frame, Requests};
 use super::lines::notice;
 use super::live::{
-    Asked, Command, Dialog, LiveSpec, Phase, Refused, Restored, Settings, Told, tell,
+    Asked, Command, Dialog, Introduction, LiveSpec, Phase, Refused, Restored, Settings, Told, tell,
 };
 use super::{Evidence, Ignored, snapshot};
 use crate::event::{Event, NoticeLevel, TurnError, Usage};
@@ -53,6 +53,8 @@ struct Acp<V> {
     opening: Opening,
     ours: Requests,
     session: Option<String>,
+    #[serde(default)]
+    introduction: Introduction,
     /// How many of the vendor's settings were sent with the opening.
     opened_with: usize,
     /// What it works with.
@@ -108,6 +110,7 @@ pub(super) fn open<V: Vendor>(spec: &LiveSpec) -> Box<dyn Dialog> {
         opening: Opening::Nothing,
         ours: Requests::default(),
         session: None,
+        introduction: Introduction::default(),
         opened_with: 0,
         settings: Settings::started_with(spec),
         turn: None,

@@ -8,8 +8,7 @@ use super::wire::{Consent, Fault, Notice, Opened, Update};
 use super::{Acp, Opening, Owed};
 use crate::agent::json::typed;
 use crate::agent::json_rpc::{Frame, Peer, Requests};
-use crate::agent::live::{Phase, Told, tell};
-use crate::event::Event;
+use crate::agent::live::{Introduction, Phase, Told, tell};
 
 impl<V: Vendor> Peer for Acp<V> {
     type Fault<'a> = Fault<'a>;
@@ -59,13 +58,17 @@ impl<V: Vendor> Peer for Acp<V> {
             self.turn_over(frame, out);
             return "";
         }
-        if let Some(setting) = self.settings.take(id) {
+        let is_opening = self.phase == Phase::Opening;
+        let setting = self.settings.take(id);
+        if let Some(setting) = setting.filter(|_| !is_opening || frame.error.is_none()) {
             let refused = frame.error.as_ref().map(|fault| fault.message.to_string());
+            self.introduction.settled(&setting, refused.as_ref());
             self.settings.settle(setting, refused, out);
+            self.ready_if_open(out);
             return "";
         }
         if let Some(fault) = &frame.error {
-            if self.phase == Phase::Opening {
+            if is_opening {
                 self.phase = Phase::Refused;
             }
             let why = fault.message.to_string();
@@ -96,8 +99,14 @@ impl<V: Vendor> Peer for Acp<V> {
         }
     }
 
-    fn requested(&mut self, id: &str, method: &str, params: Option<&RawValue>) {
-        self.has_requested(id, method, params);
+    fn requested(
+        &mut self,
+        id: &str,
+        method: &str,
+        params: Option<&RawValue>,
+        out: &mut Vec<Told>,
+    ) {
+        self.has_requested(id, method, params, out);
     }
 
     fn told(&mut self, method: &str) {
@@ -190,23 +199,24 @@ impl<V: Vendor> Acp<V> {
             return;
         };
         self.in_history = method == "session/load" && V::HISTORY_FOLLOWS;
-        self.session = Some(id.clone());
-        out.push(Told::Event(Event::Session {
-            id,
-            model: self.spec.model.clone().or_else(|| session.model()),
-            cwd: self.spec.cwd.clone(),
-            tools: None,
-            at_work: false,
-        }));
+        self.session = Some(id);
+        let model = session.model().or_else(|| self.spec.model.clone());
+        self.introduction = Introduction::new(model, self.spec.cwd.clone());
         self.ready_if_open(out);
     }
 
-    /// Prompts are taken when all is set and what was said before is told.
+    /// Prompts are taken when all is set and what was said before is told. Which model it is
+    /// follows from what was set.
     fn ready_if_open(&mut self, out: &mut Vec<Told>) {
         let is_set =
             self.opened_with >= V::settings(&self.spec).len() && self.ours.open().next().is_none();
-        if self.phase == Phase::Opening && self.session.is_some() && is_set && !self.in_history {
+        if self.phase == Phase::Opening
+            && is_set
+            && !self.in_history
+            && let Some(session) = &self.session
+        {
             self.phase = Phase::Resting;
+            self.introduction.tell(session, out);
             out.push(Told::Ready);
         }
     }

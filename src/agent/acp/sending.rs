@@ -14,7 +14,13 @@ const DIALECT: Dialect = Dialect::Versioned;
 
 impl<V: Vendor> Acp<V> {
     /// A request of ours was sent.
-    pub(super) fn has_requested(&mut self, id: &str, method: &str, params: Option<&RawValue>) {
+    pub(super) fn has_requested(
+        &mut self,
+        id: &str,
+        method: &str,
+        params: Option<&RawValue>,
+        out: &mut Vec<Told>,
+    ) {
         let raw = params;
         let params: Sent<'_> = typed(raw).unwrap_or_default();
         match method {
@@ -35,6 +41,8 @@ impl<V: Vendor> Acp<V> {
                 let name = message.clone().unwrap_or_else(|| id.to_owned());
                 self.work.turn_begins(name);
                 self.vendor.turn_begins();
+                let session = self.session.as_deref().unwrap_or_default();
+                self.introduction.turn_begins(session, out);
                 self.phase = Phase::Working;
                 self.turn = Some(Turn {
                     request: id.to_owned(),
@@ -42,8 +50,8 @@ impl<V: Vendor> Acp<V> {
                     taken_up: false,
                 });
             }
-            _ if self.phase == Phase::Opening => self.opened_with += 1,
             _ => {
+                self.opened_with += usize::from(self.phase == Phase::Opening);
                 let asked: Value = typed(raw).unwrap_or_default();
                 if let Some(setting) = V::changed_by(method, &asked) {
                     self.settings.ask(id, setting);

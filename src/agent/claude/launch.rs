@@ -213,6 +213,7 @@ fn launch(spec: &TurnSpec, form: &[&str]) -> Result<LaunchPlan, LaunchError> {
         home_files: Vec::new(),
         home_links: Vec::new(),
         home_rename: None,
+        home_locks: None,
         home_defaults: Vec::new(),
         env_pass: ENV_PASS,
         env_fallback: Vec::new(),

@@ -345,7 +345,16 @@ impl ClaudeLive {
     fn changed(&mut self, setting: Setting, response: &Response, out: &mut Vec<Told>) {
         match (setting, &response.error) {
             (Setting::Effort(effort), None) => self.effort = Effort::Given(effort),
-            (setting, refused) => self.settings.settle(setting, refused.clone(), out),
+            (setting, refused) => {
+                let switched = match &setting {
+                    Setting::Model(model) if refused.is_none() => self.claude.switched(model),
+                    _ => None,
+                };
+                // its next turn says so itself
+                let is_now = self.phase == Phase::Working;
+                out.extend(switched.filter(|_| is_now).map(Told::Event));
+                self.settings.settle(setting, refused.clone(), out);
+            }
         }
     }
 

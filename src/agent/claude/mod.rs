@@ -63,6 +63,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     conversation: Some(launch::conversation),
     store: None,
     has_answered: None,
+    forgets: None,
     exits_well_by_signal: false,
     compacts: Compacts::AsAsked,
     live: Some(live::LIVE),
@@ -75,6 +76,9 @@ const VERSION: u32 = 1;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Claude {
     session: Option<Session>,
+    /// The running turn was told it.
+    #[serde(default)]
+    introduced: bool,
     messages: Messages,
     calls: Calls,
     totals: Totals,
@@ -158,6 +162,7 @@ impl Claude {
         self.api_error = None;
         self.has_answer = false;
         self.has_output = false;
+        self.introduced = false;
         self.totals.turn_begins();
     }
 

@@ -45,17 +45,31 @@ impl Claude {
         }
     }
 
-    /// Written at the start, and again before each round that background work begins.
+    /// Live form: in the middle of a turn it goes on with another model, and says nothing more of it.
+    pub(super) fn switched(&self, model: &str) -> Option<Event> {
+        let session = self.session.as_ref()?;
+        Some(Event::Session {
+            id: session.id.clone(),
+            model: Some(model.to_owned()),
+            cwd: session.cwd.clone(),
+            tools: None,
+            at_work: false,
+        })
+    }
+
+    /// Written at the start, and again before each round: a turn of its own, or one that background
+    /// work begins.
     pub(super) fn init(&mut self, line: &str, out: &mut Vec<Event>) -> Option<&'static str> {
         let init: Init<'_> = serde_json::from_str(line).ok()?;
         self.terminal = None;
         self.api_error = None;
         self.has_answer = false;
-        let known = self.session.as_ref().is_some_and(|session| {
-            session.id == *init.session_id
-                && session.model.as_deref() == init.model.as_deref()
-                && session.cwd.as_deref() == init.cwd.as_deref()
-        });
+        let known = self.introduced
+            && self.session.as_ref().is_some_and(|session| {
+                session.id == *init.session_id
+                    && session.model.as_deref() == init.model.as_deref()
+                    && session.cwd.as_deref() == init.cwd.as_deref()
+            });
         if !known {
             let session = Session {
                 id: init.session_id.to_string(),
@@ -70,6 +84,7 @@ impl Claude {
                 at_work: false,
             });
             self.session = Some(session);
+            self.introduced = true;
         }
         Some("the same session goes on")
     }

@@ -155,6 +155,7 @@ pub(super) fn plan(spec: &TurnSpec) -> Result<LaunchPlan, LaunchError> {
         home_files: home_files.into_iter().collect(),
         home_links: Vec::new(),
         home_rename: None,
+        home_locks: None,
         home_defaults: Vec::new(),
         env_pass: ENV_PASS,
         // `codex exec` sends requests without any key when only `OPENAI_API_KEY` is set

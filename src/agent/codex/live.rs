@@ -30,8 +30,8 @@ use crate::agent::json::typed;
 use crate::agent::json_rpc::{self, Frame, Peer, Requests};
 use crate::agent::lines::notice;
 use crate::agent::live::{
-    Asked, Command, Dialog, Holds, LiveKind, LiveSpec, Phase, Refused, Sets, Settings, Since, Told,
-    tell,
+    Asked, Command, Dialog, Holds, Introduction, LiveKind, LiveSpec, Phase, Refused, Sets,
+    Settings, Since, Told, tell,
 };
 use crate::agent::{COMPACT, Evidence, Ignored, snapshot};
 use crate::event::{Event, NoticeLevel, TurnError};
@@ -67,6 +67,8 @@ struct CodexLive {
     opening: Opening,
     ours: Requests,
     thread: Option<String>,
+    #[serde(default)]
+    introduction: Introduction,
     turn: Option<String>,
     /// The message that asked for a shorter context, which no item of the turn names.
     #[serde(default)]
@@ -223,6 +225,7 @@ impl Peer for CodexLive {
     ) -> &'static str {
         if let Some(setting) = self.settings.take(id) {
             let refused = frame.error.as_ref().map(Fault::text);
+            self.introduction.settled(&setting, refused.as_ref());
             self.settings.settle(setting, refused, out);
             return "";
         }
@@ -310,8 +313,14 @@ impl Peer for CodexLive {
         Some(reason)
     }
 
-    fn requested(&mut self, id: &str, method: &str, params: Option<&RawValue>) {
-        self.has_requested(id, method, params);
+    fn requested(
+        &mut self,
+        id: &str,
+        method: &str,
+        params: Option<&RawValue>,
+        out: &mut Vec<Told>,
+    ) {
+        self.has_requested(id, method, params, out);
     }
 
     fn told(&mut self, method: &str) {
@@ -419,19 +428,14 @@ impl CodexLive {
             return;
         };
         let text = |text: Option<crate::agent::json::Text<'_>>| text.map(|text| text.to_string());
-        self.thread = Some(started.thread.id.to_string());
-        self.work.cwd = started.cwd.as_deref().map(str::to_owned);
+        let thread = self.thread.insert(started.thread.id.to_string());
+        self.work.cwd = text(started.cwd);
+        self.introduction = Introduction::new(text(started.model), self.work.cwd.clone());
+        self.introduction.tell(thread, out);
         self.opening = Opening::Thread;
         if self.phase == Phase::Opening {
             self.phase = Phase::Resting;
         }
-        out.push(Told::Event(Event::Session {
-            id: started.thread.id.to_string(),
-            model: text(started.model),
-            cwd: text(started.cwd),
-            tools: None,
-            at_work: false,
-        }));
         out.push(Told::Ready);
     }
 

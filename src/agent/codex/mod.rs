@@ -57,6 +57,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     conversation: Some(launch::conversation),
     store: None,
     has_answered: Some(rollout::has_answered),
+    forgets: None,
     exits_well_by_signal: false,
     compacts: Compacts::Live,
     live: Some(live::LIVE),

@@ -155,6 +155,7 @@ pub(super) fn with_home(
         files: Vec::new(),
         home_links: links(spec, &home),
         home_rename: None,
+        home_locks: None,
         home_defaults: Vec::new(),
         env_fallback: Vec::new(),
         home_files,

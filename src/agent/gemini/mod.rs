@@ -8,6 +8,7 @@
 //! call gave the model (only what a person is shown), the steps of sub-agents, cost, and a mark
 //! where it silently asks again and repeats its text.
 
+mod chat;
 mod launch;
 mod live;
 mod record;
@@ -24,7 +25,9 @@ use self::verdict::Terminal;
 use super::json::{Text, typed};
 use super::lines::notice;
 use super::records::{self, Records, Taken};
-use super::{Adapter, AgentKind, Compacts, Credentials, Evidence, Ignored, RestoreError, snapshot};
+use super::{
+    Adapter, AgentKind, Compacts, Credentials, Evidence, Forgets, Ignored, RestoreError, snapshot,
+};
 use crate::event::{Event, FileChangeKind, NoticeLevel, PlanItem, TurnError, Usage};
 use crate::exit::Exit;
 use crate::frame::Line;
@@ -51,6 +54,10 @@ pub(super) const KIND: AgentKind = AgentKind {
     conversation: None,
     store: None,
     has_answered: None,
+    forgets: Some(Forgets {
+        file: chat::file,
+        last_said: chat::last_said,
+    }),
     // 0.61.0, at SIGTERM, SIGINT and SIGHUP
     exits_well_by_signal: true,
     compacts: Compacts::Never(

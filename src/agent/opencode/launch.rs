@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::config;
+use super::{config, lock};
 use crate::agent::args::{Args, Flags};
 use crate::agent::{AgentSession, LaunchError, LaunchPlan, TurnSpec};
 
@@ -163,6 +163,7 @@ pub(super) fn plan(spec: &TurnSpec) -> Result<LaunchPlan, LaunchError> {
         home_files: Vec::new(),
         home_links: Vec::new(),
         home_rename: None,
+        home_locks: Some(&lock::LOCKS),
         home_defaults: home_defaults(),
         env_pass: ENV_PASS,
         env_fallback: Vec::new(),

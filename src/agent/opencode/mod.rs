@@ -13,6 +13,7 @@
 mod config;
 mod launch;
 mod live;
+mod lock;
 mod log;
 mod record;
 mod step;
@@ -61,6 +62,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     conversation: None,
     store: Some(store::STORE),
     has_answered: None,
+    forgets: None,
     exits_well_by_signal: false,
     compacts: Compacts::Live,
     live: Some(live::LIVE),

@@ -126,6 +126,7 @@ pub(super) fn plan(spec: &TurnSpec) -> Result<LaunchPlan, LaunchError> {
         home_files: Vec::new(),
         home_links: Vec::new(),
         home_rename: None,
+        home_locks: None,
         home_defaults: Vec::new(),
         env_fallback: Vec::new(),
         env_pass: ENV_PASS,

@@ -48,6 +48,7 @@ pub(super) const KIND: AgentKind = AgentKind {
     conversation: None,
     store: None,
     has_answered: None,
+    forgets: None,
     exits_well_by_signal: false,
     compacts: Compacts::Never(
         "its `/compact` is a command of its own terminal and its RPC mode; in the print mode that it \

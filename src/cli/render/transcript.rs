@@ -85,8 +85,13 @@ impl Transcript {
                 self.line(out, Style::Dim, &format!("with {}", summary(model)))
             }
             Event::Session { model, cwd, .. } => {
+                let cwd = cwd.as_ref().map(|cwd| format!("{cwd}/"));
+                // A live process says it in each of its turns.
+                if cwd.is_some() && (&self.model, &self.cwd) == (model, &cwd) {
+                    return Ok(());
+                }
                 self.model.clone_from(model);
-                self.cwd = cwd.as_ref().map(|cwd| format!("{cwd}/"));
+                self.cwd = cwd;
                 let model = model.as_deref().unwrap_or("its default model");
                 self.line(out, Style::Dim, &format!("agent ready, {}", summary(model)))
             }

@@ -1,9 +1,15 @@
 //! A process that waits for a turn and what is wanted of the CLI by now: the model, how hard it
 //! thinks, who consents, its system prompt may have changed since it was started.
 
+use std::time::Duration;
+
 use super::process::LiveProcess;
 use crate::agent::live::{Setting, Since};
 use crate::turn::context::{TurnContext, TurnFault};
+
+/// How long a process that still opens is waited for before it is replaced. Nobody can cancel the
+/// turn meanwhile.
+const OPENING: Duration = Duration::from_secs(3);
 
 /// A process's system prompt; it may have none of ours.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,6 +37,10 @@ impl LiveProcess {
         let Some(missing) = self.missing() else {
             return Ok(false);
         };
+        if !missing.is_empty() {
+            // Another process would have to open, too.
+            self.open_within(OPENING).await?;
+        }
         for setting in missing {
             if self.kind.sets.since(&setting) == Since::NextProcess
                 || !self.set_now(setting).await?

@@ -12,6 +12,7 @@ use super::course::{Course, News, Now, Step};
 use super::process::LiveProcess;
 use crate::agent::live::{Command, LivePlan, Phase, Told};
 use crate::event::TurnError;
+use crate::image::ImageNote;
 use crate::journal::{Batch, Journal, JournalError};
 use crate::process::clock_ticks;
 use crate::sandbox::Change;
@@ -20,6 +21,7 @@ use crate::turn::approval::Waiting;
 use crate::turn::attempt::vigil::LEAVE;
 use crate::turn::attempt::{AttemptEnd, until, warning};
 use crate::turn::context::{TurnCommand, TurnContext, TurnFault};
+use crate::turn::forgotten::{Next, recalled};
 use crate::turn::outcome::Stop;
 use crate::turn::pump::Closing;
 use crate::turn::shown::Shown;
@@ -270,7 +272,7 @@ impl LiveAttempt {
                 Step::Wait => return Ok(false),
                 Step::Over | Step::Hopeless => return Ok(true),
                 Step::Say(command) => {
-                    let command = self.illustrated(command).await?;
+                    let command = self.recalled(command).await?;
                     if !self.say(&command).await? {
                         return Ok(false);
                     }
@@ -279,10 +281,44 @@ impl LiveAttempt {
         }
     }
 
-    /// What is to be said, with its images. One that cannot be had any more is told of in its place.
-    async fn illustrated(&mut self, mut command: Command) -> Result<Command, TurnFault> {
+    /// What is to be said, with its images. What the CLI has forgotten of the turn, which was cut off
+    /// for the message, goes before it.
+    async fn recalled(&mut self, mut command: Command) -> Result<Command, TurnFault> {
+        let mut images = self.course.images(&command).to_vec();
+        let Command::Prompt(message) = &mut command else {
+            return self.illustrated(command, images).await;
+        };
+        let session = self.process.agent_session().map(str::to_owned);
+        let may_be_forgotten =
+            self.context.agent.forgets.is_some() && !self.course.begins_with(&message.id);
+        if let Some(session) = session.filter(|_| may_be_forgotten) {
+            // What it forgot is read from the journal.
+            self.settle().await?;
+            let batch = self.batch()?;
+            self.context.journal.commit(batch).await?;
+            let next = Next {
+                turn: self.account.origin().turn,
+                text: &message.text,
+                seen: &self.account.seen,
+                is_cut_off: true,
+            };
+            let recalled = recalled(&self.context, self.process.run, &session, next).await?;
+            if let Some(recalled) = recalled {
+                message.text = recalled.text;
+                images.splice(0..0, recalled.images);
+                self.account.add(recalled.notice);
+            }
+        }
+        self.illustrated(command, images).await
+    }
+
+    /// What is to be said, with these images. One that cannot be had any more is told of in its place.
+    async fn illustrated(
+        &mut self,
+        mut command: Command,
+        notes: Vec<ImageNote>,
+    ) -> Result<Command, TurnFault> {
         let turn = self.account.origin().turn;
-        let notes = self.course.images(&command).to_vec();
         let (Command::Prompt(message) | Command::Steer(message)) = &mut command else {
             return Ok(command);
         };

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::process::LiveProcess;
-use crate::agent::live::{Command, Setting, Since, Told};
+use crate::agent::live::{Command, Phase, Setting, Since, Told};
 use crate::sandbox::Change as Changed;
 use crate::turn::attempt::until;
 use crate::turn::context::{NotSet, SetAnswer, TurnFault};
@@ -23,6 +23,14 @@ pub(super) struct Change {
     done: oneshot::Sender<SetAnswer>,
 }
 
+/// Whether a CLI can be asked for a change.
+enum Asking {
+    /// It was asked, or has what it would be asked for.
+    Asked,
+    /// It cannot be asked now.
+    CannotNow(oneshot::Sender<SetAnswer>),
+}
+
 impl LiveProcess {
     /// Asks the CLI for it. `done` is told what it says, or is dropped with the process. Where it
     /// cannot be asked now the change counts from the next turn on: that one adapts.
@@ -31,14 +39,25 @@ impl LiveProcess {
         setting: Setting,
         done: oneshot::Sender<SetAnswer>,
     ) -> Result<(), TurnFault> {
+        match self.ask(setting, done).await? {
+            Asking::Asked => {}
+            Asking::CannotNow(done) => tell(done, Ok(Since::NextTurn)),
+        }
+        Ok(())
+    }
+
+    async fn ask(
+        &mut self,
+        setting: Setting,
+        done: oneshot::Sender<SetAnswer>,
+    ) -> Result<Asking, TurnFault> {
         if self.dialog().settings().has(&setting) {
             tell(done, Ok(self.kind.sets.since(&setting)));
-            return Ok(());
+            return Ok(Asking::Asked);
         }
         let frames = self.dialog().frames(&Command::Set(setting.clone()));
         let (Ok(frames), true) = (frames, self.is_alive()) else {
-            tell(done, Ok(Since::NextTurn));
-            return Ok(());
+            return Ok(Asking::CannotNow(done));
         };
         if let Some(earlier) = self.change.replace(Change {
             setting,
@@ -49,7 +68,7 @@ impl LiveProcess {
         }
         self.send(frames).await?;
         crash_point!("live.setting_sent");
-        Ok(())
+        Ok(Asking::Asked)
     }
 
     /// Takes the CLI's answer from what it told, if it is there.
@@ -84,31 +103,52 @@ impl LiveProcess {
         }
     }
 
-    /// Asks for a change and waits for the answer; whether it is made.
+    /// Asks for a change and waits for the answer; whether it is made. One that is still being
+    /// opened cannot be asked: it would begin with the setting that it was started with.
     pub(super) async fn set_now(&mut self, setting: Setting) -> Result<bool, TurnFault> {
         let (done, mut answer) = oneshot::channel();
-        self.set(setting, done).await?;
+        if let Asking::CannotNow(_) = self.ask(setting, done).await? {
+            return Ok(false);
+        }
         loop {
-            while self.read()? {}
-            if !self.send_due().await? {
-                return Ok(false);
-            }
+            let hears = self.hear().await?;
             match answer.try_recv() {
                 Ok(answer) => return Ok(answer.is_ok()),
                 Err(oneshot::error::TryRecvError::Closed) => return Ok(false),
-                Err(oneshot::error::TryRecvError::Empty) if self.ending.is_some() => {
-                    return Ok(false);
-                }
+                Err(oneshot::error::TryRecvError::Empty) if !hears => return Ok(false),
                 Err(oneshot::error::TryRecvError::Empty) => {}
             }
             let due = self.change_due();
             tokio::select! {
-                change = self.changed() => match change? {
-                    Changed::Ended(ending) => self.ending = Some(ending),
-                    Changed::Spool { held, .. } => self.room.held(held),
-                },
+                change = self.changed() => self.note(change?),
                 () = until(due) => self.drop_late_change(),
             }
+        }
+    }
+
+    /// Waits until the protocol is open, for that long at most.
+    pub(super) async fn open_within(&mut self, limit: Duration) -> Result<(), TurnFault> {
+        let late = Instant::now() + limit;
+        while self.hear().await? && self.dialog().phase() == Phase::Opening {
+            tokio::select! {
+                change = self.changed() => self.note(change?),
+                () = until(Some(late)) => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what the CLI has said, and says what the protocol itself wants said; whether the CLI
+    /// still hears.
+    async fn hear(&mut self) -> Result<bool, TurnFault> {
+        while self.read()? {}
+        Ok(self.send_due().await? && self.ending.is_none())
+    }
+
+    fn note(&mut self, change: Changed) {
+        match change {
+            Changed::Ended(ending) => self.ending = Some(ending),
+            Changed::Spool { held, .. } => self.room.held(held),
         }
     }
 }

@@ -407,6 +407,12 @@ impl Course {
         Some(if is_cut { Evidence::Interrupted } else { said })
     }
 
+    /// Whether the turn begins with that message.
+    pub(super) fn begins_with(&self, id: &str) -> bool {
+        let mut messages = self.messages.iter();
+        messages.any(|message| message.id == id && message.opens)
+    }
+
     /// The images that go with what is to be said.
     pub(super) fn images(&self, command: &Command) -> &[ImageNote] {
         let (Command::Prompt(said) | Command::Steer(said)) = command else {

@@ -4,6 +4,8 @@
 //! Between handing a frame over and learning its place nothing is read; after it, all that lies
 //! before that place is. So the dialog always holds every frame that was sent.
 
+mod attach;
+
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Seek as _};
 use std::sync::Arc;
@@ -12,23 +14,24 @@ use std::time::Duration;
 use super::adapt::SystemPrompt;
 use super::change::Change as Changing;
 use super::course::Course;
-use super::saved::{Saved, save};
+use super::saved::save;
 use super::started::Started;
+use crate::agent::Evidence;
 use crate::agent::live::{Dialog, Heard, LiveKind, LivePlan, LiveReader, LiveSpec, Told};
-use crate::agent::{Evidence, RestoreError};
 use crate::event::{ErrorClass, Event, TurnError};
 use crate::exit::Exit;
 use crate::files;
 use crate::ids::{RunId, SpoolOffset, TurnId};
 use crate::journal::Change as Stored;
-use crate::sandbox::{self, Attach, Change, Ending, RunControl, RunHandle, SandboxError};
+use crate::sandbox::{Change, Ending, RunControl, RunHandle, SandboxError};
 use crate::spool::control::Stop as Ladder;
 use crate::spool::{Reclaimer, RunDir, Stdin, Tail, read_inputs};
 use crate::turn::attempt::describe;
-use crate::turn::attempt::left::Left;
 use crate::turn::context::{TurnContext, TurnFault};
 use crate::turn::provision;
 use crate::turn::spool_room::SpoolRoom;
+
+pub(in crate::turn) use attach::Place;
 
 /// How long a CLI that is told to end may take before signals do it: it writes its last records.
 const LEAVE: Duration = Duration::from_millis(1_500);
@@ -80,23 +83,6 @@ impl std::fmt::Debug for LiveProcess {
             .field("run", &self.run)
             .finish_non_exhaustive()
     }
-}
-
-/// A process that an earlier daemon has left.
-pub(in crate::turn) struct Opened {
-    pub(in crate::turn) process: LiveProcess,
-    /// What was known of its last turn.
-    pub(in crate::turn) course: Course,
-    /// The frames that were sent after that was stored.
-    pub(in crate::turn) frames: Vec<Vec<u8>>,
-}
-
-/// What a daemon stored of a process.
-pub(in crate::turn) struct Place {
-    pub(in crate::turn) offset: SpoolOffset,
-    pub(in crate::turn) ordinal: u64,
-    pub(in crate::turn) saved: Saved,
-    pub(in crate::turn) turn: (TurnId, u32),
 }
 
 impl LiveProcess {
@@ -162,77 +148,6 @@ impl LiveProcess {
         self.control = handle.control();
         self.handle = Some(handle);
         Ok(())
-    }
-
-    /// Goes on with a process that an earlier daemon started, from what it has stored, or from the
-    /// process's first byte. Where that state is another version's the process is of no use.
-    pub(in crate::turn) async fn attach(
-        context: Arc<TurnContext>,
-        kind: &'static LiveKind,
-        run: RunId,
-        place: Option<Place>,
-    ) -> Result<Opened, TurnFault> {
-        let dir = context.run_dir(run);
-        let (handle, ending) = match find(&dir).await? {
-            Attach::Running(handle) => (Some(handle), None),
-            Attach::Ended(ending) => (None, Some(ending)),
-        };
-        let control = handle.as_ref().and_then(RunHandle::control);
-        if let Some(control) = &control {
-            // A frame that the daemon before sent with its last breath is recorded before this is
-            // answered.
-            control.stat().await.ok();
-        }
-        let (offset, ordinal) = place.as_ref().map_or((SpoolOffset::START, 0), |place| {
-            (place.offset, place.ordinal)
-        });
-        let left = Left::of(&dir.spool(), offset, handle.is_some());
-        let restored = match left.lost {
-            // Frames stand at places of the output: those would be others.
-            Some(lost) => Err(lost),
-            None => {
-                restore(&context, kind, &dir, place.as_ref()).map_err(|error| error.to_string())
-            }
-        };
-        let is_mute = restored.is_err();
-        let reader = restored.unwrap_or_else(|error| {
-            tracing::warn!(%run, error, "a live process cannot be gone on with");
-            let redactor = Arc::clone(&context.redactor);
-            LiveReader::new(kind, &LiveSpec::default(), redactor)
-        });
-        let last_turn = place.as_ref().map(|place| place.turn);
-        let (input, course) = place.map_or((SpoolOffset::START, Course::default()), |place| {
-            (place.saved.input, place.saved.course)
-        });
-        let mut process = Self {
-            room: SpoolRoom::new(&context, &dir),
-            input_room: input_room(&context, &dir),
-            tail: left.tail.filter(|_| !is_mute),
-            context,
-            kind,
-            run,
-            dir,
-            handle,
-            control,
-            ending,
-            taken: reader.frames(),
-            reader,
-            ahead: VecDeque::new(),
-            input,
-            offset,
-            ordinal,
-            told: Vec::new(),
-            last_turn,
-            is_mute,
-            system_prompt: None,
-            change: None,
-        };
-        let frames = process.hear_own_frames()?;
-        Ok(Opened {
-            process,
-            course,
-            frames,
-        })
     }
 
     /// Gives the reader the frames of the log that it does not know.
@@ -482,29 +397,4 @@ fn input_room(context: &TurnContext, dir: &RunDir) -> Option<Reclaimer> {
     let reclaims = !context.spool_retain && dir.input().exists();
     let open = || Reclaimer::open(&dir.input(), context.spool_quota).ok();
     if reclaims { open() } else { None }
-}
-
-/// The process of a folder, as it is now.
-async fn find(dir: &RunDir) -> Result<Attach, SandboxError> {
-    let found = if dir.path().exists() {
-        sandbox::attach(dir).await?
-    } else {
-        Attach::Ended(Ending::vanished())
-    };
-    crash_point!("live.attached");
-    Ok(found)
-}
-
-/// The reader as it was at this place, or one that begins with the process's first byte.
-fn restore(
-    context: &TurnContext,
-    kind: &'static LiveKind,
-    dir: &RunDir,
-    place: Option<&Place>,
-) -> Result<LiveReader, RestoreError> {
-    let redactor = Arc::clone(&context.redactor);
-    match place {
-        Some(place) => LiveReader::restore(kind, redactor, &place.saved.reader, place.offset),
-        None => Ok(LiveReader::new(kind, &Started::read(dir)?.spec, redactor)),
-    }
 }

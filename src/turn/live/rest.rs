@@ -117,6 +117,9 @@ struct Resting {
 /// to tell of.
 const DEATHS: u32 = 1;
 
+/// How long the next process waits for what was to be chosen when the one before died: one commit.
+const CHOICE: Duration = Duration::from_secs(1);
+
 impl Resting {
     async fn run(
         mut self,
@@ -367,10 +370,12 @@ impl Resting {
 
     /// The process is gone although nobody ended it.
     async fn gone(&mut self) -> Result<(), TurnFault> {
-        let Some(process) = self.process.take() else {
+        let Some(mut process) = self.process.take() else {
             return Ok(());
         };
         tracing::warn!(run = %process.run, "the agent's process died between two turns");
+        let mut choices = self.context.choices.subscribe();
+        let was_asked = process.change.take().is_some();
         self.deaths += 1;
         let event = Event::Notice {
             level: NoticeLevel::Warning,
@@ -386,6 +391,11 @@ impl Resting {
         batch.events.push(NewEvent::encode(&event, id, now, None)?);
         self.context.journal.commit(batch).await?;
         if self.deaths <= DEATHS {
+            if was_asked {
+                // What the dead one did not answer counts from the next process on: from this one.
+                // Not waited for, the turn would have to replace that again.
+                drop(tokio::time::timeout(CHOICE, choices.changed()).await);
+            }
             self.warm().await?;
         }
         Ok(())

@@ -44,9 +44,14 @@ impl Turn {
             account.add(self.row.prompt_event());
         }
         account.seen.begin_attempt();
-        let mut prompt = (account.seen.next_prompt(), account.seen.next_images());
+        let prompt;
         let (mut process, plan) = if let Some(process) = woken {
-            self.conversation.go_on();
+            let (row, seen) = (&self.row, &account.seen);
+            let said = self.conversation.go_on(&context, row, seen, run).await?;
+            prompt = (said.prompt, said.images);
+            said.notice
+                .into_iter()
+                .for_each(|notice| account.add(notice));
             (process, None)
         } else {
             let (row, seen) = (&self.row, &account.seen);

@@ -58,6 +58,7 @@ pub(super) fn plan(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError>
             home_files: Vec::new(),
             home_links: Vec::new(),
             home_rename: None,
+            home_locks: None,
             home_defaults: Vec::new(),
             env_pass: launch::ENV_PASS,
             env_fallback: vec![EnvFallback {

@@ -25,7 +25,13 @@ const SET: &str = "thread/settings/update";
 
 impl CodexLive {
     /// A request of ours was sent.
-    pub(super) fn has_requested(&mut self, id: &str, method: &str, params: Option<&RawValue>) {
+    pub(super) fn has_requested(
+        &mut self,
+        id: &str,
+        method: &str,
+        params: Option<&RawValue>,
+        out: &mut Vec<Told>,
+    ) {
         match method {
             "initialize" => self.opening = Opening::Asked,
             "thread/start" | "thread/resume" => self.opening = Opening::Thread,
@@ -37,7 +43,9 @@ impl CodexLive {
                 if method == SHORTEN {
                     self.shortening = message.as_deref().map(str::to_owned);
                 }
-                if thread.is_some_and(|thread| Some(&*thread) == self.thread.as_deref()) {
+                if let Some(thread) = thread.filter(|thread| self.thread.as_deref() == Some(thread))
+                {
+                    self.introduction.turn_begins(&thread, out);
                     self.phase = Phase::Working;
                     self.failed = None;
                     self.background = None;

@@ -1,9 +1,9 @@
 //! How Gemini CLI 0.61.0 is started in live form: `gemini --acp`.
 
 use crate::agent::args::Args;
-use crate::agent::gemini::launch;
+use crate::agent::gemini::{chat, launch};
 use crate::agent::live::{LivePlan, LiveSpec};
-use crate::agent::{AgentSession, ConversationFile, HomeRename, LaunchError, TurnSpec};
+use crate::agent::{AgentSession, HomeRename, Homes, LaunchError, TurnSpec};
 
 /// The plan for a conversation.
 pub(super) fn plan(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError> {
@@ -40,18 +40,13 @@ pub(super) fn plan(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError>
 /// conversation it begins a file for a new one of that id, named after the minute that it is: in
 /// the same minute it thus empties what it is to load. No file is of that name's minute again.
 fn safe_to_load(spec: &TurnSpec, id: &str) -> Option<HomeRename> {
-    let short = id.get(..8)?;
-    if !short.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return None;
-    }
-    Some(HomeRename {
-        file: ConversationFile {
-            folder: spec.home.join(".gemini/tmp"),
-            depth: 2,
-            name_end: format!("-{short}.jsonl"),
-        },
-        name: format!("session-1970-01-01T00-00-{short}.jsonl"),
-    })
+    let homes = Homes {
+        home: &spec.home,
+        variable: &|_| None,
+    };
+    let file = chat::file(&homes, id)?;
+    let name = format!("session-1970-01-01T00-00{}", file.name_end);
+    Some(HomeRename { file, name })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::agent::args::Args;
 use crate::agent::live::{LivePlan, LiveSpec};
-use crate::agent::opencode::{config, launch};
+use crate::agent::opencode::{config, launch, lock};
 use crate::agent::{AgentSession, LaunchError, LaunchPlan, TurnSpec};
 
 const PLUGIN: &[u8] = include_bytes!("plugin.mjs");
@@ -69,6 +69,7 @@ pub(super) fn plan(spec: &TurnSpec, asks: bool) -> Result<LivePlan, LaunchError>
             home_files: Vec::new(),
             home_links: Vec::new(),
             home_rename: None,
+            home_locks: Some(&lock::LOCKS),
             home_defaults: launch::home_defaults(),
             env_pass: launch::ENV_PASS,
             env_fallback: Vec::new(),

@@ -24,7 +24,7 @@ fn shown(bench: &Bench) -> usize {
 
 /// The session is over: one turn with the image, which no event has in it.
 fn assert_shown_once(bench: &Bench, watched: Watched, turns: usize) {
-    let events = watched.finish(&bench);
+    let events = watched.finish(bench);
     assert_eq!(of(&events, "end").len(), turns, "{events:#?}");
     let with_image: Vec<_> = of(&events, "prompt")
         .into_iter()

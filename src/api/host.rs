@@ -15,6 +15,7 @@ use crate::clock::Timestamp;
 use crate::config::EnvMap;
 use crate::hub::link::LinkStatus;
 use crate::ids::{SessionId, TurnId};
+use crate::image::Image;
 use crate::journal::{Journal, JournalError, Room};
 use crate::redact::Redactor;
 use crate::session::Session;
@@ -149,6 +150,8 @@ pub struct NewSession {
     pub cwd: PathBuf,
     /// What the agent is to do.
     pub task: String,
+    /// The images that go with it.
+    pub images: Vec<Image>,
 }
 
 /// A session that was made.

@@ -36,7 +36,7 @@ pub(super) async fn create(
     State(api): State<Arc<Api>>,
     request: Body,
 ) -> Result<(StatusCode, Json<CreateAnswer>), Failure> {
-    let request: CreateRequest = needed(body(request).await?)?;
+    let request: CreateRequest = needed(body_up_to(request, WITH_IMAGES).await?)?;
     let cwd = PathBuf::from(request.cwd);
     if !cwd.is_absolute() {
         return Err(Failure::invalid("`cwd` must be an absolute path"));
@@ -49,6 +49,7 @@ pub(super) async fn create(
         env: request.env.into_iter().collect::<EnvMap>(),
         cwd,
         task: request.task,
+        images: images(&request.images)?,
     };
     let created = api.host.create(new).await?;
     let answer = CreateAnswer {

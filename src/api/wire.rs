@@ -238,6 +238,9 @@ pub struct CreateRequest {
     pub env: BTreeMap<String, String>,
     pub cwd: String,
     pub task: String,
+    /// Images in base64 that go with the task: PNG, JPEG, GIF or WebP.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<String>,
 }
 
 /// A session that was made.

@@ -102,6 +102,23 @@ impl Context {
         SessionSettings::of(&Given { options, hub, task }, &self.env, &self.place)
     }
 
+    /// A workspace that is named and not there is a typing error where nothing is cloned into it.
+    pub(super) fn refuse_missing_workspace(&self) -> Result<(), CliError> {
+        let missing = self.config.workspace_dir.as_ref();
+        let missing = missing.filter(|path| self.config.repos.is_empty() && !path.exists());
+        let Some(path) = missing else {
+            return Ok(());
+        };
+        Err(CliError::new(
+            Exit::Usage,
+            format!(
+                "--workspace-dir {0}: there is no such folder; correct the path, make it (mkdir -p \
+                 {0}), or have a repository cloned into it (--repo)",
+                path.display()
+            ),
+        ))
+    }
+
     /// The task's text, from wherever it is.
     pub(super) fn task(&self) -> Result<Option<String>, CliError> {
         let text = match &self.config.task {

@@ -18,6 +18,7 @@ mod git_worker;
 mod hosting;
 mod hub;
 mod hub_tools;
+mod images;
 mod init;
 mod install;
 mod lead;

@@ -1,7 +1,6 @@
 //! Gives a session's agent something more to do, and waits for it where that is asked for.
 
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,13 +11,12 @@ use super::client::{Client, ClientError, Context, Follower, Step, Which, runtime
 use super::lead::exit_code;
 use super::printing::{print, say};
 use super::render::Stage;
-use super::{CliError, Exit, task};
+use super::{CliError, Exit, images, task};
 use crate::api::wire::{PromptAnswer, PromptRequest};
 use crate::clock::Clock;
 use crate::config::{Author, ClientOptions};
 use crate::event::Outcome;
 use crate::ids::SessionId;
-use crate::image::{self, Image};
 
 /// Between two tries to hand a prompt to a daemon that is starting or setting the session up.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -40,9 +38,8 @@ pub(super) struct Arguments {
     /// An id for the prompt: the same one again does nothing more
     #[arg(long, value_name = "ID")]
     prompt_id: Option<String>,
-    /// PNG, JPEG, GIF or WebP image that goes with it; up to 8, of at most 5 MiB in all
-    #[arg(long = "image", value_name = "FILE")]
-    images: Vec<PathBuf>,
+    #[command(flatten)]
+    images: images::Images,
     /// On whose behalf: the author of the commits that the agent makes of it
     #[arg(long, value_name = "NAME <ADDRESS>")]
     author: Option<Author>,
@@ -57,7 +54,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     let context = Context::read(&arguments.options, arguments.output.as_deref())?;
     let text = text(arguments)?;
-    let images = images(&arguments.images)?;
+    let images = arguments.images.base64()?;
     runtime()?.block_on(prompt(&context, arguments, (text, images)))
 }
 
@@ -67,34 +64,6 @@ fn text(arguments: &Arguments) -> Result<String, CliError> {
         (None, Some("-")) => task::from_stdin(),
         (None, text) => Ok(text.unwrap_or_default().to_owned()),
     }
-}
-
-/// The images, in base64.
-fn images(paths: &[PathBuf]) -> Result<Vec<String>, CliError> {
-    let mut images = Vec::new();
-    for path in paths {
-        let refused = |why: String| {
-            let message = format!("`--image {}`: {why}", path.display());
-            CliError::new(Exit::Usage, message)
-        };
-        let data = read_at_most(path).map_err(|error| refused(error.to_string()))?;
-        let image = Image::new(data).map_err(|error| refused(error.to_string()))?;
-        images.push(image);
-    }
-    let images = image::all(images);
-    let images =
-        images.map_err(|error| CliError::new(Exit::Usage, format!("`--image`: {error}")))?;
-    Ok(images.iter().map(Image::base64).collect())
-}
-
-/// A file's bytes, and no more of them than show that it is too large.
-fn read_at_most(path: &Path) -> io::Result<Vec<u8>> {
-    let mut data = Vec::new();
-    let limit = image::MAX_BYTES as u64 + 1;
-    std::fs::File::open(path)?
-        .take(limit)
-        .read_to_end(&mut data)?;
-    Ok(data)
 }
 
 async fn prompt(

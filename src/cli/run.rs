@@ -7,9 +7,10 @@ use super::approve::Here;
 use super::lead::{Context, Stops, exit_code, runtime};
 use super::printing::say;
 use super::render::Stage;
-use super::{CliError, Exit};
+use super::{CliError, Exit, images};
 use crate::config::{CommandKind, Options};
-use crate::daemon::{Chosen, HubAccess, Led, OwnHub, Setup, State};
+use crate::daemon::{Chosen, HubAccess, Led, OwnHub, Setup, State, take_images};
+use crate::image::Image;
 use crate::journal::Tail;
 use crate::tasks::Tasks;
 
@@ -22,6 +23,8 @@ pub(super) struct Arguments {
     /// What the agent is to do; `-` reads it from stdin
     #[arg(value_name = "TASK")]
     task: Option<String>,
+    #[command(flatten)]
+    images: images::Images,
     #[command(flatten)]
     options: Options,
 }
@@ -38,9 +41,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
             "there is no task: say what the agent is to do",
         ));
     };
+    context.refuse_missing_workspace()?;
+    let images = arguments.images.read()?;
+    if !images.is_empty() {
+        take_images(&mut context.config.agent)?;
+    }
     let folder = Folder::new(&context.config.state_dir);
     context.config.state_dir.clone_from(&folder.path);
-    let result = runtime()?.block_on(turn(&context.setup(), &folder, task));
+    let result = runtime()?.block_on(turn(&context.setup(), &folder, (task, images)));
     if result.is_err() {
         folder.remove();
     }
@@ -82,7 +90,11 @@ impl Folder {
     }
 }
 
-async fn turn(setup: &Setup<'_>, folder: &Folder, task: String) -> Result<ExitCode, CliError> {
+async fn turn(
+    setup: &Setup<'_>,
+    folder: &Folder,
+    (task, images): (String, Vec<Image>),
+) -> Result<ExitCode, CliError> {
     let mut stops = Stops::listen()?;
     let chosen = Chosen::check(setup)?;
     let state = State::take(
@@ -98,6 +110,7 @@ async fn turn(setup: &Setup<'_>, folder: &Folder, task: String) -> Result<ExitCo
     let mut shown = Stage::new(setup.config.output);
     let mut tail = state.journal().tail(&session, 0);
     let joining = chosen.connect(&state, &hub, session, HUB_PATIENCE, &tasks);
+    let joining = joining.with_images(images);
     let starting = async {
         let joined = joining.joined().await?;
         Ok::<_, CliError>(joining.start(setup, &joined).await?)

@@ -15,7 +15,7 @@ use super::client::{create_session, daemon_status, session_settled};
 use super::lead::Context;
 use super::printing::{print, say};
 use super::sessions::state_words;
-use super::{CliError, Exit};
+use super::{CliError, Exit, images};
 use crate::api;
 use crate::api::wire::{CreateRequest, DaemonStatus, SessionState};
 use crate::config::{CommandKind, HubOptions, Options};
@@ -54,6 +54,8 @@ pub(super) struct Arguments {
     #[arg(value_name = "TASK")]
     task: Option<String>,
     #[command(flatten)]
+    images: images::Images,
+    #[command(flatten)]
     options: Options,
     #[command(flatten)]
     hub: HubOptions,
@@ -70,6 +72,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     let Some(context) = Context::read(CommandKind::Start, options, hub, task)? else {
         return Ok(ExitCode::SUCCESS);
     };
+    if context.config.task.is_some() {
+        context.refuse_missing_workspace()?;
+    } else if !arguments.images.is_empty() {
+        let message = "--image goes with a task: say what the agent is to do";
+        return Err(CliError::new(Exit::Usage, message));
+    }
     // Everything that can be wrong with what was asked is known before a daemon is started.
     let request = context
         .task()?
@@ -164,6 +172,7 @@ fn request(
             .collect(),
         cwd: context.place.cwd.display().to_string(),
         task,
+        images: arguments.images.base64()?,
     })
 }
 

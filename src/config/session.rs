@@ -126,6 +126,14 @@ impl SessionSettings {
         settle(layers, place, false, false)
     }
 
+    /// The same, for the agent's live form.
+    #[must_use]
+    pub fn in_live_form(mut self) -> Self {
+        let live = vec!["live".to_owned()];
+        self.0.insert(setting::MODE.key.to_owned(), live);
+        self
+    }
+
     /// The settings by their keys.
     pub fn into_values(self) -> BTreeMap<String, Vec<String>> {
         self.0

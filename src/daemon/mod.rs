@@ -34,7 +34,7 @@ mod workspace;
 
 use std::path::{Path, PathBuf};
 
-pub use self::agent::launch::environment_to_send;
+pub use self::agent::launch::{environment_to_send, take_images};
 pub use self::agent::program::{FoundBy, Program, RunsAs, runs_as};
 pub use self::agent::survey::{Survey, survey};
 pub use self::error::DaemonError;

@@ -75,7 +75,7 @@ mod tests {
     fn a_failed_sync_is_noted_until_it_is_forgotten_and_a_refused_write_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let journal = dir.path().join("journal.db");
-        File::create(&journal).unwrap();
+        files::create_private(&journal).unwrap();
         let store = |code| {
             let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
             JournalError::Store(Arc::new(error))

@@ -94,10 +94,9 @@ impl Staging {
 
 /// Goes on with a whole clone whose entries were moving up into `target` when a death came between.
 pub(super) fn resume(target: &Path) -> io::Result<()> {
-    let entries = match fs::read_dir(target) {
+    let Ok(entries) = fs::read_dir(target) else {
         // Nothing to go on with; whoever needs the folder says what is wrong with it.
-        Err(_) => return Ok(()),
-        Ok(entries) => entries,
+        return Ok(());
     };
     for entry in entries {
         let entry = entry?;

@@ -102,3 +102,56 @@ async fn claude_is_shown_an_image_of_a_message_into_its_turn_once() {
     assert_eq!(watched.end(1)["outcome"], "completed");
     assert_shown_once(&bench, watched, 1);
 }
+
+/// A command for an agent that is shown the pixel with its task; `auto` as a user has it.
+fn with_pixel(bench: &Bench, command: &str) -> Running {
+    let file = bench.path("pixel.png");
+    fs::write(&file, STANDARD.decode(PIXEL).unwrap()).unwrap();
+    let mut command = bench.agent_command(&[command, HELLO], false);
+    command.env("AGENT_RUNNER_MODE", "auto");
+    Running::start(command.arg("--image").arg(&file))
+}
+
+fn assert_in_one_prompt(events: &[serde_json::Value]) {
+    let prompts = of(events, "prompt");
+    assert_eq!(prompts.len(), 1, "{events:#?}");
+    assert_eq!(prompts[0]["images"][0]["bytes"], 68, "{prompts:?}");
+    assert_eq!(of(events, "end")[0]["outcome"], "completed", "{events:#?}");
+}
+
+#[test]
+fn claude_is_shown_an_image_that_goes_with_the_task_of_a_run() {
+    let Some(bench) = Bench::live(&CLAUDE_LIVE) else {
+        return;
+    };
+    let finished = with_pixel(&bench, "run").finish();
+    assert_eq!(finished.code(), 0, "{finished:#?}");
+    assert_in_one_prompt(&finished.events());
+    assert_eq!(shown(&bench), 1);
+}
+
+/// Whose exec form, which it has by itself, takes none.
+#[test]
+fn gemini_is_shown_an_image_that_goes_with_the_task_of_a_session_in_the_background() {
+    let Some(bench) = Bench::live(&GEMINI_LIVE) else {
+        return;
+    };
+    let finished = with_pixel(&bench, "start").finish();
+    assert_eq!(finished.code(), 0, "{finished:#?}");
+    let answer: serde_json::Value = serde_json::from_str(&finished.out[0]).unwrap();
+    let output = answer["output_file"].as_str().unwrap();
+    let daemon = i32::try_from(answer["pid"].as_i64().unwrap()).unwrap();
+    let mut events = Vec::new();
+    crate::running::eventually("the turn's end", || {
+        let text = fs::read_to_string(output).unwrap_or_default();
+        let lines = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        events = lines.collect();
+        !of(&events, "end").is_empty()
+    });
+    let daemon = nix::unistd::Pid::from_raw(daemon);
+    nix::sys::signal::kill(daemon, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert_in_one_prompt(&events);
+    assert_eq!(shown(&bench), 1);
+}

@@ -80,6 +80,78 @@ fn a_command_that_is_no_program_is_named() {
 }
 
 #[test]
+fn a_cli_that_is_there_and_cannot_be_executed_says_why() {
+    for (content, word) in [
+        (
+            "#!/no/such/interpreter\n",
+            "`/no/such/interpreter`, which is not there",
+        ),
+        (
+            "#!/usr/bin/env no-such-node\n",
+            "asks for `no-such-node`, which is not on PATH",
+        ),
+        ("", "neither a program nor a script"),
+    ] {
+        let bench = Bench::new();
+        let config = bench.config_with_cli(content);
+        let mut command = bench.command(&["run", "--config", &config, "Do it."]);
+        refused(&bench, &mut command, 68, &["cannot be executed", word]);
+    }
+}
+
+#[test]
+fn images_that_cannot_go_with_a_task_are_refused() {
+    let png = b"\x89PNG\r\n\x1a\n";
+    for command in ["run", "start"] {
+        for (words, texts) in [
+            (
+                vec!["--mode", "exec"],
+                ["claude takes images in its live form only", "--mode live"],
+            ),
+            (
+                vec!["--agent", "pi"],
+                ["pi takes no images", "claude, codex"],
+            ),
+            (
+                vec!["--image", "no-such.png"],
+                ["`--image no-such.png`", "No such file"],
+            ),
+        ] {
+            let bench = Bench::new();
+            let config = bench.config_with_cli(NEVER);
+            fs::write(bench.path("here/a.png"), png).unwrap();
+            let text = fs::read_to_string(&config).unwrap();
+            let also = format!("{text}[agents.pi]\ncommand = {:?}\n", bench.path("cli"));
+            fs::write(&config, also).unwrap();
+            let mut command = bench.command(&[command, "--config", &config, "--image", "a.png"]);
+            command
+                .env_remove("AGENT_RUNNER_MODE")
+                .args(&words)
+                .arg("Do it.");
+            let finished = bench.start(&mut command).finish();
+            let said = finished.fails_with(64);
+            for text in texts {
+                assert!(said.contains(text), "no {text:?} in:\n{said}");
+            }
+            assert!(!bench.path("home/reached").exists());
+        }
+    }
+}
+
+#[test]
+fn a_workspace_that_is_named_and_not_there_is_refused() {
+    for command in ["run", "start"] {
+        let bench = Bench::new();
+        let config = bench.config_with_cli(NEVER);
+        let missing = bench.text("typo/work");
+        let mut command = bench.command(&[command, "--config", &config]);
+        command.args(["--workspace-dir", &missing, "Do it."]);
+        refused(&bench, &mut command, 64, &[&missing, "--repo", "mkdir -p"]);
+        assert!(!bench.path("typo").exists());
+    }
+}
+
+#[test]
 fn an_unknown_agent_is_refused() {
     run_refused(
         &["--agent", "nope", "Do it."],

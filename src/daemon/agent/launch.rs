@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 
 use crate::agent::live::LiveKind;
-use crate::agent::{AgentKind, AgentSession, EnvFallback, TurnSpec};
+use crate::agent::{self, AgentKind, AgentSession, EnvFallback, TurnSpec};
 use crate::config::{AgentConfig, AgentHome, Approve, Mode, SandboxKind, TokenSource, agent_env};
 use crate::daemon::{DaemonError, RunsAs, Setup};
 use crate::process::Environment;
 use crate::redact::settings::{in_json, in_variable};
+use crate::session::SessionError;
 
 /// A name and a value.
 pub(in crate::daemon) type Variable = (OsString, OsString);
@@ -86,6 +87,21 @@ pub(in crate::daemon) fn form(
             Ok(Some(live).filter(wanted))
         }
     }
+}
+
+/// Settles on the live form, which is the one that takes images with a prompt.
+pub fn take_images(agent: &mut AgentConfig) -> Result<(), DaemonError> {
+    let kind = agent::by_name(agent.name.as_str());
+    let kind = kind.map_err(|error| DaemonError::Usage(error.to_string()))?;
+    let refusal = match (agent.mode, &kind.live) {
+        (_, None) => SessionError::NoImages { agent: kind.name },
+        (Mode::Exec, Some(_)) => SessionError::ImagesNeedLive { agent: kind.name },
+        (Mode::Auto | Mode::Live, Some(_)) => {
+            agent.mode = Mode::Live;
+            return Ok(());
+        }
+    };
+    Err(DaemonError::Usage(refusal.to_string()))
 }
 
 /// The text of a file that an option names.
@@ -202,7 +218,7 @@ fn is_named(variables: &BTreeMap<String, String>, name: &OsStr) -> bool {
 /// it, but for what the settings themselves hold.
 pub fn environment_to_send(setup: &Setup<'_>) -> Result<Vec<Variable>, DaemonError> {
     let agent = &setup.config.agent;
-    let kind = crate::agent::by_name(agent.name.as_str())
+    let kind = agent::by_name(agent.name.as_str())
         .map_err(|error| DaemonError::Usage(error.to_string()))?;
     let runs_as = crate::daemon::runs_as(agent.user.as_deref(), setup.config.sandbox.kind)?;
     let spec = turn_spec(setup, kind, &runs_as)?;

@@ -4,6 +4,7 @@
 //! What the CLIs themselves say and want is in `crate::agent`; here is what the settings and this
 //! machine make of them.
 
+mod executable;
 pub(super) mod install;
 pub(super) mod launch;
 pub(super) mod program;

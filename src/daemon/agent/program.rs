@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd;
 
+use super::executable;
 use crate::agent::AgentKind;
 use crate::config::{AgentConfig, EnvMap, SandboxKind};
 use crate::daemon::DaemonError;
@@ -47,8 +48,33 @@ pub enum FoundBy {
 }
 
 /// Finds the CLI: `agents.<name>.command`, then in `prefix`, then on PATH. One that is nowhere is
-/// to be installed where the settings allow it and this machine has what that needs.
+/// to be installed where the settings allow it and this machine has what that needs; one that is there
+/// and cannot be executed is an error.
 pub(in crate::daemon) fn find(
+    kind: &AgentKind,
+    config: &AgentConfig,
+    prefix: &Path,
+    env: &EnvMap,
+) -> Result<Program, DaemonError> {
+    let path = env.value("PATH").unwrap_or_default();
+    let found = look(kind, config, prefix, env)?;
+    // Settings may give the agent a PATH of its own.
+    let path = config.env.get("PATH").map_or(path, OsStr::new);
+    match &found {
+        Program::Found { path: program, .. } => match executable::fault(program, path) {
+            Some(why) => Err(DaemonError::Agent {
+                message: format!(
+                    "the agent CLI {} cannot be executed: {why}",
+                    program.display()
+                ),
+            }),
+            None => Ok(found),
+        },
+        _ => Ok(found),
+    }
+}
+
+fn look(
     kind: &AgentKind,
     config: &AgentConfig,
     prefix: &Path,
@@ -101,7 +127,7 @@ pub(in crate::daemon) fn find(
     }
 }
 
-fn on_path(name: &OsStr, path: &OsStr) -> Option<PathBuf> {
+pub(super) fn on_path(name: &OsStr, path: &OsStr) -> Option<PathBuf> {
     std::env::split_paths(path)
         .filter(|dir| dir.is_absolute())
         .map(|dir| dir.join(name))

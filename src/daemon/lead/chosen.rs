@@ -124,6 +124,7 @@ impl Chosen {
             link: Arc::new(link),
             inbound: Some(inbound),
             briefings: Briefings::default(),
+            images: Vec::new(),
             tasks: tasks.clone(),
         }
     }

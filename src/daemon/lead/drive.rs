@@ -88,14 +88,18 @@ impl Lead {
     }
 
     /// The session's first task, once in its life.
-    async fn begin_with(&self, session: &Session, task: Option<String>) -> Result<(), DaemonError> {
+    async fn begin_with(
+        &mut self,
+        session: &Session,
+        task: Option<String>,
+    ) -> Result<(), DaemonError> {
         let stored = self.state.journal().session(&self.session).await?;
         let untaken = stored.is_some_and(|row| !row.task_taken);
         if let Some(text) = task.filter(|_| untaken) {
             let prompt = Prompt {
                 text,
                 author: None,
-                images: Vec::new(),
+                images: std::mem::take(&mut self.images),
                 command_id: None,
                 is_task: true,
             };

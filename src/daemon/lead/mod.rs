@@ -30,6 +30,7 @@ use crate::event::NoticeLevel;
 use crate::hub::StartError;
 use crate::hub::link::{Inbound, Joined, LinkHandle};
 use crate::ids::{Seq, SessionId};
+use crate::image::Image;
 use crate::journal::{Batch, Change};
 use crate::tasks::Tasks;
 use crate::turn::briefing::Briefings;
@@ -45,10 +46,19 @@ pub struct Lead {
     /// None once somebody answers them.
     inbound: Option<mpsc::Receiver<Inbound>>,
     briefings: Briefings,
+    /// They go with the session's task.
+    images: Vec<Image>,
     tasks: Tasks,
 }
 
 impl Lead {
+    /// These images go with the session's task.
+    #[must_use]
+    pub fn with_images(mut self, images: Vec<Image>) -> Self {
+        self.images = images;
+        self
+    }
+
     /// Waits until the Hub has let us in, or says why it does not.
     pub async fn joined(&self) -> Result<Arc<Joined>, DaemonError> {
         crash_point!("daemon.before_join");

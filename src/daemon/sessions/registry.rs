@@ -20,14 +20,29 @@ use crate::clock::Timestamp;
 use crate::config::{EnvMap, Place, SessionSettings};
 use crate::daemon::state::output;
 use crate::daemon::{
-    Chosen, DaemonError, HubAccess, OwnedSetup, State, Surroundings, hub, workspace,
+    Chosen, DaemonError, HubAccess, OwnedSetup, State, Surroundings, hub, take_images, workspace,
 };
 use crate::ids::{SessionId, TurnId};
+use crate::image::Image;
 use crate::journal::{Batch, Change, SessionRow, TurnRow};
 use crate::tasks::Tasks;
 
 /// The setting that names a session of the Hub; the others are the session's own.
 const SESSION: &str = "session";
+
+/// The same settings, in a form that takes these images.
+fn fit_for(
+    images: &[Image],
+    settings: SessionSettings,
+    mut setup: OwnedSetup,
+) -> Result<(SessionSettings, OwnedSetup), DaemonError> {
+    if images.is_empty() {
+        return Ok((settings, setup));
+    }
+    take_images(&mut setup.config.agent)?;
+    // For every daemon that opens the session.
+    Ok((settings.in_live_form(), setup))
+}
 
 /// The sessions of this daemon. Clones share them.
 #[derive(Debug, Clone)]
@@ -160,6 +175,7 @@ impl Registry {
             env,
             cwd,
             task,
+            images,
         } = new;
         if task.trim().is_empty() {
             let message = "there is no task: say what the agent is to do";
@@ -169,6 +185,7 @@ impl Registry {
         let settings: SessionSettings = settings.into_iter().collect();
         let env = self.environment(&env);
         let setup = self.setup(&Asker::Client, &settings, env, cwd.clone())?;
+        let (settings, setup) = fit_for(&images, settings, setup)?;
         let view = setup.view();
         let chosen = Chosen::check(&view)?;
         workspace::check_repo(&view)?;
@@ -193,7 +210,7 @@ impl Registry {
                 command_id: None,
                 prompt: task,
                 author: None,
-                images: Vec::new(),
+                images,
                 is_task: true,
                 at,
             });

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::field;
+use super::{attachments, field};
 use crate::config::Author;
 use crate::image::{self, Image};
 
@@ -228,7 +228,7 @@ fn short(command: &Value, key: &str) -> Result<String, String> {
 
 fn said(command: &Value) -> Result<Said, String> {
     Ok(Said {
-        text: text(command)?,
+        text: text(command)? + &attachments::told(command),
         author: author(command)?,
         images: images(command)?,
     })
@@ -259,6 +259,7 @@ fn images(command: &Value) -> Result<Vec<Image>, String> {
         let image = Image::from_base64(image);
         images.push(image.map_err(|error| format!("image {number} of the prompt: {error}"))?);
     }
+    images.extend(attachments::images(command)?);
     image::all(images).map_err(|error| error.to_string())
 }
 

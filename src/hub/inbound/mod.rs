@@ -1,6 +1,7 @@
 //! What the Hub sends to a lead, parsed once. Unknown frame types are never an error.
 
 mod action;
+mod attachments;
 mod command;
 
 use serde::Deserialize;

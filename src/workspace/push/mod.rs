@@ -160,13 +160,7 @@ pub async fn push(request: &PushRequest, turn: &str, credentials: &Credentials) 
         old: old.clone(),
     };
     let bundle = beside(&request.rescue, ".new");
-    let note = sent::note(&request.rescue);
-    // Of what a daemon died over: a content may be large, and nobody else would remove it.
-    remove(&contents(request, &bundle).temporary);
-    let earlier = Sent::read(&note).filter(|sent| sent.turn == turn);
-    if earlier.is_none() {
-        remove(&note);
-    }
+    let earlier = left_by_a_death(request, turn, &bundle);
     let packed = match make_bundle(&job, &bundle).await {
         Ok(packed) => packed,
         Err(error) => return unpacked(&bundle, &error),
@@ -189,35 +183,51 @@ pub async fn push(request: &PushRequest, turn: &str, credentials: &Credentials) 
         packed: &packed,
         bundle: &bundle,
     };
-    let mut leaving = Sent {
-        turn: turn.to_owned(),
-        commits: packed.commits,
-        head: head.clone(),
-        contents: None,
-    };
-    leaving.keep(&note);
+    let mut leaving = Sent::new(turn, packed.commits, &head);
+    leaving.keep(&sent::note(&request.rescue));
     let sent = match remote {
         // Large, and rare.
         Ok(remote) => Box::pin(sending.to(remote)).await,
         Err(error) => Err(error),
     };
     crash_point!("push.sent");
-    let contents = match sent {
-        Ok(contents) => contents,
-        Err(error) => {
-            remove(&note);
-            return Pushed::Failed {
-                why: error.to_string(),
-                rescue: keep(&bundle, &request.rescue),
-            };
+    match sent {
+        Ok(contents) => {
+            leaving.contents = Some(contents);
+            arrived(request, leaving, &bundle)
         }
-    };
-    leaving.contents = Some(contents);
-    leaving.keep(&note);
+        Err(error) => refused(request, &error, &bundle),
+    }
+}
+
+/// What a daemon that died over this turn's push has sent. A content on its way may be large, and
+/// nobody else would remove it.
+fn left_by_a_death(request: &PushRequest, turn: &str, bundle: &Path) -> Option<Sent> {
+    remove(&contents(request, bundle).temporary);
+    let note = sent::note(&request.rescue);
+    let earlier = Sent::read(&note).filter(|sent| sent.turn == turn);
+    if earlier.is_none() {
+        remove(&note);
+    }
+    earlier
+}
+
+/// The other side has it.
+fn arrived(request: &PushRequest, sent: Sent, bundle: &Path) -> Pushed {
+    sent.keep(&sent::note(&request.rescue));
     crash_point!("push.noted");
-    remove(&bundle);
+    remove(bundle);
     remove(&request.rescue);
-    Pushed::from(leaving)
+    Pushed::from(sent)
+}
+
+/// The other side has not taken it.
+fn refused(request: &PushRequest, error: &PushError, bundle: &Path) -> Pushed {
+    remove(&sent::note(&request.rescue));
+    Pushed::Failed {
+        why: error.to_string(),
+        rescue: keep(bundle, &request.rescue),
+    }
 }
 
 /// Nothing could be made of our commits that could be sent or kept.

@@ -24,6 +24,16 @@ pub(super) struct Sent {
 }
 
 impl Sent {
+    /// Before it goes.
+    pub(super) fn new(turn: &str, commits: u64, head: &str) -> Self {
+        Self {
+            turn: turn.to_owned(),
+            commits,
+            head: head.to_owned(),
+            contents: None,
+        }
+    }
+
     pub(super) fn read(note: &Path) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(note).ok()?).ok()
     }

@@ -82,16 +82,19 @@ impl FailingDisk {
             path: path.to_owned(),
             image: path.with_extension("image"),
         };
-        File::create(&disk.image)
-            .unwrap()
-            .set_len(96 << 20)
-            .unwrap();
-        let made = Command::new("mkfs.ext4")
-            .arg("-q")
-            .arg(&disk.image)
-            .status();
-        if !made.is_ok_and(|made| made.success() && disk.mount_image()) {
-            skip("needs mkfs.ext4 and a loop device (Debian: apt install e2fsprogs)");
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&disk.image);
+        file.unwrap().set_len(96 << 20).unwrap();
+        let mut mkfs = Command::new("mkfs.ext4");
+        let made = mkfs.arg("-q").arg(&disk.image).status();
+        if !made.is_ok_and(|made| made.success()) {
+            skip("needs mkfs.ext4 (Debian: apt install e2fsprogs)");
+            return None;
+        }
+        if !disk.mount_image() {
+            println!("skipped: this machine mounts no file as a disk");
             return None;
         }
         Some(disk)
@@ -110,7 +113,10 @@ impl FailingDisk {
         mount.args(["-o", "remount,abort"]).arg(&self.path);
         // It says that it has not succeeded.
         drop(mount.output().unwrap());
-        assert!(File::create(self.path.join("probe")).is_err(), "it fails");
+        assert!(
+            std::fs::write(self.path.join("probe"), "").is_err(),
+            "it fails"
+        );
     }
 
     /// Its owner has it checked and mounts it again; nobody uses it meanwhile.

@@ -116,14 +116,14 @@ fn push_dies_at(point: &str) {
     let server = GitServer::start(&bench.path("served"), behaviour);
     let token = bench.file("token", token);
     // As git-lfs leaves it, which need not be installed for that.
-    let work = r#"
+    let work = r"
 oid=$(echo new | sha256sum | cut -d' ' -f1)
 folder=.git/lfs/objects/$(echo $oid | cut -c1-2)/$(echo $oid | cut -c3-4)
 mkdir -p $folder && echo new >$folder/$oid
 printf 'version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 4\n' $oid >more.bin
 echo '*.bin filter=lfs diff=lfs merge=lfs -text' >.gitattributes
 git -c filter.lfs.clean=cat -c filter.lfs.process= -c filter.lfs.required=false add .
-git -c user.name=B -c user.email=b@c.d commit -q -m more"#;
+git -c user.name=B -c user.email=b@c.d commit -q -m more";
     let config = config_with_work(&bench, work, "[git]\npush_branch = \"work\"\n");
     let task = bench.file("task.txt", "Go.");
     let hub = bench.hub(None);

@@ -102,10 +102,13 @@ impl Context {
         SessionSettings::of(&Given { options, hub, task }, &self.env, &self.place)
     }
 
-    /// A workspace that is named and not there is a typing error where nothing is cloned into it.
+    /// A workspace that is named and not there is a typing error where nothing is cloned into it. In
+    /// the state dir folders are the runner's to make.
     pub(super) fn refuse_missing_workspace(&self) -> Result<(), CliError> {
-        let missing = self.config.workspace_dir.as_ref();
+        let is_ours = |path: &Path| path.starts_with(&self.config.state_dir);
+        let missing = self.config.workspace_dir.as_deref();
         let missing = missing.filter(|path| self.config.repos.is_empty() && !path.exists());
+        let missing = missing.filter(|path| !is_ours(path));
         let Some(path) = missing else {
             return Ok(());
         };

@@ -79,6 +79,21 @@ impl Journal {
             .await
     }
 
+    /// How the session's turn went that ended last; none where none has.
+    pub async fn last_outcome(&self, session: &SessionId) -> Result<Option<Outcome>, JournalError> {
+        let session = session.clone();
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT outcome FROM turn WHERE session_id = ?1 AND ended_at IS NOT NULL
+                 ORDER BY ordinal DESC LIMIT 1",
+            )?;
+            let mut rows = statement.query([session.as_str()])?;
+            let outcome: Option<String> = rows.next()?.map(|row| row.get(0)).transpose()?;
+            outcome.map(|outcome| outcome_from(&outcome)).transpose()
+        })
+        .await
+    }
+
     /// One turn of a session.
     pub async fn turn(
         &self,

@@ -13,9 +13,6 @@ use crate::event::{Event, NoticeLevel, Outcome};
 use crate::ids::{RunId, TurnId};
 use crate::image::ImageNote;
 
-/// How many turns may wait behind the one that ended last.
-const WAITING: u32 = 64;
-
 /// What the agent is to be told next, in a conversation that goes on.
 pub(super) struct Next<'a> {
     /// The turn.
@@ -68,12 +65,7 @@ pub(super) async fn recalled(
 
 /// Whether the turn that ended last did not come to its own end.
 async fn was_cut_off(context: &TurnContext) -> Result<bool, TurnFault> {
-    let turns = context
-        .journal
-        .newest_turns(&context.session, WAITING)
-        .await?;
-    let mut outcomes = turns.iter().rev().filter_map(|turn| turn.outcome);
-    let last = outcomes.next();
+    let last = context.journal.last_outcome(&context.session).await?;
     Ok(last.is_some_and(|outcome| outcome != Outcome::Completed))
 }
 

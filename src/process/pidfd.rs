@@ -29,6 +29,12 @@ impl PidFd {
         Ok(identity.is_alive().then_some(Self(fd)))
     }
 
+    /// Opens a child of this process that nobody has waited for yet: its pid is its own, also when it
+    /// has ended.
+    pub fn of_child(pid: Pid) -> io::Result<Self> {
+        Ok(Self(pidfd_open(pid, PidfdFlags::empty())?))
+    }
+
     /// Sends a signal; `false` when the process has ended.
     pub fn signal(&self, signal: Signal) -> io::Result<bool> {
         match pidfd_send_signal(&self.0, signal) {
@@ -68,5 +74,28 @@ impl AsFd for PidFd {
 impl AsRawFd for PidFd {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+
+    use super::*;
+
+    #[test]
+    fn a_child_that_has_ended_can_be_opened_until_somebody_waits_for_it() {
+        let mut child = Command::new("true").spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(pid), ended).unwrap();
+        let identity = Identity::of(pid).unwrap();
+        assert!(PidFd::open(identity).unwrap().is_none(), "it is gone");
+        let opened = PidFd::of_child(pid).unwrap();
+        assert!(opened.ends_within(Duration::ZERO).unwrap());
+        child.wait().unwrap();
+        assert!(PidFd::of_child(pid).is_err());
     }
 }

@@ -74,10 +74,8 @@ pub(super) fn launch(
     let (pid, group) = forked.step("fork the CLI")?;
     crash_point!("shim.agent_forked");
     let agent = Identity::of(pid).step("read the CLI's start time")?;
-    let pidfd = PidFd::open(agent)
-        .step("open a handle on the CLI")?
-        .ok_or(io::ErrorKind::NotFound)
-        .step("open a handle on the CLI")?;
+    // It may have ended already, over what it says why it could not become the CLI.
+    let pidfd = PidFd::of_child(pid).step("open a handle on the CLI")?;
     let oom = OomWatch::begin(pid);
     let status = Status {
         contract: CONTRACT,

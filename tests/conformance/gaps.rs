@@ -319,9 +319,9 @@ pub(crate) const GAPS: &[Gap] = &[
         id: "cut-retry",
         feature: "notice when an answer was cut and is asked for again",
         agents: &[
-            ("claude", "says nothing"),
+            ("claude", "mostly says nothing"),
             ("gemini", "says nothing"),
-            ("claude live", "says nothing"),
+            ("claude live", "mostly says nothing"),
             ("gemini live", "says nothing"),
         ],
     },

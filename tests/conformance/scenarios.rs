@@ -139,6 +139,8 @@ pub(crate) async fn resume(agent: &'static Agent) {
     check(&bench, &events, &names, None);
 }
 
+const RETRY: &str = "notice warning api_retry";
+
 /// In live form the conversation goes on in the same process, for as long as there is one.
 fn at_rest(bench: &Bench) {
     eventually("the process is ended", || bench.strays().is_empty());
@@ -169,7 +171,11 @@ fn check(bench: &Bench, events: &[Value], names: &[&str], printed: Option<BTreeS
     let mut differences = String::new();
     let compared = |part: &&Part| !gaps::is_left_out(agent.key, &part.name);
     for Part { name, lines, .. } in parts.iter().filter(compared) {
-        let (lines, expected) = (tries(lines), tries(&expected::lines(name, agent.key)));
+        let (mut lines, expected) = (tries(lines), tries(&expected::lines(name, agent.key)));
+        if name.starts_with("cut") && gaps::has(agent.key, "cut-retry") {
+            // Claude Code 2.1.197 mostly says nothing of it, and now and then it does.
+            lines.retain(|line| !line.contains(RETRY) || expected.contains(line));
+        }
         if lines != expected {
             let (lines, expected) = (lines.join("\n"), expected.join("\n"));
             write!(
